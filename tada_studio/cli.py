@@ -1,0 +1,282 @@
+"""The command line: parses, calls the flow, prints the report. Exit 0 good, 2 the user's input, 1 our bug; messages on stderr."""
+
+import argparse
+import json
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from tada_studio.errors import InputError, TadaError
+from tada_studio.recipe import Recipe, knobs
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command; returns the exit code. An error that is not the user's keeps its traceback."""
+    words = list(sys.argv[1:] if argv is None else argv)
+    options = _parser().parse_args(words if words and words[0] in (*COMMANDS, "-h", "--help", "--version") else ["app", *words])
+    try:
+        return COMMANDS[options.command](options)
+    except TadaError as error:
+        print(f"tada-studio {options.command}: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print(f"tada-studio {options.command}: stopped; nothing half-written was left.", file=sys.stderr)
+        return 2
+
+
+# -- the commands --------------------------------------------------------------------------------------------------
+
+
+def app(options: argparse.Namespace) -> int:
+    from tada_studio.app import launch
+
+    launch(
+        sample=options.sample,
+        task=options.task,
+        domain=options.domain,
+        base=options.base,
+        host=options.host,
+        port=options.port,
+        open_browser=not options.no_browser,
+        root=options.root,
+    )
+    return 0
+
+
+def passport(options: argparse.Namespace) -> int:
+    from tada_studio import report, studio
+
+    refs = options.adapter
+    if len(refs) == 2:
+        pair = studio.read_pair(*refs)
+        found, verdict = [p for p in pair.passports if p is not None], report.pair_verdict(pair)
+    else:
+        found, verdict = [p for p in (studio.read_adapter(ref).passport for ref in refs) if p is not None], None
+    _out(
+        options,
+        [{"name": p.label, **p.facts, "remarks": list(p.remarks), "verdict": verdict} for p in found],
+        "\n\n".join([*(report.text_table(("adapter", p.label), report.passport_rows(p)) for p in found), *([verdict] if verdict else [])]),
+    )
+    return 0
+
+
+def probe(options: argparse.Namespace) -> int:
+    from tada_studio import report, studio
+    from tada_studio.core.gates import depth_profile
+    from tada_studio.probe import read_inputs
+
+    pair, inputs = studio.read_pair(options.task, options.domain), read_inputs(options.inputs)
+    base = studio.load_base(options.base, options.device, options.base_dtype)
+    readings = studio.probe(pair, base, inputs, options.n, _teller(options))
+    readings.save(_json_name(options.out))
+    recipe = Recipe()
+    depth = depth_profile(readings, studio.gates(readings, recipe), recipe)
+    sentence = report.depth_sentence(depth, probed=True)
+    _out(options, {"readings": str(options.out), "inputs": len(readings.tokens), "rho": depth.rho, "says": sentence}, sentence)
+    return 0
+
+
+def merge(options: argparse.Namespace) -> int:
+    from tada_studio import report, studio
+
+    pair = studio.read_pair(options.task, options.domain)
+    recipe = _recipe(options)
+    base = studio.load_base(options.base, options.device, options.base_dtype) if options.base else None
+    readings = _readings(options, pair, base)
+    if options.recipe:
+        content = json.loads(Path(options.recipe).read_text(encoding="utf-8"))
+        for remark in studio.remarks_on_recipe(content, pair, readings):
+            print(f"note: {remark}", file=sys.stderr)
+    merged = studio.merge(pair, readings, recipe)
+    certificate = studio.export(merged, options.out, base=base, report=_teller(options))
+    gate_map = studio.gates(readings if readings is not None else studio.unprobed(pair), recipe)
+    core = studio.merge_core(pair, gate_map, recipe, readings)
+    lines = [report.conflict_sentence(core), report.rank_sentence(core), *certificate.sentences, f"Written to {options.out}."]
+    _out(options, {"out": str(options.out), "verdict": "pass", "rank": core.rank, "says": lines}, "\n".join(lines))
+    return 0
+
+
+def evaluate(options: argparse.Namespace) -> int:
+    from tada_studio import report, studio
+    from tada_studio.evaluate import choose, read_items
+
+    items = choose(read_items(options.items), options.limit)
+    base = studio.load_base(options.base, options.device, options.base_dtype)
+    named = dict(_named(text) for text in options.adapter)
+    variants = {"base": None, **{name: studio.read_adapter(path) for name, path in named.items()}}
+    sides = {"items": studio.evaluate(base, variants, items, _teller(options))}
+    text = "\n".join([report.text_table(*report.score_table(sides)), "", *report.comparison_sentences(sides)])
+    _out(options, [score.to_dict() for score in sides["items"].values()], text)
+    return 0
+
+
+def verify(options: argparse.Namespace) -> int:
+    from tada_studio import studio
+
+    base = studio.load_base(options.base, options.device, options.base_dtype) if options.base else None
+    wrong, certificate = studio.verify(options.out, base)
+    lines = [*certificate.sentences, *wrong, "FAIL" if wrong else "PASS"]
+    _out(options, {"verdict": "fail" if wrong else "pass", "wrong": wrong, "certificate": certificate.to_dict()}, "\n".join(lines))
+    return 2 if wrong else 0
+
+
+def samples(options: argparse.Namespace) -> int:
+    from tada_studio.samples import sample, samples
+
+    if options.name:
+        one = sample(options.name)
+        paths = {"task": one.task, "domain": one.domain, "probe": one.probe, **{f"items_{k}": v for k, v in one.items.items()}}
+        rows = {"name": one.name, "base": one.base, **{name: str(path) for name, path in paths.items()}}
+        _out(options, rows, "\n".join(f"{name:13} {value}" for name, value in rows.items()))
+        return 0
+    found = list(samples().values())
+    listed = [{"name": s.name, "title": s.title, "story": s.story, "base": s.base} for s in found]
+    _out(options, listed, "\n".join(f"{s.name}\n    {s.title}\n    {s.story}" for s in found))
+    return 0
+
+
+COMMANDS: dict[str, Callable[[argparse.Namespace], int]] = {
+    "app": app,
+    "passport": passport,
+    "probe": probe,
+    "merge": merge,
+    "evaluate": evaluate,
+    "verify": verify,
+    "samples": samples,
+}
+
+
+# -- parsing -------------------------------------------------------------------------------------------------------
+
+
+def _parser() -> argparse.ArgumentParser:
+    from tada_studio import __doc__ as about
+
+    parser = argparse.ArgumentParser("tada-studio", description=(about or "").split("\n", 1)[0])
+    commands = parser.add_subparsers(dest="command", required=True)
+    one = commands.add_parser("app", help="open the studio in the browser (the default command)")
+    for flag, says in (("sample", "an embedded sample"), ("task", "task adapter"), ("domain", "domain adapter"), ("base", "base model")):
+        one.add_argument(f"--{flag}", help=f"{says} to open at the start")
+    one.add_argument("--host", default="127.0.0.1", help="address to listen on")
+    one.add_argument("--port", type=int, default=7860, help="port to listen on")
+    one.add_argument("--no-browser", action="store_true", help="do not open a browser window")
+    one.add_argument("--root", type=Path, help="folder that local paths must lie in")
+
+    one = _command(commands, "passport", "what one adapter is, or whether two fit")
+    one.add_argument("adapter", nargs="+", help="folder or Hub id; one or two")
+
+    one = _command(commands, "probe", "run domain inputs through the base and write readings")
+    _add_pair(one)
+    _add_base(one, required=True)
+    one.add_argument("--inputs", required=True, help=".txt or .jsonl of probe inputs")
+    one.add_argument("-n", type=int, default=32, help="how many inputs to use")
+    one.add_argument("-o", "--out", required=True, help="readings.json to write (tensors go beside it)")
+
+    one = _command(commands, "merge", "merge two adapters into one PEFT folder, certified")
+    _add_pair(one)
+    one.add_argument("--readings", help="readings.json of a probe")
+    _add_base(one)
+    one.add_argument("--inputs", help="probe inputs, instead of --readings")
+    one.add_argument("-n", type=int, default=32, help="how many inputs to use")
+    one.add_argument("--recipe", help="recipe.json to start from; the flags below change it")
+    _add_knobs(one)
+    one.add_argument("-o", "--out", required=True, help="folder to write")
+
+    one = _command(commands, "evaluate", "score the base and adapters on multiple-choice items")
+    _add_base(one, required=True)
+    one.add_argument("--items", required=True, help=".jsonl of items")
+    one.add_argument("--adapter", action="append", default=[], metavar="NAME=PATH", help="a variant; give it several times")
+    one.add_argument("--limit", type=int, help="score at most this many items, drawn by seed")
+
+    one = _command(commands, "verify", "re-check the certificate of an exported folder")
+    one.add_argument("out", help="folder that was exported")
+    _add_base(one)
+
+    one = _command(commands, "samples", "list the embedded samples, or print the paths of one")
+    one.add_argument("name", nargs="?", help="a sample's name")
+    return parser
+
+
+def _command(commands: Any, name: str, says: str) -> argparse.ArgumentParser:
+    parser = commands.add_parser(name, help=says)
+    parser.add_argument("--json", action="store_true", help="machine-readable output on stdout")
+    return parser
+
+
+def _add_pair(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--task", required=True, help="task adapter: folder or Hub id")
+    parser.add_argument("--domain", required=True, help="domain adapter: folder or Hub id")
+
+
+def _add_base(parser: argparse.ArgumentParser, required: bool = False) -> None:
+    parser.add_argument("--base", required=required, help="base model: Hub id, folder or .gguf file")
+    parser.add_argument("--device", default="auto", help="auto, cpu, cuda or mps")
+    parser.add_argument("--base-dtype", default="auto", choices=("auto", "float32", "bfloat16"), help="number format of the base")
+
+
+def _add_knobs(parser: argparse.ArgumentParser) -> None:
+    """One flag for every knob of the recipe; a line knob may be given several times."""
+    for name, spec in knobs().items():
+        flag, about = f"--{name.replace('_', '-')}", spec.metadata
+        if "lines" in about:
+            parser.add_argument(flag, action="append", metavar="LINE", help=about["says"])
+        elif "options" in about:
+            # not argparse's own choices: a wrong word gets the recipe's message, as from every other door
+            parser.add_argument(flag, metavar="|".join(about["options"]), help=about["says"])
+        else:
+            parser.add_argument(flag, metavar=f"{about['low']:g}..{about['high']:g}", help=about["says"])
+
+
+def _recipe(options: argparse.Namespace) -> Recipe:
+    start = Recipe.load(options.recipe) if options.recipe else Recipe()
+    given = {name: getattr(options, name) for name in knobs() if getattr(options, name) is not None}
+    return start.but(**given)
+
+
+def _readings(options: argparse.Namespace, pair: Any, base: Any) -> Any:
+    from tada_studio import studio
+    from tada_studio.probe import Readings, read_inputs
+
+    if options.readings and options.inputs:
+        raise InputError("Give --readings or --inputs, not both: readings are what inputs were turned into.")
+    if options.readings:
+        readings = Readings.load(options.readings)
+        readings.belongs_to(pair)
+        return readings
+    if options.inputs:
+        if base is None:
+            raise InputError("--inputs needs --base, the model that they go through; or give --readings of an earlier probe.")
+        return studio.probe(pair, base, read_inputs(options.inputs), options.n, _teller(options))
+    return None
+
+
+def _named(text: str) -> tuple[str, str]:
+    name, mark, path = text.partition("=")
+    if not (name and mark and path):
+        raise InputError(f"--adapter {text}: write NAME=PATH, such as tada=out/.")
+    return name, path
+
+
+def _json_name(path: str) -> Path:
+    if not path.endswith(".json"):
+        raise InputError(f"-o {path}: give a name that ends in .json; the tensors go beside it as .safetensors.")
+    return Path(path)
+
+
+# -- printing ------------------------------------------------------------------------------------------------------
+
+
+def _out(options: argparse.Namespace, content: Any, text: str) -> None:
+    print(json.dumps(content, indent=2, ensure_ascii=False) if options.json else text)
+
+
+def _teller(options: argparse.Namespace) -> Callable[..., None]:
+    """Progress as one line that rewrites itself, on a terminal only."""
+
+    def tell(progress: Any) -> None:
+        if sys.stderr.isatty():
+            end = "\n" if progress.done == progress.total else ""
+            print(f"\r\033[K{progress.step} {progress.done}/{progress.total} {progress.note}", end=end, file=sys.stderr, flush=True)
+
+    return tell

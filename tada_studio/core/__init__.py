@@ -1,0 +1,1 @@
+"""The mathematics, in pure torch: no file, no model, no screen."""

@@ -1,0 +1,177 @@
+"""Singular directions of both adapters, how they meet, and which of two that oppose each other goes.
+
+A direction is one term s u v^T of an update's singular value decomposition. Direction i of the task and j of the domain
+have the alignment ``(u_i . u'_j) (v_i . v'_j)``, the inner product of two unit rank-one updates: +1 they agree, 0 they
+never meet, -1 they cancel; ``sum_ij s_i s'_j a_ij`` is the inner product of the two updates, exactly.
+"""
+
+import re
+from dataclasses import dataclass
+from functools import cached_property
+
+import torch
+from jaxtyping import Bool, Float64
+from torch import Tensor
+
+from tada_studio.core.factor import ABSENT, CoreSpace, root
+from tada_studio.core.parallel import batched
+from tada_studio.errors import RecipeError
+from tada_studio.lora import Address
+from tada_studio.recipe import Recipe
+
+#: Weighted strengths closer than this, relatively, are a tie; the task's direction then stays. Alignments, thresholds and
+#: floors that are closer are equal too: directions that do not meet, computed as -1e-17, do not oppose each other.
+TIE = 1e-9
+
+
+@dataclass(frozen=True, eq=False)
+class Side:
+    """The singular directions of one adapter, for n modules at once, strongest first.
+
+    strength: singular values of the update; 0 where a module has fewer directions
+    up, down: coefficients that make the unit directions of the factors: ``u = B up``, ``v = A^T down``
+    """
+
+    strength: Float64[Tensor, "n r"]
+    up: Float64[Tensor, "n r r"]
+    down: Float64[Tensor, "n r r"]
+
+
+@dataclass(frozen=True, eq=False)
+class Directions:
+    """Both adapters' directions and how they meet.
+
+    meet_up, meet_down: inner products u_i . u'_j and v_i . v'_j
+    chance:             standard deviation of the alignment of two random directions, 1 / sqrt(d_out d_in)
+    """
+
+    task: Side
+    domain: Side
+    meet_up: Float64[Tensor, "n r_task r_domain"]
+    meet_down: Float64[Tensor, "n r_task r_domain"]
+    chance: Float64[Tensor, " n"]
+
+    @cached_property
+    def alignment(self) -> Float64[Tensor, "n r_task r_domain"]:
+        """In [-1, 1]. An SVD may flip the signs of a (u, v) pair; both factors flip with it, so this does not change.
+
+        Where two strengths tie, or are zero, directions are not unique and single entries mean little.
+        """
+        return self.meet_up * self.meet_down
+
+
+def directions(space: CoreSpace) -> Directions:
+    """The singular directions of every module's two updates, from Gram matrices alone."""
+    t = slice(0, space.rank_task), slice(space.rank_task, None)
+    task, domain = (
+        Side(*batched(_side, space.gram_up[:, s, s], space.gram_down[:, s, s], space.scale[:, s])) for s in t
+    )
+    meet_up = task.up.mT @ space.gram_up[:, t[0], t[1]] @ domain.up
+    meet_down = task.down.mT @ space.gram_down[:, t[0], t[1]] @ domain.down
+    return Directions(task, domain, meet_up, meet_down, chance=space.sizes.prod(1).rsqrt())
+
+
+def _side(gram_up: Tensor, gram_down: Tensor, scale: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    root_up, root_down = root(gram_up), root(gram_down)
+    u, s, vt = torch.linalg.svd((root_up * scale[:, None, :]) @ root_down.mT)
+    there = s > ABSENT * s[:, :1]  # not >=, or a module of zeros would divide by zero
+    s, inverse = torch.where(there, s, 0), torch.where(there, 1 / s, 0)[:, None, :]
+    # u s = (s R_out R_in^T) v, so u = B (scale R_in^T v / s): no inverse of a root, which may be singular
+    up = scale[:, :, None] * (root_down.mT @ vt.mT) * inverse
+    down = scale[:, :, None] * (root_up.mT @ u) * inverse
+    return s, up, down
+
+
+def activation_alignment(found: Directions, moment: Float64[Tensor, "n k k"]) -> Float64[Tensor, "n r_task r_domain"]:
+    """``(u_i . u'_j)`` times the correlation of ``v_i . x`` and ``v'_j . x`` over the probe inputs, in [-1, 1].
+
+    moment: E[z z^T] of z = [A_T x; A_D x] / |x|, from the probe; correlations are uncentred.
+    """
+    t = found.task.strength.shape[1]
+    both = found.task.down.mT @ moment[:, :t, t:] @ found.domain.down
+    task = (found.task.down * (moment[:, :t, :t] @ found.task.down)).sum(1).clamp_min(0).sqrt()
+    domain = (found.domain.down * (moment[:, t:, t:] @ found.domain.down)).sum(1).clamp_min(0).sqrt()
+    size = task[:, :, None] * domain[:, None, :]
+    return found.meet_up * torch.where(size > 0, both / size, 0)
+
+
+@dataclass(frozen=True, eq=False)
+class Drops:
+    """Which directions leave the merge (True = dropped), which were opposed by another, and what that costs.
+
+    lost: share of the weighted energy ``|w_T dW_T|^2 + |w_D dW_D|^2`` of each module that dropping removes
+    """
+
+    task: Bool[Tensor, "n r_task"]
+    domain: Bool[Tensor, "n r_domain"]
+    opposed: Bool[Tensor, "n r_task r_domain"]
+    lost: Float64[Tensor, " n"]
+
+    @property
+    def count(self) -> int:
+        return int(self.task.sum() + self.domain.sum())
+
+
+def in_units_of_chance(
+    found: Directions, recipe: Recipe, moment: Float64[Tensor, "n k k"] | None
+) -> Float64[Tensor, "n r_task r_domain"]:
+    """Alignment z_ij over its chance spread: about standard normal for unrelated directions.
+
+    In activation space inputs are not spread evenly, so there the spread of the correlations is taken from the module's
+    own table instead of from d_in.
+    """
+    if recipe.conflict_space == "weight":
+        return found.alignment / found.chance[:, None, None]
+    if moment is None:
+        raise RecipeError("conflict_space = activation: needs probe readings. Probe first, or choose weight.")
+    alignment = activation_alignment(found, moment)
+    pairs = (found.task.strength > 0).sum(1) * (found.domain.strength > 0).sum(1)  # not padding, which would dilute it
+    spread = (alignment.square().sum((1, 2)) / pairs.clamp_min(1)).sqrt()[:, None, None]
+    return torch.where(spread > 0, alignment / spread, 0)
+
+
+def conflicts(
+    found: Directions,
+    weights: Float64[Tensor, "n 2"],
+    recipe: Recipe,
+    addresses: dict[str, Address],
+    moment: Float64[Tensor, "n k k"] | None = None,
+) -> Drops:
+    """Two directions conflict if z_ij < -threshold and a_ij < -floor; of the two, the weaker after weighting goes.
+
+    A direction whose weight is 0 is not in the merge and opposes nothing. ``recipe.keep`` and ``recipe.discard`` have
+    the last word.
+    """
+    task, domain = found.task.strength * weights[:, :1], found.domain.strength * weights[:, 1:]
+    in_play = (task > 0)[:, :, None] & (domain > 0)[:, None, :]
+    alignment = found.alignment if recipe.conflict_space == "weight" or moment is None else activation_alignment(found, moment)
+    far = in_units_of_chance(found, recipe, moment) < -recipe.conflict_threshold * (1 + TIE)
+    opposed = far & (alignment < -recipe.conflict_floor - TIE) & in_play
+    task_goes = task[:, :, None] < domain[:, None, :] * (1 - TIE)
+    loses = {"weaker": (task_goes, ~task_goes), "both": (True, True), "none": (False, False)}[recipe.drop]
+    drop_task, drop_domain = (opposed & loses[0]).any(2), (opposed & loses[1]).any(1)
+    _by_hand(recipe, addresses, drop_task, drop_domain)
+    return Drops(drop_task, drop_domain, opposed, lost=_share((task, drop_task), (domain, drop_domain)))
+
+
+def _share(*sides: tuple[Tensor, Tensor]) -> Tensor:
+    lost, all_of_it = (sum((s.square() * d).sum(1) for s, d in pairs) for pairs in (sides, [(s, 1) for s, _ in sides]))
+    return torch.where(all_of_it > 0, lost / all_of_it, 0)
+
+
+_HAND_PICKED = re.compile(r"layer\s+(\d+)\s*:\s*(\S+)\s*:\s*(task|domain)\s+(\d+)\s*", re.IGNORECASE)
+
+
+def _by_hand(recipe: Recipe, addresses: dict[str, Address], task: Tensor, domain: Tensor) -> None:
+    place = {address: i for i, address in enumerate(addresses.values())}
+    for knob, dropped in (("keep", False), ("discard", True)):
+        for line in getattr(recipe, knob):
+            match = _HAND_PICKED.fullmatch(line.strip())
+            row = place.get(Address(int(match[1]), match[2])) if match else None
+            side = {"task": task, "domain": domain}[match[3].lower()] if match else task
+            if match is None or row is None or int(match[4]) >= side.shape[1]:
+                raise RecipeError(
+                    f"{knob} = {line!r}: names no direction of this pair. Write 'layer 5 : v_proj : task 3'; "
+                    "directions count from 0, strongest first."
+                )
+            side[row, int(match[4])] = dropped

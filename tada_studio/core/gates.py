@@ -1,0 +1,222 @@
+"""From probe readings and a recipe to one gate per module: 0 is all task, 1 all domain.
+
+    response  s_a  how strongly adapter a reacts to the probe inputs, whatever its size
+    contrast  c    ln s_D - ln s_T
+    gate      g_D  sigmoid(sharpness * (c - calibration)), then the selector lines of the recipe
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import NamedTuple
+
+import torch
+from jaxtyping import Bool, Float, Float64, Int64
+from torch import Tensor
+
+from tada_studio.core import stats
+from tada_studio.core.selectors import Cells, apply_lines
+from tada_studio.errors import MismatchError
+from tada_studio.lora import Address, Pair, addresses
+from tada_studio.recipe import Recipe
+
+#: Bootstrap draws over probe inputs for every band and interval of a gate map.
+DRAWS = 200
+
+
+@dataclass(frozen=True, eq=False)
+class Readings:
+    """What one pass of the base over m probe inputs told about the n modules of a pair.
+
+    names:    dotted module names, in order of depth
+    task, domain: response of each module to each input, mean over its tokens of ``|dW x| / (|dW|_F |x|)``, in [0, 1]
+    rms_task, rms_domain: the same with a root mean square over the tokens
+    moment:   E[z z^T] over all tokens, z = [A_T x; A_D x] / |x|; columns as in ``CoreSpace``
+    tokens:   how many tokens of each input were read
+    present:  which of (task, domain) changes a module at all
+    about:    what they belong to: digests of both adapters, the base, the inputs; versions
+    """
+
+    names: tuple[str, ...]
+    task: Float64[Tensor, "n m"]
+    domain: Float64[Tensor, "n m"]
+    rms_task: Float64[Tensor, "n m"]
+    rms_domain: Float64[Tensor, "n m"]
+    moment: Float64[Tensor, "n k k"]
+    tokens: Int64[Tensor, " m"]
+    present: Bool[Tensor, "n 2"]
+    about: dict[str, str]
+
+    @cached_property
+    def addresses(self) -> dict[str, Address]:
+        return addresses(self.names)
+
+    def belongs_to(self, pair: Pair) -> None:
+        """Raise MismatchError if these readings were taken for other adapters."""
+        for role, adapter in (("task", pair.task), ("domain", pair.domain)):
+            if self.about.get(role) != adapter.digest:
+                raise MismatchError(
+                    f"The readings were taken for another {role} adapter than {adapter.label}. Probe this pair again."
+                )
+
+    def average(self, recipe: Recipe, times: Float[Tensor, " m"] | None = None) -> tuple[Tensor, Tensor]:
+        """Each adapter's (n,) response over the tokens of all inputs, input i counted ``times[i]`` times."""
+        weight = self.tokens.double() * (1 if times is None else times.double())
+        share = weight / weight.sum()
+        if recipe.response == "rms":
+            return (self.rms_task.square() @ share).sqrt(), (self.rms_domain.square() @ share).sqrt()
+        return self.task @ share, self.domain @ share
+
+
+def unprobed(pair: Pair, present: Bool[Tensor, "n 2"]) -> Readings:
+    """Readings of nothing, for weights-only mode: every computed gate is even."""
+    n, k = len(pair.names), pair.task.rank + pair.domain.rank
+    none, moment = torch.zeros(n, 0, dtype=torch.float64), torch.zeros(n, k, k, dtype=torch.float64)
+    return Readings(pair.names, none, none, none, none, moment, torch.zeros(0, dtype=torch.int64), present, about={})
+
+
+@dataclass(frozen=True, eq=False)
+class Gates:
+    """The gate map: a value for each layer and projection, NaN where the base has no module.
+
+    layers, projections: what the rows and the columns stand for
+    values:   (layers, projections) g_D in [0, 1] that the merge uses
+    computed: the same before overrides
+    edited, locked: which cells the recipe's selector lines set or froze
+    """
+
+    layers: tuple[int, ...]
+    projections: tuple[str, ...]
+    values: Float64[Tensor, "layers projections"]
+    computed: Float64[Tensor, "layers projections"]
+    edited: Bool[Tensor, "layers projections"]
+    locked: Bool[Tensor, "layers projections"]
+
+    @property
+    def there(self) -> Bool[Tensor, "layers projections"]:
+        return ~self.values.isnan()
+
+    def at(self, places: Sequence[Address]) -> Float64[Tensor, " n"]:
+        """The values of modules at these addresses."""
+        rows = [self.layers.index(place.layer) for place in places]
+        columns = [self.projections.index(place.projection) for place in places]
+        return self.values[rows, columns]
+
+
+def gates(readings: Readings, recipe: Recipe | None = None) -> Gates:
+    """The gate map of a recipe. Raises RecipeError for a selector line that cannot be read."""
+    recipe = recipe or Recipe()
+    layers, projections, cells = _grid(tuple(readings.addresses.values()))
+    computed = torch.full((len(layers), len(projections)), torch.nan, dtype=torch.float64)
+    computed[cells] = computed_gates(readings, recipe)
+    plain = torch.zeros_like(computed, dtype=torch.bool)
+    start = Gates(layers, projections, computed, computed, plain, plain)
+    after = apply_lines(Cells(layers, projections, computed), recipe.overrides)
+    return replace(start, values=after.values, edited=after.edited, locked=after.locked)
+
+
+def computed_gates(readings: Readings, recipe: Recipe, times: Float[Tensor, " m"] | None = None) -> Float64[Tensor, " n"]:
+    """g_D of every module from the readings alone; ``times`` counts inputs for a bootstrap draw."""
+    projections = [place.projection for place in readings.addresses.values()]
+    there = readings.present
+    if not readings.tokens.numel():
+        return _who_is_there(torch.full((len(projections),), 0.5, dtype=torch.float64), there)
+    task, domain = readings.average(recipe, times)
+    contrast = domain.log() - task.log()
+    centred = contrast - _calibration(contrast, projections, recipe.calibration)
+    gate = torch.sigmoid(recipe.sharpness * centred)
+    return _who_is_there(torch.where(gate.isnan(), 0.5, gate), there)  # NaN: neither adapter reacted to any input
+
+
+def _who_is_there(gate: Tensor, present: Tensor) -> Tensor:
+    """A module that only one adapter changes belongs to that one; a zero adapter has no response to compare."""
+    only_task, only_domain = present[:, 0] & ~present[:, 1], present[:, 1] & ~present[:, 0]
+    neither = ~present.any(1)
+    return torch.where(only_task, 0.0, torch.where(only_domain, 1.0, torch.where(neither, 0.5, gate)))
+
+
+def _calibration(contrast: Tensor, projections: list[str], how: str) -> Tensor:
+    if how == "none":
+        return torch.zeros_like(contrast)
+    groups = projections if how == "projection" else [""] * len(projections)
+    level = torch.zeros_like(contrast)
+    for group in set(groups):
+        rows = torch.tensor([name == group for name in groups])
+        known = contrast[rows & contrast.isfinite()]
+        level[rows] = known.quantile(0.5) if len(known) else 0.0
+    return level
+
+
+def _grid(places: Sequence[Address]) -> tuple[tuple[int, ...], tuple[str, ...], tuple[list[int], list[int]]]:
+    """Rows, columns, and where in the grid each module stands."""
+    layers = tuple(sorted({place.layer for place in places}))
+    projections = tuple(dict.fromkeys(place.projection for place in sorted(places, key=lambda place: place.layer)))
+    row, column = {v: i for i, v in enumerate(layers)}, {v: i for i, v in enumerate(projections)}
+    return layers, projections, ([row[p.layer] for p in places], [column[p.projection] for p in places])
+
+
+class Depth(NamedTuple):
+    """How the domain's share changes with depth.
+
+    rho:      Spearman's rank correlation of g_D with the layer, over all modules; None where it is undefined
+    interval: its 95 % bootstrap interval over probe inputs; None without readings
+    by_projection: rho of each projection
+    thirds:   mean g_D of the shallow, middle and deep third of the layers
+    share:    (layers,) mean g_D of each layer
+    low, high: (layers,) 95 % band of that mean
+    """
+
+    rho: float | None
+    interval: stats.Interval | None
+    by_projection: dict[str, float | None]
+    thirds: tuple[float, float, float]
+    share: Float64[Tensor, " layers"]
+    low: Float64[Tensor, " layers"]
+    high: Float64[Tensor, " layers"]
+
+
+def depth_profile(readings: Readings, gate_map: Gates, recipe: Recipe) -> Depth:
+    """The depth asymmetry of the map on screen, with its uncertainty from resampling the probe inputs.
+
+    Cells set by hand do not vary between draws.
+    """
+    there, values = gate_map.there, gate_map.values
+    depth = torch.tensor(gate_map.layers, dtype=torch.float64)[:, None].expand_as(values)
+    draws = list(_redrawn(readings, gate_map, recipe))
+    rhos = [rho for rho in (stats.spearman(depth[there], v[there]) for v in draws) if rho is not None]
+    means = torch.stack([v.nanmean(1) for v in [values, *draws]])
+    band = means.quantile(torch.tensor([0.025, 0.975], dtype=torch.float64), dim=0)
+    thirds = values.nanmean(1).tensor_split(3)
+    return Depth(
+        rho=stats.spearman(depth[there], values[there]),
+        interval=stats.percentiles(rhos),
+        by_projection={
+            name: stats.spearman(depth[there[:, j], j], values[there[:, j], j])
+            for j, name in enumerate(gate_map.projections)
+        },
+        thirds=tuple(float(third.mean()) for third in thirds),  # type: ignore[arg-type]
+        share=values.nanmean(1),
+        low=band[0],
+        high=band[1],
+    )
+
+
+def bands(readings: Readings, gate_map: Gates, recipe: Recipe) -> Float64[Tensor, "2 layers projections"]:
+    """The 95 % bootstrap band of every cell (low, high) over probe inputs; NaN without readings."""
+    draws = list(_redrawn(readings, gate_map, recipe))
+    if not draws:
+        return torch.full((2, *gate_map.values.shape), torch.nan, dtype=torch.float64)
+    return torch.stack(draws).quantile(torch.tensor([0.025, 0.975], dtype=torch.float64), dim=0)
+
+
+def _redrawn(readings: Readings, gate_map: Gates, recipe: Recipe):  # noqa: ANN202 - a generator of (layers, projections)
+    """The gate map as other draws of as many probe inputs would have given it."""
+    inputs = len(readings.tokens)
+    if inputs < 2:
+        return
+    _, _, cells = _grid(tuple(readings.addresses.values()))
+    generator = torch.Generator().manual_seed(recipe.seed)
+    for times in stats.resamples(inputs, DRAWS, generator):
+        values = gate_map.values.clone()
+        values[cells] = computed_gates(readings, recipe, times)
+        yield torch.where(gate_map.edited | gate_map.locked, gate_map.values, values)

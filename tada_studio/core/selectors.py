@@ -1,0 +1,136 @@
+"""Selector lines: gates set by hand, as text that a person can write, read back, and keep in a recipe.
+
+    layers 20-31 : attn : 0.7      layer 0 : * : lock        q,k : +0.1
+    deepest third : domain         * : 0                     layer 5 : v_proj : reset
+
+``where : which projections : what``. Where is ``layer 3``, ``layers 2-5,9``, ``shallow|middle|deepest third`` or ``*``; which is
+``*``, ``attn``, ``mlp`` or names with commas; either may be left out. What is a number (g_D), ``+0.1`` or ``-0.1``, ``task`` (0),
+``domain`` (1), ``even`` (.5), ``reset`` (computed again), ``lock`` or ``unlock``. Lines apply in order; locked cells stay as they are.
+"""
+
+import math
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+import torch
+from jaxtyping import Bool, Float64
+from torch import Tensor
+
+from tada_studio.errors import RecipeError
+
+_WORDS = {"task": 0.0, "domain": 1.0, "even": 0.5}
+_THIRDS = {"shallow": 0, "shallowest": 0, "middle": 1, "deep": 2, "deepest": 2}
+_FAMILIES = {
+    "attn": ("q", "k", "v", "o", "out", "query", "key", "value", "qkv", "query_key_value", "c_attn", "out_lin", "q_lin", "k_lin",
+             "v_lin", "attn", "attention"),
+    "mlp": ("gate", "up", "down", "fc1", "fc2", "c_fc", "lin1", "lin2", "mlp", "intermediate", "output"),
+}  # fmt: skip
+HELP = "Write 'layers 20-31 : attn : 0.7', 'q,k : +0.1', 'deepest third : domain' or 'layer 0 : * : lock'."
+
+
+@dataclass(eq=False)
+class Cells:
+    """A gate map while lines are applied to it; ``values`` is NaN where the base has no module."""
+
+    layers: tuple[int, ...]
+    projections: tuple[str, ...]
+    values: Float64[Tensor, "layers projections"]
+    edited: Bool[Tensor, "layers projections"] = field(init=False)
+    locked: Bool[Tensor, "layers projections"] = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.computed = self.values
+        self.values = self.values.clone()
+        self.edited = torch.zeros_like(self.values, dtype=torch.bool)
+        self.locked = torch.zeros_like(self.values, dtype=torch.bool)
+
+
+def apply_lines(cells: Cells, lines: Iterable[str]) -> Cells:
+    """``cells`` after every line, in order. Raises RecipeError for a line that cannot be read or that selects nothing."""
+    for line in lines:
+        where, what = selected(cells, line), _parts(line)[-1].lower()
+        if what in ("lock", "unlock"):
+            cells.locked[where] = what == "lock"
+        elif what == "reset":
+            _write(cells, where & ~cells.locked, cells.computed, edited=False)
+        else:
+            _write(cells, where & ~cells.locked, _target(cells, what, line), edited=True)
+    return cells
+
+
+def selected(cells: Cells, line: str) -> Bool[Tensor, "layers projections"]:
+    """Which cells a line speaks of. Raises RecipeError if none."""
+    where, which = _fields(line)
+    chosen = _layers(cells, where, line)[:, None] & _projections(cells, which, line)[None, :] & ~cells.values.isnan()
+    if not chosen.any():
+        raise RecipeError(f"'{line}': selects no cell. Layers go from {cells.layers[0]} to {cells.layers[-1]}; "
+                          f"projections are {', '.join(cells.projections)}.")  # fmt: skip
+    return chosen
+
+
+def _write(cells: Cells, where: Tensor, values: Tensor, edited: bool) -> None:
+    cells.values[where] = values[where]
+    cells.edited[where] = edited
+
+
+def _target(cells: Cells, what: str, line: str) -> Tensor:
+    try:
+        number = _WORDS[what] if what in _WORDS else float(what)
+    except ValueError:
+        raise _bad(line, f"'{what}' says nothing to do") from None
+    if what[0] in "+-" and math.isfinite(number):
+        return (cells.values + number).clamp(0, 1)
+    if not 0 <= number <= 1:
+        raise _bad(line, f"the gate {what} is outside 0 to 1")
+    return torch.full_like(cells.values, number)
+
+
+def _parts(line: str) -> list[str]:
+    return [part.strip() for part in line.split(":")]
+
+
+def _fields(line: str) -> tuple[str, str]:
+    """(where, which), "*" for what was left out."""
+    *selectors, what = _parts(line)
+    if not 1 <= len(selectors) <= 2 or not all((*selectors, what)):
+        raise _bad(line, "expected two or three parts with ':' between them")
+    if len(selectors) == 2:
+        return selectors[0], selectors[1]
+    speaks_of_depth = re.match(r"layers?\s|.*\bthird$", selectors[0].lower())
+    return (selectors[0], "*") if speaks_of_depth else ("*", selectors[0])
+
+
+def _layers(cells: Cells, where: str, line: str) -> Tensor:
+    where = where.lower()
+    if where == "*":
+        return torch.ones(len(cells.layers), dtype=torch.bool)
+    third = re.fullmatch(r"(\w+)\s+third", where)
+    if third and third[1] in _THIRDS:
+        part = torch.arange(len(cells.layers)).tensor_split(3)[_THIRDS[third[1]]]
+        return torch.zeros(len(cells.layers), dtype=torch.bool).index_fill(0, part, True)
+    listed = re.fullmatch(r"layers?\s+(\d+(?:\s*-\s*\d+)?(?:\s*,\s*\d+(?:\s*-\s*\d+)?)*)", where)
+    if not listed:
+        raise _bad(line, f"'{where}' names no layers")
+    spans = [[int(edge) for edge in span.split("-")] for span in listed[1].split(",")]
+    return torch.tensor([any(span[0] <= layer <= span[-1] for span in spans) for layer in cells.layers])
+
+
+def _projections(cells: Cells, which: str, line: str) -> Tensor:
+    wanted = [_matching(cells.projections, word.strip()) for word in which.split(",")]
+    if not all(any(row) for row in wanted):
+        raise _bad(line, f"'{which}' names no projection of this base ({', '.join(cells.projections)})")
+    return torch.tensor(wanted).any(0)
+
+
+def _matching(projections: tuple[str, ...], word: str) -> list[bool]:
+    if word == "*":
+        return [True] * len(projections)
+    if word.lower() in _FAMILIES:
+        family = _FAMILIES[word.lower()]
+        return [bool(re.split(r"[.]", name)[0].removesuffix("_proj") in family) for name in projections]
+    return [word in (name, name.removesuffix("_proj")) for name in projections]
+
+
+def _bad(line: str, found: str) -> RecipeError:
+    return RecipeError(f"'{line}': {found}. {HELP}")

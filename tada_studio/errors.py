@@ -1,0 +1,46 @@
+"""Every error a person can act on, as one tree.
+
+    TadaError
+      AdapterError    an adapter's files are not what PEFT LoRA files are, or ask for what a merge cannot do
+      MismatchError   two things that must belong together do not (adapters, base, readings)
+      RecipeError     a knob, a selector line or a recipe file
+      InputError      probe inputs or evaluation items
+      BaseError       the base model cannot be found, reached or run
+      ExportError     writing or certifying the result failed
+      Stopped         the person asked to stop; not a failure
+
+Wording rule: one sentence or two that say *where* (file, module, line), *what* was found, and *what would work*.
+Every door prints the message as it stands; anything that is not a TadaError is our bug and keeps its traceback.
+"""
+
+
+class TadaError(Exception):
+    """Base of all errors whose message is meant for the person at the screen."""
+
+
+class AdapterError(TadaError):
+    """An adapter's files cannot be used."""
+
+
+class MismatchError(TadaError):
+    """Two inputs that must belong together do not."""
+
+
+class RecipeError(TadaError):
+    """A knob, a selector line or a recipe file is wrong."""
+
+
+class InputError(TadaError):
+    """Probe inputs or evaluation items are wrong."""
+
+
+class BaseError(TadaError):
+    """The base model cannot be found, reached or run."""
+
+
+class ExportError(TadaError):
+    """Writing or certifying the merged adapter failed."""
+
+
+class Stopped(TadaError):
+    """The person asked to stop; what was there before is intact."""

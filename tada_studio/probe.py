@@ -1,0 +1,294 @@
+"""Probe inputs through the base model, once for both adapters: how strongly does each module's update react?
+
+Per module and token the k numbers ``z = [A_T x; A_D x] / |x|`` say everything: the response of adapter a is
+``|dW_a x| / (|dW_a|_F |x|) = sqrt(z_a^T (B^T B) z_a) / |B A|_F``, in which the adapter's size cancels exactly.
+Padding and position 0 (an attention sink in most decoders) are left out.
+"""
+
+import hashlib
+import json
+import random
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor, nn
+
+from tada_studio.core import gates
+from tada_studio.errors import InputError, MismatchError
+from tada_studio.lora import LoraModule, Pair
+from tada_studio.progress import Progress, Report, silent
+
+#: Tokens that go through the base in one batch, padding included; on a CPU small batches are fastest.
+BATCH_TOKENS = 512
+#: Longest probe input, in tokens; what is longer is cut.
+LONGEST = 1024
+_FORMAT = "tada-studio readings 1"
+
+
+class Readings(gates.Readings):
+    """The numbers of ``core.gates.Readings``, with a way to disk and back (readings.json + readings.safetensors)."""
+
+    def save(self, path: str | Path) -> None:
+        """Write ``path`` (.json) and the tensors beside it (.safetensors)."""
+        path = Path(path)
+        tensors = {name: getattr(self, name).contiguous() for name in _TENSORS}
+        tensors["moment"] = tensors["moment"].float()
+        path.parent.mkdir(parents=True, exist_ok=True)
+        save_file(tensors, path.with_suffix(".safetensors"))
+        content = {"format": _FORMAT, "names": list(self.names), "about": self.about}
+        path.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
+
+    @classmethod
+    def load(cls, path: str | Path) -> "Readings":
+        """Readings that ``save`` wrote. Raises InputError."""
+        path = Path(path)
+        try:
+            content = json.loads(path.read_text(encoding="utf-8"))
+            with safe_open(path.with_suffix(".safetensors"), framework="pt") as file:
+                tensors = {name: file.get_tensor(name) for name in _TENSORS}
+            tensors["moment"] = tensors["moment"].double()
+            return cls(names=tuple(content["names"]), about=content["about"], **tensors)
+        except (OSError, ValueError, KeyError, TypeError, SafetensorError) as error:
+            raise InputError(
+                f"{path}: no readings could be read ({error}). Give a readings.json that 'tada-studio probe' wrote, "
+                "with its readings.safetensors beside it."
+            ) from error
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 of all the numbers and names."""
+        sha = hashlib.sha256("\n".join(self.names).encode())
+        for name in _TENSORS:
+            tensor = getattr(self, name)
+            sha.update((tensor.float() if name == "moment" else tensor).contiguous().numpy().tobytes())
+        return sha.hexdigest()
+
+
+_TENSORS = tuple(spec.name for spec in fields(gates.Readings) if spec.name not in ("names", "about"))
+
+
+# -- inputs --------------------------------------------------------------------------------------------------------
+
+
+def read_inputs(path: str | Path) -> list[str]:
+    """Probe inputs from .txt (one a line) or .jsonl (``text`` or ``question`` on each line). Raises InputError."""
+    path = Path(path)
+    try:
+        rows = path.read_text(encoding="utf-8-sig").splitlines()
+    except (OSError, ValueError) as error:
+        raise InputError(f"{path}: cannot be read ({error}). Give a .txt or .jsonl file.") from error
+    as_json = path.suffix.lower() in (".jsonl", ".json")
+    inputs = [_from_json(row, f"{path}, line {i}") if as_json else row for i, row in enumerate(rows, 1) if row.strip()]
+    if not inputs:
+        raise InputError(f"{path}: holds no probe input. Write one input a line, about 32 of them.")
+    return inputs
+
+
+def _from_json(row: str, where: str) -> str:
+    try:
+        value = json.loads(row)
+        text = value.get("text", value.get("question"))
+    except (ValueError, AttributeError, RecursionError):
+        text = None
+    if not isinstance(text, str) or not text.strip():
+        raise InputError(f'{where}: expected {{"text": "..."}} or {{"question": "..."}}, found {row[:80]!r}.')
+    return text
+
+
+def choose(inputs: Sequence[str], n: int, seed: int = 0) -> list[str]:
+    """``n`` of the inputs, drawn by seed and kept in order; all of them if there are no more."""
+    if n < 1:
+        raise InputError(f"n = {n}: at least one probe input is needed, 32 are usual.")
+    picked = range(len(inputs)) if len(inputs) <= n else sorted(random.Random(seed).sample(range(len(inputs)), n))
+    return [inputs[i] for i in picked]
+
+
+# -- the pass ------------------------------------------------------------------------------------------------------
+
+
+def probe(
+    pair: Pair,
+    model: nn.Module,
+    tokenizer: Any,
+    inputs: Sequence[str],
+    *,
+    about: Mapping[str, str] | None = None,
+    report: Report = silent,
+) -> Readings:
+    """One reading per adapter, module and input from a single pass of the base, in evaluation mode, without adapters.
+
+    Raises InputError for inputs without a token to read, MismatchError for a module that the base does not have.
+    """
+    batches = _batches(tokenizer, inputs)
+    first = next(model.parameters())
+    with torch.inference_mode(), ExitStack() as hooks:
+        groups = _shared_inputs(model, pair.names, batches[0])
+        listeners = [_Listener(pair, group, len(inputs), first) for group in groups]
+        for listener in listeners:
+            layer = model.get_submodule(listener.names[0])
+            hooks.callback(layer.register_forward_pre_hook(listener.hear).remove)
+        for done, batch in enumerate(batches):
+            report(Progress("probe", done, len(batches), f"batch {done + 1} of {len(batches)} through the base"))
+            for listener in listeners:
+                listener.batch = batch.to(first.device)
+            model(input_ids=batch.ids.to(first.device), attention_mask=batch.mask.to(first.device), use_cache=False)
+    report(Progress("probe", len(batches), len(batches), f"{len(inputs)} inputs read"))
+    return _readings(pair, listeners, batches, {**_about(pair, inputs), **(about or {})})
+
+
+@dataclass(frozen=True, eq=False)
+class Batch:
+    """Token ids (right-padded) of a few inputs; which input each token that counts belongs to, and where it stands."""
+
+    ids: Tensor  # (rows, length)
+    mask: Tensor  # (rows, length)
+    where: Tensor  # flat positions of the tokens that count
+    owner: Tensor  # input number of each of them
+
+    def to(self, device: torch.device) -> "Batch":
+        return Batch(self.ids, self.mask, self.where.to(device), self.owner.to(device))
+
+
+def _batches(tokenizer: Any, inputs: Sequence[str]) -> list[Batch]:
+    encoded = [tokenizer(text).input_ids[:LONGEST] for text in inputs]
+    for i, ids in enumerate(encoded):
+        if len(ids) < 2:
+            raise InputError(f"Probe input {i + 1} ({inputs[i][:40]!r}) has fewer than two tokens; position 0 is not read.")
+    order = sorted(range(len(encoded)), key=lambda i: -len(encoded[i]))
+    rows: list[list[int]] = [[]]
+    for i in order:  # longest first: the first of a batch says how long all its rows are
+        if rows[-1] and (len(rows[-1]) + 1) * len(encoded[rows[-1][0]]) > BATCH_TOKENS:
+            rows.append([])
+        rows[-1].append(i)
+    return [_batch([encoded[i] for i in members], members, tokenizer.pad_token_id or 0) for members in rows]
+
+
+def _batch(encoded: list[list[int]], members: list[int], pad: int) -> Batch:
+    length = max(map(len, encoded))
+    ids = torch.tensor([row + [pad] * (length - len(row)) for row in encoded])
+    mask = torch.tensor([[1] * len(row) + [0] * (length - len(row)) for row in encoded])
+    counts = mask.clone()
+    counts[:, 0] = 0
+    where = counts.flatten().nonzero()[:, 0]
+    return Batch(ids, mask, where, torch.tensor(members)[where // length])
+
+
+def _shared_inputs(model: nn.Module, names: Iterable[str], batch: Batch) -> list[list[str]]:
+    """Modules in groups that are fed the very same tensor (q, k, v; gate, up), found by a short look at one input."""
+    seen: dict[str, Tensor] = {}  # holding the tensors keeps their addresses from being used again
+
+    def note(name: str):  # noqa: ANN202 - a forward pre-hook
+        return lambda layer, inputs: seen.__setitem__(name, inputs[0])
+
+    hooks = [_submodule(model, name).register_forward_pre_hook(note(name)) for name in names]
+    device = next(model.parameters()).device
+    try:
+        model(input_ids=batch.ids[:1, :2].to(device), use_cache=False)
+    finally:
+        for hook in hooks:
+            hook.remove()
+    unread = [name for name in names if name not in seen]
+    if unread:
+        raise MismatchError(f"{unread[0]}: the base never ran this layer on a text input, so it cannot be probed.")
+    groups: dict[int, list[str]] = {}
+    for name, tensor in seen.items():
+        groups.setdefault(id(tensor), []).append(name)
+    return list(groups.values())
+
+
+def _submodule(model: nn.Module, name: str) -> nn.Module:
+    try:
+        return model.get_submodule(name)
+    except AttributeError:
+        raise MismatchError(f"{name}: the base has no such layer; give the base that the adapters were trained on.") from None
+
+
+class _Listener:
+    """Adds up the readings of modules that are fed the same tensor x: one product ``A x`` serves all of them."""
+
+    def __init__(self, pair: Pair, names: list[str], inputs: int, like: Tensor) -> None:
+        self.names = names
+        self.batch: Batch | None = None
+        self.voices = [_Voice(m, i, side, like.device) for i, name in enumerate(names)
+                       for side, m in enumerate(pair.both(name)) if m is not None]  # fmt: skip
+        self.down = torch.cat([voice.down for voice in self.voices]).mT.to(like.device, like.dtype).contiguous()
+        self.spans = [voice.rank for voice in self.voices]
+        # (mean or mean square, adapter, module, input)
+        self.sums = torch.zeros(2, 2, len(names), inputs, dtype=torch.float64, device=like.device)
+        self.moments = [torch.zeros(sum(v.rank for v in self.voices if v.place == i), dtype=torch.float64, device=like.device)
+                        .diag_embed() for i in range(len(names))]  # fmt: skip
+
+    def hear(self, layer: nn.Module, inputs: tuple[Tensor, ...]) -> None:
+        """The forward pre-hook: x is (rows, length, d_in)."""
+        batch = self.batch
+        assert batch is not None
+        x = inputs[0].flatten(0, 1)[batch.where]
+        # the clamp keeps a token whose x is all zero from dividing by zero; its z is 0
+        size = torch.linalg.vector_norm(x, dim=1, dtype=torch.float32).clamp_min(torch.finfo(torch.float32).tiny)
+        z = (x @ self.down).float() / size[:, None]
+        for voice, part in zip(self.voices, z.split(self.spans, 1), strict=True):
+            square = voice.squared_response(part)
+            self.sums[0, voice.side, voice.place].index_add_(0, batch.owner, square.sqrt().double())
+            self.sums[1, voice.side, voice.place].index_add_(0, batch.owner, square.double())
+        for i, moment in enumerate(self.moments):
+            own = torch.cat([part for v, part in zip(self.voices, z.split(self.spans, 1), strict=True) if v.place == i], 1)
+            moment += (own.mT @ own).double()
+
+
+class _Voice:
+    """One adapter's part in one module: what turns ``A x / |x|`` into its response."""
+
+    def __init__(self, module: LoraModule, place: int, side: int, device: torch.device) -> None:
+        self.place, self.side, self.rank = place, side, module.rank
+        self.down = module.down.float()
+        up, down = module.up.double(), module.down.double()
+        gram = up.mT @ up
+        square_norm = (gram * (down @ down.mT)).sum()
+        # a module of zeros answers nothing: 0, not 0 / 0
+        self.gram = (gram / square_norm if square_norm > 0 else gram).float().to(device)
+
+    def squared_response(self, z: Tensor) -> Tensor:
+        return ((z @ self.gram) * z).sum(1).clamp_min(0)
+
+
+def _readings(pair: Pair, listeners: list[_Listener], batches: list[Batch], about: Mapping[str, str]) -> Readings:
+    inputs = listeners[0].sums.shape[3]
+    tokens = torch.bincount(torch.cat([batch.owner for batch in batches]), minlength=inputs)
+    row = {name: i for i, name in enumerate(pair.names)}
+    sums = torch.zeros(2, 2, len(row), inputs, dtype=torch.float64)
+    k = pair.task.rank + pair.domain.rank
+    moment = torch.zeros(len(row), k, k, dtype=torch.float64)
+    for listener in listeners:
+        rows = torch.tensor([row[name] for name in listener.names])
+        sums[:, :, rows] = listener.sums.cpu()
+        for name, own in zip(listener.names, listener.moments, strict=True):
+            columns = _columns(pair, name)
+            moment[row[name]][columns[:, None], columns] = own.cpu() / tokens.sum()
+    sums /= tokens
+    present = torch.tensor([[_changes(module) for module in pair.both(name)] for name in pair.names])
+    (task, domain), (square_task, square_domain) = sums[0], sums[1]
+    return Readings(
+        pair.names, task, domain, square_task.sqrt(), square_domain.sqrt(), moment, tokens, present, dict(about)
+    )  # fmt: skip
+
+
+def _columns(pair: Pair, name: str) -> Tensor:
+    """Where a module's own columns stand among the k of the core space (see ``core.factor``)."""
+    starts = (0, pair.task.rank)
+    sides = zip(pair.both(name), starts, strict=True)
+    return torch.cat([torch.arange(start, start + module.rank) for module, start in sides if module is not None])
+
+
+def _changes(module: LoraModule | None) -> bool:
+    return module is not None and bool(module.up.any()) and bool(module.down.any())
+
+
+def _about(pair: Pair, inputs: Sequence[str]) -> dict[str, str]:
+    texts = hashlib.sha256(json.dumps(list(inputs)).encode()).hexdigest()
+    return {"task": pair.task.digest, "domain": pair.domain.digest, "inputs": texts}

@@ -1,0 +1,130 @@
+"""Every knob of a merge, defined once: range, default, unit and one line of help.
+
+Sliders, command-line flags, range checks and the README's table all read the same lines.
+"""
+
+import json
+import math
+from collections.abc import Mapping
+from dataclasses import Field, asdict, dataclass, field, fields, replace
+from pathlib import Path
+from typing import Any, no_type_check
+
+from tada_studio.errors import RecipeError
+
+FORMAT = "tada-studio recipe 1"
+
+
+def knob(default: int | float | None, says: str, low: int | float, high: int | float, step: int | float = 0.01) -> Any:
+    """A number between ``low`` and ``high``."""
+    return field(default=default, metadata={"says": says, "low": low, "high": high, "step": step})
+
+
+def choice(default: str, says: str, *options: str) -> Any:
+    """One of a few words."""
+    return field(default=default, metadata={"says": says, "options": options})
+
+
+def lines(says: str) -> Any:
+    """Lines of text, applied in order."""
+    return field(default=(), metadata={"says": says, "lines": True})
+
+
+@no_type_check  # values come from people: __post_init__ judges them, in words, also while tests check all annotations
+@dataclass(frozen=True, kw_only=True)
+class Recipe:
+    """All that a merge depends on besides the two adapters and the readings: equal recipes give equal bytes."""
+
+    method: str = choice("tada", "how the two are combined", "tada", "linear", "svd")
+    rank: int | None = knob(None, "rank of the merged adapter; unset: the larger of the two", 1, 1024, 1)
+    sharpness: float = knob(1.0, "how far the readings push the gates apart; 0 leaves them even", 0.0, 10.0, 0.05)
+    strength: float = knob(2.0, "size of the whole: 2 makes an even gate the plain sum, 1 the average", 0.0, 4.0, 0.05)
+    balance: float = knob(0.0, "0 keeps each adapter's own size, 1 makes both equally large", 0.0, 1.0)
+    calibration: str = choice(
+        "projection", "what counts as an even reading: the median of the projection, of all, or 1", "projection", "global", "none"
+    )  # fmt: skip
+    response: str = choice("mean", "how tokens are averaged: mean, or root mean square", "mean", "rms")
+    conflict_threshold: float = knob(8.0, "directions conflict beyond this many times chance", 0.0, 1000.0, 0.5)
+    conflict_floor: float = knob(0.0, "and only if their alignment is below minus this", 0.0, 1.0)
+    conflict_space: str = choice("weight", "where alignment is measured", "weight", "activation")
+    drop: str = choice("weaker", "which of two conflicting directions goes", "weaker", "both", "none")
+    overrides: tuple[str, ...] = lines("gates set by hand, such as 'layers 20-31 : attn : 0.7' (the number is g_D)")
+    keep: tuple[str, ...] = lines("directions kept whatever the rule says, such as 'layer 5 : v_proj : task 3'")
+    discard: tuple[str, ...] = lines("directions dropped whatever the rule says, written like the kept ones")
+    dtype: str = choice(
+        "auto", "number format of the result; auto: as the adapters", "auto", "float32", "float16", "bfloat16"
+    )  # fmt: skip
+    seed: int = knob(0, "seed of whatever is drawn (bootstrap bands, random baselines)", 0, 2**31 - 1, 1)
+
+    def __post_init__(self) -> None:
+        for spec in fields(self):
+            object.__setattr__(self, spec.name, _checked(spec, getattr(self, spec.name)))
+
+    def but(self, **changes: Any) -> "Recipe":
+        """This recipe with some knobs turned."""
+        _known(changes)
+        return replace(self, **changes)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain JSON values, every knob by name."""
+        return {name: list(value) if isinstance(value, tuple) else value for name, value in asdict(self).items()}
+
+    @classmethod
+    def from_dict(cls, knobs: Mapping[str, Any]) -> "Recipe":
+        """The inverse of ``to_dict``; knobs that are left out keep their defaults. Raises RecipeError."""
+        _known(knobs)
+        return cls(**knobs)
+
+    @classmethod
+    def load(cls, path: str | Path) -> "Recipe":
+        """The recipe in a recipe.json. Raises RecipeError."""
+        try:
+            content = json.loads(Path(path).read_text(encoding="utf-8"))
+            knobs = content["recipe"]
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise RecipeError(
+                f"{path}: is not a recipe that could be read ({error}). Give a recipe.json that TaDA Studio wrote."
+            ) from error
+        if not isinstance(knobs, dict):
+            raise RecipeError(f"{path}: \"recipe\" must hold knobs by name, found {type(knobs).__name__}.")
+        return cls.from_dict(knobs)
+
+
+def knobs() -> dict[str, Field]:
+    """Every knob by name, with its default and, under ``metadata``, what it says and its range or options."""
+    return {spec.name: spec for spec in fields(Recipe)}
+
+
+def _known(names: Mapping[str, Any]) -> None:
+    unknown = sorted(set(names) - set(knobs()))
+    if unknown:
+        raise RecipeError(f"{', '.join(unknown)}: no such knob. There are: {', '.join(knobs())}.")
+
+
+def _checked(spec: Field, value: Any) -> Any:
+    """The value in its proper type, or a RecipeError that names the knob, the value and the range."""
+    about = spec.metadata
+    if "options" in about:
+        if value in about["options"]:
+            return value
+        raise RecipeError(f"{spec.name} = {value!r}: {about['says']}; give one of {', '.join(about['options'])}.")
+    if "lines" in about:
+        if not isinstance(value, (list, tuple)) or not all(isinstance(line, str) for line in value):
+            raise RecipeError(f"{spec.name} = {value!r}: must be a list of lines of text.")
+        return tuple(value)
+    if value is None and spec.default is None:
+        return None
+    return _number(spec, value)
+
+
+def _number(spec: Field, value: Any) -> int | float:
+    low, high, whole = spec.metadata["low"], spec.metadata["high"], spec.metadata["step"] == 1
+    try:
+        number = float(value)
+    except (TypeError, ValueError, OverflowError):
+        number = math.nan
+    in_range = low <= number <= high  # written this way round so that NaN fails too
+    if isinstance(value, bool) or not in_range or (whole and number != int(number)):
+        kind = "a whole number from " if whole else ""
+        raise RecipeError(f"{spec.name} = {value!r}: {spec.metadata['says']}; give {kind}{low:g} to {high:g}.")
+    return int(number) if whole else number

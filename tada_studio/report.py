@@ -1,0 +1,199 @@
+"""Results as words: tables, sentences, Markdown, the model card. Plain text; whoever puts it into HTML escapes it."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from tada_studio.core import stats
+from tada_studio.core.gates import Depth
+from tada_studio.core.merge import Merged
+from tada_studio.evaluate import Score
+from tada_studio.lora import Adapter, Pair, Passport
+
+Sides = Mapping[str, Mapping[str, Score]]
+
+#: Below this a paired test is called a difference.
+LEVEL = 0.05
+#: Rank correlations within this of 0 are called flat when no interval is known.
+FLAT = 0.1
+
+
+# -- the pair ------------------------------------------------------------------------------------------------------
+
+
+def passport_rows(passport: Passport) -> list[tuple[str, str]]:
+    """(what, value) rows of an adapter's passport, remarks last."""
+    return [(name, str(value)) for name, value in passport.facts.items()] + [("note", text) for text in passport.remarks]
+
+
+def pair_verdict(pair: Pair) -> str:
+    """Whether the two fit, in one paragraph. A pair that does not fit never becomes one."""
+    shared = sum(None not in pair.both(name) for name in pair.names)
+    start = f"Fits: {shared} modules in both adapters, {len(pair.names)} in all."
+    return " ".join([start.replace("Fits", "Fits, with notes") if pair.problems else start, *pair.problems])
+
+
+# -- the merge -----------------------------------------------------------------------------------------------------
+
+
+def conflict_sentence(merged: Merged) -> str:
+    """What dropping conflicting directions removes."""
+    drops = merged.how.drops
+    if drops is None:
+        return "This method drops no directions."
+    everything = drops.task.numel() + drops.domain.numel()
+    if not drops.count:
+        return f"No directions conflict: none of {everything:,} is dropped. That is usual for unrelated adapters."
+    touched = int((drops.task.any(1) | drops.domain.any(1)).sum())
+    worst = float(drops.lost.max())
+    return (
+        f"Dropping removes {drops.count:,} of {everything:,} directions in {touched} modules; "
+        f"at most {worst:.1%} of a module's energy. This is geometry; evaluate to see its effect."
+    )
+
+
+def rank_sentence(merged: Merged) -> str:
+    """How much of the merge rank r keeps."""
+    return f"Rank {merged.rank} keeps {merged.kept_in_all:.2%} of the merge's energy; the worst module keeps {float(merged.kept.min()):.1%}."
+
+
+def depth_sentence(depth: Depth, probed: bool) -> str:
+    """Whether this pair shows the depth asymmetry (domain share rising with depth)."""
+    if not probed:
+        return "No readings yet: every computed gate is even. Probe the base to see where task and domain live."
+    if depth.rho is None:
+        return "The gates do not vary, so there is no trend with depth."
+    low, high = depth.interval or (depth.rho - FLAT, depth.rho + FLAT)
+    trend = "rises with depth, as the paper reports" if low > 0 else "falls with depth" if high < 0 else "shows no clear trend with depth"
+    thirds = " / ".join(f"{third:.2f}" for third in depth.thirds)
+    return f"The domain's share {trend}: rho {depth.rho:+.2f} (95 % interval {low:+.2f} to {high:+.2f}); thirds {thirds}."
+
+
+# -- scores --------------------------------------------------------------------------------------------------------
+
+
+def both_skills(sides: Sides, variant: str) -> float | None:
+    """Mean accuracy over the sides; None unless the variant was scored on all of them."""
+    scores = [side.get(variant) for side in sides.values()]
+    known = [score.accuracy for score in scores if score is not None]
+    return sum(known) / len(known) if known and len(known) == len(scores) else None
+
+
+def score_table(sides: Sides) -> tuple[list[str], list[list[str]]]:
+    """(headers, rows): a row per variant; accuracy with its 95 % interval and gold NLL on each side, and their mean S."""
+    names = list(dict.fromkeys(name for scores in sides.values() for name in scores))
+    headers = ["variant", *(text for side in sides for text in (f"{side} accuracy (95 %)", f"{side} NLL"))]
+    rows = [[name, *(text for scores in sides.values() for text in _cells(scores.get(name)))] for name in names]
+    if len(sides) > 1:
+        headers.append("S")
+        for row in rows:
+            mean = both_skills(sides, row[0])
+            row.append("" if mean is None else f"{mean:.3f}")
+    return headers, rows
+
+
+def _cells(score: Score | None) -> tuple[str, str]:
+    if score is None:
+        return "", ""
+    return f"{score.accuracy:.3f} ({score.low:.3f} to {score.high:.3f})", f"{score.nll:.3f}"
+
+
+def comparison_sentences(sides: Sides) -> list[str]:
+    """The last variant against each other one, by the paired exact test over all sides' items, Holm-corrected."""
+    names = [name for name in dict.fromkeys(n for scores in sides.values() for n in scores) if both_skills(sides, name) is not None]
+    if len(names) < 2:
+        return []
+    last, others = names[-1], names[:-1]
+    splits = [_split(sides, last, other) for other in others]
+    corrected = stats.holm([stats.mcnemar(*split) for split in splits])
+    return [_compared(last, other, split, p, _n(sides)) for other, split, p in zip(others, splits, corrected, strict=True)]
+
+
+def _split(sides: Sides, first: str, second: str) -> tuple[int, int]:
+    """(right only with the first, right only with the second), over the items of all sides."""
+    pairs = [(scores[first].correct, scores[second].correct) for scores in sides.values()]
+    return sum(int((a & ~b).sum()) for a, b in pairs), sum(int((b & ~a).sum()) for a, b in pairs)
+
+
+def _n(sides: Sides) -> int:
+    return sum(next(iter(scores.values())).n for scores in sides.values())
+
+
+def _compared(name: str, other: str, split: tuple[int, int], p: float, n: int) -> str:
+    won, lost = split
+    verdict = f"cannot tell from {n} items" if p >= LEVEL else "better" if won > lost else "worse"
+    return f"{name} against {other}: {verdict} ({won} items won, {lost} lost; p = {p:.2g})."
+
+
+def markdown_table(headers: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """A GitHub table."""
+    lines = [headers, ["---"] * len(headers), *rows]
+    return "\n".join("| " + " | ".join(str(cell).replace("|", "\\|") for cell in line) + " |" for line in lines)
+
+
+def text_table(headers: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """Columns for a terminal."""
+    table = [list(map(str, row)) for row in (headers, *rows)]
+    widths = [max(map(len, column)) for column in zip(*table, strict=True)]
+    return "\n".join("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in table)
+
+
+# -- the model card ------------------------------------------------------------------------------------------------
+
+
+def model_card(merged: Adapter, origin: Mapping[str, Any], measured: Sides) -> str:
+    """The README.md of an exported adapter: what it is, how to load it, how it was made, what was measured."""
+    base = merged.base or "the base model"
+    return "\n".join(
+        [
+            "---",
+            *([f"base_model: {merged.base}"] if merged.base and "\n" not in merged.base else []),
+            "library_name: peft",
+            "tags: [lora, peft, merge, tada-studio]",
+            "---",
+            "",
+            f"# {_plain(merged.label)}",
+            "",
+            f"One LoRA adapter of rank {merged.rank} for `{_plain(base)}`, merged from two by TaDA Studio.",
+            "",
+            "```python",
+            "from peft import PeftModel",
+            'model = PeftModel.from_pretrained(base_model, "this-folder")',
+            "```",
+            "",
+            *_made_from(origin),
+            *_measured(measured),
+            "`recipe.json` repeats this merge to the byte; `certificate.json` says how it was checked.",
+            "",
+        ]
+    )
+
+
+def _plain(text: str) -> str:
+    """A name from somebody's file as one line that Markdown leaves alone."""
+    return "".join(c for c in text if c.isprintable() and c not in "<>`[]|")[:200]
+
+
+def _made_from(origin: Mapping[str, Any]) -> list[str]:
+    inputs = origin.get("inputs", {})
+    rows = [[role, _plain(inputs[role]["label"]), inputs[role]["content_sha256"][:16]] for role in ("task", "domain") if role in inputs]
+    if not rows:
+        return []
+    knobs = origin.get("recipe", {})
+    turned = ", ".join(f"{name} {knobs[name]}" for name in ("method", "sharpness", "strength", "calibration", "drop") if name in knobs)
+    edits = len(knobs.get("overrides", []))
+    return [
+        "## Made from",
+        "",
+        markdown_table(["role", "adapter", "content (SHA-256, start)"], rows),
+        "",
+        f"Recipe: {turned}; {edits} gate edits by hand.",
+        "The method is the TaDA Studio authors' reading of TaDA (arXiv 2606.05016), not the paper's own code.",
+        "",
+    ]
+
+
+def _measured(measured: Sides) -> list[str]:
+    if not measured:
+        return ["Nothing was evaluated before this export.", ""]
+    note = [f"- {sentence}" for sentence in comparison_sentences(measured)]
+    return ["## Measured", "", markdown_table(*score_table(measured)), "", *note, ""]

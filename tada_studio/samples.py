@@ -1,0 +1,69 @@
+"""The embedded samples by name: folders under sample_adapters/ with a sample.json."""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from tada_studio.errors import InputError
+
+
+@dataclass(frozen=True)
+class Sample:
+    """A pair with all that a person needs to try it.
+
+    base:     what ``load_base`` is asked for; items: side ("domain", "task") -> items file
+    readings: cached probe readings (readings.json), or None
+    about:    everything else that sample.json says (seed, licence, what was measured)
+    """
+
+    name: str
+    title: str
+    story: str
+    task: Path
+    domain: Path
+    base: str | None
+    probe: Path
+    items: dict[str, Path]
+    readings: Path | None
+    about: dict[str, Any]
+
+
+def _folder() -> Path:
+    """Inside an installed package, or beside it in a checkout or on a Space."""
+    here = Path(__file__).resolve().parent
+    packaged = here / "sample_adapters"
+    return packaged if packaged.is_dir() else here.parent / "sample_adapters"
+
+
+def samples() -> dict[str, Sample]:
+    """All embedded samples, by name."""
+    found = (_sample(path.parent) for path in sorted(_folder().glob("*/sample.json")))
+    return {sample.name: sample for sample in found}
+
+
+def sample(name: str) -> Sample:
+    """One sample. Raises InputError with the names there are."""
+    known = samples()
+    if name not in known:
+        raise InputError(f"{name}: no such sample. There are: {', '.join(known) or 'none in this installation'}.")
+    return known[name]
+
+
+def _sample(folder: Path) -> Sample:
+    about = json.loads((folder / "sample.json").read_text(encoding="utf-8"))
+    files = about.pop("files")
+    readings = folder / files.get("readings", "readings.json")
+    base = about.pop("base", None)
+    return Sample(
+        name=folder.name,
+        title=about.pop("title"),
+        story=about.pop("story"),
+        task=folder / files["task"],
+        domain=folder / files["domain"],
+        base=str(folder / base) if base and (folder / base).is_dir() else base,
+        probe=folder / files["probe"],
+        items={side: folder / path for side, path in files["items"].items()},
+        readings=readings if readings.is_file() else None,
+        about=about,
+    )

@@ -1,0 +1,286 @@
+"""One person's work: what is open, the recipe with its undo, what was measured. Free of gradio, safe to call from threads.
+
+Recipes are immutable, so undo and redo are two piles of them. Everything the screen shows is derived from
+(pair, readings, recipe) and kept until one of the three changes.
+"""
+
+import shutil
+import tempfile
+import threading
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from tada_studio import studio
+from tada_studio.base import Base
+from tada_studio.core.gates import Depth, Gates, Readings, depth_profile
+from tada_studio.core.merge import Merged
+from tada_studio.errors import BaseError, InputError, MismatchError, Stopped, TadaError
+from tada_studio.evaluate import Item, Score, choose
+from tada_studio.export import Certificate
+from tada_studio.lora import Adapter, Pair
+from tada_studio.probe import read_inputs
+from tada_studio.probe import Readings as SavedReadings
+from tada_studio.progress import Progress, Report, silent
+from tada_studio.recipe import Recipe
+from tada_studio.samples import Sample, sample as sample_named
+
+#: Painting an unlocked cell with None gives it back to the readings.
+RESET = None
+
+
+@dataclass(frozen=True, eq=False)
+class View:
+    """Everything derived from one (pair, readings, recipe); each part is computed when first asked for."""
+
+    pair: Pair
+    readings: Readings
+    recipe: Recipe
+    probed: bool
+
+    @cached_property
+    def gates(self) -> Gates:
+        return studio.gates(self.readings, self.recipe)
+
+    @cached_property
+    def merged(self) -> Merged:
+        """The merge in core space: spectra, drops, energies."""
+        return studio.merge_core(self.pair, self.gates, self.recipe, self.readings if self.probed else None)
+
+    @cached_property
+    def adapter(self) -> Adapter:
+        """The merge in full width, as it is evaluated and exported."""
+        return studio.merge(self.pair, self.readings if self.probed else None, self.recipe)
+
+    @cached_property
+    def depth(self) -> Depth:
+        return depth_profile(self.readings, self.gates, self.recipe)
+
+
+@dataclass(eq=False)
+class Run:
+    """One evaluation: of which recipe, on which sides, and what came out so far. sides: side -> variant -> score."""
+
+    number: int
+    recipe: Recipe
+    readings: Readings | None
+    limit: int
+    sides: dict[str, dict[str, Score]] = field(default_factory=dict)
+    finished: bool = False
+
+
+class Session:
+    """What one browser tab (or one script) is working on."""
+
+    def __init__(self) -> None:
+        self.lock = threading.RLock()
+        self.stopping = threading.Event()
+        self.pair: Pair | None = None
+        self.readings: Readings | None = None
+        self.base: Base | None = None
+        self.base_ref: str | None = None
+        self.sample: Sample | None = None
+        self.recipe = Recipe()
+        self.runs: list[Run] = []
+        self._undo: list[Recipe] = []
+        self._redo: list[Recipe] = []
+        self._view: View | None = None
+        self._folder: Path | None = None
+
+    # -- Open ------------------------------------------------------------------------------------------------------
+
+    def open(self, task: str, domain: str, base: str | None = None) -> None:
+        """Read two adapters (folder or Hub id each). What was open stays if this fails. Raises TadaError."""
+        pair = studio.read_pair(task, domain)
+        with self.lock:
+            self.pair, self.readings, self.sample, self.base_ref = pair, None, None, base or None
+            self.base = self.base if self.base is not None and self.base.ref == base else None
+            self.recipe, self._undo, self._redo, self.runs = Recipe(), [], [], []
+            self._changed()
+
+    def open_sample(self, name: str) -> None:
+        """Open an embedded sample by name, with its cached readings if it ships any. Raises InputError for an unknown name."""
+        sample = sample_named(name)
+        self.open(str(sample.task), str(sample.domain), sample.base)
+        with self.lock:
+            self.sample = sample
+            if sample.readings is not None:
+                self.use_readings(SavedReadings.load(sample.readings))
+
+    def load_base(self, ref: str | None = None, report: Report = silent) -> Base:
+        """The base model, loaded once and kept. Raises BaseError if none was named or it cannot be had."""
+        ref = ref or self.base_ref
+        if not ref:
+            raise BaseError("No base model was named. Give a Hub id, a folder or a GGUF file on the Open tab.")
+        if self.base is None or self.base.ref != ref:
+            report(Progress("load base", 0, 1, f"loading {ref}"))
+            self.base = studio.load_base(ref)
+            report(Progress("load base", 1, 1, f"loaded {ref} on {self.base.device}"))
+        self.base_ref = ref
+        return self.base
+
+    # -- Probe -----------------------------------------------------------------------------------------------------
+
+    def probe(self, inputs: Sequence[str] | None = None, n: int = 32, report: Report = silent) -> Readings:
+        """Run the inputs (the sample's, if None) through the base once. Earlier readings stay if this fails or is stopped."""
+        pair = self._open_pair()
+        if inputs is None and self.sample is not None:
+            inputs = read_inputs(self.sample.probe)
+        if not inputs:
+            raise InputError("No probe inputs. Paste about 32 domain questions, one a line, or upload a .txt or .jsonl file.")
+        self.stopping.clear()
+        report = self._stoppable(report)
+        readings = studio.probe(pair, self.load_base(report=report), inputs, n, report)
+        self.use_readings(readings)
+        return readings
+
+    def use_readings(self, readings: Readings) -> None:
+        """Take readings probed elsewhere. Raises MismatchError if they belong to another pair."""
+        readings.belongs_to(self._open_pair())
+        with self.lock:
+            self.readings = readings
+            self._changed()
+
+    # -- Tune ------------------------------------------------------------------------------------------------------
+
+    @property
+    def view(self) -> View | None:
+        """Everything to show for the current state; None while nothing is open."""
+        with self.lock:
+            if self.pair is None:
+                return None
+            if self._view is None:
+                readings = self.readings or studio.unprobed(self.pair)
+                self._view = View(self.pair, readings, self.recipe, self.readings is not None)
+            return self._view
+
+    @property
+    def can_undo(self) -> bool:
+        return bool(self._undo)
+
+    @property
+    def can_redo(self) -> bool:
+        return bool(self._redo)
+
+    def turn(self, **knobs: Any) -> None:
+        """Set knobs of the recipe by name. Raises RecipeError and changes nothing if a value is out of range."""
+        self.restore(self.recipe.but(**knobs))
+
+    def restore(self, recipe: Recipe) -> None:
+        """Make this the recipe (undoable). Raises TadaError, and changes nothing, if it does not fit what is open."""
+        with self.lock:
+            if recipe == self.recipe:
+                return
+            before, self.recipe = self.recipe, recipe
+            self._changed()
+            try:
+                if (view := self.view) is not None:
+                    view.merged.how  # noqa: B018 - computing it is what checks the recipe
+            except TadaError:
+                self.recipe = before
+                self._changed()
+                raise
+            self._undo.append(before)
+            self._redo.clear()
+
+    def paint(self, cells: Iterable[tuple[int, int]], value: float | None) -> None:
+        """Set the gate of cells (row in ``gates.layers``, column in ``gates.projections``); None gives them back to the readings."""
+        view = self.view
+        if view is None:
+            raise MismatchError("Nothing is open yet. Open two adapters first.")
+        layers, projections = view.gates.layers, view.gates.projections
+        inside = {(i, j) for i, j in cells if 0 <= i < len(layers) and 0 <= j < len(projections)}
+        there = {(layers[i], projections[j]) for i, j in inside if view.gates.there[i, j]}
+        if there:
+            self.turn(overrides=studio.painted(view.gates, self.recipe.overrides, there, value))
+
+    def add_line(self, line: str) -> None:
+        """Append one selector line to the recipe. Raises RecipeError if it cannot be read or selects nothing."""
+        self.turn(overrides=(*self.recipe.overrides, line.strip()))
+
+    def undo(self) -> None:
+        self._step(self._undo, self._redo)
+
+    def redo(self) -> None:
+        self._step(self._redo, self._undo)
+
+    def _step(self, source: list[Recipe], target: list[Recipe]) -> None:
+        with self.lock:
+            if source:
+                target.append(self.recipe)
+                self.recipe = source.pop()
+                self._changed()
+
+    # -- Evaluate --------------------------------------------------------------------------------------------------
+
+    def evaluate(
+        self, sides: dict[str, Sequence[Item]] | None, variants: Sequence[str], limit: int, report: Report = silent
+    ) -> Run:
+        """Score variants ("base", "task", "domain", a method, the current recipe's method) on each side's items.
+
+        sides None: the sample's. ``self.runs[-1]`` fills in variant by variant; when stopped it keeps what is done.
+        """
+        pair, view = self._open_pair(), self.view
+        assert view is not None
+        sides = sides or (studio.sample_items(self.sample) if self.sample else None)
+        if not sides:
+            raise InputError("No evaluation items. Upload a .jsonl file with question, choices and answer on each line.")
+        self.stopping.clear()
+        report = self._stoppable(report)
+        base = self.load_base(report=report)
+        run = Run(len(self.runs) + 1, self.recipe, self.readings, limit)
+        self.runs.append(run)
+        adapters = studio.variants(pair, view.adapter, self.recipe, variants)
+        chosen = {side: choose(items, limit) for side, items in sides.items()}
+        studio.score_sides(base, adapters, chosen, run.sides, report)
+        run.finished = True
+        return run
+
+    def stop(self) -> None:
+        """Ask whatever is running to stop at its next piece."""
+        self.stopping.set()
+
+    # -- Export ----------------------------------------------------------------------------------------------------
+
+    def export(self, out: str | Path, report: Report = silent) -> Certificate:
+        """Write the merge on screen as a PEFT folder, read it back and certify it. Raises ExportError if that does not hold."""
+        view = self.view
+        if view is None:
+            raise MismatchError("Nothing is open yet. Open two adapters first.")
+        self.stopping.clear()
+        latest = next((run for run in reversed(self.runs) if run.recipe == self.recipe and run.sides), None)
+        report = self._stoppable(report)
+        return studio.export(view.adapter, out, base=self.base, report=report, measured=latest.sides if latest else None)
+
+    @property
+    def folder(self) -> Path:
+        """A private temporary folder of this session, made when first needed."""
+        if self._folder is None:
+            self._folder = Path(tempfile.mkdtemp(prefix="tada-studio-"))
+        return self._folder
+
+    def close(self) -> None:
+        """Stop what runs and delete what was kept on disk."""
+        self.stop()
+        if self._folder is not None:
+            shutil.rmtree(self._folder, ignore_errors=True)
+
+    # --------------------------------------------------------------------------------------------------------------
+
+    def _open_pair(self) -> Pair:
+        if self.pair is None:
+            raise MismatchError("Nothing is open yet. Open a task adapter and a domain adapter first.")
+        return self.pair
+
+    def _changed(self) -> None:
+        self._view = None
+
+    def _stoppable(self, report: Report) -> Report:
+        def told(progress: Progress) -> None:
+            if self.stopping.is_set():
+                raise Stopped(f"Stopped at {progress.step}, {progress.done} of {progress.total}. What was there before is kept.")
+            report(progress)
+
+        return told

@@ -1,0 +1,411 @@
+"""THE FLOW: two paths -> pair -> core space; base + inputs -> readings; readings + recipe -> gates -> merge -> scores, folder.
+
+Calls the stations in order and keeps what is expensive (reading, factoring, probing, scores) by content, so that a slider
+re-runs only gates and the merge in core space. Every function here is what the API, the command line and the screen share.
+"""
+
+import queue
+import threading
+import weakref
+from collections import OrderedDict
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any, Generic, TypeVar
+
+import torch
+
+from tada_studio import base as bases
+from tada_studio import hub
+from tada_studio.base import Base
+from tada_studio.core import gates as gating
+from tada_studio.core.factor import factor
+from tada_studio.core.gates import Gates
+from tada_studio.core.merge import Analysis, Merged, expand, output_dtype
+from tada_studio.core.merge import merge_core as mix_and_recompress
+from tada_studio.core.selectors import Cells, selected
+from tada_studio.errors import AdapterError, BaseError, InputError
+from tada_studio.evaluate import Item, Score, read_items
+from tada_studio.evaluate import score as score_items
+from tada_studio.export import Certificate, certify, changed_files, read_certificate, sha256
+from tada_studio.export import export as write_and_certify
+from tada_studio.lora import CONFIG, WEIGHTS, Adapter, Pair
+from tada_studio.probe import Readings, choose
+from tada_studio.probe import probe as take_readings
+from tada_studio.progress import Progress, Report, silent
+from tada_studio.read import pair_up
+from tada_studio.read import read_adapter as read_folder
+from tada_studio.recipe import FORMAT, Recipe
+from tada_studio.report import model_card
+from tada_studio.samples import Sample
+
+T = TypeVar("T")
+Sides = dict[str, dict[str, Score]]
+
+
+class Kept(Generic[T]):
+    """The last few results of something expensive, by what they depend on."""
+
+    def __init__(self, most: int) -> None:
+        self.most, self.lock = most, threading.Lock()
+        self.results: OrderedDict[Hashable, T] = OrderedDict()
+
+    def get(self, key: Hashable, make: Callable[[], T]) -> T:
+        with self.lock:
+            if key in self.results:
+                self.results.move_to_end(key)
+                return self.results[key]
+        result = make()  # outside the lock: two at once may both make it, neither waits for the other
+        with self.lock:
+            self.results[key] = result
+            while len(self.results) > self.most:
+                self.results.popitem(last=False)
+        return result
+
+
+_PAIRS: Kept[Pair] = Kept(4)
+_READINGS: Kept[Readings] = Kept(8)
+_SCORES: Kept[Score] = Kept(256)
+_ANALYSES: "weakref.WeakKeyDictionary[Pair, Analysis]" = weakref.WeakKeyDictionary()
+
+
+# -- open ----------------------------------------------------------------------------------------------------------
+
+
+def read_adapter(ref: str | Path) -> Adapter:
+    """An adapter by folder or Hub id. Raises AdapterError."""
+    return read_folder(_folder(ref))
+
+
+def read_pair(task: str | Path, domain: str | Path) -> Pair:
+    """A task adapter and a domain adapter, each by folder or Hub id. Raises AdapterError or MismatchError."""
+    folders = _folder(task), _folder(domain)
+    return _PAIRS.get(_signature(*folders), lambda: pair_up(*map(read_folder, folders)))
+
+
+def _folder(ref: str | Path) -> Path:
+    text = str(ref).strip()
+    if not text:
+        raise AdapterError("An adapter is missing. Give a folder that PEFT saved, or a Hub id such as owner/name.")
+    return hub.fetch_adapter(text) if hub.is_hub_id(text) else Path(text).expanduser()
+
+
+def _signature(*folders: Path) -> Hashable:
+    """Tells whether the files are still the ones that were read, without reading them."""
+    files = [folder / name for folder in folders for name in (CONFIG, WEIGHTS)]
+    return tuple((str(f.resolve()), f.stat().st_mtime_ns, f.stat().st_size) if f.is_file() else str(f) for f in files)
+
+
+def load_base(ref: str | Path, device: str = "auto", dtype: str = "auto") -> Base:
+    """A base model by Hub id, folder or GGUF file; see ``base.load_base``. Raises BaseError."""
+    return bases.load_base(ref, device, dtype)
+
+
+def analysis(pair: Pair) -> Analysis:
+    """The core space of a pair, factored once. Raises AdapterError if an adapter holds NaN or infinity."""
+    known = _ANALYSES.get(pair)
+    if known is None:
+        known = _ANALYSES[pair] = Analysis(weakref.proxy(pair), factor(pair))
+        _check_finite(pair, known)
+    return known
+
+
+def _check_finite(pair: Pair, known: Analysis) -> None:
+    finite = known.space.squared_norms.isfinite()
+    if not finite.all():
+        row, side = (~finite).nonzero()[0].tolist()
+        raise AdapterError(
+            f"{pair.names[row]}: {(pair.task, pair.domain)[side].label} holds NaN or infinity there; its training diverged, or "
+            "the file is damaged. Use an earlier checkpoint."
+        )
+
+
+# -- probe ---------------------------------------------------------------------------------------------------------
+
+
+def probe(pair: Pair, base: Base, inputs: Sequence[str], n: int = 32, report: Report = silent) -> Readings:
+    """Readings of both adapters from one pass of ``n`` of the inputs through the base. Raises InputError, MismatchError."""
+    if not inputs:
+        raise InputError("No probe inputs. Give about 32 domain questions or sentences.")
+    for adapter in (pair.task, pair.domain):
+        base.check_fits(adapter)
+    chosen = choose(inputs, n)
+    about = {"base": base.ref, "base_digest": base.digest, "torch": torch.__version__}
+
+    def take() -> Readings:
+        try:
+            return take_readings(pair, base.model, base.tokenizer, chosen, about=about, report=report)
+        except torch.OutOfMemoryError as error:
+            raise BaseError(f"{base.ref}: memory ran out while probing. Probe shorter inputs, or on the CPU.") from error
+
+    return _READINGS.get((pair.task.digest, pair.domain.digest, base.digest, tuple(chosen)), take)
+
+
+def unprobed(pair: Pair) -> gating.Readings:
+    """Readings of nothing, for a pair without a base: every gate is even."""
+    return gating.unprobed(pair, analysis(pair).space.present)
+
+
+# -- tune and merge ------------------------------------------------------------------------------------------------
+
+
+def gates(readings: gating.Readings, recipe: Recipe | None = None) -> Gates:
+    """The gate map of a recipe; ``values`` is (layers, projections), NaN where no module is. Raises RecipeError."""
+    return gating.gates(readings, recipe)
+
+
+def merge_core(pair: Pair, gate_map: Gates, recipe: Recipe, readings: gating.Readings | None = None) -> Merged:
+    """The merge in core space: spectra, drops, energies. Raises RecipeError."""
+    return mix_and_recompress(analysis(pair), gate_map, recipe, None if readings is None else readings.moment)
+
+
+def merge(pair: Pair, readings: gating.Readings | None = None, recipe: Recipe | None = None) -> Adapter:
+    """The merged adapter: one rank everywhere, scale 1, rounded to the recipe's number format.
+
+    readings None: weights-only, every computed gate is .5. Raises MismatchError for readings of another pair, RecipeError.
+    """
+    recipe = recipe or Recipe()
+    if readings is not None:
+        readings.belongs_to(pair)
+    known = analysis(pair)
+    gate_map = gates(readings if readings is not None else unprobed(pair), recipe)
+    core = mix_and_recompress(known, gate_map, recipe, None if readings is None else readings.moment)
+    return Adapter(
+        label=f"{recipe.method} of {pair.task.label} and {pair.domain.label}",
+        modules=expand(known, core, output_dtype(pair, recipe)),
+        base=pair.task.base or pair.domain.base,
+        task_type=pair.task.task_type or pair.domain.task_type,
+        origin=MergeOrigin(pair, readings, recipe),
+    )
+
+
+@dataclass(frozen=True, eq=False)
+class MergeOrigin:
+    """What a merge came from; ``to_dict`` is recipe.json."""
+
+    pair: Pair
+    readings: gating.Readings | None
+    recipe: Recipe
+
+    def to_dict(self) -> dict[str, Any]:
+        return {
+            "format": FORMAT,
+            "recipe": self.recipe.to_dict(),
+            "inputs": {
+                "task": _input(self.pair.task),
+                "domain": _input(self.pair.domain),
+                "readings": getattr(self.readings, "digest", None),
+                "readings_about": dict(self.readings.about) if self.readings is not None else None,
+            },
+            "versions": {"tada-studio": own_version(), "torch": torch.__version__},
+        }
+
+
+def _input(adapter: Adapter) -> dict[str, Any]:
+    files = [Path(adapter.source) / name for name in (CONFIG, WEIGHTS)] if adapter.source else []
+    return {
+        "label": adapter.label,
+        "content_sha256": adapter.digest,
+        "files_sha256": {file.name: sha256(file) for file in files if file.is_file()},
+    }
+
+
+def own_version() -> str:
+    """This package's version; a checkout that was never installed (a Space) has none."""
+    try:
+        return version("tada-studio")
+    except PackageNotFoundError:
+        return "checkout"
+
+
+def remarks_on_recipe(content: Mapping[str, Any], pair: Pair, readings: gating.Readings | None) -> list[str]:
+    """What in a recipe.json belongs to other inputs than these: then the bytes will differ."""
+    inputs, found = content.get("inputs") or {}, []
+    for role, adapter in (("task", pair.task), ("domain", pair.domain)):
+        wanted = (inputs.get(role) or {}).get("content_sha256")
+        if wanted and wanted != adapter.digest:
+            found.append(f"The recipe was made for another {role} adapter than {adapter.label}.")
+    if inputs.get("readings") != getattr(readings, "digest", None):
+        found.append("The recipe was made with other probe readings than these (or with none).")
+    return found
+
+
+def painted(gate_map: Gates, lines: Sequence[str], cells: Iterable[tuple[int, str]], value: float | None) -> tuple[str, ...]:
+    """The recipe's selector lines after a brush stroke over (layer, projection) cells; value None: back to the readings.
+
+    Earlier lines that the stroke covers completely go, so that the list stays as short as what it says.
+    """
+    grid = Cells(gate_map.layers, gate_map.projections, gate_map.computed)
+    rows = {(layer, name): (gate_map.layers.index(layer), gate_map.projections.index(name)) for layer, name in cells}
+    stroke = torch.zeros_like(gate_map.locked)
+    for i, j in rows.values():
+        stroke[i, j] = not gate_map.locked[i, j]
+    if not stroke.any():
+        return tuple(lines)
+    left = [line for line in lines if _survives(grid, line, stroke)]
+    if value is None and not any((selected(grid, line) & stroke).any() for line in left):
+        return tuple(left)
+    what = "reset" if value is None else f"{round(float(value), 4):g}"
+    return (*left, *(f"{where} : {what}" for where in _spelled(gate_map, stroke)))
+
+
+def _survives(grid: Cells, line: str, stroke: torch.Tensor) -> bool:
+    if line.rsplit(":", 1)[-1].strip().lower() in ("lock", "unlock"):
+        return True
+    return bool((selected(grid, line) & ~stroke).any())
+
+
+def _spelled(gate_map: Gates, stroke: torch.Tensor) -> list[str]:
+    """Selectors for a mask of cells: projections that share their layers share a line."""
+    same: dict[tuple[int, ...], list[str]] = {}
+    for j, name in enumerate(gate_map.projections):
+        layers = tuple(layer for i, layer in enumerate(gate_map.layers) if stroke[i, j])
+        if layers:
+            same.setdefault(layers, []).append(name)
+    return [f"{_layers(layers)} : {','.join(names)}" for layers, names in same.items()]
+
+
+def _layers(layers: Sequence[int]) -> str:
+    """ "layers 3-9,12" of (3, 4, ..., 9, 12)."""
+    spans: list[list[int]] = []
+    for layer in layers:
+        if spans and layer == spans[-1][-1] + 1:
+            spans[-1] = [spans[-1][0], layer]
+        else:
+            spans.append([layer])
+    text = ",".join("-".join(map(str, span)) for span in spans)
+    return f"layer{'s' if len(layers) > 1 else ''} {text}"
+
+
+# -- evaluate ------------------------------------------------------------------------------------------------------
+
+
+def evaluate(
+    base: Base, variants: Mapping[str, Adapter | None], items: Sequence[Item], report: Report = silent
+) -> dict[str, Score]:
+    """A score for every variant (None: the base itself) on the same items, in the order given. Raises TadaError."""
+    sides: Sides = {}
+    score_sides(base, variants, {"items": items}, sides, report)
+    return sides["items"]
+
+
+def score_sides(
+    base: Base, variants: Mapping[str, Adapter | None], sides: Mapping[str, Sequence[Item]], into: Sides, report: Report = silent
+) -> None:
+    """Score every variant on every side's items, writing each score into ``into[side][variant]`` as it is done."""
+    total = sum(map(len, sides.values())) * len(variants)
+    done = 0
+    for name, adapter in variants.items():
+        if adapter is not None:
+            base.check_fits(adapter)
+        for side, items in sides.items():
+            part = _shifted(report, done, total)
+            into.setdefault(side, {})[name] = _score(base, adapter, items, name, part)
+            done += len(items)
+    report(Progress("evaluate", done, total, "all variants scored"))
+
+
+def _shifted(report: Report, before: int, total: int) -> Report:
+    return lambda progress: report(Progress("evaluate", before + progress.done, total, progress.note))
+
+
+def _score(base: Base, adapter: Adapter | None, items: Sequence[Item], name: str, report: Report) -> Score:
+    def take() -> Score:
+        with base.wearing(adapter) as model:
+            return score_items(model, base.tokenizer, items, name, report)
+
+    key = (base.digest, adapter.digest if adapter else None, tuple(items))
+    found = _SCORES.get(key, take)
+    return Score(name, found.loglik, found.correct, found.nll, found.low, found.high, found.cut)
+
+
+def variants(pair: Pair, merged: Adapter, recipe: Recipe, names: Sequence[str]) -> dict[str, Adapter | None]:
+    """Adapters by the names people use: base, task, domain, a method with default knobs at the same rank, the recipe's own."""
+    plain: dict[str, Adapter | None] = {"base": None, "task": pair.task, "domain": pair.domain}
+    rank = max(module.rank for module in merged.modules.values())
+
+    def one(name: str) -> Adapter | None:
+        if name in plain:
+            return plain[name]
+        return merged if name == recipe.method else merge(pair, None, Recipe(method=name, rank=rank))
+
+    return {name: one(name) for name in names}
+
+
+def sample_items(sample: Sample) -> dict[str, list[Item]]:
+    """The items of each side of a sample."""
+    return {side: read_items(path) for side, path in sample.items.items()}
+
+
+# -- export --------------------------------------------------------------------------------------------------------
+
+
+def export(
+    merged: Adapter, out: str | Path, base: Base | None = None, report: Report = silent, measured: Sides | None = None
+) -> Certificate:
+    """Write a merged adapter as a PEFT folder with card, recipe.json and certificate.json, read back and certified.
+
+    Raises ExportError, and leaves nothing half-written, if it cannot be written or if the certificate does not hold.
+    """
+    card = _card(merged, measured or {})
+    if base is None:
+        return write_and_certify(merged, out, card=card, report=report)
+    where = {"model": base.model, "wearing": base.wearing, "tokenizer": base.tokenizer}
+    return write_and_certify(merged, out, card=card, report=report, **where)
+
+
+def _card(merged: Adapter, measured: Sides) -> str:
+    return model_card(merged, merged.origin.to_dict() if merged.origin else {}, measured)
+
+
+def verify(folder: str | Path, base: Base | None = None) -> tuple[list[str], Certificate]:
+    """Re-check an exported folder: (what is wrong, a fresh certificate). Raises ExportError if it has no certificate."""
+    written = read_certificate(folder)
+    changed = changed_files(folder, written["outputs"])
+    adapter = read_folder(folder)
+    where = {"model": base.model, "wearing": base.wearing, "tokenizer": base.tokenizer} if base else {}
+    found = certify(adapter, folder, **where)
+    wrong = [f"{name} is not the file that was certified." for name in changed]
+    if written["verdict"] != "pass":
+        wrong.append("Its own certificate says that it failed.")
+    if not found.holds:
+        wrong.append("What PEFT reads back is not what the files hold.")
+    return wrong, found
+
+
+# -- long work -----------------------------------------------------------------------------------------------------
+
+
+def stream(work: Callable[[Report], T]) -> Iterator[Progress | T]:
+    """Each Progress of ``work(report)`` as it comes, then its result; raises what it raised.
+
+    The work runs in a thread of its own. If the reader goes away, the next report ends it.
+    """
+    told: queue.SimpleQueue[tuple[str, Any]] = queue.SimpleQueue()
+    gone = threading.Event()
+
+    def tell(progress: Progress) -> None:
+        if gone.is_set():
+            raise GeneratorExit
+        told.put(("progress", progress))
+
+    def run() -> None:
+        try:
+            told.put(("result", work(tell)))
+        except BaseException as error:
+            told.put(("error", error))
+
+    threading.Thread(target=run, daemon=True, name="tada-work").start()
+    try:
+        while True:
+            kind, value = told.get()
+            if kind == "error":
+                raise value
+            yield value
+            if kind == "result":
+                return
+    finally:
+        gone.set()
+
+
