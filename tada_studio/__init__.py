@@ -15,6 +15,8 @@ import sys
 from types import ModuleType
 from typing import Any
 
+__version__ = "0.1.0"
+
 _WHERE = {
     "Adapter": "lora",
     "AdapterError": "errors",

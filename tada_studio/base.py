@@ -36,6 +36,11 @@ class Base:
     digest: str
 
     @property
+    def name(self) -> str:
+        """What to call it in files that travel: the Hub id, or a folder's own name without the path to it."""
+        return Path(self.ref).name if Path(self.ref).expanduser().exists() else self.ref
+
+    @property
     def device(self) -> torch.device:
         return next(self.model.parameters()).device
 

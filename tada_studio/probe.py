@@ -41,6 +41,7 @@ class Readings(gates.Readings):
         tensors["moment"] = tensors["moment"].float()
         path.parent.mkdir(parents=True, exist_ok=True)
         save_file(tensors, path.with_suffix(".safetensors"))
+        path.with_suffix(".safetensors").chmod(0o644)  # safetensors writes it for its owner only
         content = {"format": _FORMAT, "names": list(self.names), "about": self.about}
         path.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
 
@@ -271,6 +272,7 @@ def _readings(pair: Pair, listeners: list[_Listener], batches: list[Batch], abou
             columns = _columns(pair, name)
             moment[row[name]][columns[:, None], columns] = own.cpu() / tokens.sum()
     sums /= tokens
+    moment = moment.float().double()  # what readings.safetensors holds: loaded or not, equal readings give equal bytes
     present = torch.tensor([[_changes(module) for module in pair.both(name)] for name in pair.names])
     (task, domain), (square_task, square_domain) = sums[0], sums[1]
     return Readings(

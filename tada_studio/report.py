@@ -8,6 +8,7 @@ from tada_studio.core.gates import Depth
 from tada_studio.core.merge import Merged
 from tada_studio.evaluate import Score
 from tada_studio.lora import Adapter, Pair, Passport
+from tada_studio.recipe import knobs
 
 Sides = Mapping[str, Mapping[str, Score]]
 
@@ -197,3 +198,22 @@ def _measured(measured: Sides) -> list[str]:
         return ["Nothing was evaluated before this export.", ""]
     note = [f"- {sentence}" for sentence in comparison_sentences(measured)]
     return ["## Measured", "", markdown_table(*score_table(measured)), "", *note, ""]
+
+
+# -- the knobs -----------------------------------------------------------------------------------------------------
+
+
+def knob_table() -> str:
+    """Every knob of a recipe as a Markdown table: the README's, held to this by a test."""
+    rows = [[f"`{name}`", _default(spec.default), _range(spec.metadata), spec.metadata["says"]] for name, spec in knobs().items()]
+    return markdown_table(["knob", "default", "range", "what it does"], rows)
+
+
+def _default(value: Any) -> str:
+    return "none" if value in (None, ()) else f"`{value}`"
+
+
+def _range(about: Mapping[str, Any]) -> str:
+    if "options" in about:
+        return ", ".join(f"`{option}`" for option in about["options"])
+    return "lines of text" if "lines" in about else f"{about['low']:g} to {about['high']:g}"

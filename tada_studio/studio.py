@@ -131,7 +131,7 @@ def probe(pair: Pair, base: Base, inputs: Sequence[str], n: int = 32, report: Re
     for adapter in (pair.task, pair.domain):
         base.check_fits(adapter)
     chosen = choose(inputs, n)
-    about = {"base": base.ref, "base_digest": base.digest, "torch": torch.__version__}
+    about = {"base": base.name, "base_digest": base.digest, "torch": torch.__version__}
 
     def take() -> Readings:
         try:

@@ -92,15 +92,19 @@ def factor(pair: Pair) -> CoreSpace:
 
     def fill(i: int) -> None:
         stack = stacked(*modules[i], rank_task, room=scratch)
-        up = scratch("wide", *stack.up.shape, torch.float64).copy_(stack.up)
+        up = _wide(stack.up)
         _put(gram_up[i], stack.columns, up.mT @ up)
-        down = scratch("wide", *stack.down.shape, torch.float64).copy_(stack.down)
+        down = _wide(stack.down)  # in the same memory: up is done with
         _put(gram_down[i], stack.columns, down @ down.mT)
 
     each(fill, n)
     sizes = torch.tensor([(t or d).layer_size for t, d in modules], dtype=torch.float64)  # type: ignore[union-attr]
     scales = torch.tensor(scale, dtype=torch.float64).view(n, k)
     return CoreSpace(names, sizes, rank_task, rank_domain, gram_up, gram_down, scales)
+
+
+def _wide(factor: Tensor) -> Tensor:
+    return scratch("wide", len(factor), factor.shape[1], torch.float64).copy_(factor)
 
 
 def _scales(module: LoraModule | None, rank: int) -> list[float]:
@@ -156,4 +160,4 @@ def _side_by_side(parts: list[Tensor], axis: int, out: Tensor, room: Callable[..
     kinds = {part.dtype for part in parts}
     if len(kinds) > 1:
         return torch.cat([part.float() for part in parts], axis, out=out)
-    return out.copy_(torch.cat(parts, axis, out=room("narrow", *out.shape, kinds.pop())))
+    return out.copy_(torch.cat(parts, axis, out=room("narrow", len(out), out.shape[1], kinds.pop())))

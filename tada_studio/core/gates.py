@@ -63,9 +63,10 @@ class Readings:
         """Each adapter's (n,) response over the tokens of all inputs, input i counted ``times[i]`` times."""
         weight = self.tokens.double() * (1 if times is None else times.double())
         share = weight / weight.sum()
+        # not a matrix product: BLAS rounds by where a tensor lies in memory, and loaded readings lie elsewhere
         if recipe.response == "rms":
-            return (self.rms_task.square() @ share).sqrt(), (self.rms_domain.square() @ share).sqrt()
-        return self.task @ share, self.domain @ share
+            return tuple((rms.square() * share).sum(1).sqrt() for rms in (self.rms_task, self.rms_domain))
+        return (self.task * share).sum(1), (self.domain * share).sum(1)
 
 
 def unprobed(pair: Pair, present: Bool[Tensor, "n 2"]) -> Readings:

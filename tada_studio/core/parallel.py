@@ -17,12 +17,14 @@ from torch import Tensor
 
 Result = TypeVar("Result")
 _WORKERS = os.cpu_count() or 1
+_POOL: ThreadPoolExecutor
+_TURN: threading.RLock  # the number of torch threads is a setting of the whole process
 
 
 def _start() -> None:
     global _POOL, _TURN
     _POOL = ThreadPoolExecutor(_WORKERS, thread_name_prefix="tada-core")
-    _TURN = threading.RLock()  # the number of torch threads is a setting of the whole process
+    _TURN = threading.RLock()
 
 
 _start()

@@ -1,0 +1,56 @@
+"""The browser app. Gradio lives in here and nowhere else.
+
+    build()  makes the app, for a server of one's own or for a Space
+    launch() makes it and serves it on this machine
+"""
+
+import os
+from pathlib import Path
+from typing import Any
+
+# before gradio is imported: it reads this once, and would otherwise look for a newer version on the network
+os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")
+
+import gradio as gr
+
+from tada_studio.app.page import Start, page
+from tada_studio.app.places import Places
+from tada_studio.app.theme import CSS, theme
+
+SAMPLE = "smollm2-minerals"
+
+
+def build(
+    sample: str | None = SAMPLE,
+    task: str | None = None,
+    domain: str | None = None,
+    base: str | None = None,
+    root: str | Path | None = None,
+) -> gr.Blocks:
+    """The app; every browser tab starts with the sample, or with the pair if one is given. ``root`` confines typed paths."""
+    return page(Start(sample, task, domain, base, Places.here(root)))
+
+
+def launch(
+    demo: gr.Blocks | None = None,
+    *,
+    sample: str | None = SAMPLE,
+    task: str | None = None,
+    domain: str | None = None,
+    base: str | None = None,
+    host: str | None = None,
+    port: int | None = None,
+    open_browser: bool = False,
+    root: str | Path | None = None,
+    **more: Any,
+) -> tuple[Any, str, str | None]:
+    """Serve the app (``build(...)`` if none is given) on this machine only, unless ``host`` says otherwise.
+
+    ``more`` goes to gradio's own launch; returns what that returns: (FastAPI app, local URL, share URL).
+    """
+    demo = demo if demo is not None else build(sample, task, domain, base, root)
+    settings: dict[str, Any] = {
+        "theme": theme(), "css_paths": [CSS], "footer_links": ["api", "settings"], "run_history": False, "ssr_mode": False,
+        "pwa": False, "enable_monitoring": False, "share": False, "max_file_size": "2gb",
+    }  # fmt: skip
+    return demo.launch(server_name=host, server_port=port, inbrowser=open_browser, **{**settings, **more})

@@ -1,0 +1,61 @@
+"""Named endpoints for scripts and agents (gradio_client, curl, MCP): what the screen does, without one."""
+
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import gradio as gr
+
+from tada_studio import studio
+from tada_studio.app.places import Places
+from tada_studio.app.spoken import speaking
+from tada_studio.recipe import Recipe
+from tada_studio.samples import samples
+
+
+def add_endpoints(places: Places) -> None:
+    """Publish the endpoints on the Blocks that is being built."""
+
+    def list_samples() -> list[dict]:
+        """The embedded samples.
+
+        Returns:
+            name, title and story of each.
+        """
+        return [{"name": s.name, "title": s.title, "story": s.story} for s in samples().values()]
+
+    def passport(adapter: str) -> dict:
+        """What the files of one LoRA adapter say about it.
+
+        Args:
+            adapter: folder or Hub id (owner/name).
+        """
+        with speaking():
+            return _passport(places.checked(adapter, "adapter"))
+
+    def merge(task: str, domain: str, recipe: dict) -> dict:
+        """Merge two adapters by their weights alone and certify the result.
+
+        Args:
+            task: folder or Hub id of the task adapter.
+            domain: folder or Hub id of the domain adapter.
+            recipe: knobs by name; an empty object takes all defaults.
+        """
+        with speaking():
+            return _merge(places.checked(task, "task"), places.checked(domain, "domain"), recipe)
+
+    for endpoint in (list_samples, passport, merge):
+        gr.api(endpoint, api_name=endpoint.__name__, concurrency_id="work", concurrency_limit=1)
+
+
+def _passport(ref: str) -> dict[str, Any]:
+    found = studio.read_adapter(ref).passport
+    assert found is not None, "every adapter that was read has a passport"
+    return {"label": found.label, **dict(found.facts), "remarks": list(found.remarks)}
+
+
+def _merge(task: str, domain: str, recipe: dict[str, Any]) -> dict[str, Any]:
+    pair = studio.read_pair(task, domain)
+    merged = studio.merge(pair, None, Recipe.from_dict(recipe or {}))
+    folder = Path(tempfile.mkdtemp(prefix="tada-studio-")) / "merged"
+    return {"folder": str(folder), "certificate": studio.export(merged, folder).to_dict()}

@@ -1,0 +1,54 @@
+"""What one browser tab holds: a session, and the little that only a screen has to remember."""
+
+import time
+from dataclasses import dataclass, field
+from typing import Any
+
+from tada_studio.session import Session
+
+#: Turns of one knob that follow each other within this many seconds are one drag of a slider, and one step to undo.
+ONE_DRAG = 1.5
+
+
+@dataclass(eq=False)  # identity equality: gradio hashes what it keeps between calls
+class Desk:
+    """One browser tab's work.
+
+    ack:   number of the last stroke that was answered
+    cell:  (layer, projection) indexes of the cell whose spectrum is shown
+    said:  what just happened, in words
+    exported: where the last export went
+    """
+
+    session: Session = field(default_factory=Session)
+    ack: int | None = None
+    cell: tuple[int, int] = (0, 0)
+    said: str = ""
+    exported: str | None = None
+    _turned: tuple[str, float] = ("", 0.0)
+
+    def turn(self, name: str, value: Any) -> None:
+        """Set one knob; a drag through many values is one step to undo."""
+        session, (before, when) = self.session, self._turned
+        now = time.monotonic()
+        with session.lock:
+            same_drag = name == before and now - when < ONE_DRAG and session.can_undo
+            if same_drag:
+                session.undo()
+            try:
+                session.turn(**{name: value})
+            except Exception:
+                if same_drag:
+                    session.redo()
+                raise
+        self._turned = (name, now)
+
+    def acted(self, said: str) -> None:
+        """Note what just happened; whatever is turned next is a step of its own."""
+        self.said, self._turned = said, ("", 0.0)
+
+
+def close(desk: Desk | None) -> None:
+    """The browser tab is gone: stop what runs for it and delete what it kept on disk."""
+    if desk is not None:
+        desk.session.close()

@@ -1,0 +1,166 @@
+"""What a hand does to the recipe, as plain functions on a desk: strokes, knobs, lines, presets, undo. No gradio in here.
+
+Everything that arrives comes from a browser and is checked as such.
+"""
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from tada_studio.app.desk import Desk
+from tada_studio.core.gates import Gates
+from tada_studio.errors import InputError
+from tada_studio.recipe import Recipe
+from tada_studio.session import RESET, View
+
+Cell = tuple[int, int]
+
+#: Starting points for all gates: name -> what it says about itself.
+PRESETS = {
+    "readings": "As the readings say",
+    "even": "Even everywhere",
+    "ramp": "Ramp: domain grows with depth",
+    "task": "Task only",
+    "domain": "Domain only",
+}
+
+
+def stroke(desk: Desk, news: Mapping[str, Any]) -> None:
+    """One stroke on the map: {tool, cells, value, on, id}. Raises TadaError; ``ack`` then stays, so the map draws the truth."""
+    cells = _cells(news.get("cells"))
+    tool, session = news.get("tool"), desk.session
+    if tool == "lock":
+        _lock(desk, cells, bool(news.get("on")))
+    elif tool == "reset":
+        session.paint(cells, RESET)
+        desk.acted(f"{_count(cells)} given back to the readings. Undo: Ctrl+Z.")
+    else:
+        value = _share(news.get("value"))
+        session.paint(cells, value)
+        desk.acted(f"{_count(cells)} painted with {value:.2f}. Undo: Ctrl+Z.")
+    if cells:
+        desk.cell = cells[-1]
+    desk.ack = _whole(news.get("id"))
+
+
+def _cells(value: Any) -> list[Cell]:
+    try:
+        return [(_whole(i), _whole(j)) for i, j in value]
+    except (TypeError, ValueError):
+        raise InputError("The map sent cells that cannot be read. Reload the page.") from None
+
+
+def _whole(value: Any) -> int:
+    try:
+        return int(value)
+    except (TypeError, ValueError, OverflowError):
+        raise InputError("The map sent a number that cannot be read. Reload the page.") from None
+
+
+def _share(value: Any) -> float:
+    try:
+        number = float(value)
+    except (TypeError, ValueError):
+        number = -1.0
+    if not 0 <= number <= 1:  # written this way round so that NaN fails too
+        raise InputError(f"The brush is {value!r}; give a weight of the domain from 0 to 1.")
+    return number
+
+
+def _count(cells: Iterable[Cell]) -> str:
+    n = len(set(cells))
+    return "One cell" if n == 1 else f"{n} cells"
+
+
+def _lock(desk: Desk, cells: list[Cell], on: bool) -> None:
+    view = desk.session.view
+    if view is None or not cells:
+        return
+    word = "lock" if on else "unlock"
+    lines = tuple(f"{where} : {word}" for where in _spelled(view.gates, cells))
+    desk.session.turn(overrides=(*desk.session.recipe.overrides, *lines))
+    desk.acted(f"{_count(cells)} {word}ed. Undo: Ctrl+Z.")
+
+
+def _spelled(gates: Gates, cells: Iterable[Cell]) -> list[str]:
+    """Selectors for cells that exist: one for each projection."""
+    inside = [(i, j) for i, j in set(cells) if 0 <= i < len(gates.layers) and 0 <= j < len(gates.projections)]
+    by_projection: dict[str, list[int]] = {}
+    for i, j in sorted(inside):
+        if gates.there[i, j]:
+            by_projection.setdefault(gates.projections[j], []).append(gates.layers[i])
+    return [f"layers {','.join(map(str, layers))} : {name}" for name, layers in by_projection.items()]
+
+
+def select(desk: Desk, index: Any) -> None:
+    """Show this cell's spectrum from now on."""
+    cells = _cells([index])
+    desk.cell = cells[0]
+
+
+def turn(desk: Desk, value: Any, name: str) -> None:
+    """One knob. Raises RecipeError."""
+    desk.turn(name, value)
+    desk.said = f"{name.replace('_', ' ')} is now {'automatic' if value is None else value}. Undo: Ctrl+Z."
+
+
+def add_line(desk: Desk, line: str) -> None:
+    """One selector line after those there are. Raises RecipeError."""
+    if not line.strip():
+        raise InputError("The line is empty. Write, for example, layers 20-31 : attn : 0.7")
+    desk.session.add_line(line)
+    desk.acted(f"Added “{line.strip()}”. Undo: Ctrl+Z.")
+
+
+def set_lines(desk: Desk, text: str, name: str) -> None:
+    """All lines of a knob that is made of lines. Raises RecipeError."""
+    lines = tuple(line.strip() for line in text.splitlines() if line.strip())
+    if lines == getattr(desk.session.recipe, name):
+        return
+    desk.session.turn(**{name: lines})
+    desk.acted(f"{len(lines)} {name} line{'' if len(lines) == 1 else 's'} in force. Undo: Ctrl+Z.")
+
+
+def preset(desk: Desk, name: str) -> None:
+    """Start again from one of PRESETS: replaces all edits of gates, locks too."""
+    view = desk.session.view
+    if view is None or name not in PRESETS:
+        raise InputError("Nothing is open yet. Open two adapters first.")
+    desk.session.turn(overrides=_preset_lines(name, view.gates))
+    desk.acted(f"{PRESETS[name]}: all gates start from there. Undo: Ctrl+Z.")
+
+
+def _preset_lines(name: str, gates: Gates) -> tuple[str, ...]:
+    if name == "readings":
+        return ()
+    if name != "ramp":
+        return (f"* : {name}",)
+    last = max(1, len(gates.layers) - 1)
+    return tuple(f"layer {layer} : {i / last:.2f}" for i, layer in enumerate(gates.layers))
+
+
+def undo(desk: Desk) -> None:
+    before = desk.session.recipe
+    desk.session.undo()
+    desk.acted("Nothing to undo." if before is desk.session.recipe else "Undone. Redo: Ctrl+Y.")
+
+
+def redo(desk: Desk) -> None:
+    before = desk.session.recipe
+    desk.session.redo()
+    desk.acted("Nothing to redo." if before is desk.session.recipe else "Done again. Undo: Ctrl+Z.")
+
+
+def restore(desk: Desk, recipe: Recipe, where: str) -> None:
+    """Take an earlier recipe. Raises TadaError if it does not fit what is open."""
+    desk.session.restore(recipe)
+    desk.acted(f"The recipe of {where} is back. Undo: Ctrl+Z.")
+
+
+def shown_cell(desk: Desk, view: View) -> Cell:
+    """The cell whose spectrum is shown, moved to a module that exists."""
+    i, j = desk.cell
+    there = view.gates.there
+    if 0 <= i < there.shape[0] and 0 <= j < there.shape[1] and there[i, j]:
+        return i, j
+    first = there.nonzero()[0].tolist()
+    return first[0], first[1]

@@ -1,0 +1,126 @@
+"""Export: one PEFT folder, read back and certified, as a zip to take away."""
+
+import json
+import re
+import shutil
+from collections.abc import Iterator
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import gradio as gr
+
+from tada_studio import report
+from tada_studio.app import pieces
+from tada_studio.app.desk import Desk
+from tada_studio.app.long_task import steps
+from tada_studio.app.part import WORK, Part, words
+from tada_studio.app.places import Places
+from tada_studio.app.spoken import spoken
+from tada_studio.errors import Stopped, TadaError
+from tada_studio.export import Certificate
+from tada_studio.progress import Progress, Report
+
+NOT_YET = "Nothing was built yet. Building writes the folder, reads it back with PEFT and compares every module."
+
+
+# -- what is shown ---------------------------------------------------------------------------------------------------
+
+
+def preview(desk: Desk) -> str:
+    """The knobs that recipe.json will hold."""
+    return json.dumps(desk.session.recipe.to_dict(), indent=2, ensure_ascii=False)
+
+
+def summary(desk: Desk) -> str:
+    """What would be written now."""
+    view = desk.session.view
+    if view is None:
+        return pieces.note("Open a pair first; then this tab writes the merge on screen.", "next")
+    dropped = report.conflict_sentence(view.merged)
+    return pieces.note(f"One adapter of rank {view.merged.rank} from {view.pair.task.label} and {view.pair.domain.label}. {dropped}")
+
+
+def certificate(found: Certificate, folder: Path) -> str:
+    """Pass or fail, with what was checked."""
+    if found.holds:
+        return pieces.note(f"Pass. {folder} holds exactly the merge on screen:", "good", found.sentences)
+    return pieces.note(f"Fail. Do not use {folder}:", "bad", found.sentences)
+
+
+def show(desk: Desk) -> list[Any]:
+    """Summary and recipe preview."""
+    return [summary(desk), preview(desk)]
+
+
+def suggested_name(desk: Desk) -> str:
+    """A folder name that says what the merge is."""
+    pair = desk.session.pair
+    if pair is None:
+        return "merged"
+    words = desk.session.sample.name if desk.session.sample else f"{pair.task.label}-{pair.domain.label}"
+    return re.sub(r"[^A-Za-z0-9._-]+", "-", f"{words}-{desk.session.recipe.method}").strip("-.")[:80] or "merged"
+
+
+# -- handlers --------------------------------------------------------------------------------------------------------
+
+
+def on_build(places: Places, desk: Desk, name: str, logits: bool) -> Iterator[list[Any]]:
+    """Write, certify and zip; yields (bar, certificate, download, build)."""
+    session = desk.session
+    try:
+        name = name.strip() or suggested_name(desk)
+        target = session.folder / name if places.hosted else places.output(name)
+        places.output(name)
+        yield [pieces.progress_bar(None, "Starting…"), "", gr.update(visible=False), gr.update(interactive=False)]
+
+        def work(told: Report) -> Certificate:
+            if logits:
+                session.load_base(report=told)
+            return session.export(target, told)
+
+        for step in steps(work):
+            if isinstance(step, Progress):
+                yield [pieces.progress_bar(step), gr.skip(), gr.skip(), gr.skip()]
+            else:
+                yield _built(desk, step, target)
+    except Stopped as stopped:
+        yield _ended(str(stopped))
+    except TadaError as error:
+        yield _ended(str(error))
+        raise
+
+
+def _built(desk: Desk, found: Certificate, target: Path) -> list[Any]:
+    # into the session's own folder, which goes with the browser tab; the adapter's folder stays
+    archive = shutil.make_archive(str(desk.session.folder / f"{target.name}-zip" / target.name), "zip", target)
+    desk.acted(f"Exported to {target}.")
+    desk.exported = str(target)
+    done = pieces.finished_bar(f"Written to {target}")
+    return [done, certificate(found, target), gr.update(value=archive, visible=True), gr.update(interactive=True)]
+
+
+def _ended(said: str) -> list[Any]:
+    return [pieces.progress_bar(None, said), pieces.note(said, "bad"), gr.update(visible=False), gr.update(interactive=True)]
+
+
+# -- layout and wiring -----------------------------------------------------------------------------------------------
+
+
+def export_tab(desk: gr.State, places: Places) -> Part:
+    """Builds and wires the tab."""
+    words(pieces.heading("Export", "A standard PEFT LoRA folder: adapter, model card, recipe.json and certificate.json."))
+    what = words(summary(Desk()), elem_id="export-summary")
+    with gr.Row():
+        with gr.Column(min_width=320):
+            where = "kept until this page is closed; download the zip" if places.hosted else f"a new folder in {places.base}"
+            name = gr.Textbox(label="Folder name", placeholder="named after the pair if left empty", info=where, elem_id="export-name")
+            logits = gr.Checkbox(False, label="Compare the model's logits too (loads the base)", elem_id="export-logits")
+            build = gr.Button("Build and certify", variant="primary", elem_id="build")
+            bar = words(pieces.progress_bar(None, ""), elem_id="export-bar")
+            result = words(pieces.note(NOT_YET, "next"), elem_id="certificate")
+            download = gr.DownloadButton("Download the zip", visible=False, elem_id="download")
+        with gr.Column(min_width=320):
+            recipe = gr.Code("", language="json", label="Knobs in recipe.json", lines=12, max_lines=28, interactive=False, elem_id="recipe")
+    build.click(spoken(partial(on_build, places)), [desk, name, logits], [bar, result, download, build], **WORK)
+    return Part([what, recipe], show)

@@ -1,0 +1,222 @@
+"""Open a pair and probe its base."""
+
+from collections.abc import Iterator
+from functools import partial
+from typing import Any, NamedTuple
+
+import gradio as gr
+
+from tada_studio import report
+from tada_studio.app import pieces
+from tada_studio.app.desk import Desk
+from tada_studio.app.long_task import steps, uploaded
+from tada_studio.app.part import EDIT, READ, WORK, Part, words
+from tada_studio.app.places import Places
+from tada_studio.app.spoken import spoken
+from tada_studio.errors import BaseError, InputError, Stopped, TadaError
+from tada_studio.lora import Passport
+from tada_studio.probe import read_inputs
+from tada_studio.progress import Progress
+from tada_studio.samples import samples
+
+SOURCES = [("The sample's inputs", "sample"), ("Pasted text", "pasted"), ("A file", "file")]
+WEIGHTS_ONLY = "Until there are readings every computed gate is even; painting, merging and exporting work all the same."
+
+
+# -- what is shown ---------------------------------------------------------------------------------------------------
+
+
+def verdict(desk: Desk) -> str:
+    """Whether the two adapters fit, and what to do next."""
+    session = desk.session
+    if session.pair is None:
+        return pieces.note("Nothing is open yet. Choose a sample, or name two adapters of your own.", "next")
+    return pieces.note(report.pair_verdict(session.pair), "good")
+
+
+def passports(desk: Desk) -> list[str]:
+    """A table for each adapter."""
+    pair = desk.session.pair
+    found = pair.passports if pair else (None, None)
+    return [_passport(role, passport) for role, passport in zip(("Task", "Domain"), found, strict=True)]
+
+
+def _passport(role: str, passport: Passport | None) -> str:
+    if passport is None:
+        return ""
+    return pieces.box(pieces.fact_table(f"{role} adapter: {passport.label}", report.passport_rows(passport)))
+
+
+def probe_state(desk: Desk) -> str:
+    """Where the readings come from, if there are any."""
+    session = desk.session
+    if session.pair is None:
+        return pieces.progress_bar(None, "Open a pair first.")
+    if session.readings is None:
+        return pieces.progress_bar(None, f"Not probed. {WEIGHTS_ONLY}")
+    return pieces.finished_bar(f"Probed with {len(session.readings.tokens)} inputs. Look at the map on the Inspect tab.")
+
+
+def show(desk: Desk) -> list[Any]:
+    """Verdict, both passports, probe state."""
+    return [verdict(desk), *passports(desk), probe_state(desk)]
+
+
+# -- handlers --------------------------------------------------------------------------------------------------------
+
+
+def on_sample(desk: Desk, name: str | None) -> list[Any]:
+    """Open an embedded sample."""
+    if not name:
+        raise InputError("Choose a sample first.")
+    desk.session.open_sample(name)
+    desk.acted(f"Opened the sample “{desk.session.sample.title}”.")
+    return show(desk)
+
+
+def on_own(places: Places, desk: Desk, task: str, domain: str, base: str) -> list[Any]:
+    """Open two adapters by folder or Hub id; an empty base means weights only."""
+    refs = places.checked(task, "Task adapter"), places.checked(domain, "Domain adapter")
+    base_ref = places.checked(base, "Base model") if base.strip() else None
+    desk.session.open(*refs, base_ref)
+    desk.acted("Opened your own pair.")
+    return show(desk)
+
+
+def on_probe(desk: Desk, source: str, pasted: str, file: str | None, n: int | float) -> Iterator[list[Any]]:
+    """Run the probe inputs through the base; yields (bar, probe button, stop button)."""
+    session = desk.session
+    try:
+        inputs = _inputs(desk, source, pasted, file)
+        yield [pieces.progress_bar(None, "Starting…"), *_buttons(running=True)]
+        for step in steps(lambda told: session.probe(inputs, int(n), told)):
+            if isinstance(step, Progress):
+                yield [pieces.progress_bar(step), *_buttons(running=True)]
+        desk.acted("Probed. The gates now follow the readings.")
+        yield [probe_state(desk), *_buttons(running=False)]
+    except Stopped as stopped:
+        yield [pieces.progress_bar(None, str(stopped)), *_buttons(running=False)]
+    except BaseError as error:
+        yield [pieces.progress_bar(None, f"{error} {WEIGHTS_ONLY}"), *_buttons(running=False)]
+        raise
+    except TadaError as error:
+        yield [pieces.progress_bar(None, str(error)), *_buttons(running=False)]
+        raise
+
+
+def _inputs(desk: Desk, source: str, pasted: str, file: str | None) -> list[str] | None:
+    """None stands for the sample's own inputs."""
+    if source == "pasted":
+        return [line.strip() for line in pasted.splitlines() if line.strip()]
+    if source == "file":
+        if not file:
+            raise InputError("No file was uploaded. Choose a .txt file (one input a line) or a .jsonl file with text or question.")
+        return uploaded(file, read_inputs)
+    if desk.session.sample is None:
+        raise InputError("No sample is open. Paste about 32 domain questions, one a line, or upload a file.")
+    return None
+
+
+def _buttons(running: bool) -> list[Any]:
+    return [gr.update(interactive=not running), gr.update(interactive=running)]
+
+
+def on_stop(desk: Desk) -> None:
+    """Ask whatever runs to stop."""
+    desk.session.stop()
+
+
+def on_source(source: str) -> list[Any]:
+    """Show only the box that the source needs."""
+    return [gr.update(visible=source == "pasted"), gr.update(visible=source == "file")]
+
+
+# -- layout and wiring -----------------------------------------------------------------------------------------------
+
+
+class Own(NamedTuple):
+    """The fields for a pair of one's own."""
+
+    task: gr.Textbox
+    domain: gr.Textbox
+    base: gr.Textbox
+    button: gr.Button
+
+
+class Probe(NamedTuple):
+    """The probe section."""
+
+    source: gr.Radio
+    pasted: gr.Textbox
+    file: gr.File
+    n: gr.Slider
+    button: gr.Button
+    stop: gr.Button
+    bar: gr.HTML
+
+
+def open_tab(desk: gr.State, places: Places) -> Part:
+    """Builds and wires the tab."""
+    with gr.Row():
+        with gr.Column(min_width=320):
+            choice, opens = _samples()
+        with gr.Column(min_width=320):
+            own = _own(places)
+    state = words(verdict(Desk()))
+    with gr.Row():
+        tables = [_column_of_words() for _ in range(2)]
+    probe = _probe()
+    shown = [state, *tables, probe.bar]
+    changes = [opens.click(spoken(on_sample), [desk, choice], shown, **EDIT)]
+    changes.append(own.button.click(spoken(partial(on_own, places)), [desk, *own[:3]], shown, **EDIT))
+    changes.append(_wire_probe(desk, probe))
+    return Part(shown, show, tuple(changes))
+
+
+def _column_of_words() -> gr.HTML:
+    with gr.Column(min_width=320):
+        return words()
+
+
+def _samples() -> tuple[gr.Radio, gr.Button]:
+    known = samples()
+    words(pieces.heading("Start from a sample", "Small, trained by us, with items to measure and readings already taken."))
+    choices = [(f"{sample.title}\n{sample.story}", name) for name, sample in known.items()]
+    choice = gr.Radio(
+        choices, value=next(iter(known), None), show_label=False, container=False, elem_classes="story-cards", elem_id="sample"
+    )
+    return choice, gr.Button("Open this sample", elem_id="open-sample", interactive=bool(known))
+
+
+def _own(places: Places) -> Own:
+    where = "Hub id such as owner/name" if places.hosted else "Folder, or Hub id such as owner/name"
+    words(pieces.heading("Open your own pair", "Two PEFT LoRA adapters of one base. Nothing is sent anywhere."))
+    task = gr.Textbox(label="Task adapter: how to answer", placeholder=where, elem_id="task")
+    domain = gr.Textbox(label="Domain adapter: what to know", placeholder=where, elem_id="domain")
+    base = gr.Textbox(
+        label="Base model (may stay empty)", placeholder=f"{where}, or a .gguf file", elem_id="base",
+        info="Needed to probe and to evaluate. Without one the weights alone can be inspected, merged and exported.",
+    )  # fmt: skip
+    return Own(task, domain, base, gr.Button("Open", variant="primary", elem_id="open-own"))
+
+
+def _probe() -> Probe:
+    words(pieces.heading("Probe", "About 32 domain inputs go through the base once and show which adapter reacts where."))
+    with gr.Row(equal_height=True):
+        source = gr.Radio(SOURCES, value="sample", label="Inputs from", elem_id="probe-source", scale=3, min_width=320)
+        n = gr.Slider(2, 256, 32, step=1, label="How many inputs", elem_id="probe-n", scale=2, min_width=220)
+        button = gr.Button("Probe", variant="primary", elem_id="probe", elem_classes="act", scale=1, min_width=110)
+        stop = gr.Button("Stop", variant="stop", interactive=False, elem_id="probe-stop", elem_classes="act", scale=1, min_width=90)
+    pasted = gr.Textbox(label="Inputs, one a line", lines=5, max_lines=12, visible=False, elem_id="probe-text")
+    file = gr.File(
+        label="Inputs: .txt (one a line) or .jsonl (text or question)", file_types=[".txt", ".jsonl"], visible=False, elem_id="probe-file"
+    )
+    bar = words(probe_state(Desk()), elem_id="probe-bar")
+    return Probe(source, pasted, file, n, button, stop, bar)
+
+
+def _wire_probe(desk: gr.State, probe: Probe) -> Any:
+    probe.source.change(on_source, probe.source, [probe.pasted, probe.file], **READ)
+    probe.stop.click(spoken(on_stop), desk, None, **READ)
+    inputs = [desk, probe.source, probe.pasted, probe.file, probe.n]
+    return probe.button.click(spoken(on_probe), inputs, [probe.bar, probe.button, probe.stop], **WORK)

@@ -1,0 +1,98 @@
+"""The page: its tabs in the order of the pipeline, and what they share. A tab knows no other tab."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Any
+
+import gradio as gr
+
+from tada_studio.app.api import add_endpoints
+from tada_studio.app.desk import Desk, close
+from tada_studio.app.evaluate_tab import evaluate_tab
+from tada_studio.app.export_tab import export_tab
+from tada_studio.app.inspect_tab import inspect_tab
+from tada_studio.app.open_tab import open_tab
+from tada_studio.app.part import READ, Part, skip_early
+from tada_studio.app.places import Places
+from tada_studio.app.plot_panel import plotly_js
+from tada_studio.app.sidebar import sidebar
+from tada_studio.app.spoken import spoken
+from tada_studio.errors import TadaError
+
+#: On a phone the sidebar would lie over the whole page.
+_FOLD_SIDEBAR = "() => { if (innerWidth < 768) document.querySelector('#side .toggle-button')?.click(); }"
+
+
+@dataclass(frozen=True)
+class Start:
+    """What every new browser tab finds open: a sample, or a pair (and perhaps its base), or nothing."""
+
+    sample: str | None = None
+    task: str | None = None
+    domain: str | None = None
+    base: str | None = None
+    places: Places = field(default_factory=Places)
+
+    def desk(self) -> Desk:
+        """A new desk; if the start cannot be opened it is empty and says why."""
+        desk = Desk()
+        try:
+            if self.task and self.domain:
+                desk.session.open(self.task, self.domain, self.base)
+            elif self.sample:
+                desk.session.open_sample(self.sample)
+        except TadaError as error:
+            desk.acted(str(error))
+        return desk
+
+
+def page(start: Start) -> gr.Blocks:
+    """The whole app, not yet served."""
+    gr.set_static_paths([plotly_js()])
+    with gr.Blocks(title="TaDA Studio", fill_width=True, analytics_enabled=False, delete_cache=(3600, 24 * 3600)) as demo:
+        # made in demo.load below: a class as the default of a gr.State would become a public endpoint
+        desk = gr.State(None, delete_callback=close)
+        parts = [sidebar()]
+        tabs = []
+        first = "inspect" if start.sample or start.task else "open"
+        with gr.Tabs(selected=first, elem_id="tabs"):
+            for name, build in {
+                "open": partial(open_tab, desk, start.places),
+                "inspect": partial(inspect_tab, desk),
+                "evaluate": partial(evaluate_tab, desk),
+                "export": partial(export_tab, desk, start.places),
+            }.items():
+                with gr.Tab(name.capitalize(), id=name, elem_id=f"tab-{name}") as tab:
+                    parts.append(build())
+                tabs.append(tab)
+        _wire(demo, desk, parts, tabs, start)
+        add_endpoints(start.places)
+    return demo.queue(max_size=64, default_concurrency_limit=4)
+
+
+def _wire(demo: gr.Blocks, desk: gr.State, parts: Sequence[Part], tabs: Sequence[gr.Tab], start: Start) -> None:
+    everything = [component for part in parts for component in part.components]
+
+    def show_all(desk: Desk) -> list[Any]:
+        return [update for part in parts for update in part.show(desk)]
+
+    def begin() -> list[Any]:
+        desk = start.desk()
+        return [desk, *show_all(desk)]
+
+    demo.load(begin, None, [desk, *everything], **READ)
+    demo.load(None, None, None, js=_FOLD_SIDEBAR, api_visibility="private")
+    for part in parts:
+        for change in part.changes:
+            change.success(spoken(show_all), desk, everything, **READ)
+    always, *by_tab = parts
+    for tab, part in zip(tabs, by_tab, strict=True):
+        # a tab shows what happened on the others; the map looks after itself
+        fresh = [always] if tab is tabs[1] else [always, part]
+        outputs = [component for part in fresh for component in part.components]
+        tab.select(skip_early(spoken(partial(_show, fresh)), len(outputs)), desk, outputs, **READ)
+
+
+def _show(parts: Sequence[Part], desk: Desk) -> list[Any]:
+    return [update for part in parts for update in part.show(desk)]

@@ -1,0 +1,45 @@
+"""What a tab hands to the page, and how events are queued."""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import gradio as gr
+from gradio.blocks import Block
+from gradio.events import Dependency
+
+from tada_studio.app.desk import Desk
+
+#: Reading what is there: at once, for everybody. Never queue=False, which loses toasts and all but the first yield.
+READ: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private", "concurrency_limit": None}
+#: Changing the recipe: strictly one after the other, or fast strokes would overtake each other.
+EDIT: dict[str, Any] = {**READ, "concurrency_id": "edit", "concurrency_limit": 1, "trigger_mode": "multiple"}
+#: The same for a slider: of what piles up while it moves only the last position counts.
+DRAG: dict[str, Any] = {**EDIT, "trigger_mode": "always_last"}
+#: Work that fills the machine: one at a time.
+WORK: dict[str, Any] = {**READ, "concurrency_id": "work", "concurrency_limit": 1, "trigger_mode": "once"}
+
+
+def words(value: str = "", elem_id: str | None = None) -> gr.HTML:
+    """A place for one of the ``pieces``, free of gradio's own styling of tables and lists."""
+    return gr.HTML(value, apply_default_css=False, elem_id=elem_id, elem_classes="words")
+
+
+def skip_early(show: Callable[[Desk], list[Any]], count: int) -> Callable[[Desk | None], list[Any]]:
+    """``show`` for events that can fire before the page has its desk: then nothing changes."""
+
+    def quietly(desk: Desk | None) -> list[Any]:
+        return [gr.skip()] * count if desk is None else show(desk)
+
+    return quietly
+
+
+class Part(NamedTuple):
+    """One part of the page.
+
+    components, show: ``show(desk)`` gives an update for each of the components
+    changes: events after which every part has to be shown anew, because what is open or the recipe is another one
+    """
+
+    components: list[Block]
+    show: Callable[[Desk], list[Any]]
+    changes: tuple[Dependency, ...] = ()

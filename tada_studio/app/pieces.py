@@ -1,0 +1,67 @@
+"""Small pieces of HTML that several tabs show. Everything that is put in is escaped here, and only here."""
+
+from collections.abc import Iterable, Sequence
+from html import escape
+
+from tada_studio.progress import Progress
+
+
+def heading(title: str, line: str = "") -> str:
+    return f'<div class="heading">{escape(title)}<small>{escape(line)}</small></div>'
+
+
+def note(text: str, kind: str = "", points: Iterable[str] = ()) -> str:
+    """One sentence with points under it; kind is "", "good", "bad" or "next"."""
+    listed = "".join(f"<li>{escape(point)}</li>" for point in points)
+    return f'<div class="note {escape(kind)}">{escape(text)}{f"<ul>{listed}</ul>" if listed else ""}</div>'
+
+
+def said(text: str) -> str:
+    """What just happened; read out by screen readers."""
+    return f'<div class="said" role="status" aria-live="polite">{escape(text)}</div>'
+
+
+def box(inner: str) -> str:
+    """A frame around HTML that another piece made."""
+    return f'<div class="box">{inner}</div>'
+
+
+def cards(figures: Iterable[tuple[str, str]]) -> str:
+    """(figure, what it counts) pairs as a row of cards."""
+    made = "".join(
+        f'<div class="card"><div class="figure">{escape(figure)}</div><div class="name">{escape(name)}</div></div>'
+        for figure, name in figures
+    )
+    return f'<div class="cards">{made}</div>'
+
+
+def fact_table(caption: str, rows: Iterable[tuple[str, str]]) -> str:
+    """Two columns: what it is, and its value."""
+    body = "".join(f'<tr><th scope="row">{escape(name)}</th><td>{escape(value)}</td></tr>' for name, value in rows)
+    return f'<div class="table-scroll"><table class="plain-table"><caption>{escape(caption)}</caption><tbody>{body}</tbody></table></div>'
+
+
+def table(headers: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    head = "".join(f'<th scope="col">{escape(name)}</th>' for name in headers)
+    body = "".join("<tr>" + "".join(f"<td>{escape(cell)}</td>" for cell in row) + "</tr>" for row in rows)
+    return (
+        f'<div class="table-scroll"><table class="plain-table"><thead><tr>{head}</tr></thead>'
+        f"<tbody>{body}</tbody></table></div>"
+    )
+
+
+def progress_bar(progress: Progress | None, text: str | None = None) -> str:
+    """How far a long task is; None is an empty bar with the text alone."""
+    done, total = (progress.done, max(1, progress.total)) if progress else (0, 1)
+    if text is None:
+        text = f"{progress.note or progress.step} ({done} of {total})" if progress else ""
+    width = min(100, round(100 * done / total))
+    return (
+        f'<div class="progress"><div class="track" role="progressbar" aria-label="progress" aria-valuemin="0" '
+        f'aria-valuemax="{total}" aria-valuenow="{done}"><div class="fill" style="width:{width}%"></div></div>'
+        f'<div class="note-line" role="status">{escape(text)}</div></div>'
+    )
+
+
+def finished_bar(text: str) -> str:
+    return progress_bar(Progress("", 1, 1), text)

@@ -1,0 +1,51 @@
+"""Which files of this machine the person at the screen may name. Gradio guards uploads, not paths typed into a box."""
+
+import os
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+from tada_studio.errors import InputError
+
+_PLAIN_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
+
+
+@dataclass(frozen=True)
+class Places:
+    """root: paths must lie under it (None: anywhere). hosted: on a public server, where no path may be named at all."""
+
+    root: Path | None = None
+    hosted: bool = False
+
+    @classmethod
+    def here(cls, root: str | Path | None = None) -> "Places":
+        """What holds for this process; a Space sets SPACE_ID."""
+        return cls(Path(root).expanduser().resolve() if root else None, hosted=bool(os.environ.get("SPACE_ID")))
+
+    @property
+    def base(self) -> Path:
+        """What relative paths start from, and where exports go."""
+        return self.root or Path.cwd()
+
+    def checked(self, ref: str, what: str) -> str:
+        """A typed path (made absolute) or Hub id (as it stands). Raises InputError for a path that is out of bounds."""
+        ref = ref.strip()
+        if not ref:
+            raise InputError(f"{what}: nothing was given. Type a folder or a Hub id such as owner/name.")
+        path = Path(ref).expanduser()
+        full = (path if path.is_absolute() else self.base / path).resolve()
+        is_path = path.is_absolute() or ref.startswith((".", "~")) or full.exists() or path.exists()
+        if not is_path:
+            return ref
+        if self.hosted:
+            raise InputError(f"{what}: {ref} is a path, and this is a public server. Give a Hub id such as owner/name.")
+        if self.root is not None and not full.is_relative_to(self.root):
+            raise InputError(f"{what}: {ref} lies outside {self.root}, the folder that this app was started for.")
+        return str(full)
+
+    def output(self, name: str) -> Path:
+        """The folder that an export of this name goes to. Raises InputError unless it is a plain name."""
+        name = name.strip()
+        if not _PLAIN_NAME.fullmatch(name):
+            raise InputError(f"Folder name {name!r}: use letters, digits, '.', '-' and '_', and no other folder in it.")
+        return self.base / name

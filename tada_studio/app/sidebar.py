@@ -1,0 +1,71 @@
+"""The sidebar: what is open, how far one has come, and what to do next."""
+
+from html import escape
+from typing import Any
+
+import gradio as gr
+
+from tada_studio.app.desk import Desk
+from tada_studio.app.part import Part, words
+
+_TITLE = (
+    '<div class="side-title">TaDA Studio</div>'
+    '<div class="side-line">Merge a <b class="task-word">task</b> LoRA and a <b class="domain-word">domain</b> LoRA, '
+    "and see every step of it.</div>"
+)
+_DARK = "() => { document.body.classList.toggle('dark'); }"
+
+
+def what_is_open(desk: Desk) -> str:
+    """Project, both adapters and the base, with the colours they have everywhere."""
+    session = desk.session
+    if session.pair is None:
+        return '<dl class="side-open"><div><dt>Project</dt><dd>nothing open</dd></div></dl>'
+    base = session.base.ref if session.base else session.base_ref or "none: weights only"
+    rows = [
+        ("Project", "", session.sample.title if session.sample else "your own pair"),
+        ("Task adapter", "task", session.pair.task.label),
+        ("Domain adapter", "domain", session.pair.domain.label),
+        ("Base", "base", base if session.base or not session.base_ref else f"{base} (loaded when needed)"),
+    ]
+    return f'<dl class="side-open">{"".join(_row(*row) for row in rows)}</dl>'
+
+
+def _row(name: str, colour: str, value: str) -> str:
+    swatch = f'<span class="swatch" style="background: var(--tada-{colour})"></span>' if colour else ""
+    return f"<div><dt>{swatch}{escape(name)}</dt><dd>{escape(value)}</dd></div>"
+
+
+def steps(desk: Desk) -> str:
+    """The pipeline as a list: what is done, and the one thing to do next."""
+    session = desk.session
+    runs = sum(bool(run.sides) for run in session.runs)
+    probed = session.readings is not None
+    done = [
+        ("Open", session.pair is not None, "two adapters that fit" if session.pair else "choose a sample or two adapters"),
+        ("Probe", probed, f"{len(session.readings.tokens)} inputs read" if session.readings else "on the Open tab; gates are even until then"),
+        ("Inspect and tune", session.can_undo or bool(runs), "undo works" if session.can_undo else "paint the map, turn the knobs"),
+        ("Evaluate", bool(runs), f"{runs} run{'s' if runs > 1 else ''} in the history" if runs else "measure before you trust it"),
+        ("Export", desk.exported is not None, "certified and written" if desk.exported else "one PEFT folder, certified"),
+    ]  # fmt: skip
+    following = next((i for i, (_, is_done, _) in enumerate(done) if not is_done), None)
+    return f'<ol class="steps">{"".join(_step(i, *step, i == following) for i, step in enumerate(done))}</ol>'
+
+
+def _step(i: int, name: str, is_done: bool, line: str, is_next: bool) -> str:
+    kind = "done" if is_done else "next" if is_next else ""
+    mark = "✓" if is_done else str(i + 1)
+    return f'<li class="{kind}"><span class="mark" aria-hidden="true">{mark}</span><span><b>{escape(name)}</b><br>{escape(line)}</span></li>'
+
+
+def show(desk: Desk) -> list[Any]:
+    return [what_is_open(desk), steps(desk)]
+
+
+def sidebar() -> Part:
+    """Builds the sidebar."""
+    with gr.Sidebar(width=290, elem_id="side"):
+        words(_TITLE)
+        opened, pipeline = words(what_is_open(Desk())), words(steps(Desk()))
+        gr.Button("Light / dark", size="sm", elem_id="dark").click(None, None, None, js=_DARK, api_visibility="private")
+    return Part([opened, pipeline], show)

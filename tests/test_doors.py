@@ -1,0 +1,137 @@
+"""The three doors give the same bytes, speak the same words, and open nothing that was not asked for."""
+
+import json
+import subprocess
+import sys
+
+import pytest
+
+import tada_studio
+from tada_studio import cli, studio
+from tada_studio.lora import CONFIG, WEIGHTS
+from tada_studio.probe import read_inputs
+from tada_studio.recipe import Recipe
+from tada_studio.session import Session
+
+
+def run(*words: object) -> int:
+    return cli.main([str(word) for word in words])
+
+
+def test_api_command_line_and_session_write_the_same_bytes(pico, tmp_path, capsys):
+    base = studio.load_base(pico.base, device="cpu")
+    pair = studio.read_pair(pico.task, pico.domain)
+    line = "layers 1-2 : attn : 0.7"
+    by_api = studio.merge(pair, studio.probe(pair, base, read_inputs(pico.inputs)), Recipe(rank=5, overrides=(line,)))
+    studio.export(by_api, tmp_path / "api", base=base)
+
+    where = ("--task", pico.task, "--domain", pico.domain)
+    assert run("probe", *where, "--base", pico.base, "--inputs", pico.inputs, "-o", tmp_path / "readings.json") == 0
+    knobs = ("--rank", 5, "--overrides", line)
+    assert run("merge", *where, "--readings", tmp_path / "readings.json", *knobs, "-o", tmp_path / "cli") == 0
+    recipe = ("--recipe", tmp_path / "cli" / "recipe.json")
+    assert run("merge", *where, "--readings", tmp_path / "readings.json", *recipe, "-o", tmp_path / "again") == 0
+
+    session = Session()
+    session.open(str(pico.task), str(pico.domain), str(pico.base))
+    session.probe(read_inputs(pico.inputs))
+    session.turn(rank=5)
+    session.add_line(line)
+    session.export(tmp_path / "session")
+
+    for name in (WEIGHTS, CONFIG, "recipe.json"):
+        files = [(tmp_path / door / name).read_bytes() for door in ("api", "cli", "again", "session")]
+        assert files[1:] == files[:1] * 3, name
+
+
+def test_the_main_job_by_command_line(pico, tmp_path, capsys):
+    where = ("--task", pico.task, "--domain", pico.domain)
+    assert run("merge", *where, "--base", pico.base, "--inputs", pico.inputs, "--json", "-o", tmp_path / "out") == 0
+    assert json.loads(capsys.readouterr().out)["verdict"] == "pass"
+    adapters = ("--adapter", f"task={pico.task}", "--adapter", f"tada={tmp_path / 'out'}")
+    assert run("evaluate", "--base", pico.base, "--items", pico.items, *adapters, "--limit", 10, "--json") == 0
+    scores = json.loads(capsys.readouterr().out)
+    assert [row["name"] for row in scores] == ["base", "task", "tada"]
+    assert all(row["n"] == 10 and row["low"] <= row["accuracy"] <= row["high"] for row in scores)
+    assert run("verify", tmp_path / "out", "--base", pico.base) == 0
+    assert capsys.readouterr().out.rstrip().endswith("PASS")
+
+
+def test_verify_fails_on_a_changed_file(pico, tmp_path, capsys):
+    run("merge", "--task", pico.task, "--domain", pico.domain, "-o", tmp_path / "out")
+    with (tmp_path / "out" / "README.md").open("a") as card:
+        card.write("buy now")
+    assert run("verify", tmp_path / "out", "--json") == 2
+    assert "README.md" in capsys.readouterr().out
+
+
+def test_passport_and_samples_as_json(pico, capsys):
+    assert run("passport", pico.task, pico.domain, "--json") == 0
+    one, two = json.loads(capsys.readouterr().out)
+    assert one["rank"] == "4" and two["rank"] == "3" and one["verdict"].startswith("Fits")
+    assert run("samples", "--json") == 0
+    names = [row["name"] for row in json.loads(capsys.readouterr().out)]
+    assert "smollm2-minerals" in names
+    assert run("samples", "smollm2-minerals", "--json") == 0
+    paths = json.loads(capsys.readouterr().out)
+    assert studio.read_pair(paths["task"], paths["domain"]).names
+
+
+WRONG = {
+    "no such folder": ("passport", "nowhere"),
+    "rank = '0'": ("merge", "--task", "T", "--domain", "D", "--rank", "0", "-o", "O"),
+    "method = 'magic'": ("merge", "--task", "T", "--domain", "D", "--method", "magic", "-o", "O"),
+    "selects no cell": ("merge", "--task", "T", "--domain", "D", "--overrides", "layer 99 : * : 1", "-o", "O"),
+    "--inputs needs --base": ("merge", "--task", "T", "--domain", "D", "--inputs", "I", "-o", "O"),
+    "holds no probe input": ("probe", "--task", "T", "--domain", "D", "--base", "B", "--inputs", "EMPTY", "-o", "R.json"),
+    "ends in .json": ("probe", "--task", "T", "--domain", "D", "--base", "B", "--inputs", "I", "-o", "R"),
+    "no such folder or file": ("merge", "--task", "T", "--domain", "D", "--base", "./none", "-o", "O"),
+    "NAME=PATH": ("evaluate", "--base", "B", "--items", "ITEMS", "--adapter", "T"),
+    "no certificate": ("verify", "T"),
+    "no such sample": ("samples", "atlantis"),
+    "No such": ("merge", "--task", "T", "--domain", "D", "--recipe", "nowhere.json", "-o", "O"),
+}
+
+
+@pytest.mark.parametrize(("says", "words"), WRONG.items(), ids=WRONG)
+def test_a_users_mistake_is_one_sentence_on_stderr_and_exit_code_2(says, words, pico, tmp_path, capsys):
+    (tmp_path / "empty.txt").write_text("\n")
+    real = {"T": pico.task, "D": pico.domain, "B": pico.base, "I": pico.inputs, "ITEMS": pico.items,
+            "O": tmp_path / "out", "EMPTY": tmp_path / "empty.txt", "R.json": tmp_path / "r.json", "R": tmp_path / "r"}  # fmt: skip
+    assert run(*(real.get(word, word) for word in words)) == 2
+    said = capsys.readouterr()
+    assert says in said.err and said.out == "" and "Traceback" not in said.err
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_bug_keeps_its_traceback(pico, monkeypatch):
+    monkeypatch.setitem(cli.COMMANDS, "samples", lambda options: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        run("samples")
+
+
+def python(code: str) -> str:
+    return subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True).stdout
+
+
+HEAVY = "import sys; print([m for m in ('gradio', 'plotly', 'transformers', 'peft', 'torch') if m in sys.modules])"
+
+
+def test_importing_the_package_or_asking_for_help_loads_nothing_heavy():
+    assert python(f"import tada_studio; {HEAVY}").strip() == "[]"
+    shown = python(f"from tada_studio.cli import _parser; _parser().format_help(); {HEAVY}").strip()
+    assert shown == "[]"
+
+
+def test_the_core_runs_without_gradio_plotly_transformers_and_peft():
+    blocked = "import sys; sys.modules.update(dict.fromkeys(('gradio', 'plotly', 'transformers', 'peft')))"
+    assert python(f"{blocked}; import tada_studio.core.merge, tada_studio.studio; print('ran')").strip() == "ran"
+
+
+def test_public_names_are_sorted_complete_and_what_they_say():
+    assert list(tada_studio.__all__) == sorted(tada_studio.__all__)
+    for name in tada_studio.__all__:
+        assert name == "METHODS" or getattr(tada_studio, name).__module__.startswith("tada_studio")
+    # files of the same name must not hide the functions, in whatever order they were imported
+    assert python("import tada_studio.probe, tada_studio as t; import tada_studio.export; print(callable(t.probe), callable(t.export))") == "True True\n"
+    assert {"read_pair", "load_base", "probe", "merge", "evaluate", "export", "gates"} <= set(tada_studio.__all__)

@@ -1,0 +1,156 @@
+"""Log-likelihoods against a computation of one choice at a time by the plain model, and the base left as it was."""
+
+import json
+import sys
+
+import pytest
+import torch
+
+from tada_studio import studio
+from tada_studio.errors import InputError, Stopped
+from tada_studio.evaluate import Item, choose, pick_scorer, read_items, score, score_plain, score_shared
+from tada_studio.evaluate import _rows as rows_of
+
+ITEMS = [
+    Item("question : what is quartz ? answer :", ("hard", "soft rock", "red hot metal"), 1),
+    Item("quartz is", ("black", "white"), 0),
+    Item("the colour of gold in water is", ("yellow and old", "blue"), 1),
+]
+
+
+@pytest.fixture(scope="module")
+def base(pico):
+    return studio.load_base(pico.base, device="cpu")
+
+
+@pytest.fixture(scope="module")
+def task(pico):
+    return studio.read_adapter(pico.task)
+
+
+def plain_loglik(base, question, choice):
+    """Sum of log p(token) over the choice's tokens, by one call of the whole model."""
+    context, whole = (base.tokenizer(text).input_ids for text in (question, f"{question} {choice}"))
+    log_probs = base.model(input_ids=torch.tensor([whole])).logits[0].double().log_softmax(-1)
+    return sum(log_probs[i - 1, whole[i]] for i in range(len(context), len(whole)))
+
+
+def test_logliks_equal_the_plain_one_by_one_computation(base, task):
+    with base.wearing(task):
+        found = score(base.model, base.tokenizer, ITEMS).loglik
+        for i, item in enumerate(ITEMS):
+            for j, choice in enumerate(item.choices):
+                assert float(found[i, j]) == pytest.approx(float(plain_loglik(base, item.question, choice)), abs=1e-4)
+    assert found[1, 2] == -torch.inf  # item 1 has two choices only
+
+
+def test_the_shared_prefix_is_really_shared_and_agrees_with_the_plain_way(base):
+    rows = rows_of(base.tokenizer, ITEMS)
+    assert pick_scorer(base.model, base.tokenizer, rows) is score_shared
+    plain, shared = (score(base.model, base.tokenizer, ITEMS, scorer=way).loglik for way in (score_plain, score_shared))
+    torch.testing.assert_close(shared, plain, rtol=0, atol=1e-5)
+    assert sum(row.length for row in rows) < sum(len(base.tokenizer(f"{i.question} {c}").input_ids) for i in ITEMS for c in i.choices)
+
+
+def test_a_model_that_ignores_the_mask_falls_back_to_the_plain_way(base, monkeypatch):
+    module = sys.modules["tada_studio.evaluate"]
+    honest = module._shared_batch
+
+    def blind(*args):
+        inputs = honest(*args)
+        return {**inputs, "attention_mask": torch.zeros_like(inputs["attention_mask"]).tril()}
+
+    monkeypatch.setattr(module, "_shared_batch", blind)
+    assert pick_scorer(base.model, base.tokenizer, rows_of(base.tokenizer, ITEMS)) is score_plain
+
+
+def test_any_batch_size_gives_the_same_numbers(base, task, pico, monkeypatch):
+    items = read_items(pico.items)
+    with base.wearing(task):
+        usual = score(base.model, base.tokenizer, items)
+        monkeypatch.setattr(sys.modules["tada_studio.evaluate"], "BATCH_TOKENS", 1)
+        alone = score(base.model, base.tokenizer, items)
+    torch.testing.assert_close(alone.loglik, usual.loglik, rtol=0, atol=1e-4)
+    assert torch.equal(alone.correct, usual.correct)
+
+
+def test_accuracy_interval_and_nll_follow_from_the_logliks(base):
+    found = score(base.model, base.tokenizer, ITEMS)
+    right = [int(found.loglik[i].argmax()) == item.answer for i, item in enumerate(ITEMS)]
+    probabilities = [torch.exp(found.loglik[i, : len(item.choices)].double()) for i, item in enumerate(ITEMS)]
+    gold = [-torch.log(p[item.answer] / p.sum()) for p, item in zip(probabilities, ITEMS, strict=True)]
+    assert found.correct.tolist() == right and found.n == 3
+    assert found.nll == pytest.approx(float(sum(gold) / 3), abs=1e-6)
+    assert found.low <= found.accuracy <= found.high
+
+
+def test_wearing_an_adapter_equals_peft_and_leaves_no_trace(base, task, pico):
+    from peft import PeftModel
+    from transformers import AutoModelForCausalLM
+
+    ids = torch.tensor([base.tokenizer(ITEMS[0].question).input_ids])
+    bare = base.model(input_ids=ids).logits
+    with base.wearing(task):
+        worn = base.model(input_ids=ids).logits
+    theirs = PeftModel.from_pretrained(AutoModelForCausalLM.from_pretrained(pico.base), pico.task).eval()
+    torch.testing.assert_close(worn, theirs(input_ids=ids).logits, rtol=0, atol=1e-5)
+    assert not torch.allclose(worn, bare, atol=1e-3)
+    assert torch.equal(base.model(input_ids=ids).logits, bare)
+
+
+def test_stopping_in_the_middle_of_a_variant_leaves_the_base_bit_for_bit_and_keeps_what_is_done(base, task, pico):
+    before = {name: tensor.clone() for name, tensor in base.model.state_dict().items()}
+    items, sides, calls = read_items(pico.items)[:21], {}, []
+
+    def stop_at_the_second_variant(progress):
+        calls.append(progress)
+        if progress.note == "task" and progress.done > 21:
+            raise Stopped("enough")
+
+    with pytest.raises(Stopped):
+        studio.score_sides(base, {"base": None, "task": task}, {"items": items}, sides, stop_at_the_second_variant)
+    assert list(sides["items"]) == ["base"]
+    assert all(torch.equal(before[name], tensor) for name, tensor in base.model.state_dict().items())
+    assert not any(module._forward_hooks for module in base.model.modules())
+
+
+def test_scores_are_kept_by_content_and_renamed(base, task):
+    first = studio.evaluate(base, {"base": None, "task": task}, ITEMS)
+    calls = []
+    again = studio.evaluate(base, {"plain": None, "same": task}, ITEMS, calls.append)
+    assert again["same"].name == "same" and torch.equal(again["same"].loglik, first["task"].loglik)
+    assert all(progress.note == "all variants scored" for progress in calls)
+
+
+BAD_ROWS = [
+    ({"question": "a", "choices": ["b", "c"], "answer": 2}, "answer = 2"),
+    ({"question": "a", "choices": ["b", "c"], "answer": -1}, "answer = -1"),
+    ({"question": "a", "choices": ["b", "c"], "answer": "B"}, "answer = 'B'"),
+    ({"question": "a", "choices": ["b"], "answer": 0}, "two different"),
+    ({"question": "a", "choices": ["b", "b"], "answer": 0}, "two different"),
+    ({"question": "a", "choices": ["b", " "], "answer": 0}, "two different"),
+    ({"question": "a", "answer": 0}, "expected"),
+    ([], "expected"),
+]
+
+
+@pytest.mark.parametrize(("row", "says"), BAD_ROWS)
+def test_a_wrong_item_is_refused_by_its_line(row, says, tmp_path):
+    path = tmp_path / "items.jsonl"
+    path.write_text(json.dumps({"question": "q", "choices": ["a", "b"], "answer": 0}) + "\n\n" + json.dumps(row))
+    with pytest.raises(InputError, match=f"line 3.*{says}"):
+        read_items(path)
+
+
+def test_an_empty_file_and_a_limit_of_zero_are_refused(tmp_path):
+    (tmp_path / "none.jsonl").write_text("\n")
+    with pytest.raises(InputError, match="holds no item"):
+        read_items(tmp_path / "none.jsonl")
+    with pytest.raises(InputError, match="limit = 0"):
+        choose(ITEMS, 0)
+
+
+def test_a_limit_draws_from_the_whole_file_not_from_its_beginning():
+    items = [Item(str(i), ("a", "b"), 0) for i in range(100)]
+    picked = [int(item.question) for item in choose(items, 10)]
+    assert picked == sorted(picked) and len(picked) == 10 and max(picked) > 50

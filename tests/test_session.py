@@ -1,0 +1,127 @@
+"""One person's work without a screen: nothing is lost by a mistake, and every step can be undone."""
+
+import pytest
+import torch
+
+from tada_studio.errors import BaseError, InputError, MismatchError, RecipeError, Stopped
+from tada_studio.evaluate import read_items
+from tada_studio.probe import read_inputs
+from tada_studio.recipe import Recipe
+from tada_studio.session import Session
+from tada_studio.studio import stream
+
+
+@pytest.fixture
+def session(pico):
+    session = Session()
+    session.open(str(pico.task), str(pico.domain), str(pico.base))
+    yield session
+    session.close()
+
+
+def test_painting_changes_just_those_cells_and_undo_brings_them_back(session):
+    before = session.view.gates.values.clone()
+    session.paint([(0, 1), (1, 1), (2, 4), (99, 0)], 0.9)
+    after = session.view.gates
+    changed = (after.values != before).nonzero().tolist()
+    assert changed == [[0, 1], [1, 1], [2, 4]] and after.edited.sum() == 3
+    assert session.recipe.overrides == ("layers 0-1 : k_proj : 0.9", "layer 2 : gate_proj : 0.9")
+    session.undo()
+    assert torch.equal(session.view.gates.values, before) and session.can_redo and not session.can_undo
+    session.redo()
+    assert torch.equal(session.view.gates.values, after.values)
+
+
+def test_painting_over_replaces_lines_and_erasing_removes_them(session):
+    session.paint([(0, 0)], 0.2)
+    session.paint([(0, 0), (0, 1)], 0.4)
+    assert session.recipe.overrides == ("layer 0 : q_proj,k_proj : 0.4",)
+    session.paint([(0, 0)], None)
+    assert session.recipe.overrides == ("layer 0 : q_proj,k_proj : 0.4", "layer 0 : q_proj : reset")
+    session.paint([(0, 0), (0, 1)], None)
+    assert session.recipe.overrides == ()
+
+
+def test_locked_cells_keep_their_value_under_the_brush(session):
+    session.add_line("layer 1 : q_proj : 0.25")
+    session.add_line("layer 1 : q_proj : lock")
+    session.paint([(1, 0), (1, 1)], 1.0)
+    assert session.view.gates.values[1, :2].tolist() == [0.25, 1.0]
+
+
+def test_a_wrong_knob_or_line_changes_nothing(session):
+    recipe, view = session.recipe, session.view
+    for wrong in (lambda: session.turn(rank=0), lambda: session.add_line("layer 99 : * : 1"), lambda: session.turn(shoe=1)):
+        with pytest.raises(RecipeError):
+            wrong()
+    assert session.recipe == recipe and not session.can_undo and session.view.recipe == view.recipe
+
+
+def test_a_slider_moves_the_merge_on_screen(session):
+    before = session.view.merged.spectrum
+    session.turn(strength=1.0)
+    torch.testing.assert_close(session.view.merged.spectrum, before / 2)
+
+
+def test_the_main_job_without_a_screen(session, pico, tmp_path):
+    assert not session.view.probed
+    session.probe(read_inputs(pico.inputs))
+    assert session.view.probed and session.view.depth.interval is not None
+    session.paint([(0, 0)], 1.0)
+    run = session.evaluate({"domain": read_items(pico.items)}, ["base", "task", "domain", "linear", "tada"], 20)
+    assert run.finished and list(run.sides["domain"]) == ["base", "task", "domain", "linear", "tada"]
+    certificate = session.export(tmp_path / "out")
+    assert certificate.holds and "## Measured" in (tmp_path / "out" / "README.md").read_text()
+    session.turn(strength=1.0)
+    session.restore(run.recipe)
+    assert session.recipe == run.recipe
+
+
+def test_stop_keeps_what_is_done_and_what_was_there(session, pico):
+    def stop_after_base(progress):
+        if progress.note == "task":
+            session.stop()
+
+    with pytest.raises(Stopped):
+        session.evaluate({"x": read_items(pico.items)}, ["base", "task", "tada"], 13, stop_after_base)
+    assert list(session.runs[-1].sides["x"]) == ["base"] and not session.runs[-1].finished
+    session.probe(read_inputs(pico.inputs))
+    readings = session.readings
+    with pytest.raises(Stopped):
+        session.probe(["quartz is hard"], report=lambda progress: session.stop())
+    assert session.readings is readings
+
+
+def test_what_is_missing_is_said(pico):
+    session = Session()
+    assert session.view is None
+    for wrong in (lambda: session.probe(["a b"]), lambda: session.paint([(0, 0)], 1.0), lambda: session.export("x")):
+        with pytest.raises(MismatchError, match="Nothing is open"):
+            wrong()
+    session.open(str(pico.task), str(pico.domain))
+    with pytest.raises(BaseError, match="No base model was named"):
+        session.probe(["quartz is hard"])
+    with pytest.raises(InputError, match="No probe inputs"):
+        session.probe([])
+    with pytest.raises(InputError, match="No evaluation items"):
+        session.evaluate(None, ["base"], 5)
+
+
+def test_a_pair_that_cannot_be_opened_leaves_the_open_one(session, tmp_path):
+    pair = session.pair
+    with pytest.raises(Exception, match="no such folder"):
+        session.open(str(tmp_path / "nowhere"), str(tmp_path / "nowhere"))
+    assert session.pair is pair
+
+
+def test_a_recipe_of_another_pair_that_does_not_fit_is_refused_and_not_kept(session):
+    with pytest.raises(RecipeError, match="selects no cell"):
+        session.restore(Recipe(overrides=("layer 77 : * : 1",)))
+    assert session.recipe == Recipe()
+
+
+def test_streams_give_progress_then_the_result_or_the_error(session, pico):
+    *steps, result = stream(lambda report: session.probe(read_inputs(pico.inputs), report=report))
+    assert steps and steps[-1].done == steps[-1].total and result is session.readings
+    with pytest.raises(InputError):
+        list(stream(lambda report: session.evaluate(None, ["base"], 5, report)))

@@ -1,0 +1,119 @@
+"""The main job as a person does it: open, probe, paint five cells, evaluate fifty items, export, load with PEFT."""
+
+import re
+
+import torch
+from peft import PeftModel
+from playwright.sync_api import expect
+from transformers import AutoModelForCausalLM
+
+from hands import edited, settled, stroke, tab
+
+
+def open_pair(page, pico):
+    tab(page, "open")
+    page.locator("#task textarea, #task input").fill(str(pico.task))
+    page.locator("#domain textarea, #domain input").fill(str(pico.domain))
+    page.locator("#base textarea, #base input").fill(str(pico.base))
+    page.click("#open-own")
+    expect(page.locator(".plain-table caption", has_text="pico-domain")).to_be_visible()
+    expect(page.locator("#probe-bar")).to_contain_text("Not probed")
+
+
+def probe(page, pico):
+    page.locator("#probe-source").get_by_label("A file").check()
+    page.set_input_files("#probe-file input[type=file]", str(pico.inputs))
+    expect(page.locator("#probe-file")).to_contain_text("probe")
+    page.click("#probe")
+    expect(page.locator("#probe-bar")).to_contain_text("Probed with 12 inputs", timeout=60_000)
+
+
+def evaluate(page, pico):
+    tab(page, "evaluate")
+    page.locator("#variants").get_by_label("svd").uncheck()
+    page.click("#own-items > button")
+    page.set_input_files("#domain-items input[type=file]", str(pico.items))
+    expect(page.locator("#domain-items")).to_contain_text("items")
+    page.click("#run")
+    expect(page.locator("#eval-bar")).to_contain_text("Run 1 is done", timeout=120_000)
+    rows = page.locator("#scores tbody tr")
+    expect(rows).to_have_count(5)
+    assert rows.locator("td:first-child").all_inner_texts() == ["base", "task", "domain", "linear", "tada"]
+    expect(page.locator("#sentences")).to_contain_text("tada against base")
+    expect(page.locator("#bars .pp-chart .bars .point").first).to_be_attached(timeout=30_000)
+
+
+def export(page, root):
+    tab(page, "export")
+    page.locator("#export-name textarea, #export-name input").fill("from-the-screen")
+    page.locator("#export-logits").get_by_role("checkbox").check()
+    page.click("#build")
+    expect(page.locator("#certificate .note.good")).to_contain_text("Pass", timeout=60_000)
+    expect(page.locator("#certificate")).to_contain_text("Logits differ")
+    with page.expect_download() as download:
+        page.click("#download")
+    assert download.value.suggested_filename == "from-the-screen.zip"
+    return root / "from-the-screen"
+
+
+def test_open_probe_paint_evaluate_export(page, pico, root):
+    open_pair(page, pico)
+    probe(page, pico)
+    tab(page, "inspect")
+    gates = page.locator("#gates .gm-cell")
+    expect(gates.first).to_have_accessible_name(re.compile("task response"))
+    for layer, projection in ((0, "q_proj"), (1, "v_proj"), (2, "o_proj"), (0, "up_proj"), (2, "down_proj")):
+        stroke(page, (layer, projection))
+    settled(page, 5)
+    expect(edited(page)).to_have_count(5)
+    evaluate(page, pico)
+    folder = export(page, root)
+
+    base = AutoModelForCausalLM.from_pretrained(pico.base)
+    tokens = torch.tensor([[1, 5, 6, 7]])
+    plain = base(tokens).logits
+    merged = PeftModel.from_pretrained(base, folder)
+    assert {path.name for path in folder.iterdir()} >= {"adapter_config.json", "recipe.json", "certificate.json", "README.md"}
+    assert not torch.allclose(merged(tokens).logits, plain)
+
+    tab(page, "evaluate")
+    page.click("#restore")
+    expect(page.locator("#eval-bar")).to_contain_text("The recipe of run 1 is back")
+
+
+def test_a_run_can_be_stopped_and_keeps_what_is_done(page, pico):
+    open_pair(page, pico)
+    tab(page, "evaluate")
+    page.click("#own-items > button")
+    page.set_input_files("#domain-items input[type=file]", str(pico.items))
+    expect(page.locator("#domain-items")).to_contain_text("items")
+    page.click("#run")
+    expect(page.locator("#stop")).to_be_enabled()
+    page.click("#stop")
+    expect(page.locator("#run")).to_be_enabled(timeout=60_000)
+
+
+def test_a_wrong_folder_is_refused_in_words_and_what_is_open_stays(page, pico, root):
+    tab(page, "open")
+    expect(page.locator(".plain-table caption", has_text="pico-task")).to_be_visible()
+    page.locator("#task textarea, #task input").fill("/etc")
+    page.locator("#domain textarea, #domain input").fill(str(pico.domain))
+    page.click("#open-own")
+    expect(page.locator("[data-testid=toast-text]")).to_contain_text("lies outside")
+    expect(page.locator(".plain-table caption", has_text="pico-task")).to_be_visible()
+
+
+def test_an_export_name_cannot_leave_the_folder(page):
+    tab(page, "export")
+    page.locator("#export-name textarea, #export-name input").fill("../somewhere")
+    page.click("#build")
+    expect(page.locator("[data-testid=toast-text]")).to_contain_text("use letters")
+    expect(page.locator("#build")).to_be_enabled()
+
+
+def test_without_inputs_the_probe_says_what_to_give(page):
+    tab(page, "open")
+    page.locator("#probe-source").get_by_label("Pasted text").check()
+    page.click("#probe")
+    expect(page.locator("[data-testid=toast-text]")).to_contain_text("No probe inputs")
+    expect(page.locator("#probe")).to_be_enabled()
