@@ -7,7 +7,7 @@ The base's weights are never written to, so whatever stops an evaluation leaves 
 import hashlib
 import importlib.util
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -82,7 +82,7 @@ class Base:
             yield self.model
 
 
-def _adds(down: Tensor, up: Tensor, scale: float):  # noqa: ANN202 - a forward hook
+def _adds(down: Tensor, up: Tensor, scale: float) -> Callable[[nn.Module, tuple[Tensor, ...], Tensor], Tensor]:
     def hook(layer: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> Tensor:
         update = nn.functional.linear(nn.functional.linear(inputs[0].to(down.dtype), down), up)
         return output + (update * scale).to(output.dtype)

@@ -112,7 +112,9 @@ def write_adapter(adapter: Adapter, folder: str | Path) -> None:
         (folder / WEIGHTS).chmod(0o644)  # safetensors writes it for its owner only; servers read it as someone else
         _write_json(folder / CONFIG, _config(adapter))
     except Exception as error:  # safetensors has an error of its own for a full disk
-        raise ExportError(f"{folder}: could not be written ({error}). Is there space, and may you write there?") from error
+        raise ExportError(
+            f"{folder}: could not be written ({error}). Is there space, and may you write there?"
+        ) from error
 
 
 def _tensors(adapter: Adapter) -> dict[str, Tensor]:
@@ -157,7 +159,9 @@ def target_modules(adapter: Adapter) -> list[str]:
     for name in adapter.modules:
         stem, _, tail = name.rpartition(".")
         tails.setdefault(tail, set()).add(stem)
-    layers = {re.sub(r"\.\d+\.", ".*.", f".{stem}.", count=1) + tail: None for tail, stems in tails.items() for stem in stems}
+    layers = {
+        re.sub(r"\.\d+\.", ".*.", f".{stem}.", count=1) + tail: None for tail, stems in tails.items() for stem in stems
+    }
     everywhere = len({len(stems) for stems in tails.values()}) == 1 and len(layers) == len(tails)
     numbers = {re.search(r"\.(\d+)\.", f".{name}")[1] for name in adapter.modules}  # type: ignore[index]
     gapless = {int(number) for number in numbers} == set(range(len(numbers)))
@@ -176,7 +180,9 @@ def _replacing(target: Path) -> Iterator[Path]:
         target.parent.mkdir(parents=True, exist_ok=True)
         unfinished = Path(tempfile.mkdtemp(prefix=f".{target.name}.", suffix=".part", dir=target.parent))
     except OSError as error:
-        raise ExportError(f"{target}: cannot be made ({error.strerror}). Give a folder that you may write to.") from error
+        raise ExportError(
+            f"{target}: cannot be made ({error.strerror}). Give a folder that you may write to."
+        ) from error
     try:
         yield unfinished
         unfinished.chmod(0o755)
@@ -188,7 +194,9 @@ def _replacing(target: Path) -> Iterator[Path]:
         else:
             unfinished.rename(target)
     except OSError as error:
-        raise ExportError(f"{target}: could not be written ({error.strerror or error}). Nothing was left behind.") from error
+        raise ExportError(
+            f"{target}: could not be written ({error.strerror or error}). Nothing was left behind."
+        ) from error
     finally:
         shutil.rmtree(unfinished, ignore_errors=True)
 
@@ -228,7 +236,9 @@ def export(
         certificate = certify(adapter, folder, model=model, wearing=wearing, tokenizer=tokenizer)
         _write_json(folder / CERTIFICATE, certificate.to_dict())
         if not certificate.holds:
-            raise ExportError(f"{out}: was not kept, since what PEFT reads back is not the merge. " + " ".join(certificate.sentences))
+            raise ExportError(
+                f"{out}: was not kept, since what PEFT reads back is not the merge. " + " ".join(certificate.sentences)
+            )
         report(Progress("export", 2, 3, "moving into place"))
     report(Progress("export", 3, 3, f"written to {out}"))
     return certificate
@@ -240,7 +250,11 @@ def certify(
     """What PEFT makes of a folder, against the adapter it should hold. ``model`` None: on a skeleton of the base's layers."""
     folder = Path(folder)
     expected = _logits_worn(adapter, model, wearing, tokenizer)
-    with _loaded_by_peft(folder, model if model is not None else skeleton(adapter)) as (peft_model, missing, unexpected):
+    with _loaded_by_peft(folder, model if model is not None else skeleton(adapter)) as (
+        peft_model,
+        missing,
+        unexpected,
+    ):
         modules = {name: _check(module, _layer(peft_model, name)) for name, module in adapter.modules.items()}
         logit_error, room = _compare_logits(peft_model, expected, model, tokenizer)
     return Certificate(
@@ -331,7 +345,9 @@ def _logits_worn(adapter: Adapter, model: nn.Module | None, wearing: Any, tokeni
 
 
 @torch.inference_mode()
-def _compare_logits(peft_model: Any, expected: Tensor | None, model: nn.Module | None, tokenizer: Any) -> tuple[float | None, float]:
+def _compare_logits(
+    peft_model: Any, expected: Tensor | None, model: nn.Module | None, tokenizer: Any
+) -> tuple[float | None, float]:
     if expected is None or model is None:
         return None, LOGIT_ROOM
     found = peft_model(**_test_input(model, tokenizer)).logits.float()
@@ -353,11 +369,15 @@ def read_certificate(folder: str | Path) -> dict[str, Any]:
         content = json.loads(path.read_text(encoding="utf-8"))
         _ = content["outputs"], content["verdict"]
     except (OSError, ValueError, KeyError, TypeError) as error:
-        raise ExportError(f"{path}: no certificate could be read ({error}). Give a folder that TaDA Studio exported.") from error
+        raise ExportError(
+            f"{path}: no certificate could be read ({error}). Give a folder that TaDA Studio exported."
+        ) from error
     return content
 
 
 def changed_files(folder: str | Path, outputs: Mapping[str, str]) -> Sequence[str]:
     """Which of the certified files are not what they were."""
     folder = Path(folder)
-    return [name for name, digest in outputs.items() if not (folder / name).is_file() or sha256(folder / name) != digest]
+    return [
+        name for name, digest in outputs.items() if not (folder / name).is_file() or sha256(folder / name) != digest
+    ]

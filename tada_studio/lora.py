@@ -16,7 +16,6 @@ from torch import Tensor
 
 from tada_studio.errors import AdapterError, MismatchError
 
-
 #: The two files of an adapter as PEFT saves it.
 CONFIG, WEIGHTS = "adapter_config.json", "adapter_model.safetensors"
 
@@ -174,7 +173,7 @@ class Adapter:
             sha.update(f"{name} {module.scale!r}".encode())
             for tensor in (module.up, module.down):
                 sha.update(f"{tensor.dtype} {tuple(tensor.shape)}".encode())
-                sha.update(tensor.detach().cpu().contiguous().view(torch.uint8).numpy())
+                sha.update(tensor.detach().cpu().contiguous().view(torch.uint8).numpy().data)
         return sha.hexdigest()
 
 

@@ -102,9 +102,13 @@ def _read_header(path: Path) -> dict[str, tuple[str, tuple[int, ...]]]:
             raise AdapterError(f"{path}: {_what_is_it(start)}. Give the real safetensors file.")
         try:
             header = json.loads(file.read(length), object_pairs_hook=_no_twins)
-            tensors = {k: (str(v["dtype"]), tuple(map(int, v["shape"]))) for k, v in header.items() if k != "__metadata__"}
+            tensors = {
+                k: (str(v["dtype"]), tuple(map(int, v["shape"]))) for k, v in header.items() if k != "__metadata__"
+            }
         except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
-            raise AdapterError(f"{path}: its safetensors header is broken ({error}). Download or save it again.") from error
+            raise AdapterError(
+                f"{path}: its safetensors header is broken ({error}). Download or save it again."
+            ) from error
     return tensors
 
 
@@ -126,7 +130,9 @@ def _pairs_of_factors(shapes: Mapping[str, tuple[str, tuple[int, ...]]], path: P
         if match is None:
             raise AdapterError(f"{path}: holds {key!r}, {_other_tensor(key)}")
         if kind not in _FLOATS or len(shape) != 2 or 0 in shape:
-            raise AdapterError(f"{path}: {key} is {kind} of shape {shape}; LoRA factors of linear layers are float matrices.")
+            raise AdapterError(
+                f"{path}: {key} is {kind} of shape {shape}; LoRA factors of linear layers are float matrices."
+            )
         if found.setdefault(match["name"], {}).setdefault(match["side"], key) != key:
             raise AdapterError(f"{path}: holds lora_{match['side']} of {match['name']} twice.")
     for name, sides in found.items():
@@ -136,7 +142,9 @@ def _pairs_of_factors(shapes: Mapping[str, tuple[str, tuple[int, ...]]], path: P
     return found
 
 
-def _check_factors(name: str, sides: dict[str, str], shapes: Mapping[str, tuple[str, tuple[int, ...]]], path: Path) -> None:
+def _check_factors(
+    name: str, sides: dict[str, str], shapes: Mapping[str, tuple[str, tuple[int, ...]]], path: Path
+) -> None:
     if set(sides) != {"A", "B"}:
         raise AdapterError(f"{path}: {name} has lora_{next(iter(sides))} but not its partner; the file is incomplete.")
     (rank, _), (_, rank_b) = shapes[sides["A"]][1], shapes[sides["B"]][1]
@@ -265,7 +273,9 @@ def _remarks(modules: Mapping[str, LoraModule], config: Mapping[str, Any], ranks
     if untrained:
         found.append(f"{untrained} of {len(modules)} modules are untrained: their lora_B is all zero.")
     if len(ranks) > 1:
-        found.append(f"Ranks differ between modules ({ranks[0]} to {ranks[-1]}); the merge will have one rank everywhere.")
+        found.append(
+            f"Ranks differ between modules ({ranks[0]} to {ranks[-1]}); the merge will have one rank everywhere."
+        )
     if config.get("alpha_pattern"):
         found.append("alpha differs between modules (alpha_pattern); each module's own scale is used.")
     if not config.get("rank_pattern") and config.get("r") not in (None, *ranks):
@@ -279,7 +289,9 @@ def _remarks_on_bases(task: Adapter, domain: Adapter) -> list[str]:
     if task.base == domain.base:
         return []
     if _bare(task.base) == _bare(domain.base) or _is_path(task.base) or _is_path(domain.base):
-        return [f"The bases are spelled differently ({task.base} and {domain.base}); make sure that they are the same model."]
+        return [
+            f"The bases are spelled differently ({task.base} and {domain.base}); make sure that they are the same model."
+        ]
     raise MismatchError(
         f"The task adapter {task.label} was trained on {task.base}, the domain adapter {domain.label} on {domain.base}. "
         "A merge needs two adapters of one base model."
