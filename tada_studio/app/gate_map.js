@@ -113,7 +113,9 @@ function select(i, j, focus) {
   if (focus) cells[i][j].focus({ preventScroll: true });
 }
 
+let tipOf = null;
 function showTip(i, j) {
+  tipOf = [i, j];
   const box = cells[i][j].getBoundingClientRect();
   const frame = element.getBoundingClientRect();
   tip.textContent = facts(i, j).join('\n');
@@ -164,7 +166,25 @@ function commit() {
   stroke = null;
   if (!touched.length) return;
   sent += 1;
-  trigger('stroke', { tool, cells: touched, value: tools.brush, on, id: sent });
+  outbox.push({ tool, cells: touched, value: tools.brush, on, id: sent });
+  post();
+}
+
+// One stroke is on its way at a time: two requests can overtake each other, and a cell that both painted would keep the older.
+const outbox = [];
+let underway = null;
+let patience = null;
+function post() {
+  if (underway !== null || !outbox.length) return;
+  underway = outbox[0].id;
+  patience = setTimeout(answered, 5000);  // an answer that was lost must not silence the map
+  trigger('stroke', outbox.shift());
+}
+
+function answered() {
+  clearTimeout(patience);
+  underway = null;
+  post();
 }
 
 // Every cell on the way, for a pointer that moves faster than its events.
@@ -271,9 +291,11 @@ function tell() {
 
 function arrived() {
   const value = props.value;
+  if (value && underway !== null && (value.ack === null || value.ack >= underway)) answered();
   const isStale = value && value.ack !== null && value.ack < sent;
   if (!value || stroke || isStale) return;
   load();
+  if (!tip.hidden && cells[tipOf[0]]?.[tipOf[1]]) showTip(...tipOf);  // the hand still rests there: say what is true now
   if (!map.live) return;
   grid.dataset.ready = '1';
   grid.dataset.rev = map.rev;

@@ -1,7 +1,10 @@
 """The main job as a person does it: open, probe, paint five cells, evaluate fifty items, export, load with PEFT."""
 
 import re
+import sys
+import time
 
+import pytest
 import torch
 from hands import edited, settled, stroke, tab
 from peft import PeftModel
@@ -96,16 +99,33 @@ def test_open_probe_paint_evaluate_export(page, pico, root):
     expect(page.locator("#eval-bar")).to_contain_text("The recipe of run 1 is back")
 
 
-def test_a_run_can_be_stopped_and_keeps_what_is_done(page, pico):
+@pytest.fixture
+def slow_scores(monkeypatch):
+    """The app runs in this process: its scorer, made slow enough for a hand to stop it, and none of its scores known yet."""
+    module, honest = sys.modules["tada_studio.evaluate"], sys.modules["tada_studio.evaluate"].score_shared
+
+    def slowly(*args):
+        time.sleep(0.1)
+        return honest(*args)
+
+    monkeypatch.setattr(module, "score_shared", slowly)
+    monkeypatch.setattr(module, "BATCH_TOKENS", 40)
+    monkeypatch.setattr(sys.modules["tada_studio.studio"], "_SCORES", sys.modules["tada_studio.studio"].Kept(1))
+
+
+def test_a_run_can_be_stopped_and_keeps_what_is_done(page, pico, slow_scores):
     open_pair(page, pico)
     tab(page, "evaluate")
     page.click("#own-items > button")
     page.set_input_files("#domain-items input[type=file]", str(pico.items))
     expect(page.locator("#domain-items")).to_contain_text("items")
     page.click("#run")
-    expect(page.locator("#stop")).to_be_enabled()
+    rows = page.locator("#scores tbody tr")
+    expect(rows.first).to_contain_text("base", timeout=60_000)
     page.click("#stop")
-    expect(page.locator("#run")).to_be_enabled(timeout=60_000)
+    expect(page.locator("#run")).to_be_enabled(timeout=30_000)
+    expect(page.locator("#eval-bar")).to_contain_text("Stopped")
+    assert 1 <= rows.count() < 6
 
 
 def test_a_wrong_folder_is_refused_in_words_and_what_is_open_stays(page, pico, root):

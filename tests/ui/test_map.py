@@ -142,3 +142,24 @@ def test_the_map_can_show_conflict_instead_of_gates(page):
     page.locator("#shows").get_by_label("Conflict").check()
     expect(page.locator("#gates .gm-lost")).to_be_visible()
     expect(page.locator("#gates .gm-gate")).to_be_hidden()
+
+
+def test_the_tip_under_a_resting_hand_says_what_the_stroke_made(page):
+    place = cell(page, 1, "v_proj")
+    place.hover()
+    expect(page.locator("#gates .gm-tip")).to_contain_text("gate 0.")
+    place.click()
+    settled(page, 1)
+    expect(page.locator("#gates .gm-tip")).to_contain_text("gate 1.00")
+
+
+def test_a_burst_of_strokes_is_taken_in_the_order_of_the_hand(page):
+    order = [(0, "o_proj"), (2, "q_proj"), (1, "v_proj"), (0, "k_proj"), (2, "up_proj"), (1, "down_proj")]
+    for place in order:
+        stroke(page, place)
+    settled(page, len(order))
+    page.click("#tab-export-button")
+    shown = page.locator("#recipe")
+    expect(shown).to_contain_text("down_proj : 1")
+    lines = re.findall(r"layer (\d) : (\w+) : 1", shown.inner_text())
+    assert [(int(layer), name) for layer, name in lines] == order
