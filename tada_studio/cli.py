@@ -47,18 +47,22 @@ def app(options: argparse.Namespace) -> int:
 def passport(options: argparse.Namespace) -> int:
     from tada_studio import report, studio
 
-    refs = options.adapter
-    if len(refs) == 2:
-        pair = studio.read_pair(*refs)
-        found, verdict = [p for p in pair.passports if p is not None], report.pair_verdict(pair)
-    else:
-        found, verdict = [p for p in (studio.read_adapter(ref).passport for ref in refs) if p is not None], None
+    if len(options.adapter) > 2:
+        raise InputError(f"{len(options.adapter)} adapters were given; give one, or the two that are to be merged.")
+    found, verdict = studio.passports(options.adapter)
+    judged = (
+        {} if verdict is None else {"fit": verdict.word, "reasons": list(verdict.reasons), "notes": list(verdict.notes)}
+    )
+    says = [report.verdict_sentence(verdict)] if verdict else []
     _out(
         options,
-        [{"name": p.label, **p.facts, "remarks": list(p.remarks), "verdict": verdict} for p in found],
-        "\n\n".join([*(report.text_table(("adapter", p.label), report.passport_rows(p)) for p in found), *([verdict] if verdict else [])]),
+        [
+            {"name": p.label, **p.facts, "remarks": list(p.remarks), **judged, "verdict": says[0] if says else None}
+            for p in found
+        ],
+        "\n\n".join([*(report.text_table(("adapter", p.label), report.passport_rows(p)) for p in found), *says]),
     )
-    return 0
+    return 0 if verdict is None or verdict.fits else 2
 
 
 def probe(options: argparse.Namespace) -> int:

@@ -112,7 +112,12 @@ REFUSED_TENSORS = {
     "no part of a LoRA": lambda t: {**t, "base_model.model.lm_head.weight": torch.ones(2, 2)},
     "DoRA": lambda t: {**t, "base_model.model.model.layers.0.self_attn.q_proj.lora_magnitude_vector": torch.ones(2)},
     "float matrices": lambda t: {k: v.to(torch.int8) for k, v in t.items()},
-    "numbered layers": lambda t: {k.replace("model.layers.0.", ""): v for k, v in t.items()},
+    "twice": lambda t: {**t, **{k.replace("base_model.model.", "_orig_mod."): v.clone() for k, v in t.items()}},
+    "fused experts": lambda t: {k.replace(".lora_", ".base_layer.lora_"): v for k, v in t.items()},
+    "two adapters at once": lambda t: {k.replace("_A.weight", "_A.other.weight"): v for k, v in t.items()},
+    "MLX-LM": lambda t: {k.replace("lora_A.weight", "lora_a"): v for k, v in t.items()},
+    "no module's name": lambda t: {k.replace("q_proj", "<img src=x>"): v for k, v in t.items()},
+    "holds NaN or infinity": lambda t: {**t, "base_model.model.model.norm.bias": torch.tensor([torch.nan])},
     "no lora_A": lambda t: {},
 }
 
@@ -146,7 +151,7 @@ WRONG_FILES = {
     "web page": lambda folder: (folder / WEIGHTS).write_text("<!DOCTYPE html><html>"),
     "zip or pickle": lambda folder: (folder / WEIGHTS).write_bytes(b"PK\x03\x04" + b"\0" * 40),
     "cut short": lambda folder: (folder / WEIGHTS).write_bytes((folder / WEIGHTS).read_bytes()[:40]),
-    "cannot be read as safetensors": lambda folder: (folder / WEIGHTS).write_bytes((folder / WEIGHTS).read_bytes()[:-40]),
+    "the file is cut short": lambda folder: (folder / WEIGHTS).write_bytes((folder / WEIGHTS).read_bytes()[:-40]),
     "header is broken": lambda folder: (folder / WEIGHTS).write_bytes(struct.pack("<Q", 9) + b'{"a": 12}' + b"\0" * 9),
 }
 
