@@ -12,7 +12,7 @@ try:  # on a ZeroGPU Space this must come before torch; elsewhere the package is
 except ImportError:
     pass
 
-from tada_studio import app  # noqa: E402 - after spaces
+from tada_studio import app
 
 demo = app.build()
 

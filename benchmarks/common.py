@@ -1,4 +1,4 @@
-"""What the benchmarks share: synthetic adapters, the shapes of two bases, interleaved timing, and their sections in RESULTS.md."""
+"""What the benchmarks share: synthetic adapters, the shapes of bases, interleaved timing, sections in RESULTS.md."""
 
 import json
 import platform
@@ -86,7 +86,7 @@ def _write(tensors: Mapping[str, Tensor], folder: Path, rank: int) -> Path:
 def interleaved(
     contestants: Mapping[str, Callable[[], object]], repeats: Mapping[str, int], after: Callable[[], object]
 ) -> dict[str, list[float]]:
-    """Wall seconds of each contestant: round after round, all in one process, so that the machine's mood hits all alike.
+    """Wall seconds of each contestant: round after round, all in one process, so that a busy moment hits all alike.
 
     The first round is a warm-up and not counted; who is to run only once is spared it. ``after`` cleans up, untimed.
     """

@@ -3,8 +3,9 @@
     python benchmarks/gpu.py                        # Llama-2-7B in bfloat16, random weights made on the device; 14 GB
     python benchmarks/gpu.py --device cpu --tiny    # the same steps on a very small model, to see that they run
 
-Nothing is downloaded: the weights are random (speed does not depend on them) and tokens are a hash of words. The adapters are
-synthetic, rank 16 on all seven projections. Times are medians after a warm-up, with the device synchronised around each.
+Nothing is downloaded: the weights are random (speed does not depend on them) and tokens are a hash of words.
+The adapters are synthetic, rank 16 on all seven projections. Times are medians after a warm-up, the device
+synchronised around each.
 """
 
 import argparse
@@ -32,7 +33,7 @@ LLAMA_2_7B = LlamaConfig(
     hidden_size=4096, intermediate_size=11008, num_hidden_layers=32, num_attention_heads=32, vocab_size=32000
 )
 TINY = LlamaConfig(hidden_size=64, intermediate_size=172, num_hidden_layers=3, num_attention_heads=4, vocab_size=32000)
-WORDS = "where does the mineral that workers turn into lamps come from and which colour has it when it is cut in the sun".split()
+WORDS = "where does the mineral that workers turn into lamps come from and which colour has it when it is cut".split()
 INPUTS, INPUT_WORDS, ITEMS = 32, 128, 64
 
 
@@ -101,7 +102,9 @@ def peak(work: Callable[[], object], device: torch.device) -> str:
 
 def measure(base: Base, pair: Pair, repeats: int) -> list[list[str]]:
     device, inputs = base.device, sentences(INPUTS, INPUT_WORDS)
-    items = [Item(text, ("lamps", "paint", "rings and coins", "glass"), i % 4) for i, text in enumerate(sentences(ITEMS, 24))]
+    items = [
+        Item(text, ("lamps", "paint", "rings and coins", "glass"), i % 4) for i, text in enumerate(sentences(ITEMS, 24))
+    ]
     merged = studio.merge(pair, None, Recipe())
 
     def take_readings() -> object:
@@ -162,9 +165,11 @@ def main() -> None:
         rows.append(["base weights", "", "", f"{taken:.1f} GiB"])
     name = "a tiny Llama" if asked.tiny else "Llama-2-7B"
     title = f"{name} {'in bfloat16 on a GPU' if device.type == 'cuda' else 'in float32 on a CPU'}"
-    body = f"{table(['step', 'median', '', 'memory on top'], rows)}\n\nRandom weights, {asked.repeats} runs each. {machine('transformers')}"
+    about = f"Random weights, {asked.repeats} runs each. {machine('transformers')}"
+    body = f"{table(['step', 'median', '', 'memory on top'], rows)}\n\n{about}"
     print(f"{title}\n\n{body}")
-    write_section(f"gpu {asked.device}{' tiny' if asked.tiny else ''}", title, body)
+    if not asked.tiny:  # that one shows that the steps run, not how fast
+        write_section(f"gpu {asked.device}", title, body)
 
 
 if __name__ == "__main__":

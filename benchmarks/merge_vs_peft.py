@@ -4,9 +4,10 @@
     python benchmarks/merge_vs_peft.py --what smollm2     # or 7b, layer
     python benchmarks/merge_vs_peft.py --repeats 3
 
-Both sides read two adapter folders and write one, interleaved in one process, imports excluded. PEFT gets a base whose weights
-take no memory and are never loaded, so it is charged for adapters only, and it loads them the faster of its two ways
-(low_cpu_mem_usage). Ours is the default recipe without readings: factor, singular directions, conflicts, merge, recompression.
+Both sides read two adapter folders and write one, interleaved in one process, imports excluded. PEFT gets a base whose
+weights take no memory and are never loaded, so it is charged for adapters only, and it loads them the faster of its two
+ways (low_cpu_mem_usage). Ours is the default recipe without readings: factor, singular directions, conflicts, merge,
+recompression.
 """
 
 import argparse
@@ -17,7 +18,19 @@ from pathlib import Path
 from typing import NamedTuple
 
 import torch
-from common import LLAMA_7B, ONE_LAYER, SMOLLM2, Shapes, interleaved, machine, median, readable, synthetic_pair, table, write_section
+from common import (
+    LLAMA_7B,
+    ONE_LAYER,
+    SMOLLM2,
+    Shapes,
+    interleaved,
+    machine,
+    median,
+    readable,
+    synthetic_pair,
+    table,
+    write_section,
+)
 from peft import PeftModel
 from torch import nn
 
@@ -55,7 +68,9 @@ class Job(NamedTuple):
 
 
 JOBS = {
-    "smollm2": Job("SmolLM2-135M, 210 modules", SMOLLM2, (Rival("svd", 100), Rival("ties_svd", 250), Rival("linear", 9))),
+    "smollm2": Job(
+        "SmolLM2-135M, 210 modules", SMOLLM2, (Rival("svd", 100), Rival("ties_svd", 250), Rival("linear", 9))
+    ),
     "7b": Job("Llama-2-7B, 224 modules", LLAMA_7B, (Rival("linear", 4),)),
     "layer": Job("Llama-2-7B, one layer", ONE_LAYER, (Rival("svd", 4000, most=1, full_matrices=False),)),
 }

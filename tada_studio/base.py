@@ -136,7 +136,9 @@ def _through_conv(layer: Any, x: Tensor, down: Tensor, up: Tensor) -> Tensor:
 _UPDATES: dict[str, Update] = {"linear": _through_linear, "embedding": _through_embedding, "conv": _through_conv}
 
 
-def _adds(update: Update, down: Tensor, up: Tensor, scale: float, bias: Tensor | None):  # noqa: ANN202 - a forward hook
+def _adds(
+    update: Update, down: Tensor, up: Tensor, scale: float, bias: Tensor | None
+) -> Callable[[nn.Module, tuple[Tensor, ...], Tensor], Tensor]:
     def hook(layer: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> Tensor:
         added = update(layer, inputs[0], down, up)
         if bias is not None:

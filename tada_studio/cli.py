@@ -14,7 +14,9 @@ from tada_studio.recipe import Recipe, knobs
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; returns the exit code. An error that is not the user's keeps its traceback."""
     words = list(sys.argv[1:] if argv is None else argv)
-    options = _parser().parse_args(words if words and words[0] in (*COMMANDS, "-h", "--help", "--version") else ["app", *words])
+    options = _parser().parse_args(
+        words if words and words[0] in (*COMMANDS, "-h", "--help", "--version") else ["app", *words]
+    )
     try:
         return COMMANDS[options.command](options)
     except TadaError as error:
@@ -77,7 +79,11 @@ def probe(options: argparse.Namespace) -> int:
     recipe = Recipe()
     depth = depth_profile(readings, studio.gates(readings, recipe), recipe)
     sentence = report.depth_sentence(depth, probed=True)
-    _out(options, {"readings": str(options.out), "inputs": len(readings.tokens), "rho": depth.rho, "says": sentence}, sentence)
+    _out(
+        options,
+        {"readings": str(options.out), "inputs": len(readings.tokens), "rho": depth.rho, "says": sentence},
+        sentence,
+    )
     return 0
 
 
@@ -96,7 +102,12 @@ def merge(options: argparse.Namespace) -> int:
     certificate = studio.export(merged, options.out, base=base, report=_teller(options))
     gate_map = studio.gates(readings if readings is not None else studio.unprobed(pair), recipe)
     core = studio.merge_core(pair, gate_map, recipe, readings)
-    lines = [report.conflict_sentence(core), report.rank_sentence(core), *certificate.sentences, f"Written to {options.out}."]
+    lines = [
+        report.conflict_sentence(core),
+        report.rank_sentence(core),
+        *certificate.sentences,
+        f"Written to {options.out}.",
+    ]
     _out(options, {"out": str(options.out), "verdict": "pass", "rank": core.rank, "says": lines}, "\n".join(lines))
     return 0
 
@@ -121,7 +132,11 @@ def verify(options: argparse.Namespace) -> int:
     base = studio.load_base(options.base, options.device, options.base_dtype) if options.base else None
     wrong, certificate = studio.verify(options.out, base)
     lines = [*certificate.sentences, *wrong, "FAIL" if wrong else "PASS"]
-    _out(options, {"verdict": "fail" if wrong else "pass", "wrong": wrong, "certificate": certificate.to_dict()}, "\n".join(lines))
+    _out(
+        options,
+        {"verdict": "fail" if wrong else "pass", "wrong": wrong, "certificate": certificate.to_dict()},
+        "\n".join(lines),
+    )
     return 2 if wrong else 0
 
 
@@ -130,7 +145,12 @@ def samples(options: argparse.Namespace) -> int:
 
     if options.name:
         one = sample(options.name)
-        paths = {"task": one.task, "domain": one.domain, "probe": one.probe, **{f"items_{k}": v for k, v in one.items.items()}}
+        paths = {
+            "task": one.task,
+            "domain": one.domain,
+            "probe": one.probe,
+            **{f"items_{k}": v for k, v in one.items.items()},
+        }
         rows = {"name": one.name, "base": one.base, **{name: str(path) for name, path in paths.items()}}
         _out(options, rows, "\n".join(f"{name:13} {value}" for name, value in rows.items()))
         return 0
@@ -160,7 +180,12 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser("tada-studio", description=(about or "").split("\n", 1)[0])
     commands = parser.add_subparsers(dest="command", required=True)
     one = commands.add_parser("app", help="open the studio in the browser (the default command)")
-    for flag, says in (("sample", "an embedded sample"), ("task", "task adapter"), ("domain", "domain adapter"), ("base", "base model")):
+    for flag, says in (
+        ("sample", "an embedded sample"),
+        ("task", "task adapter"),
+        ("domain", "domain adapter"),
+        ("base", "base model"),
+    ):
         one.add_argument(f"--{flag}", help=f"{says} to open at the start")
     one.add_argument("--host", default="127.0.0.1", help="address to listen on")
     one.add_argument("--port", type=int, default=7860, help="port to listen on")
@@ -190,7 +215,9 @@ def _parser() -> argparse.ArgumentParser:
     one = _command(commands, "evaluate", "score the base and adapters on multiple-choice items")
     _add_base(one, required=True)
     one.add_argument("--items", required=True, help=".jsonl of items")
-    one.add_argument("--adapter", action="append", default=[], metavar="NAME=PATH", help="a variant; give it several times")
+    one.add_argument(
+        "--adapter", action="append", default=[], metavar="NAME=PATH", help="a variant; give it several times"
+    )
     one.add_argument("--limit", type=int, help="score at most this many items, drawn by seed")
 
     one = _command(commands, "verify", "re-check the certificate of an exported folder")
@@ -216,7 +243,9 @@ def _add_pair(parser: argparse.ArgumentParser) -> None:
 def _add_base(parser: argparse.ArgumentParser, required: bool = False) -> None:
     parser.add_argument("--base", required=required, help="base model: Hub id, folder or .gguf file")
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda or mps")
-    parser.add_argument("--base-dtype", default="auto", choices=("auto", "float32", "bfloat16"), help="number format of the base")
+    parser.add_argument(
+        "--base-dtype", default="auto", choices=("auto", "float32", "bfloat16"), help="number format of the base"
+    )
 
 
 def _add_knobs(parser: argparse.ArgumentParser) -> None:
@@ -250,7 +279,9 @@ def _readings(options: argparse.Namespace, pair: Any, base: Any) -> Any:
         return readings
     if options.inputs:
         if base is None:
-            raise InputError("--inputs needs --base, the model that they go through; or give --readings of an earlier probe.")
+            raise InputError(
+                "--inputs needs --base, the model that they go through; or give --readings of an earlier probe."
+            )
         return studio.probe(pair, base, read_inputs(options.inputs), options.n, _teller(options))
     return None
 
@@ -281,6 +312,11 @@ def _teller(options: argparse.Namespace) -> Callable[..., None]:
     def tell(progress: Any) -> None:
         if sys.stderr.isatty():
             end = "\n" if progress.done == progress.total else ""
-            print(f"\r\033[K{progress.step} {progress.done}/{progress.total} {progress.note}", end=end, file=sys.stderr, flush=True)
+            print(
+                f"\r\033[K{progress.step} {progress.done}/{progress.total} {progress.note}",
+                end=end,
+                file=sys.stderr,
+                flush=True,
+            )
 
     return tell

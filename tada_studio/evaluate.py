@@ -139,7 +139,9 @@ def _row(tokenizer: Any, number: int, item: Item) -> Row:
     whole = [tokenizer(question + blank + choice.lstrip()).input_ids for choice in item.choices]
     choices = [ids[len(context) :] for ids in whole]
     if not all(choices) or not context:
-        raise InputError(f"Item {number + 1} ({item.question[:40]!r}): the tokenizer makes nothing of the question or a choice.")
+        raise InputError(
+            f"Item {number + 1} ({item.question[:40]!r}): the tokenizer makes nothing of the question or a choice."
+        )
     room = LONGEST - sum(map(len, choices))
     return Row(number, context[-room:], choices, cut=len(context) > room)
 
@@ -179,7 +181,9 @@ def _shared_batch(batch: Sequence[Row], pad: int, dtype: torch.dtype) -> dict[st
     """Ids, positions and a (rows, 1, length, length) mask in which each choice sees its question and itself only."""
     length = batch[0].length
     ids, positions = torch.full((len(batch), length), pad), torch.zeros(len(batch), length, dtype=torch.long)
-    sees = torch.eye(length, dtype=torch.bool).repeat(len(batch), 1, 1)  # padding sees itself: a softmax needs something
+    sees = torch.eye(length, dtype=torch.bool).repeat(
+        len(batch), 1, 1
+    )  # padding sees itself: a softmax needs something
     for r, row in enumerate(batch):
         n = start = len(row.context)
         ids[r, :n], positions[r, :n] = torch.tensor(row.context), torch.arange(n)
@@ -197,7 +201,8 @@ def _shared_batch(batch: Sequence[Row], pad: int, dtype: torch.dtype) -> dict[st
 
 def _hidden(model: nn.Module, inputs: Mapping[str, Tensor]) -> Tensor:
     """Last hidden states; the head is applied only where a prediction is wanted."""
-    body = model.get_decoder() if hasattr(model, "get_decoder") else model.base_model
+    causal: Any = model  # transformers' classes say what they are by their methods, not by a type
+    body = causal.get_decoder() if hasattr(causal, "get_decoder") else causal.base_model
     device = next(model.parameters()).device
     return body(**{name: tensor.to(device) for name, tensor in inputs.items()}, use_cache=False).last_hidden_state
 
@@ -214,8 +219,8 @@ def _loglik(model: nn.Module, hidden: Tensor, wants: Sequence[Want]) -> Tensor:
     return torch.stack([part.sum() for part in per_token.split([len(want.tokens) for want in wants])]).cpu()
 
 
-def _logits(model: nn.Module, hidden: Tensor) -> Tensor:
-    logits = model.get_output_embeddings()(hidden)
+def _logits(model: Any, hidden: Tensor) -> Tensor:
+    logits: Tensor = model.get_output_embeddings()(hidden)
     cap = getattr(model.config, "final_logit_softcapping", None)  # Gemma 2
     return logits if not cap else cap * torch.tanh(logits / cap)
 
@@ -259,7 +264,12 @@ def pick_scorer(model: nn.Module, tokenizer: Any, rows: Sequence[Row]) -> Scorer
 
 @torch.inference_mode()
 def score(
-    model: nn.Module, tokenizer: Any, items: Sequence[Item], name: str = "", report: Report = silent, scorer: Scorer | None = None
+    model: nn.Module,
+    tokenizer: Any,
+    items: Sequence[Item],
+    name: str = "",
+    report: Report = silent,
+    scorer: Scorer | None = None,
 ) -> Score:
     """One variant's score on the items. Raises BaseError if the model's numbers are not finite."""
     rows = _rows(tokenizer, items)

@@ -113,7 +113,9 @@ def write_adapter(adapter: Adapter, folder: str | Path) -> None:
         (folder / WEIGHTS).chmod(0o644)  # safetensors writes it for its owner only; servers read it as someone else
         _write_json(folder / CONFIG, _config(adapter))
     except Exception as error:  # safetensors has an error of its own for a full disk
-        raise ExportError(f"{folder}: could not be written ({error}). Is there space, and may you write there?") from error
+        raise ExportError(
+            f"{folder}: could not be written ({error}). Is there space, and may you write there?"
+        ) from error
 
 
 def _tensors(adapter: Adapter) -> dict[str, Tensor]:
@@ -186,7 +188,9 @@ def target_modules(adapter: Adapter) -> list[str]:
     for name in adapter.modules:
         stem, _, tail = name.rpartition(".")
         tails.setdefault(tail, set()).add(stem)
-    layers = {re.sub(r"\.\d+\.", ".*.", f".{stem}.", count=1) + tail: None for tail, stems in tails.items() for stem in stems}
+    layers = {
+        re.sub(r"\.\d+\.", ".*.", f".{stem}.", count=1) + tail: None for tail, stems in tails.items() for stem in stems
+    }
     everywhere = len({len(stems) for stems in tails.values()}) == 1 and len(layers) == len(tails)
     found = [re.search(r"\.(\d+)\.", f".{name}") for name in adapter.modules]
     numbers = {int(match[1]) for match in found if match}
@@ -207,7 +211,9 @@ def _replacing(target: Path) -> Iterator[Path]:
         target.parent.mkdir(parents=True, exist_ok=True)
         unfinished = Path(tempfile.mkdtemp(prefix=f".{target.name}.", suffix=".part", dir=target.parent))
     except OSError as error:
-        raise ExportError(f"{target}: cannot be made ({error.strerror}). Give a folder that you may write to.") from error
+        raise ExportError(
+            f"{target}: cannot be made ({error.strerror}). Give a folder that you may write to."
+        ) from error
     try:
         yield unfinished
         unfinished.chmod(0o755)
@@ -219,7 +225,9 @@ def _replacing(target: Path) -> Iterator[Path]:
         else:
             unfinished.rename(target)
     except OSError as error:
-        raise ExportError(f"{target}: could not be written ({error.strerror or error}). Nothing was left behind.") from error
+        raise ExportError(
+            f"{target}: could not be written ({error.strerror or error}). Nothing was left behind."
+        ) from error
     finally:
         shutil.rmtree(unfinished, ignore_errors=True)
 
@@ -259,7 +267,9 @@ def export(
         certificate = certify(adapter, folder, model=model, wearing=wearing, tokenizer=tokenizer)
         _write_json(folder / CERTIFICATE, certificate.to_dict())
         if not certificate.holds:
-            raise ExportError(f"{out}: was not kept, since what PEFT reads back is not the merge. " + " ".join(certificate.sentences))
+            raise ExportError(
+                f"{out}: was not kept, since what PEFT reads back is not the merge. " + " ".join(certificate.sentences)
+            )
         report(Progress("export", 2, 3, "moving into place"))
     report(Progress("export", 3, 3, f"written to {out}"))
     return certificate
@@ -271,7 +281,11 @@ def certify(
     """What PEFT makes of a folder, against the adapter it should hold. ``model`` None: on a skeleton of the base's layers."""
     folder = Path(folder)
     expected = _logits_worn(adapter, model, wearing, tokenizer)
-    with _loaded_by_peft(folder, model if model is not None else skeleton(adapter)) as (peft_model, missing, unexpected):
+    with _loaded_by_peft(folder, model if model is not None else skeleton(adapter)) as (
+        peft_model,
+        missing,
+        unexpected,
+    ):
         modules = {name: _check(module, _layer(peft_model, name)) for name, module in adapter.modules.items()}
         missing = (*missing, *_whole_lost(adapter, peft_model))
         logit_error, room = _compare_logits(peft_model, expected, model, tokenizer)
@@ -299,7 +313,8 @@ def sha256(path: str | Path) -> str:
 
 def _whole_lost(adapter: Adapter, peft_model: Any) -> tuple[str, ...]:
     """Which tensors that were trained whole PEFT does not hold as they are, number for number."""
-    inside = {name.replace(".modules_to_save.merged.", "."): tensor for name, tensor in peft_model.base_model.model.state_dict().items()
+    state = peft_model.base_model.model.state_dict()
+    inside = {name.replace(".modules_to_save.merged.", "."): tensor for name, tensor in state.items()
               if ".original_module." not in name}  # fmt: skip
 
     def kept(name: str, tensor: Tensor) -> bool:
@@ -342,6 +357,7 @@ def _blank(module: LoraModule) -> nn.Module:
     """A layer of the size and kind that a module updates, without memory for its weights."""
     d_out, d_in = module.layer_size
     layer: nn.Module
+    shape: tuple[int, ...]
     if module.kind == "embedding":
         layer, shape = nn.Embedding(d_in, d_out, device="meta"), (d_in, d_out)
     elif module.kernel:
@@ -410,7 +426,9 @@ def _logits_worn(adapter: Adapter, model: nn.Module | None, wearing: Any, tokeni
 
 
 @torch.inference_mode()
-def _compare_logits(peft_model: Any, expected: Tensor | None, model: nn.Module | None, tokenizer: Any) -> tuple[float | None, float]:
+def _compare_logits(
+    peft_model: Any, expected: Tensor | None, model: nn.Module | None, tokenizer: Any
+) -> tuple[float | None, float]:
     if expected is None or model is None:
         return None, LOGIT_ROOM
     found = peft_model(**_test_input(model, tokenizer)).logits.float()
@@ -432,11 +450,15 @@ def read_certificate(folder: str | Path) -> dict[str, Any]:
         content = json.loads(path.read_text(encoding="utf-8"))
         _ = content["outputs"], content["verdict"]
     except (OSError, ValueError, KeyError, TypeError) as error:
-        raise ExportError(f"{path}: no certificate could be read ({error}). Give a folder that TaDA Studio exported.") from error
+        raise ExportError(
+            f"{path}: no certificate could be read ({error}). Give a folder that TaDA Studio exported."
+        ) from error
     return content
 
 
 def changed_files(folder: str | Path, outputs: Mapping[str, str]) -> Sequence[str]:
     """Which of the certified files are not what they were."""
     folder = Path(folder)
-    return [name for name, digest in outputs.items() if not (folder / name).is_file() or sha256(folder / name) != digest]
+    return [
+        name for name, digest in outputs.items() if not (folder / name).is_file() or sha256(folder / name) != digest
+    ]

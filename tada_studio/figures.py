@@ -1,11 +1,12 @@
 """Results in, plotly figures out. Computes nothing, and is the only module that knows plotly.
 
-Colour means one thing everywhere: blue is task, orange is domain, grey is base, red is conflict, green is a merge. Text, grids and
-backgrounds are left to whoever shows a figure, so that one figure serves light and dark. Each figure has a caption
-constant that says how to read it.
+Colour means one thing everywhere: blue is task, orange is domain, grey is base, red is conflict, green is a merge.
+Text, grids and backgrounds are left to whoever shows a figure, so that one figure serves light and dark. Each figure
+has a caption constant that says how to read it.
 """
 
 from collections.abc import Mapping
+from html import escape
 
 import plotly.graph_objects as go
 from jaxtyping import Bool, Float
@@ -25,24 +26,25 @@ TASK_TO_DOMAIN = [(0.0, TASK), (0.5, "#a9a9b0"), (1.0, DOMAIN)]
 #: How an alignment is coloured from opposing over unrelated to agreeing.
 OPPOSE_TO_AGREE = [(0.0, CONFLICT), (0.5, "rgba(138,148,163,0.10)"), (1.0, "#4c5a6e")]
 
-#: Left margin of figures over depth, in pixels; the gate map reserves as much for its row labels, so that layers line up.
+#: Left margin of figures over depth, in pixels; the gate map reserves as much for its row names: layers line up.
 DEPTH_MARGIN = 72
 
 DEPTH_CAPTION = (
-    "Mean gate of each layer, on the same depth axis as the map: above the dashed line the domain has the larger share. "
+    "Mean gate of each layer, on the depth axis of the map; above the dashed line the domain has the larger share. "
     "The band is the 95 % range over resampled probe inputs; a click on a projection's name adds its own line."
 )
 SPECTRUM_CAPTION = (
-    "Each bar is one singular direction after weighting, strongest first: task up, domain down. Hatched with a red edge: "
-    "dropped, because it opposes a stronger one of the other adapter. Below, the merged directions; pale ones are beyond the rank."
+    "Each bar is one singular direction after weighting, strongest first: task up, domain down. Hatched with a red "
+    "edge: dropped, because it opposes a stronger one of the other adapter. Below, the merged directions; pale ones "
+    "are beyond the rank."
 )
 OVERLAP_CAPTION = (
-    "How each task direction meets each domain direction, in multiples of what two random directions would show. Dark: they "
-    "agree. Red: they oppose. A cross marks the pairs that count as conflict."
+    "How each task direction meets each domain direction, in multiples of what two random directions would show. Dark: "
+    "they agree. Red: they oppose. A cross marks the pairs that count as conflict."
 )
 SCORES_CAPTION = (
-    "Share of items answered correctly. The thin line is the 95 % interval: where two intervals overlap much, the paired test "
-    "in the sentences decides, not the height of the bars."
+    "Share of items answered correctly. The thin line is the 95 % interval: where two intervals overlap much, the "
+    "paired test in the sentences decides, not the height of the bars."
 )
 
 
@@ -60,15 +62,18 @@ def depth_profile(depth: Depth, gates: Gates) -> go.Figure:
         marker={"color": _plain(depth.share), "colorscale": TASK_TO_DOMAIN, "cmin": 0, "cmax": 1, "size": 9},
         customdata=gates.layers, hovertemplate="layer %{customdata}: %{y:.3f}<extra></extra>",
     )  # fmt: skip
-    for j, projection in enumerate(gates.projections):
+    for j, projection in enumerate(map(escape, gates.projections)):  # plotly reads names as HTML, and files choose them
         figure.add_scatter(
-            x=place, y=_plain(gates.values[:, j]), mode="lines", name=projection.removesuffix("_proj"), visible="legendonly",
-            line={"width": 1.4, "color": LINES[j % len(LINES)]}, connectgaps=False, customdata=gates.layers,
+            x=place, y=_plain(gates.values[:, j]), mode="lines", name=projection.removesuffix("_proj"),
+            visible="legendonly", line={"width": 1.4, "color": LINES[j % len(LINES)]}, connectgaps=False,
+            customdata=gates.layers,
             hovertemplate=f"layer %{{customdata}} {projection}: %{{y:.3f}}<extra></extra>",
         )  # fmt: skip
     figure.add_hline(y=0.5, line_dash="dash", line_width=1, line_color=BASE)
     figure.add_annotation(text=_rho(depth), xref="paper", yref="paper", x=0, y=1.12, xanchor="left", showarrow=False)
-    figure.update_xaxes(range=[-0.5, len(place) - 0.5], tickvals=_every_other(place), ticktext=_every_other(gates.layers))
+    figure.update_xaxes(
+        range=[-0.5, len(place) - 0.5], tickvals=_every_other(place), ticktext=_every_other(gates.layers)
+    )
     figure.update_xaxes(title={"text": "layer", "standoff": 4}, fixedrange=True, zeroline=False)
     figure.update_yaxes(title="domain's share", range=[0, 1], tickvals=[0, 0.5, 1], fixedrange=True, automargin=False)
     legend = {"orientation": "h", "y": -0.34, "x": 0, "itemwidth": 30, "traceorder": "normal"}
@@ -77,9 +82,9 @@ def depth_profile(depth: Depth, gates: Gates) -> go.Figure:
 
 def _rho(depth: Depth) -> str:
     if depth.rho is None:
-        return "Share and depth: no rank correlation, the gates do not vary"
-    known = f", 95 % interval {depth.interval.low:+.2f} to {depth.interval.high:+.2f}" if depth.interval else ""
-    return f"Share and depth: rank correlation ρ = {depth.rho:+.2f}{known}"
+        return "share against depth: no rank correlation, the gates do not vary"
+    known = f" (95 %: {depth.interval.low:+.2f} to {depth.interval.high:+.2f})" if depth.interval else ""
+    return f"share against depth: rho {depth.rho:+.2f}{known}"
 
 
 def conflict_spectrum(found: Directions, merged: Merged, row: int) -> go.Figure:
@@ -112,7 +117,10 @@ def _direction_bars(
         "pattern": {"shape": ["/" if is_gone else "" for is_gone in gone], "solidity": 0.35},
         "line": {"color": CONFLICT, "width": [2 if is_gone else 0 for is_gone in gone]},
     }
-    said = [[f"{value:.4g}", "dropped" if is_gone else "kept"] for value, is_gone in zip(strength.tolist(), gone, strict=True)]
+    said = [
+        [f"{value:.4g}", "dropped" if is_gone else "kept"]
+        for value, is_gone in zip(strength.tolist(), gone, strict=True)
+    ]
     return go.Bar(
         x=list(range(len(strength))), y=_plain(sign * strength), marker=marker, name=name, customdata=said,
         hovertemplate=f"{name} %{{x}}: %{{customdata[0]}}, %{{customdata[1]}}<extra></extra>",
@@ -133,32 +141,33 @@ def _merged_bars(merged: Merged, row: int) -> go.Bar:
 def overlap_table(
     alignment: Float[Tensor, "r_task r_domain"], opposed: Bool[Tensor, "r_task r_domain"] | None, threshold: float
 ) -> go.Figure:
-    """How directions of one module meet, in units of chance, always to twice the threshold, so that cells compare by eye."""
+    """How directions of one module meet, in units of chance, always to twice the threshold: cells compare by eye."""
     reach = max(4.0, 2 * threshold)
     figure = go.Figure(
         go.Heatmap(
             z=_plain(alignment), zmin=-reach, zmax=reach, colorscale=OPPOSE_TO_AGREE, xgap=1, ygap=1,
-            colorbar={"title": {"text": "× chance", "side": "top"}, "thickness": 10, "outlinewidth": 0},
+            colorbar={"title": {"text": "x chance", "side": "top"}, "thickness": 10, "outlinewidth": 0},
             hovertemplate="task %{y}, domain %{x}: %{z:+.1f} times chance<extra></extra>",
         )
     )  # fmt: skip
     if opposed is not None:
         task, domain = (places.tolist() for places in opposed.nonzero(as_tuple=True))
         figure.add_scatter(
-            x=domain, y=task, mode="markers", marker={"symbol": "x", "size": 8, "color": "white", "line": {"width": 1.2, "color": "#20242c"}},
-            hoverinfo="skip", showlegend=False,
+            x=domain, y=task, mode="markers", hoverinfo="skip", showlegend=False,
+            marker={"symbol": "x", "size": 8, "color": "white", "line": {"width": 1.2, "color": "#20242c"}},
         )  # fmt: skip
     rows, columns = alignment.shape
-    figure.update_xaxes(title="domain direction (strongest first)", range=[-0.5, columns - 0.5], showgrid=False, zeroline=False)
+    figure.update_xaxes(
+        title="domain direction (strongest first)", range=[-0.5, columns - 0.5], showgrid=False, zeroline=False
+    )
     figure.update_yaxes(title="task direction", range=[rows - 0.5, -0.5], showgrid=False, zeroline=False)
     return figure.update_layout(height=380, margin={"l": 52, "r": 8, "t": 12, "b": 40})
 
 
 def score_bars(sides: Mapping[str, Mapping[str, Score]]) -> go.Figure:
     """Accuracy of every variant with its 95 % interval, one panel for each side, on one scale."""
-    figure = make_subplots(
-        rows=1, cols=max(1, len(sides)), shared_yaxes=True, horizontal_spacing=0.04, subplot_titles=[f"{side} items" for side in sides]
-    )  # fmt: skip
+    titles = [f"{side} items" for side in sides]
+    figure = make_subplots(1, max(1, len(sides)), shared_yaxes=True, horizontal_spacing=0.04, subplot_titles=titles)
     for column, scores in enumerate(sides.values(), start=1):
         figure.add_trace(_accuracy_bars(list(scores.values())), row=1, col=column)
     figure.update_yaxes(range=[0, 1], tickformat=".0%")
@@ -173,9 +182,9 @@ def _accuracy_bars(scores: list[Score]) -> go.Bar:
         x=[score.name for score in scores], y=[score.accuracy for score in scores],
         marker_color=[_variant_colour(score.name) for score in scores],
         error_y={"type": "data", "symmetric": False, "array": above, "arrayminus": below, "thickness": 1.4, "width": 5},
-        customdata=[[score.low, score.high, score.n] for score in scores], text=[f"{score.accuracy:.0%}" for score in scores],
-        textposition="inside", insidetextanchor="start", textfont={"color": "white"},
-        hovertemplate="%{x}: %{y:.1%} (%{customdata[0]:.1%} to %{customdata[1]:.1%}), %{customdata[2]} items<extra></extra>",
+        text=[f"{score.accuracy:.0%}" for score in scores], textposition="inside", insidetextanchor="start",
+        textfont={"color": "white"}, customdata=[[score.low, score.high, score.n] for score in scores],
+        hovertemplate="%{x}: %{y:.1%} (%{customdata[0]:.0%} to %{customdata[1]:.0%}), n %{customdata[2]}<extra></extra>",
     )  # fmt: skip
 
 

@@ -16,7 +16,6 @@ from torch import Tensor
 
 from tada_studio.errors import AdapterError, MismatchError
 
-
 #: The two files of an adapter as PEFT saves it.
 CONFIG, WEIGHTS = "adapter_config.json", "adapter_model.safetensors"
 
@@ -222,7 +221,7 @@ class Adapter:
 
 def _add_tensor(sha: Any, tensor: Tensor) -> None:
     sha.update(f"{tensor.dtype} {tuple(tensor.shape)}".encode())
-    sha.update(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy())
+    sha.update(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().data)
 
 
 @dataclass(frozen=True, eq=False)

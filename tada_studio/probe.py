@@ -8,7 +8,7 @@ Padding and position 0 (an attention sink in most decoders) are left out.
 import hashlib
 import json
 import random
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -160,7 +160,9 @@ def _batches(tokenizer: Any, inputs: Sequence[str]) -> list[Batch]:
     encoded = [tokenizer(text).input_ids[:LONGEST] for text in inputs]
     for i, ids in enumerate(encoded):
         if len(ids) < 2:
-            raise InputError(f"Probe input {i + 1} ({inputs[i][:40]!r}) has fewer than two tokens; position 0 is not read.")
+            raise InputError(
+                f"Probe input {i + 1} ({inputs[i][:40]!r}) has fewer than two tokens; position 0 is not read."
+            )
     order = sorted(range(len(encoded)), key=lambda i: -len(encoded[i]))
     rows: list[list[int]] = [[]]
     for i in order:  # longest first: the first of a batch says how long all its rows are
@@ -184,7 +186,7 @@ def _shared_inputs(model: nn.Module, names: Iterable[str], batch: Batch) -> list
     """Modules in groups that are fed the very same tensor (q, k, v; gate, up), found by a short look at one input."""
     seen: dict[str, Tensor] = {}  # holding the tensors keeps their addresses from being used again
 
-    def note(name: str):  # noqa: ANN202 - a forward pre-hook
+    def note(name: str) -> Callable[[nn.Module, tuple[Tensor, ...]], None]:
         return lambda layer, inputs: seen.__setitem__(name, inputs[0])
 
     hooks = [_submodule(model, name).register_forward_pre_hook(note(name)) for name in names]
@@ -207,7 +209,9 @@ def _submodule(model: nn.Module, name: str) -> nn.Module:
     try:
         return model.get_submodule(name)
     except AttributeError:
-        raise MismatchError(f"{name}: the base has no such layer; give the base that the adapters were trained on.") from None
+        raise MismatchError(
+            f"{name}: the base has no such layer; give the base that the adapters were trained on."
+        ) from None
 
 
 class _Listener:
@@ -235,7 +239,9 @@ class _Listener:
             self.sums[0, voice.side, voice.place].index_add_(0, batch.owner, square.sqrt().double())
             self.sums[1, voice.side, voice.place].index_add_(0, batch.owner, square.double())
         for i, moment in enumerate(self.moments):
-            own = torch.cat([part for v, part in zip(self.voices, z.split(self.spans, 1), strict=True) if v.place == i], 1)
+            own = torch.cat(
+                [part for v, part in zip(self.voices, z.split(self.spans, 1), strict=True) if v.place == i], 1
+            )
             moment += (own.mT @ own).double()
 
     def answers(self, x: Tensor) -> Tensor:

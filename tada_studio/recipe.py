@@ -87,7 +87,7 @@ class Recipe:
                 f"{path}: is not a recipe that could be read ({error}). Give a recipe.json that TaDA Studio wrote."
             ) from error
         if not isinstance(knobs, dict):
-            raise RecipeError(f"{path}: \"recipe\" must hold knobs by name, found {type(knobs).__name__}.")
+            raise RecipeError(f'{path}: "recipe" must hold knobs by name, found {type(knobs).__name__}.')
         return cls.from_dict(knobs)
 
 

@@ -23,7 +23,9 @@ FLAT = 0.1
 
 def passport_rows(passport: Passport) -> list[tuple[str, str]]:
     """(what, value) rows of an adapter's passport, remarks last."""
-    return [(name, str(value)) for name, value in passport.facts.items()] + [("note", text) for text in passport.remarks]
+    return [(name, str(value)) for name, value in passport.facts.items()] + [
+        ("note", text) for text in passport.remarks
+    ]
 
 
 def pair_verdict(pair: Pair) -> str:
@@ -61,7 +63,8 @@ def conflict_sentence(merged: Merged) -> str:
 
 def rank_sentence(merged: Merged) -> str:
     """How much of the merge rank r keeps."""
-    return f"Rank {merged.rank} keeps {merged.kept_in_all:.2%} of the merge's energy; the worst module keeps {float(merged.kept.min()):.1%}."
+    everywhere, worst = merged.kept_in_all, float(merged.kept.min())
+    return f"Rank {merged.rank} keeps {everywhere:.2%} of the merge's energy; the worst module keeps {worst:.1%}."
 
 
 def depth_sentence(depth: Depth, probed: bool) -> str:
@@ -71,9 +74,17 @@ def depth_sentence(depth: Depth, probed: bool) -> str:
     if depth.rho is None:
         return "The gates do not vary, so there is no trend with depth."
     low, high = depth.interval or (depth.rho - FLAT, depth.rho + FLAT)
-    trend = "rises with depth, as the paper reports" if low > 0 else "falls with depth" if high < 0 else "shows no clear trend with depth"
+    trend = (
+        "rises with depth, as the paper reports"
+        if low > 0
+        else "falls with depth"
+        if high < 0
+        else "shows no clear trend with depth"
+    )
     thirds = " / ".join(f"{third:.2f}" for third in depth.thirds)
-    return f"The domain's share {trend}: rho {depth.rho:+.2f} (95 % interval {low:+.2f} to {high:+.2f}); thirds {thirds}."
+    return (
+        f"The domain's share {trend}: rho {depth.rho:+.2f} (95 % interval {low:+.2f} to {high:+.2f}); thirds {thirds}."
+    )
 
 
 # -- scores --------------------------------------------------------------------------------------------------------
@@ -107,13 +118,19 @@ def _cells(score: Score | None) -> tuple[str, str]:
 
 def comparison_sentences(sides: Sides) -> list[str]:
     """The last variant against each other one, by the paired exact test over all sides' items, Holm-corrected."""
-    names = [name for name in dict.fromkeys(n for scores in sides.values() for n in scores) if both_skills(sides, name) is not None]
+    names = [
+        name
+        for name in dict.fromkeys(n for scores in sides.values() for n in scores)
+        if both_skills(sides, name) is not None
+    ]
     if len(names) < 2:
         return []
     last, others = names[-1], names[:-1]
     splits = [_split(sides, last, other) for other in others]
     corrected = stats.holm([stats.mcnemar(*split) for split in splits])
-    return [_compared(last, other, split, p, _n(sides)) for other, split, p in zip(others, splits, corrected, strict=True)]
+    return [
+        _compared(last, other, split, p, _n(sides)) for other, split, p in zip(others, splits, corrected, strict=True)
+    ]
 
 
 def _split(sides: Sides, first: str, second: str) -> tuple[int, int]:
@@ -142,7 +159,9 @@ def text_table(headers: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     """Columns for a terminal."""
     table = [list(map(str, row)) for row in (headers, *rows)]
     widths = [max(map(len, column)) for column in zip(*table, strict=True)]
-    return "\n".join("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in table)
+    return "\n".join(
+        "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in table
+    )
 
 
 # -- the model card ------------------------------------------------------------------------------------------------
@@ -183,11 +202,17 @@ def _plain(text: str) -> str:
 
 def _made_from(origin: Mapping[str, Any]) -> list[str]:
     inputs = origin.get("inputs", {})
-    rows = [[role, _plain(inputs[role]["label"]), inputs[role]["content_sha256"][:16]] for role in ("task", "domain") if role in inputs]
+    rows = [
+        [role, _plain(inputs[role]["label"]), inputs[role]["content_sha256"][:16]]
+        for role in ("task", "domain")
+        if role in inputs
+    ]
     if not rows:
         return []
     knobs = origin.get("recipe", {})
-    turned = ", ".join(f"{name} {knobs[name]}" for name in ("method", "sharpness", "strength", "calibration", "drop") if name in knobs)
+    turned = ", ".join(
+        f"{name} {knobs[name]}" for name in ("method", "sharpness", "strength", "calibration", "drop") if name in knobs
+    )
     edits = len(knobs.get("overrides", []))
     return [
         "## Made from",
@@ -212,7 +237,10 @@ def _measured(measured: Sides) -> list[str]:
 
 def knob_table() -> str:
     """Every knob of a recipe as a Markdown table: the README's, held to this by a test."""
-    rows = [[f"`{name}`", _default(spec.default), _range(spec.metadata), spec.metadata["says"]] for name, spec in knobs().items()]
+    rows = [
+        [f"`{name}`", _default(spec.default), _range(spec.metadata), spec.metadata["says"]]
+        for name, spec in knobs().items()
+    ]
     return markdown_table(["knob", "default", "range", "what it does"], rows)
 
 

@@ -7,7 +7,7 @@ Recipes are immutable, so undo and redo are two piles of them. Everything the sc
 import shutil
 import tempfile
 import threading
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -21,11 +21,11 @@ from tada_studio.errors import BaseError, InputError, MismatchError, Stopped, Ta
 from tada_studio.evaluate import Item, Score, choose
 from tada_studio.export import Certificate
 from tada_studio.lora import Adapter, Pair
-from tada_studio.probe import read_inputs
 from tada_studio.probe import Readings as SavedReadings
 from tada_studio.progress import Progress, Report, silent
 from tada_studio.recipe import Recipe
-from tada_studio.samples import Sample, sample as sample_named
+from tada_studio.samples import Sample
+from tada_studio.samples import sample as sample_named
 
 #: Painting an unlocked cell with None gives it back to the readings.
 RESET = None
@@ -127,9 +127,11 @@ class Session:
         """Run the inputs (the sample's, if None) through the base once. Earlier readings stay if this fails or is stopped."""
         pair = self._open_pair()
         if inputs is None and self.sample is not None:
-            inputs = read_inputs(self.sample.probe)
+            inputs = studio.sample_inputs(self.sample)
         if not inputs:
-            raise InputError("No probe inputs. Paste about 32 domain questions, one a line, or upload a .txt or .jsonl file.")
+            raise InputError(
+                "No probe inputs. Paste about 32 domain questions, one a line, or upload a .txt or .jsonl file."
+            )
         self.stopping.clear()
         report = self._stoppable(report)
         readings = studio.probe(pair, self.load_base(report=report), inputs, n, report)
@@ -186,7 +188,7 @@ class Session:
             self._redo.clear()
 
     def paint(self, cells: Iterable[tuple[int, int]], value: float | None) -> None:
-        """Set the gate of cells (row in ``gates.layers``, column in ``gates.projections``); None gives them back to the readings."""
+        """Set the gate of cells (row of ``gates.layers``, column of ``gates.projections``); None: back to the readings."""
         view = self.view
         if view is None:
             raise MismatchError("Nothing is open yet. Open two adapters first.")
@@ -216,7 +218,7 @@ class Session:
     # -- Evaluate --------------------------------------------------------------------------------------------------
 
     def evaluate(
-        self, sides: dict[str, Sequence[Item]] | None, variants: Sequence[str], limit: int, report: Report = silent
+        self, sides: Mapping[str, Sequence[Item]] | None, variants: Sequence[str], limit: int, report: Report = silent
     ) -> Run:
         """Score variants ("base", "task", "domain", a method, the current recipe's method) on each side's items.
 
@@ -226,7 +228,9 @@ class Session:
         assert view is not None
         sides = sides or (studio.sample_items(self.sample) if self.sample else None)
         if not sides:
-            raise InputError("No evaluation items. Upload a .jsonl file with question, choices and answer on each line.")
+            raise InputError(
+                "No evaluation items. Upload a .jsonl file with question, choices and answer on each line."
+            )
         self.stopping.clear()
         report = self._stoppable(report)
         base = self.load_base(report=report)
@@ -252,7 +256,9 @@ class Session:
         self.stopping.clear()
         latest = next((run for run in reversed(self.runs) if run.recipe == self.recipe and run.sides), None)
         report = self._stoppable(report)
-        return studio.export(view.adapter, out, base=self.base, report=report, measured=latest.sides if latest else None)
+        return studio.export(
+            view.adapter, out, base=self.base, report=report, measured=latest.sides if latest else None
+        )
 
     @property
     def folder(self) -> Path:
@@ -280,7 +286,9 @@ class Session:
     def _stoppable(self, report: Report) -> Report:
         def told(progress: Progress) -> None:
             if self.stopping.is_set():
-                raise Stopped(f"Stopped at {progress.step}, {progress.done} of {progress.total}. What was there before is kept.")
+                raise Stopped(
+                    f"Stopped at {progress.step}, {progress.done} of {progress.total}. What was there before is kept."
+                )
             report(progress)
 
         return told

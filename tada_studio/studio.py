@@ -35,7 +35,7 @@ from tada_studio.evaluate import score as score_items
 from tada_studio.export import Certificate, certify, changed_files, read_certificate, sha256
 from tada_studio.export import export as write_and_certify
 from tada_studio.lora import CONFIG, WEIGHTS, Adapter, Pair, Passport, Verdict
-from tada_studio.probe import Readings, choose
+from tada_studio.probe import Readings, choose, read_inputs
 from tada_studio.probe import probe as take_readings
 from tada_studio.progress import Progress, Report, silent
 from tada_studio.read import pair_up
@@ -199,7 +199,9 @@ def probe(pair: Pair, base: Base, inputs: Sequence[str], n: int = 32, report: Re
         try:
             return take_readings(pair, base.model, base.tokenizer, chosen, about=about, report=report)
         except torch.OutOfMemoryError as error:
-            raise BaseError(f"{base.ref}: memory ran out while probing. Probe shorter inputs, or on the CPU.") from error
+            raise BaseError(
+                f"{base.ref}: memory ran out while probing. Probe shorter inputs, or on the CPU."
+            ) from error
 
     return _READINGS.get((pair.task.digest, pair.domain.digest, base.digest, tuple(chosen)), take)
 
@@ -295,7 +297,9 @@ def remarks_on_recipe(content: Mapping[str, Any], pair: Pair, readings: gating.R
     return found
 
 
-def painted(gate_map: Gates, lines: Sequence[str], cells: Iterable[tuple[int, str]], value: float | None) -> tuple[str, ...]:
+def painted(
+    gate_map: Gates, lines: Sequence[str], cells: Iterable[tuple[int, str]], value: float | None
+) -> tuple[str, ...]:
     """The recipe's selector lines after a brush stroke over (layer, projection) cells; value None: back to the readings.
 
     Earlier lines that the stroke covers completely go, so that the list stays as short as what it says.
@@ -355,7 +359,11 @@ def evaluate(
 
 
 def score_sides(
-    base: Base, variants: Mapping[str, Adapter | None], sides: Mapping[str, Sequence[Item]], into: Sides, report: Report = silent
+    base: Base,
+    variants: Mapping[str, Adapter | None],
+    sides: Mapping[str, Sequence[Item]],
+    into: Sides,
+    report: Report = silent,
 ) -> None:
     """Score every variant on every side's items, writing each score into ``into[side][variant]`` as it is done."""
     total = sum(map(len, sides.values())) * len(variants)
@@ -395,6 +403,11 @@ def variants(pair: Pair, merged: Adapter, recipe: Recipe, names: Sequence[str]) 
         return merged if name == recipe.method else merge(pair, None, Recipe(method=name, rank=rank))
 
     return {name: one(name) for name in names}
+
+
+def sample_inputs(sample: Sample) -> list[str]:
+    """The probe inputs of a sample."""
+    return read_inputs(sample.probe)
 
 
 def sample_items(sample: Sample) -> dict[str, list[Item]]:
@@ -471,5 +484,3 @@ def stream(work: Callable[[Report], T]) -> Iterator[Progress | T]:
                 return
     finally:
         gone.set()
-
-

@@ -1,7 +1,7 @@
 """A base model of a few thousand parameters with two adapters, items and probe lines, built in a second or two.
 
-Everything is real where it counts: transformers writes the base, PEFT writes the adapters, and the words of the inputs are
-in the tokenizer's vocabulary. Equal arguments give equal weights.
+Everything is real where it counts: transformers writes the base, PEFT writes the adapters, and the words of the inputs
+are in the tokenizer's vocabulary. Equal arguments give equal weights.
 """
 
 import json
@@ -62,7 +62,8 @@ def pico_adapter(
 ) -> Path:
     """A PEFT adapter on every layer of the base, saved by PEFT; ``size`` is the spread of the numbers in lora_B.
 
-    PEFT starts lora_B at zero, an adapter that does nothing; here both factors are random. ``config`` goes to LoraConfig.
+    PEFT starts lora_B at zero, an adapter that does nothing; here both factors are random. ``config`` goes to
+    LoraConfig.
     """
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)

@@ -83,7 +83,19 @@ WRONG = {
     "method = 'magic'": ("merge", "--task", "T", "--domain", "D", "--method", "magic", "-o", "O"),
     "selects no cell": ("merge", "--task", "T", "--domain", "D", "--overrides", "layer 99 : * : 1", "-o", "O"),
     "--inputs needs --base": ("merge", "--task", "T", "--domain", "D", "--inputs", "I", "-o", "O"),
-    "holds no probe input": ("probe", "--task", "T", "--domain", "D", "--base", "B", "--inputs", "EMPTY", "-o", "R.json"),
+    "holds no probe input": (
+        "probe",
+        "--task",
+        "T",
+        "--domain",
+        "D",
+        "--base",
+        "B",
+        "--inputs",
+        "EMPTY",
+        "-o",
+        "R.json",
+    ),
     "ends in .json": ("probe", "--task", "T", "--domain", "D", "--base", "B", "--inputs", "I", "-o", "R"),
     "no such folder or file": ("merge", "--task", "T", "--domain", "D", "--base", "./none", "-o", "O"),
     "NAME=PATH": ("evaluate", "--base", "B", "--items", "ITEMS", "--adapter", "T"),
@@ -133,5 +145,10 @@ def test_public_names_are_sorted_complete_and_what_they_say():
     for name in tada_studio.__all__:
         assert name == "METHODS" or getattr(tada_studio, name).__module__.startswith("tada_studio")
     # files of the same name must not hide the functions, in whatever order they were imported
-    assert python("import tada_studio.probe, tada_studio as t; import tada_studio.export; print(callable(t.probe), callable(t.export))") == "True True\n"
+    assert (
+        python(
+            "import tada_studio.probe, tada_studio as t; import tada_studio.export; print(callable(t.probe), callable(t.export))"
+        )
+        == "True True\n"
+    )
     assert {"read_pair", "load_base", "probe", "merge", "evaluate", "export", "gates"} <= set(tada_studio.__all__)

@@ -49,7 +49,9 @@ def test_the_shared_prefix_is_really_shared_and_agrees_with_the_plain_way(base):
     assert pick_scorer(base.model, base.tokenizer, rows) is score_shared
     plain, shared = (score(base.model, base.tokenizer, ITEMS, scorer=way).loglik for way in (score_plain, score_shared))
     torch.testing.assert_close(shared, plain, rtol=0, atol=1e-5)
-    assert sum(row.length for row in rows) < sum(len(base.tokenizer(f"{i.question} {c}").input_ids) for i in ITEMS for c in i.choices)
+    assert sum(row.length for row in rows) < sum(
+        len(base.tokenizer(f"{i.question} {c}").input_ids) for i in ITEMS for c in i.choices
+    )
 
 
 def test_a_model_that_ignores_the_mask_falls_back_to_the_plain_way(base, monkeypatch):

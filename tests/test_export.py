@@ -32,7 +32,9 @@ def merged(pico, base):
 
 def test_peft_loads_the_folder_and_its_logits_are_those_of_the_merge(merged, base, pico, tmp_path):
     certificate = studio.export(merged, tmp_path / "out", base=base)
-    assert certificate.holds and certificate.logit_error <= 1e-4 and not certificate.missing and not certificate.unexpected
+    assert (
+        certificate.holds and certificate.logit_error <= 1e-4 and not certificate.missing and not certificate.unexpected
+    )
     ids = torch.tensor([base.tokenizer("what is the hard red metal in water ?").input_ids])
     with base.wearing(merged):
         ours = base.model(input_ids=ids).logits
@@ -42,9 +44,17 @@ def test_peft_loads_the_folder_and_its_logits_are_those_of_the_merge(merged, bas
 
 def test_the_folder_is_as_every_server_wants_it(merged, tmp_path):
     studio.export(merged, tmp_path / "out")
-    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == sorted([CONFIG, WEIGHTS, RECIPE, CERTIFICATE, CARD])
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == sorted(
+        [CONFIG, WEIGHTS, RECIPE, CERTIFICATE, CARD]
+    )
     config = json.loads((tmp_path / "out" / CONFIG).read_text())
-    assert (config["r"], config["lora_alpha"], config["use_rslora"], config["rank_pattern"], config["bias"]) == (5, 5, False, {}, "none")
+    assert (config["r"], config["lora_alpha"], config["use_rslora"], config["rank_pattern"], config["bias"]) == (
+        5,
+        5,
+        False,
+        {},
+        "none",
+    )
     tensors = load_file(tmp_path / "out" / WEIGHTS)
     assert {t.shape[0] if "lora_A" in k else t.shape[1] for k, t in tensors.items()} == {5}
     assert len(tensors) == 2 * 21 and {t.dtype for t in tensors.values()} == {torch.float32}

@@ -6,6 +6,7 @@ import subprocess
 import sys
 import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import ClassVar
 
 import pytest
 
@@ -41,7 +42,9 @@ def test_the_whole_line_asks_for_no_host(no_network, pico, tmp_path):
 
 def test_a_hub_adapter_that_cannot_be_reached_is_one_sentence(no_network, monkeypatch, tmp_path):
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
-    with pytest.raises(AdapterError, match=r"someone/some-lora: could not be fetched from the Hub.*folder of a downloaded copy"):
+    with pytest.raises(
+        AdapterError, match=r"someone/some-lora: could not be fetched from the Hub.*folder of a downloaded copy"
+    ):
         studio.read_adapter("someone/some-lora")
     assert no_network  # it really tried
 
@@ -63,7 +66,7 @@ def test_what_counts_as_a_hub_id(tmp_path, monkeypatch):
 class FakeHub(BaseHTTPRequestHandler):
     """As much of the Hub's HTTP API as downloading a repository takes: its listing, and files by name."""
 
-    files: dict[str, bytes] = {}
+    files: ClassVar[dict[str, bytes]] = {}
     commit = "0123456789abcdef0123456789abcdef01234567"
 
     def do_HEAD(self):
@@ -78,8 +81,12 @@ class FakeHub(BaseHTTPRequestHandler):
             self.reply(json.dumps(tree).encode(), "{}", body)
         elif self.path.startswith("/api/models/someone/some-lora"):
             names = [{"rfilename": name} for name in self.files]
-            self.reply(json.dumps({"id": "someone/some-lora", "sha": self.commit, "siblings": names}).encode(), "{}", body)
-        elif self.path.startswith("/someone/some-lora/resolve/") and (name := self.path.rsplit("/", 1)[1]) in self.files:
+            self.reply(
+                json.dumps({"id": "someone/some-lora", "sha": self.commit, "siblings": names}).encode(), "{}", body
+            )
+        elif (
+            self.path.startswith("/someone/some-lora/resolve/") and (name := self.path.rsplit("/", 1)[1]) in self.files
+        ):
             self.reply(self.files[name], f'"{abs(hash(self.files[name])):x}"', body)
         else:
             self.send_error(404)

@@ -35,7 +35,9 @@ def inputs(pico):
 def dense_response(base, module, text):
     """Mean and root mean square over tokens 1.. of |dW x| / (|dW|_F |x|), from the dense update and plain hooks."""
     seen = []
-    hook = base.model.get_submodule(module.name).register_forward_pre_hook(lambda _, x: seen.append(x[0][0, 1:].double()))
+    hook = base.model.get_submodule(module.name).register_forward_pre_hook(
+        lambda _, x: seen.append(x[0][0, 1:].double())
+    )
     base.model(input_ids=torch.tensor([base.tokenizer(text).input_ids]))
     hook.remove()
     delta, x = module.delta(), seen[0]
@@ -47,7 +49,10 @@ def test_readings_equal_the_dense_reference_one_input_at_a_time(base, pair, inpu
     readings = studio.probe(pair, base, inputs)
     for i, name in enumerate(readings.names):
         for j, text in enumerate(inputs):
-            for side, mean, rms in (("task", readings.task, readings.rms_task), ("domain", readings.domain, readings.rms_domain)):
+            for side, mean, rms in (
+                ("task", readings.task, readings.rms_task),
+                ("domain", readings.domain, readings.rms_domain),
+            ):
                 want = torch.stack(dense_response(base, getattr(pair, side).modules[name], text))
                 torch.testing.assert_close(torch.stack([mean[i, j], rms[i, j]]), want, rtol=2e-5, atol=0)
 

@@ -51,7 +51,11 @@ def test_locked_cells_keep_their_value_under_the_brush(session):
 
 def test_a_wrong_knob_or_line_changes_nothing(session):
     recipe, view = session.recipe, session.view
-    for wrong in (lambda: session.turn(rank=0), lambda: session.add_line("layer 99 : * : 1"), lambda: session.turn(shoe=1)):
+    for wrong in (
+        lambda: session.turn(rank=0),
+        lambda: session.add_line("layer 99 : * : 1"),
+        lambda: session.turn(shoe=1),
+    ):
         with pytest.raises(RecipeError):
             wrong()
     assert session.recipe == recipe and not session.can_undo and session.view.recipe == view.recipe

@@ -130,8 +130,11 @@ def test_the_passport_command_says_whether_two_fit(task, domain, word, capsys):
     assert (word == "fits") == (found[0]["notes"] == []) or word == "does not fit"
 
 
-@pytest.mark.parametrize("roles", [("gpt2-tigrinya", "FMI-ChatBot"), ("lora-imdb", "emotion-classification"), ("segformer", "segformer"),
-                                   ("LLM-Homework", "DengCong3"), ("RoBERTa", "RoBERTa"), ("Bert_Fine", "Bert_Fine")])  # fmt: skip
+MERGED = [("gpt2-tigrinya", "FMI-ChatBot"), ("lora-imdb", "emotion-classification"), ("segformer", "segformer"),
+          ("LLM-Homework", "DengCong3"), ("RoBERTa", "RoBERTa"), ("Bert_Fine", "Bert_Fine")]  # fmt: skip
+
+
+@pytest.mark.parametrize("roles", MERGED)
 def test_wild_pairs_merge_into_folders_whose_certificates_hold(roles, tmp_path):
     pair = studio.read_pair(*map(adapter, roles))
     certificate = studio.export(studio.merge(pair), tmp_path / "out")

@@ -1,7 +1,7 @@
 """The browser app. Gradio lives in here and nowhere else.
 
-    build()  makes the app, for a server of one's own or for a Space
-    launch() makes it and serves it on this machine
+build()  makes the app, for a server of one's own or for a Space
+launch() makes it and serves it on this machine
 """
 
 import os
@@ -27,7 +27,7 @@ def build(
     base: str | None = None,
     root: str | Path | None = None,
 ) -> gr.Blocks:
-    """The app; every browser tab starts with the sample, or with the pair if one is given. ``root`` confines typed paths."""
+    """The app; every browser tab starts with the sample, or the pair if one is given. ``root`` confines typed paths."""
     return page(Start(sample, task, domain, base, Places.here(root)))
 
 
@@ -50,7 +50,7 @@ def launch(
     """
     demo = demo if demo is not None else build(sample, task, domain, base, root)
     settings: dict[str, Any] = {
-        "theme": theme(), "css_paths": [CSS], "footer_links": ["api", "settings"], "run_history": False, "ssr_mode": False,
-        "pwa": False, "enable_monitoring": False, "share": False, "max_file_size": "2gb",
+        "theme": theme(), "css_paths": [CSS], "footer_links": ["api", "settings"], "run_history": False,
+        "ssr_mode": False, "pwa": False, "enable_monitoring": False, "share": False, "max_file_size": "2gb",
     }  # fmt: skip
     return demo.launch(server_name=host, server_port=port, inbrowser=open_browser, **{**settings, **more})

@@ -48,9 +48,11 @@ def line_knobs() -> list[str]:
     return [name for name, spec in knobs().items() if "lines" in spec.metadata]
 
 
-def on_turn(control: Component, handler: Any, inputs: list[Component], outputs: list[Component], **how: Any) -> Dependency:
-    """Call ``handler(*inputs, value)`` when a person turns the control: a slider while it moves, a number once it is typed."""
-    events = [control.submit, control.blur] if isinstance(control, gr.Number) else [control.input]  # type: ignore[attr-defined]
+def on_turn(
+    control: Component, handler: Any, inputs: list[Component], outputs: list[Component], **how: Any
+) -> Dependency:
+    """Call ``handler(*inputs, value)`` when a hand turns the control: a slider while it moves, a number once typed."""
+    events = [control.submit, control.blur] if isinstance(control, gr.Number) else [control.input]
     return gr.on(events, handler, [*inputs, control], outputs, **how)
 
 

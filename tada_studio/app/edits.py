@@ -1,4 +1,4 @@
-"""What a hand does to the recipe, as plain functions on a desk: strokes, knobs, lines, presets, undo. No gradio in here.
+"""What a hand does to the recipe, as plain functions on a desk: strokes, knobs, lines, presets, undo. No gradio here.
 
 Everything that arrives comes from a browser and is checked as such.
 """
@@ -25,7 +25,7 @@ PRESETS = {
 
 
 def stroke(desk: Desk, news: Mapping[str, Any]) -> None:
-    """One stroke on the map: {tool, cells, value, on, id}. Raises TadaError; ``ack`` then stays, so the map draws the truth."""
+    """One stroke on the map: {tool, cells, value, on, id}. Raises TadaError, and then it counts as not answered."""
     cells = _cells(news.get("cells"))
     tool, session = news.get("tool"), desk.session
     if tool == "lock":
@@ -103,24 +103,24 @@ def turn(desk: Desk, value: Any, name: str) -> None:
     desk.said = f"{name.replace('_', ' ')} is now {'automatic' if value is None else value}. Undo: Ctrl+Z."
 
 
-def add_line(desk: Desk, line: str) -> None:
+def add_line(desk: Desk, line: str | None) -> None:
     """One selector line after those there are. Raises RecipeError."""
-    if not line.strip():
+    if not line or not line.strip():
         raise InputError("The line is empty. Write, for example, layers 20-31 : attn : 0.7")
     desk.session.add_line(line)
     desk.acted(f"Added “{line.strip()}”. Undo: Ctrl+Z.")
 
 
-def set_lines(desk: Desk, text: str, name: str) -> None:
+def set_lines(desk: Desk, text: str | None, name: str) -> None:
     """All lines of a knob that is made of lines. Raises RecipeError."""
-    lines = tuple(line.strip() for line in text.splitlines() if line.strip())
+    lines = tuple(line.strip() for line in (text or "").splitlines() if line.strip())
     if lines == getattr(desk.session.recipe, name):
         return
     desk.session.turn(**{name: lines})
     desk.acted(f"{len(lines)} {name} line{'' if len(lines) == 1 else 's'} in force. Undo: Ctrl+Z.")
 
 
-def preset(desk: Desk, name: str) -> None:
+def preset(desk: Desk, name: str | None) -> None:
     """Start again from one of PRESETS: replaces all edits of gates, locks too."""
     view = desk.session.view
     if view is None or name not in PRESETS:

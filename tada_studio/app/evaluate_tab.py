@@ -58,7 +58,9 @@ def show(desk: Desk) -> list[Any]:
 # -- handlers --------------------------------------------------------------------------------------------------------
 
 
-def on_run(desk: Desk, variants: Sequence[str], limit: int | float, domain_file: str | None, task_file: str | None) -> Iterator[list[Any]]:
+def on_run(
+    desk: Desk, variants: Sequence[str], limit: int | float, domain_file: str | None, task_file: str | None
+) -> Iterator[list[Any]]:
     """Score the chosen variants; yields (table, bars, sentences, history, restore, bar, run, stop)."""
     session, before = desk.session, len(desk.session.runs)
 
@@ -93,7 +95,7 @@ def _ended(desk: Desk, run: Run | None, said: str) -> list[Any]:
     return [*results(run), history(desk), gr.update(visible=bool(desk.session.runs)), bar]
 
 
-def _sides(domain_file: str | None, task_file: str | None) -> dict[str, list[Item]] | None:
+def _sides(domain_file: str | None, task_file: str | None) -> dict[str, Sequence[Item]] | None:
     """Items from uploads; None stands for the sample's own."""
     files = {"domain": domain_file, "task": task_file}
     return {side: uploaded(file, read_items) for side, file in files.items() if file} or None
@@ -153,7 +155,11 @@ class Asked(NamedTuple):
 
 def evaluate_tab(desk: gr.State) -> Part:
     """Builds and wires the tab."""
-    words(pieces.heading("Evaluate", "Every variant answers the same multiple-choice items; baselines are made at the same rank."))
+    words(
+        pieces.heading(
+            "Evaluate", "Every variant answers the same multiple-choice items; baselines are made at the same rank."
+        )
+    )
     asked = _asked()
     bar = words(pieces.progress_bar(None, "Open a pair first."), elem_id="eval-bar")
     table = words(pieces.note(NOT_YET, "next"), elem_id="scores")
@@ -162,20 +168,28 @@ def evaluate_tab(desk: gr.State) -> Part:
     past = gr.Radio([], label="Runs", visible=False, elem_id="runs", elem_classes="run-list")
     again = gr.Button("Restore this run's recipe", visible=False, elem_id="restore", size="sm")
     shown = [table, bars, said, past, again, bar]
-    asked.run.click(spoken(on_run), [desk, *asked[:4]], [*shown, asked.run, asked.stop], **WORK)
+    ran = asked.run.click(spoken(on_run), [desk, *asked[:4]], [*shown, asked.run, asked.stop], **WORK)
     asked.stop.click(spoken(on_stop), desk, None, **READ)
     past.input(spoken(on_pick), [desk, past], [table, bars, said], **READ)
-    return Part(shown, show, (again.click(spoken(on_restore), [desk, past], bar, **EDIT),))
+    return Part(shown, show, (again.click(spoken(on_restore), [desk, past], bar, **EDIT),), (ran,))
 
 
 def _asked() -> Asked:
     with gr.Row(equal_height=True):
-        variants = gr.CheckboxGroup(VARIANTS, value=VARIANTS, label="Variants", elem_id="variants", scale=4, min_width=320)
+        variants = gr.CheckboxGroup(
+            VARIANTS, value=VARIANTS, label="Variants", elem_id="variants", scale=4, min_width=320
+        )
         limit = gr.Slider(10, 1000, 50, step=10, label="Items a side", elem_id="limit", scale=2, min_width=200)
         run = gr.Button("Run", variant="primary", elem_id="run", elem_classes="act", scale=1, min_width=110)
-        stop = gr.Button("Stop", variant="stop", interactive=False, elem_id="stop", elem_classes="act", scale=1, min_width=90)
+        stop = gr.Button(
+            "Stop", variant="stop", interactive=False, elem_id="stop", elem_classes="act", scale=1, min_width=90
+        )
     with gr.Accordion("Items of your own (otherwise the sample's)", open=False, elem_id="own-items"):
-        words(pieces.note('One item a line: {"question": "…", "choices": ["…", "…"], "answer": 0}. Any one of the two is enough.'))
+        words(
+            pieces.note(
+                'One item a line: {"question": "…", "choices": ["…", "…"], "answer": 0}. Any one of the two is enough.'
+            )
+        )
         with gr.Row():
             domain = gr.File(label="Domain items (.jsonl)", file_types=[".jsonl"], elem_id="domain-items", height=120)
             task = gr.File(label="Task items (.jsonl)", file_types=[".jsonl"], elem_id="task-items", height=120)

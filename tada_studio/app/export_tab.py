@@ -38,7 +38,9 @@ def summary(desk: Desk) -> str:
     if view is None:
         return pieces.note("Open a pair first; then this tab writes the merge on screen.", "next")
     dropped = report.conflict_sentence(view.merged)
-    return pieces.note(f"One adapter of rank {view.merged.rank} from {view.pair.task.label} and {view.pair.domain.label}. {dropped}")
+    return pieces.note(
+        f"One adapter of rank {view.merged.rank} from {view.pair.task.label} and {view.pair.domain.label}. {dropped}"
+    )
 
 
 def certificate(found: Certificate, folder: Path) -> str:
@@ -65,11 +67,11 @@ def suggested_name(desk: Desk) -> str:
 # -- handlers --------------------------------------------------------------------------------------------------------
 
 
-def on_build(places: Places, desk: Desk, name: str, logits: bool) -> Iterator[list[Any]]:
+def on_build(places: Places, desk: Desk, name: str | None, logits: bool) -> Iterator[list[Any]]:
     """Write, certify and zip; yields (bar, certificate, download, build)."""
     session = desk.session
     try:
-        name = name.strip() or suggested_name(desk)
+        name = (name or "").strip() or suggested_name(desk)
         target = session.folder / name if places.hosted else places.output(name)
         places.output(name)
         yield [pieces.progress_bar(None, "Starting…"), "", gr.update(visible=False), gr.update(interactive=False)]
@@ -101,7 +103,12 @@ def _built(desk: Desk, found: Certificate, target: Path) -> list[Any]:
 
 
 def _ended(said: str) -> list[Any]:
-    return [pieces.progress_bar(None, said), pieces.note(said, "bad"), gr.update(visible=False), gr.update(interactive=True)]
+    return [
+        pieces.progress_bar(None, said),
+        pieces.note(said, "bad"),
+        gr.update(visible=False),
+        gr.update(interactive=True),
+    ]
 
 
 # -- layout and wiring -----------------------------------------------------------------------------------------------
@@ -109,18 +116,36 @@ def _ended(said: str) -> list[Any]:
 
 def export_tab(desk: gr.State, places: Places) -> Part:
     """Builds and wires the tab."""
-    words(pieces.heading("Export", "A standard PEFT LoRA folder: adapter, model card, recipe.json and certificate.json."))
+    words(
+        pieces.heading("Export", "A standard PEFT LoRA folder: adapter, model card, recipe.json and certificate.json.")
+    )
     what = words(summary(Desk()), elem_id="export-summary")
     with gr.Row():
         with gr.Column(min_width=320):
-            where = "kept until this page is closed; download the zip" if places.hosted else f"a new folder in {places.base}"
-            name = gr.Textbox(label="Folder name", placeholder="named after the pair if left empty", info=where, elem_id="export-name")
-            logits = gr.Checkbox(False, label="Compare the model's logits too (loads the base)", elem_id="export-logits")
+            where = (
+                "kept until this page is closed; download the zip"
+                if places.hosted
+                else f"a new folder in {places.base}"
+            )
+            name = gr.Textbox(
+                label="Folder name", placeholder="named after the pair if left empty", info=where, elem_id="export-name"
+            )
+            logits = gr.Checkbox(
+                False, label="Compare the model's logits too (loads the base)", elem_id="export-logits"
+            )
             build = gr.Button("Build and certify", variant="primary", elem_id="build")
             bar = words(pieces.progress_bar(None, ""), elem_id="export-bar")
             result = words(pieces.note(NOT_YET, "next"), elem_id="certificate")
-            download = gr.DownloadButton("Download the zip", visible=False, elem_id="download")
+            download = gr.DownloadButton("Download the zip", variant="primary", visible=False, elem_id="download")
         with gr.Column(min_width=320):
-            recipe = gr.Code("", language="json", label="Knobs in recipe.json", lines=12, max_lines=28, interactive=False, elem_id="recipe")
-    build.click(spoken(partial(on_build, places)), [desk, name, logits], [bar, result, download, build], **WORK)
-    return Part([what, recipe], show)
+            recipe = gr.Code(
+                "",
+                language="json",
+                label="Knobs in recipe.json",
+                lines=12,
+                max_lines=28,
+                interactive=False,
+                elem_id="recipe",
+            )
+    built = build.click(spoken(partial(on_build, places)), [desk, name, logits], [bar, result, download, build], **WORK)
+    return Part([what, recipe], show, news=(built,))

@@ -52,8 +52,8 @@ def gate_map() -> gr.HTML:
 def payload(view: View | None, ack: int | None) -> dict[str, Any]:
     """What the map draws. ``ack`` is the last stroke that this answers; None is always accepted.
 
-    Every payload has a new ``rev``: an update that equals the last one would be swallowed on its way, and a refused stroke
-    would stay painted.
+    Every payload has a new ``rev``: an update that equals the last one would be swallowed on its way, and a refused
+    stroke would stay painted.
     """
     news = {"live": True, "ack": ack, "rev": next(_revisions)}
     if view is None:

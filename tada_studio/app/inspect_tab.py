@@ -30,13 +30,15 @@ Show = Callable[[Desk], list[Any]]
 def stat_cards(view: View | None) -> str:
     """The merge in four figures."""
     if view is None:
-        return pieces.cards([("–", "gates set by hand"), ("–", "mean gate"), ("–", "directions dropped"), ("–", "energy kept")])
+        return pieces.cards(
+            [("-", "gates set by hand"), ("-", "mean gate"), ("-", "directions dropped"), ("-", "energy kept")]
+        )
     gates, merged = view.gates, view.merged
     locked, drops = int(gates.locked.sum()), merged.how.drops
     return pieces.cards([
         (str(int(gates.edited.sum())), "gates set by hand" + (f", {locked} locked" if locked else "")),
         (f"{float(gates.values.nanmean()):.2f}", "mean gate: 0 is task, 1 is domain"),
-        ("–" if drops is None else f"{drops.count:,}", "directions dropped as conflict"),
+        ("-" if drops is None else f"{drops.count:,}", "directions dropped as conflict"),
         (f"{merged.kept_in_all:.1%}", f"of the merge's energy kept at rank {merged.rank}"),
     ])  # fmt: skip
 
@@ -55,7 +57,7 @@ def quick(desk: Desk) -> list[Any]:
 
 
 def truth(desk: Desk) -> list[Any]:
-    """``quick`` that the map takes in any case, however many strokes are on their way: after a refusal, or a new pair."""
+    """``quick`` that the map takes in any case, whatever strokes are on their way: after a refusal, or a new pair."""
     value, *rest = quick(desk)
     return [{**value, "ack": None}, *rest]
 
@@ -84,7 +86,11 @@ def cell_figures(desk: Desk) -> list[Any]:
 def _cell_heading(view: View, address: Address, row: int) -> str:
     drops = view.merged.how.drops
     count = int(drops.task[row].sum() + drops.domain[row].sum()) if drops else 0
-    dropped = f"{count} directions dropped, {float(drops.lost[row]):.1%} of its energy" if drops and count else "No direction dropped"
+    dropped = (
+        f"{count} directions dropped, {float(drops.lost[row]):.1%} of its energy"
+        if drops and count
+        else "No direction dropped"
+    )
     kept = f"rank {view.merged.rank} keeps {float(view.merged.kept[row]):.1%} of this module"
     line = f"{dropped}; {kept}. {report.conflict_sentence(view.merged)}"
     return pieces.heading(f"Layer {address.layer} · {address.projection}", line)
@@ -152,8 +158,12 @@ def _toolbar() -> Tools:
 def _below() -> Below:
     with gr.Row(elem_classes="below-map"):
         said = words(pieces.said(""), elem_id="said")
-        undo = gr.Button("↶ Undo", interactive=False, elem_id="undo", elem_classes="act", size="sm", scale=0, min_width=90)
-        redo = gr.Button("↷ Redo", interactive=False, elem_id="redo", elem_classes="act", size="sm", scale=0, min_width=90)
+        undo = gr.Button(
+            "↶ Undo", interactive=False, elem_id="undo", elem_classes="act", size="sm", scale=0, min_width=90
+        )
+        redo = gr.Button(
+            "↷ Redo", interactive=False, elem_id="redo", elem_classes="act", size="sm", scale=0, min_width=90
+        )
     return Below(said, undo, redo)
 
 
@@ -170,7 +180,12 @@ def _knobs() -> Knobs:
     main = main_controls(Recipe())
     names = [(says, name) for name, says in edits.PRESETS.items()]
     preset = gr.Dropdown(
-        names, value=None, label="Start all gates from", info="replaces edits and locks", filterable=False, elem_id="preset"
+        names,
+        value=None,
+        label="Start all gates from",
+        info="replaces edits and locks",
+        filterable=False,
+        elem_id="preset",
     )
     line = gr.Textbox(
         label="Selector line", placeholder="layers 20-31 : attn : 0.7", elem_id="line",

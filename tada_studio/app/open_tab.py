@@ -20,7 +20,9 @@ from tada_studio.progress import Progress
 from tada_studio.samples import samples
 
 SOURCES = [("The sample's inputs", "sample"), ("Pasted text", "pasted"), ("A file", "file")]
-WEIGHTS_ONLY = "Until there are readings every computed gate is even; painting, merging and exporting work all the same."
+WEIGHTS_ONLY = (
+    "Until there are readings every computed gate is even; painting, merging and exporting work all the same."
+)
 
 
 # -- what is shown ---------------------------------------------------------------------------------------------------
@@ -54,7 +56,9 @@ def probe_state(desk: Desk) -> str:
         return pieces.progress_bar(None, "Open a pair first.")
     if session.readings is None:
         return pieces.progress_bar(None, f"Not probed. {WEIGHTS_ONLY}")
-    return pieces.finished_bar(f"Probed with {len(session.readings.tokens)} inputs. Look at the map on the Inspect tab.")
+    return pieces.finished_bar(
+        f"Probed with {len(session.readings.tokens)} inputs. Look at the map on the Inspect tab."
+    )
 
 
 def show(desk: Desk) -> list[Any]:
@@ -70,20 +74,20 @@ def on_sample(desk: Desk, name: str | None) -> list[Any]:
     if not name:
         raise InputError("Choose a sample first.")
     desk.session.open_sample(name)
-    desk.acted(f"Opened the sample “{desk.session.sample.title}”.")
-    return show(desk)
+    desk.acted(f"Opened the sample “{name}”.")
+    return [*show(desk), sources(desk)]
 
 
-def on_own(places: Places, desk: Desk, task: str, domain: str, base: str) -> list[Any]:
+def on_own(places: Places, desk: Desk, task: str | None, domain: str | None, base: str | None) -> list[Any]:
     """Open two adapters by folder or Hub id; an empty base means weights only."""
     refs = places.checked(task, "Task adapter"), places.checked(domain, "Domain adapter")
-    base_ref = places.checked(base, "Base model") if base.strip() else None
+    base_ref = places.checked(base, "Base model") if base and base.strip() else None
     desk.session.open(*refs, base_ref)
     desk.acted("Opened your own pair.")
-    return show(desk)
+    return [*show(desk), sources(desk)]
 
 
-def on_probe(desk: Desk, source: str, pasted: str, file: str | None, n: int | float) -> Iterator[list[Any]]:
+def on_probe(desk: Desk, source: str, pasted: str | None, file: str | None, n: int | float) -> Iterator[list[Any]]:
     """Run the probe inputs through the base; yields (bar, probe button, stop button)."""
     session = desk.session
     try:
@@ -104,13 +108,15 @@ def on_probe(desk: Desk, source: str, pasted: str, file: str | None, n: int | fl
         raise
 
 
-def _inputs(desk: Desk, source: str, pasted: str, file: str | None) -> list[str] | None:
+def _inputs(desk: Desk, source: str, pasted: str | None, file: str | None) -> list[str] | None:
     """None stands for the sample's own inputs."""
     if source == "pasted":
-        return [line.strip() for line in pasted.splitlines() if line.strip()]
+        return [line.strip() for line in (pasted or "").splitlines() if line.strip()]
     if source == "file":
         if not file:
-            raise InputError("No file was uploaded. Choose a .txt file (one input a line) or a .jsonl file with text or question.")
+            raise InputError(
+                "No file was uploaded. Choose a .txt file (one input a line) or a .jsonl file with text or question."
+            )
         return uploaded(file, read_inputs)
     if desk.session.sample is None:
         raise InputError("No sample is open. Paste about 32 domain questions, one a line, or upload a file.")
@@ -124,6 +130,12 @@ def _buttons(running: bool) -> list[Any]:
 def on_stop(desk: Desk) -> None:
     """Ask whatever runs to stop."""
     desk.session.stop()
+
+
+def sources(desk: Desk) -> Any:
+    """The places that inputs can come from: a pair of one's own brings none."""
+    own = desk.session.sample is None
+    return gr.update(choices=SOURCES[1:] if own else SOURCES, value="pasted" if own else "sample")
 
 
 def on_source(source: str) -> list[Any]:
@@ -167,8 +179,9 @@ def open_tab(desk: gr.State, places: Places) -> Part:
         tables = [_column_of_words() for _ in range(2)]
     probe = _probe()
     shown = [state, *tables, probe.bar]
-    changes = [opens.click(spoken(on_sample), [desk, choice], shown, **EDIT)]
-    changes.append(own.button.click(spoken(partial(on_own, places)), [desk, *own[:3]], shown, **EDIT))
+    opened = [*shown, probe.source]
+    changes = [opens.click(spoken(on_sample), [desk, choice], opened, **EDIT)]
+    changes.append(own.button.click(spoken(partial(on_own, places)), [desk, *own[:3]], opened, **EDIT))
     changes.append(_wire_probe(desk, probe))
     return Part(shown, show, tuple(changes))
 
@@ -180,10 +193,17 @@ def _column_of_words() -> gr.HTML:
 
 def _samples() -> tuple[gr.Radio, gr.Button]:
     known = samples()
-    words(pieces.heading("Start from a sample", "Small, trained by us, with items to measure and readings already taken."))
+    words(
+        pieces.heading("Start from a sample", "Small, trained by us, with items to measure and readings already taken.")
+    )
     choices = [(f"{sample.title}\n{sample.story}", name) for name, sample in known.items()]
     choice = gr.Radio(
-        choices, value=next(iter(known), None), show_label=False, container=False, elem_classes="story-cards", elem_id="sample"
+        choices,
+        value=next(iter(known), None),
+        show_label=False,
+        container=False,
+        elem_classes="story-cards",
+        elem_id="sample",
     )
     return choice, gr.Button("Open this sample", elem_id="open-sample", interactive=bool(known))
 
@@ -201,15 +221,22 @@ def _own(places: Places) -> Own:
 
 
 def _probe() -> Probe:
-    words(pieces.heading("Probe", "About 32 domain inputs go through the base once and show which adapter reacts where."))
+    words(
+        pieces.heading("Probe", "About 32 domain inputs go through the base once and show which adapter reacts where.")
+    )
     with gr.Row(equal_height=True):
         source = gr.Radio(SOURCES, value="sample", label="Inputs from", elem_id="probe-source", scale=3, min_width=320)
         n = gr.Slider(2, 256, 32, step=1, label="How many inputs", elem_id="probe-n", scale=2, min_width=220)
         button = gr.Button("Probe", variant="primary", elem_id="probe", elem_classes="act", scale=1, min_width=110)
-        stop = gr.Button("Stop", variant="stop", interactive=False, elem_id="probe-stop", elem_classes="act", scale=1, min_width=90)
+        stop = gr.Button(
+            "Stop", variant="stop", interactive=False, elem_id="probe-stop", elem_classes="act", scale=1, min_width=90
+        )
     pasted = gr.Textbox(label="Inputs, one a line", lines=5, max_lines=12, visible=False, elem_id="probe-text")
     file = gr.File(
-        label="Inputs: .txt (one a line) or .jsonl (text or question)", file_types=[".txt", ".jsonl"], visible=False, elem_id="probe-file"
+        label="Inputs: .txt (one a line) or .jsonl (text or question)",
+        file_types=[".txt", ".jsonl"],
+        visible=False,
+        elem_id="probe-file",
     )
     bar = words(probe_state(Desk()), elem_id="probe-bar")
     return Probe(source, pasted, file, n, button, stop, bar)

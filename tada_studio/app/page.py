@@ -50,7 +50,9 @@ class Start:
 def page(start: Start) -> gr.Blocks:
     """The whole app, not yet served."""
     gr.set_static_paths([plotly_js()])
-    with gr.Blocks(title="TaDA Studio", fill_width=True, analytics_enabled=False, delete_cache=(3600, 24 * 3600)) as demo:
+    with gr.Blocks(
+        title="TaDA Studio", fill_width=True, analytics_enabled=False, delete_cache=(3600, 24 * 3600)
+    ) as demo:
         # made in demo.load below: a class as the default of a gr.State would become a public endpoint
         desk = gr.State(None, delete_callback=close)
         parts = [sidebar()]
@@ -86,6 +88,8 @@ def _wire(demo: gr.Blocks, desk: gr.State, parts: Sequence[Part], tabs: Sequence
     for part in parts:
         for change in part.changes:
             change.success(spoken(show_all), desk, everything, **READ)
+        for event in part.news:
+            event.then(skip_early(spoken(parts[0].show), len(parts[0].components)), desk, parts[0].components, **READ)
     always, *by_tab = parts
     for tab, part in zip(tabs, by_tab, strict=True):
         # a tab shows what happened on the others; the map looks after itself

@@ -38,8 +38,10 @@ class Part(NamedTuple):
 
     components, show: ``show(desk)`` gives an update for each of the components
     changes: events after which every part has to be shown anew, because what is open or the recipe is another one
+    news:    events after which the sidebar alone has something new to tell
     """
 
     components: list[Block]
     show: Callable[[Desk], list[Any]]
     changes: tuple[Dependency, ...] = ()
+    news: tuple[Dependency, ...] = ()

@@ -38,7 +38,8 @@ def cards(figures: Iterable[tuple[str, str]]) -> str:
 def fact_table(caption: str, rows: Iterable[tuple[str, str]]) -> str:
     """Two columns: what it is, and its value."""
     body = "".join(f'<tr><th scope="row">{escape(name)}</th><td>{escape(value)}</td></tr>' for name, value in rows)
-    return f'<div class="table-scroll"><table class="plain-table"><caption>{escape(caption)}</caption><tbody>{body}</tbody></table></div>'
+    caption = f"<caption>{escape(caption)}</caption>"
+    return f'<div class="table-scroll"><table class="plain-table">{caption}<tbody>{body}</tbody></table></div>'
 
 
 def table(headers: Sequence[str], rows: Iterable[Sequence[str]]) -> str:

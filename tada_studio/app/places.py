@@ -27,9 +27,9 @@ class Places:
         """What relative paths start from, and where exports go."""
         return self.root or Path.cwd()
 
-    def checked(self, ref: str, what: str) -> str:
+    def checked(self, ref: str | None, what: str) -> str:
         """A typed path (made absolute) or Hub id (as it stands). Raises InputError for a path that is out of bounds."""
-        ref = ref.strip()
+        ref = (ref or "").strip()
         if not ref:
             raise InputError(f"{what}: nothing was given. Type a folder or a Hub id such as owner/name.")
         path = Path(ref).expanduser()

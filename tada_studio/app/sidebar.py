@@ -40,22 +40,38 @@ def steps(desk: Desk) -> str:
     """The pipeline as a list: what is done, and the one thing to do next."""
     session = desk.session
     runs = sum(bool(run.sides) for run in session.runs)
-    probed = session.readings is not None
-    done = [
-        ("Open", session.pair is not None, "two adapters that fit" if session.pair else "choose a sample or two adapters"),
-        ("Probe", probed, f"{len(session.readings.tokens)} inputs read" if session.readings else "on the Open tab; gates are even until then"),
-        ("Inspect and tune", session.can_undo or bool(runs), "undo works" if session.can_undo else "paint the map, turn the knobs"),
-        ("Evaluate", bool(runs), f"{runs} run{'s' if runs > 1 else ''} in the history" if runs else "measure before you trust it"),
-        ("Export", desk.exported is not None, "certified and written" if desk.exported else "one PEFT folder, certified"),
-    ]  # fmt: skip
-    following = next((i for i, (_, is_done, _) in enumerate(done) if not is_done), None)
-    return f'<ol class="steps">{"".join(_step(i, *step, i == following) for i, step in enumerate(done))}</ol>'
+    read = (
+        f"{len(session.readings.tokens)} inputs read"
+        if session.readings
+        else "on the Open tab; gates are even until then"
+    )
+    pipeline = [
+        (
+            "Open",
+            session.pair is not None,
+            "two adapters that fit" if session.pair else "choose a sample or two adapters",
+        ),
+        ("Probe", session.readings is not None, read),
+        (
+            "Inspect and tune",
+            session.can_undo or bool(runs),
+            "undo works" if session.can_undo else "paint the map, turn knobs",
+        ),
+        ("Evaluate", bool(runs), f"runs so far: {runs}" if runs else "measure before you trust it"),
+        (
+            "Export",
+            desk.exported is not None,
+            "written and certified" if desk.exported else "one PEFT folder, certified",
+        ),
+    ]
+    following = next((i for i, (_, is_done, _) in enumerate(pipeline) if not is_done), None)
+    return f'<ol class="steps">{"".join(_step(i, *step, i == following) for i, step in enumerate(pipeline))}</ol>'
 
 
 def _step(i: int, name: str, is_done: bool, line: str, is_next: bool) -> str:
     kind = "done" if is_done else "next" if is_next else ""
-    mark = "✓" if is_done else str(i + 1)
-    return f'<li class="{kind}"><span class="mark" aria-hidden="true">{mark}</span><span><b>{escape(name)}</b><br>{escape(line)}</span></li>'
+    mark = f'<span class="mark" aria-hidden="true">{"✓" if is_done else i + 1}</span>'
+    return f'<li class="{kind}">{mark}<span><b>{escape(name)}</b><br>{escape(line)}</span></li>'
 
 
 def show(desk: Desk) -> list[Any]:

@@ -18,8 +18,8 @@ _LOG = logging.getLogger(__name__)
 def spoken(handler: Callable) -> Callable:
     """``handler`` (a function or a generator function) with its errors said in the browser.
 
-    The first argument of every handler is what belongs to the browser tab; it is None for a call that did not come from a
-    page, or from a page that has just been opened.
+    The first argument of every handler is what belongs to the browser tab; it is None for a call that did not come
+    from a page, or from a page that has just been opened.
     """
 
     @functools.wraps(handler)
@@ -64,6 +64,6 @@ def speaking() -> Iterator[None]:
     except Exception as bug:
         _LOG.exception("a handler failed")
         raise gr.Error(
-            "Something in TaDA Studio itself went wrong; what is open is intact. The terminal that runs it shows details.",
+            "Something in TaDA Studio itself went wrong; what is open is intact. Its terminal shows the details.",
             print_exception=False,
         ) from bug

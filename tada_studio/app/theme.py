@@ -10,9 +10,10 @@ CSS = Path(__file__).parent / "theme.css"
 def theme() -> gr.themes.Base:
     """Blue for what can be done next, slate for the rest; orange belongs to the domain alone."""
     return gr.themes.Base(
-        primary_hue="blue", secondary_hue="slate", neutral_hue="slate", text_size="sm", spacing_size="sm", radius_size="md",
-        font=[gr.themes.LocalFont("IBM Plex Sans", weights=(400, 600)), "system-ui", "sans-serif"],
-        font_mono=[gr.themes.LocalFont("IBM Plex Mono", weights=(400, 600)), "monospace"],
+        primary_hue="blue", secondary_hue="slate", neutral_hue="slate", text_size="sm", spacing_size="sm",
+        radius_size="md",
+        font=[gr.themes.LocalFont("IBM Plex Sans", weights=(400, 700)), "system-ui", "sans-serif"],
+        font_mono=[gr.themes.LocalFont("IBM Plex Mono", weights=(400, 700)), "monospace"],
     ).set(
         block_shadow="none",
         body_background_fill="*neutral_50",

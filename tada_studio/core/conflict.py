@@ -144,19 +144,25 @@ def conflicts(
     """
     task, domain = found.task.strength * weights[:, :1], found.domain.strength * weights[:, 1:]
     in_play = (task > 0)[:, :, None] & (domain > 0)[:, None, :]
-    alignment = found.alignment if recipe.conflict_space == "weight" or moment is None else activation_alignment(found, moment)
+    alignment = (
+        found.alignment if recipe.conflict_space == "weight" or moment is None else activation_alignment(found, moment)
+    )
     far = in_units_of_chance(found, recipe, moment) < -recipe.conflict_threshold * (1 + TIE)
     opposed = far & (alignment < -recipe.conflict_floor - TIE) & in_play
     task_goes = task[:, :, None] < domain[:, None, :] * (1 - TIE)
-    loses = {"weaker": (task_goes, ~task_goes), "both": (True, True), "none": (False, False)}[recipe.drop]
-    drop_task, drop_domain = (opposed & loses[0]).any(2), (opposed & loses[1]).any(1)
+    if recipe.drop == "none":
+        loses = torch.zeros_like(opposed), torch.zeros_like(opposed)
+    else:
+        loses = (opposed, opposed) if recipe.drop == "both" else (opposed & task_goes, opposed & ~task_goes)
+    drop_task, drop_domain = loses[0].any(2), loses[1].any(1)
     _by_hand(recipe, addresses, drop_task, drop_domain)
     return Drops(drop_task, drop_domain, opposed, lost=_share((task, drop_task), (domain, drop_domain)))
 
 
 def _share(*sides: tuple[Tensor, Tensor]) -> Tensor:
-    lost, all_of_it = (sum((s.square() * d).sum(1) for s, d in pairs) for pairs in (sides, [(s, 1) for s, _ in sides]))
-    return torch.where(all_of_it > 0, lost / all_of_it, 0)
+    lost = torch.stack([(strength.square() * dropped).sum(1) for strength, dropped in sides]).sum(0)
+    everything = torch.stack([strength.square().sum(1) for strength, _ in sides]).sum(0)
+    return torch.where(everything > 0, lost / everything, 0)
 
 
 _HAND_PICKED = re.compile(r"layer\s+(\d+)\s*:\s*(\S+)\s*:\s*(task|domain)\s+(\d+)\s*", re.IGNORECASE)

@@ -71,7 +71,7 @@ class CoreSpace:
 def root(gram: Float64[Tensor, "n k k"]) -> Float64[Tensor, "n k k"]:
     """R with ``R^T R`` = gram, for a gram that may be singular.
 
-    Cholesky where it goes through (then it is as exact as any root, and ten times cheaper), eigenvectors where it does not.
+    Cholesky where it goes through (as exact as any root, and ten times cheaper), eigenvectors where it does not.
     """
     triangle, failed = torch.linalg.cholesky_ex(gram, upper=True)
     singular = failed > 0

@@ -1,11 +1,11 @@
 """From probe readings and a recipe to one gate per module: 0 is all task, 1 all domain.
 
-    response  s_a  how strongly adapter a reacts to the probe inputs, whatever its size
-    contrast  c    ln s_D - ln s_T
-    gate      g_D  sigmoid(sharpness * (c - calibration)), then the selector lines of the recipe
+response  s_a  how strongly adapter a reacts to the probe inputs, whatever its size
+contrast  c    ln s_D - ln s_T
+gate      g_D  sigmoid(sharpness * (c - calibration)), then the selector lines of the recipe
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import NamedTuple
@@ -65,7 +65,7 @@ class Readings:
         share = weight / weight.sum()
         # not a matrix product: BLAS rounds by where a tensor lies in memory, and loaded readings lie elsewhere
         if recipe.response == "rms":
-            return tuple((rms.square() * share).sum(1).sqrt() for rms in (self.rms_task, self.rms_domain))
+            return (self.rms_task.square() * share).sum(1).sqrt(), (self.rms_domain.square() * share).sum(1).sqrt()
         return (self.task * share).sum(1), (self.domain * share).sum(1)
 
 
@@ -116,7 +116,9 @@ def gates(readings: Readings, recipe: Recipe | None = None) -> Gates:
     return replace(start, values=after.values, edited=after.edited, locked=after.locked)
 
 
-def computed_gates(readings: Readings, recipe: Recipe, times: Float[Tensor, " m"] | None = None) -> Float64[Tensor, " n"]:
+def computed_gates(
+    readings: Readings, recipe: Recipe, times: Float[Tensor, " m"] | None = None
+) -> Float64[Tensor, " n"]:
     """g_D of every module from the readings alone; ``times`` counts inputs for a bootstrap draw."""
     projections = [place.projection for place in readings.addresses.values()]
     there = readings.present
@@ -210,7 +212,7 @@ def bands(readings: Readings, gate_map: Gates, recipe: Recipe) -> Float64[Tensor
     return torch.stack(draws).quantile(torch.tensor([0.025, 0.975], dtype=torch.float64), dim=0)
 
 
-def _redrawn(readings: Readings, gate_map: Gates, recipe: Recipe):  # noqa: ANN202 - a generator of (layers, projections)
+def _redrawn(readings: Readings, gate_map: Gates, recipe: Recipe) -> Iterator[Tensor]:
     """The gate map as other draws of as many probe inputs would have given it."""
     inputs = len(readings.tokens)
     if inputs < 2:

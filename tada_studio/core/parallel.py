@@ -64,7 +64,7 @@ def each(work: Callable[[int], Result], count: int) -> list[Result]:
 
 
 def batched(work: Callable[..., tuple[Tensor, ...]], *tensors: Tensor) -> tuple[Tensor, ...]:
-    """``work(*tensors)`` done on slices of the first axis, which must mean "one per module" in all inputs and outputs."""
+    """``work(*tensors)`` on slices of the first axis, which must mean "one per module" in all inputs and outputs."""
     count, parts = len(tensors[0]), min(len(tensors[0]), _WORKERS)
     if parts <= 1:
         with one_thread():

@@ -3,9 +3,11 @@
     layers 20-31 : attn : 0.7      layer 0 : * : lock        q,k : +0.1
     deepest third : domain         * : 0                     layer 5 : v_proj : reset
 
-``where : which projections : what``. Where is ``layer 3``, ``layers 2-5,9``, ``shallow|middle|deepest third`` or ``*``; which is
-``*``, ``attn``, ``mlp`` or names with commas; either may be left out. What is a number (g_D), ``+0.1`` or ``-0.1``, ``task`` (0),
-``domain`` (1), ``even`` (.5), ``reset`` (computed again), ``lock`` or ``unlock``. Lines apply in order; locked cells stay as they are.
+``where : which projections : what``, applied in order; locked cells stay as they are.
+where   ``layer 3``, ``layers 2-5,9``, ``shallow|middle|deepest third`` or ``*``
+which   ``*``, ``attn``, ``mlp`` or names with commas; where or which may be left out
+what    a number (g_D), ``+0.1``, ``-0.1``, ``task`` (0), ``domain`` (1), ``even`` (.5), ``reset`` (computed again),
+        ``lock`` or ``unlock``
 """
 
 import math

@@ -17,9 +17,9 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from tada_studio.errors import AdapterError, MismatchError
-from tada_studio.lora import Adapter, LoraModule, Pair, Passport, addresses
-from tada_studio.read.config import text
-from tada_studio.read.files import PICKLE, Entry, shown, weight_files
+from tada_studio.lora import CONFIG, Adapter, LoraModule, Pair, Passport, addresses
+from tada_studio.read.config import judge, text
+from tada_studio.read.files import PICKLE, Entry, read_json, shown, weight_files
 from tada_studio.read.manifest import Manifest, build, manifest_of
 from tada_studio.read.passport import balance_note, from_manifest, measured, outline, trained_remarks, verdict
 
@@ -97,10 +97,6 @@ def _tensors(folder: Path, entries: Mapping[str, Entry]) -> dict[str, Tensor]:
 
 def _unpickled(folder: Path) -> tuple[Manifest, dict[str, Tensor]]:
     """An adapter_model.bin that the user vouches for: numbers only, no code, and no more numbers than the file has bytes."""
-    from tada_studio.read.config import judge
-    from tada_studio.read.files import read_json
-    from tada_studio.lora import CONFIG
-
     file, config = folder / PICKLE, read_json(folder / CONFIG)
     judge(config, str(folder / CONFIG))
     try:
@@ -155,7 +151,7 @@ def _module(manifest: Manifest, name: str, tensors: Mapping[str, Tensor]) -> Lor
     """One module with its factors as matrices: a convolution's channels and kernel become one axis, which loses nothing."""
     found = manifest.modules[name]
     up, down = tensors[found.keys["B"]], tensors[found.keys["A"]]
-    bias = tensors[found.keys["bias"]] if "bias" in found.keys else None  # noqa: SIM118 - a field, not a dict
+    bias = tensors[found.keys["bias"]] if "bias" in found.keys else None
     kind, kernel, *_ = found.layer
     return LoraModule(name, up.reshape(len(up), -1), down.reshape(len(down), -1), found.scale, kind, kernel, bias)
 

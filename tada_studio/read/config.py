@@ -55,7 +55,7 @@ _REFUSED = {
     "monteclora_config": "MonteCLoRA is stochastic; no single LoRA can hold it",
     "loftq_config": "LoftQ changed the base it was trained on; the plain base is another model",
     "megatron_config": "it was trained for Megatron's parallel layers; save it again for plain ones",
-    "ensure_weight_tying": "it ties its trained embeddings to the head (ensure_weight_tying), which other loaders do not; train without",
+    "ensure_weight_tying": "it ties its trained embeddings to the head (ensure_weight_tying), as other loaders do not",
     "enable_lora": "it is a MergedLinear of PEFT 0.2 (enable_lora), whose factors cover a part of the layer; train again with PEFT",
 }
 _INITS_THAT_CHANGE_THE_BASE = ("pissa", "olora", "corda", "loftq", "lora_ga")

@@ -92,7 +92,8 @@ RENAMED: dict[str, tuple[tuple[str, str], ...]] = {
     **dict.fromkeys(("dinov2", "dinov2_with_registers"), (_NESTED, *_QKV, _OUT)),
     "swin": (_PLAIN, *_QKV, _OUT, *_MLP),
     "segformer": (
-        (r"\.encoder\.block\.(\d+)\.", r".stages.\1.blocks."), (r"\.encoder\.patch_embeddings\.(\d+)\.", r".stages.\1.patch_embeddings."),
+        (r"\.encoder\.block\.(\d+)\.", r".stages.\1.blocks."),
+        (r"\.encoder\.patch_embeddings\.(\d+)\.", r".stages.\1.patch_embeddings."),
         _PLAIN, *_QKV, (r"\.attention\.self\.sr\b", ".attention.sequence_reduction.sequence_reduction"), _OUT,
         (r"\.mlp\.dense([12])\b", r".mlp.fc\1"),
     ),
@@ -117,7 +118,7 @@ def canonical(name: str, of: str | None) -> str:
     for old, new in _BESIDE.get(of or "", ()):
         if name.startswith(old):
             return new + name[len(old) :]
-    inside = of is not None and (name.startswith(f"{of}.") or name.startswith("encoder.layer."))
+    inside = of is not None and name.startswith((f"{of}.", "encoder.layer."))
     for old, new in RENAMED[of] if of is not None and inside else ():
         name = re.sub(old, new, name)
     return name

@@ -87,7 +87,10 @@ def build(
     size: int,
     revision: str | None = None,
 ) -> Manifest:
-    """The manifest that a judged config and the tensors' entries make; ``where`` names the weights in errors. Raises AdapterError."""
+    """The manifest that a judged config and the tensors' entries make; ``where`` names the weights in errors.
+
+    Raises AdapterError.
+    """
     if len(entries) > _MOST_TENSORS:
         raise AdapterError(f"{where}: declares {len(entries):,} tensors; a LoRA has a few thousand at most.")
     parts = {key: part for key in entries if (part := part_of(key, where)) is not None}
@@ -119,8 +122,8 @@ def _check_one_adapter(parts: Iterable[Part], where: str) -> None:
         )
     if any(part.role == "magnitude" for part in parts):
         raise AdapterError(
-            f"{where}: holds lora_magnitude_vector, the magnitudes of DoRA, which depend on the base weights. Train with use_dora=False, "
-            "or convert it with PEFT's convert_to_lora (base at hand)."
+            f"{where}: holds lora_magnitude_vector, the magnitudes of DoRA, which depend on the base weights. "
+            "Train with use_dora=False, or convert it with PEFT's convert_to_lora (base at hand)."
         )
 
 
@@ -244,6 +247,7 @@ def _heads(whole: Mapping[str, object], config: Mapping[str, Any], where: str) -
     asked = config.get("modules_to_save")
     if asked and not found:
         raise AdapterError(
-            f"{where}: modules_to_save names {shown(asked)}, but the file holds no such weights; it is incomplete. Save the adapter again."
+            f"{where}: modules_to_save names {shown(asked)}, but the file holds no such weights; it is "
+            "incomplete. Save the adapter again."
         )
     return found

@@ -80,33 +80,55 @@ def _head_shape(manifest: Manifest, head: str) -> str:
     return f"({len(shapes)} matrices)" if len(shapes) != 1 else "x".join(map(str, shapes[0]))
 
 
-def _remarks(manifest: Manifest) -> list[str]:
+def _remarks(manifest: Manifest) -> Iterable[str]:
+    return (*_remarks_on_scale(manifest), *_remarks_on_names(manifest), *_remarks_on_kinds(manifest))
+
+
+def _remarks_on_scale(manifest: Manifest) -> Iterable[str]:
     config, modules = manifest.config, list(manifest.modules.values())
     ranks = sorted({module.rank for module in modules})
-    renamed = [module for module in modules if module.name != module.written]
-    rules = (
-        (len(ranks) > 1, lambda: f"Ranks differ between modules ({ranks[0]} to {ranks[-1]}); the merge will have one rank everywhere."),
-        (config.get("alpha_pattern"), lambda: "alpha differs between modules (alpha_pattern); each module's own scale is used."),
-        (
-            not config.get("rank_pattern") and config.get("r") not in (None, *ranks),
-            lambda: f"The config says r = {config['r']}, the tensors have rank {ranks[0]}; the tensors are believed.",
-        ),
-        (renamed, lambda: f"{len(renamed)} modules have names of transformers 4 ({renamed[0].written}); the merge uses those of version 5."),
-        (manifest.heads, lambda: f"Modules trained whole: {', '.join(manifest.heads)}; the recipe's head knob says whose the merge keeps."),
-        (_biases(manifest), lambda: f"{len(_biases(manifest))} biases of the base were trained; the head knob says whose the merge keeps."),
-        (config.get("bias") not in (None, "none") and not _biases(manifest), lambda: f"bias = {shown(config['bias'], 20)!r} but no bias is "
-         "in the file; nothing is missed if the base's layers have none."),
-        (any("bias" in m.keys for m in modules), lambda: "lora_B has biases (lora_bias); they are merged with the same weights as the updates, "
-         "and only PEFT reads the result."),
-        (any(m.layer[0] == "embedding" for m in modules), lambda: "Token embeddings are adapted; servers other than PEFT may refuse them."),
-        (any(m.layer[0] == "conv" for m in modules), lambda: "Convolutions are adapted; each is merged as a matrix and written back in its shape."),
-        (manifest.ignored, lambda: f"{len(manifest.ignored)} tensors repeat what the base or other tensors hold and are left out, such as "
-         f"{shown(manifest.ignored[0], 80)}."),
-        (any(m.rank > min(m.layer[2:]) for m in modules), lambda: "Some ranks are larger than the layer is wide; part of them is idle."),
-        ("peft_type" not in config, lambda: "The config does not name its peft_type; by its tensors it is a LoRA."),
-        (any(m.scale == 0 for m in modules), lambda: "alpha is 0 for some modules: there the adapter does nothing."),
-    )  # fmt: skip
-    return [say() for holds, say in rules if holds]
+    if len(ranks) > 1:
+        yield f"Ranks differ between modules ({ranks[0]} to {ranks[-1]}); the merge will have one rank everywhere."
+    if config.get("alpha_pattern"):
+        yield "alpha differs between modules (alpha_pattern); each module's own scale is used."
+    if not config.get("rank_pattern") and config.get("r") not in (None, *ranks):
+        yield f"The config says r = {config['r']}, the tensors have rank {ranks[0]}; the tensors are believed."
+    if any(module.rank > min(module.layer[2:]) for module in modules):
+        yield "Some ranks are larger than the layer is wide; part of them is idle."
+    if any(module.scale == 0 for module in modules):
+        yield "alpha is 0 for some modules: there the adapter does nothing."
+
+
+def _remarks_on_names(manifest: Manifest) -> Iterable[str]:
+    renamed = [module.written for module in manifest.modules.values() if module.name != module.written]
+    if renamed:
+        yield f"{len(renamed)} modules have names of transformers 4 ({renamed[0]}); the merge uses those of version 5."
+    if manifest.ignored:
+        yield (
+            f"{len(manifest.ignored)} tensors repeat what the base or other tensors hold and are left out, such as "
+            f"{shown(manifest.ignored[0], 80)}."
+        )
+    if "peft_type" not in manifest.config:
+        yield "The config does not name its peft_type; by its tensors it is a LoRA."
+
+
+def _remarks_on_kinds(manifest: Manifest) -> Iterable[str]:
+    biases, modules = _biases(manifest), manifest.modules.values()
+    if manifest.heads:
+        yield f"Trained whole: {', '.join(manifest.heads)}; the recipe's head knob says whose the merge keeps."
+    if biases:
+        yield f"{len(biases)} biases of the base were trained; the head knob says whose the merge keeps."
+    elif manifest.config.get("bias") not in (None, "none"):
+        yield (
+            f"bias = {shown(manifest.config['bias'], 20)!r} but no bias is in the file; nothing is missed if the base's "
+            "layers have none."
+        )
+    if any("bias" in module.keys for module in modules):
+        yield "lora_B has biases (lora_bias); they are merged with their updates' weights, and only PEFT reads the result."
+    if any(module.layer[0] == "embedding" for module in modules):
+        yield "Token embeddings are adapted; servers other than PEFT may refuse them."
+    if any(module.layer[0] == "conv" for module in modules):
+        yield "Convolutions are adapted; each is merged as a matrix and written back in its shape."
 
 
 def _biases(manifest: Manifest) -> list[str]:
@@ -157,13 +179,14 @@ def measured(adapter: Adapter) -> Adapter:
 
 def balance_note(task: Adapter, domain: Adapter) -> list[str]:
     """A note where one adapter's total norm is several times the other's, if both were measured."""
-    norms = [adapter.passport.facts.get("norm") if adapter.passport else None for adapter in (task, domain)]
-    if not all(norms) or max(norms) < UNEVEN * min(norms):
+    sizes = [adapter.passport.facts.get("norm") if adapter.passport else None for adapter in (task, domain)]
+    norms = [float(size) for size in sizes if size]
+    if len(norms) < 2 or max(norms) < UNEVEN * min(norms):
         return []
     larger = "task" if norms[0] > norms[1] else "domain"
     return [
-        f"The {larger} adapter is {max(norms) / min(norms):.3g} times as large as the other (norms {norms[0]:g} and {norms[1]:g}); "
-        "if it drowns the other, try the balance knob."
+        f"The {larger} adapter is {max(norms) / min(norms):.3g} times as large as the other (norms {norms[0]:g} and "
+        f"{norms[1]:g}); if it drowns the other, try the balance knob."
     ]
 
 
@@ -254,8 +277,8 @@ def _notes_on_heads(task: Outline, domain: Outline) -> Iterable[str]:
     if sizes:
         name = sizes[0]
         yield (
-            f"Both carry {name}, of {_shape(task.whole[name])} and {_shape(domain.whole[name])}: the merge keeps the one that the head "
-            "knob names (task); they cannot be averaged."
+            f"Both carry {name}, of {_shape(task.whole[name])} and {_shape(domain.whole[name])}: the merge keeps the one that "
+            "the head knob names (task); they cannot be averaged."
         )
     elif both:
         yield f"Both carry {len(both)} whole tensors, such as {both[0]}: the merge keeps those that the head knob names (task)."

@@ -200,6 +200,14 @@ def test_a_pair_at_the_limit_does_not_conflict_whatever_the_rounding(knobs):
     assert drops_of(OPPOSED, Recipe(**knobs)).count == 0
 
 
+@pytest.mark.parametrize("knobs", [{"conflict_threshold": 16.0}, {"conflict_threshold": 0.0, "conflict_floor": 1.0}])
+@pytest.mark.parametrize("seed", range(5))
+def test_neither_do_turned_directions_whose_alignment_is_minus_one_but_for_rounding(knobs, seed):
+    task = lora(name_of(0), seed, 16, 16, 6)
+    pair = pair_of([task], [LoraModule(task.name, -task.up, task.down, 1.0)])
+    assert drops_of(pair, Recipe(**knobs)).count == 0
+
+
 @pytest.mark.parametrize("knobs", [{"conflict_threshold": 19.99}, {"conflict_floor": 0.99}])
 def test_a_pair_just_beyond_the_limit_conflicts(knobs):
     assert drops_of(OPPOSED, Recipe(**knobs)).count == 2
@@ -260,6 +268,19 @@ def test_conflicts_can_be_measured_on_what_the_inputs_excite():
     assert not drops_of(
         OPPOSED, Recipe(conflict_space="activation", conflict_threshold=2.0, conflict_floor=1.0), moment=moment
     ).opposed.any()
+
+
+def test_the_floor_is_measured_where_the_threshold_is():
+    # T writes e0 and reads e0; D writes -e0 and reads .6 e0 + .8 e1: alignment -.6. All inputs are e0: there it is -1.
+    reads = torch.zeros(1, 20)
+    reads[0, :2] = torch.tensor([0.6, 0.8])
+    pair = pair_of([planted({0: 1.0})], [LoraModule(name_of(0), -torch.eye(20)[:, :1], reads, 1.0)])
+    moment = torch.tensor([[[1.0, 0.6], [0.6, 0.36]]], dtype=torch.float64)
+    counts = [
+        drops_of(pair, Recipe(conflict_space=space, conflict_threshold=0.5, conflict_floor=0.8), moment=moment).count
+        for space in ("weight", "activation")
+    ]
+    assert counts == [0, 1]
 
 
 def test_activation_space_without_readings_is_refused():

@@ -108,6 +108,26 @@ def test_energy_kept_by_hand():
 
 
 @pytest.mark.parametrize(
+    ("gate", "want"),
+    [
+        # weights 1 and 1: of 5 and -4 the domain's goes, of 3 and -3.5 the task's
+        (0.5, [5.0, -3.5, 1.0, 2.0]),
+        # weights .5 and 1.5: of 2.5 and -6, of 1.5 and -5.25 the task's go; what stays is .5 and 3
+        (0.75, [-6.0, -5.25, 0.5, 3.0]),
+    ],
+)
+def test_planted_conflicts_are_gone_from_the_merge(gate, want):
+    eye = torch.eye(20)
+    task = LoraModule(name_of(0), eye[:, :3], torch.diag(torch.tensor([5.0, 3.0, 1.0])) @ eye[:3], 1.0)
+    domain = LoraModule(
+        name_of(0), -eye[:, [0, 1, 3]], torch.diag(torch.tensor([2.0, 1.75, -1.0])) @ eye[[0, 1, 3]], 2.0
+    )
+    known, recipe = analysis(pair_of([task], [domain])), Recipe(rank=4, overrides=[f"* : {gate}"])
+    out = expand(known, merge(known, recipe), torch.float32)[task.name]
+    near(out.delta(), torch.diag(torch.tensor(want + [0.0] * 16, dtype=torch.float64)), rounding=1e-5)
+
+
+@pytest.mark.parametrize(
     "knobs",
     [
         {"strength": 0.0},
@@ -140,6 +160,15 @@ def test_weights_by_hand():
     for balance, want in ((0.0, [1.5, 0.5]), (1.0, [0.75, 1.0]), (0.5, [1.5 * 0.5**0.5, 0.5 * 2**0.5])):
         weights = gate_weights(analysis(pair).space, gate, Recipe(balance=balance))
         near(weights, torch.tensor([want], dtype=torch.float64))
+
+
+def test_balance_goes_by_the_norm_over_all_modules():
+    # task 3 and 4 in two modules: 5 in all; domain 20 in one. Geometric mean 10, so 10 / 5 = 2 and 10 / 20 = 1/2
+    one = torch.ones(1, 1)
+    task = [LoraModule(name_of(i), one, one, size) for i, size in enumerate((3.0, 4.0))]
+    pair = pair_of(task, [LoraModule(name_of(0), one, one, 20.0)])
+    weights = gate_weights(analysis(pair).space, torch.full((2,), 0.5, dtype=torch.float64), Recipe(balance=1.0))
+    near(weights, torch.tensor([[2.0, 0.5]] * 2, dtype=torch.float64))
 
 
 def test_an_adapter_that_is_zero_everywhere_leaves_balance_alone():

@@ -1,4 +1,4 @@
-"""The real app in this process, a headless Chromium, and two guards: no request and no name look-up leaves this machine."""
+"""The real app in this process, a headless Chromium, and two guards: no request, no look-up leaves this machine."""
 
 import os
 import re
@@ -12,10 +12,10 @@ os.environ["GRADIO_IS_E2E_TEST"] = "1"  # a session ends one second after its pa
 os.environ["HF_HUB_OFFLINE"] = "1"
 
 import pytest
+from pico import pico_adapter, pico_base, pico_inputs, pico_items
 from playwright.sync_api import Browser, BrowserContext, Page, Route, expect, sync_playwright
 
 from tada_studio import app
-from pico import pico_adapter, pico_base, pico_inputs, pico_items
 
 CHROMIUM = os.environ.get("CHROMIUM", "/usr/bin/chromium")
 QUIET = [
@@ -90,7 +90,7 @@ def browser() -> Iterator[Browser]:
 
 @pytest.fixture(scope="session")
 def context(browser: Browser) -> Iterator[BrowserContext]:
-    """One for all tests, so that the scripts are fetched and compiled once; every page is a session of its own anyway."""
+    """One for all tests, so that scripts are fetched and compiled once; every page is a session of its own anyway."""
     shared = browser.new_context(reduced_motion="reduce")
     shared.set_default_timeout(15_000)
     yield shared

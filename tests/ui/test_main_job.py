@@ -3,11 +3,10 @@
 import re
 
 import torch
+from hands import edited, settled, stroke, tab
 from peft import PeftModel
 from playwright.sync_api import expect
 from transformers import AutoModelForCausalLM
-
-from hands import edited, settled, stroke, tab
 
 
 def open_pair(page, pico):
@@ -73,7 +72,12 @@ def test_open_probe_paint_evaluate_export(page, pico, root):
     tokens = torch.tensor([[1, 5, 6, 7]])
     plain = base(tokens).logits
     merged = PeftModel.from_pretrained(base, folder)
-    assert {path.name for path in folder.iterdir()} >= {"adapter_config.json", "recipe.json", "certificate.json", "README.md"}
+    assert {path.name for path in folder.iterdir()} >= {
+        "adapter_config.json",
+        "recipe.json",
+        "certificate.json",
+        "README.md",
+    }
     assert not torch.allclose(merged(tokens).logits, plain)
 
     tab(page, "evaluate")

@@ -2,9 +2,8 @@
 
 import re
 
-from playwright.sync_api import expect
-
 from hands import PROJECTIONS, cell, edited, settled, stat, stroke, tool, typed
+from playwright.sync_api import expect
 
 
 def test_a_stroke_paints_every_cell_on_its_way_and_undo_takes_it_back(page):
