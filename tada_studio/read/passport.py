@@ -275,7 +275,7 @@ def _notes_on_heads(task: Outline, domain: Outline) -> Iterable[str]:
     both = [name for name in task.whole if name in domain.whole]
     sizes = [name for name in both if task.whole[name] != domain.whole[name]]
     if sizes:
-        name = sizes[0]
+        name = max(sizes, key=lambda name: len(task.whole[name]))  # the weight says more than its bias
         yield (
             f"Both carry {name}, of {_shape(task.whole[name])} and {_shape(domain.whole[name])}: the merge keeps the one that "
             "the head knob names (task); they cannot be averaged."
