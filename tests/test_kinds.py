@@ -62,7 +62,10 @@ def test_every_delta_is_the_one_that_peft_computes(feature, tmp_path):
 @pytest.mark.parametrize("feature", EXACT.values(), ids=EXACT)
 def test_a_merge_that_keeps_the_task_alone_answers_as_the_task(feature, tmp_path):
     """Identity [1, 0]: read, merge, export, read back by PEFT, run: the task adapter's own outputs."""
-    folders = [adapter(tmp_path / n, feature, seed, k) for (n, seed), k in zip((("t", 1), ("d", 2)), feature.classes, strict=True)]
+    folders = [
+        adapter(tmp_path / n, feature, seed, k)
+        for (n, seed), k in zip((("t", 1), ("d", 2)), feature.classes, strict=True)
+    ]
     merged = studio.merge(studio.read_pair(*folders), recipe=IDENTITY)
     assert studio.export(merged, tmp_path / "out").holds
     wanted, found = output(loaded(folders[0]).float()), output(loaded(tmp_path / "out"))
@@ -113,7 +116,9 @@ def test_the_head_knob_says_whose_head_is_kept(tmp_path):
 
 def test_heads_of_two_sizes_are_kept_whole_and_never_averaged(tmp_path):
     feature = FEATURES["modules_to_save"]
-    pair = studio.read_pair(adapter(tmp_path / "t", feature, 1, classes=4), adapter(tmp_path / "d", feature, 2, classes=6))
+    pair = studio.read_pair(
+        adapter(tmp_path / "t", feature, 1, classes=4), adapter(tmp_path / "d", feature, 2, classes=6)
+    )
     assert any("4x12 and 6x12" in note for note in pair.problems)
     assert studio.merge(pair, recipe=Recipe(head="domain")).whole["classifier.bias"].shape == (6,)
     with pytest.raises(MismatchError, match="cannot be averaged"):
@@ -123,7 +128,10 @@ def test_heads_of_two_sizes_are_kept_whole_and_never_averaged(tmp_path):
 def test_embeddings_are_probed_as_one_vector_a_token(pico, tmp_path):
     from pico import pico_adapter
 
-    folders = [pico_adapter(tmp_path / n, pico.base, s, targets=("embed_tokens", "q_proj", "lm_head")) for n, s in (("t", 1), ("d", 2))]
+    folders = [
+        pico_adapter(tmp_path / n, pico.base, s, targets=("embed_tokens", "q_proj", "lm_head"))
+        for n, s in (("t", 1), ("d", 2))
+    ]
     for folder in folders:  # PEFT starts lora_embedding_A at zero
         tensors = load_file(folder / WEIGHTS)
         spread = {k: torch.randn(t.shape, generator=torch.Generator().manual_seed(len(k))) if "embedding_" in k else t
@@ -159,7 +167,8 @@ def test_names_from_compiled_and_distributed_training_are_the_same_modules(wrap,
     folder = tmp_path / "a"
     folder.mkdir()
     (folder / CONFIG).write_bytes((pico.task / CONFIG).read_bytes())
-    save_file({wrap.format(k).replace(".mlp.", "._checkpoint_wrapped_module.mlp."): t for k, t in load_file(pico.task / WEIGHTS).items()},
+    held = load_file(pico.task / WEIGHTS)
+    save_file({wrap.format(k).replace(".mlp.", "._checkpoint_wrapped_module.mlp."): t for k, t in held.items()},
               folder / WEIGHTS)  # fmt: skip
     assert read_adapter(folder).digest == read_adapter(pico.task).digest
 
@@ -172,7 +181,7 @@ VISION = {
     "deit": (lambda: DeiTModel(DeiTConfig(**SMALL, image_size=8, patch_size=4)), "deit."),
     "beit": (lambda: BeitModel(BeitConfig(**SMALL, image_size=8, patch_size=4)), "beit."),
     "ast": (lambda: ASTModel(ASTConfig(**SMALL, max_length=32, num_mel_bins=16)), "audio_spectrogram_transformer."),
-    "dinov2": (lambda: Dinov2Model(Dinov2Config(hidden_size=8, num_hidden_layers=2, num_attention_heads=2, image_size=28)), "dinov2."),
+    "dinov2": (lambda: Dinov2Model(Dinov2Config(**SMALL, image_size=28)), "dinov2."),
     "swin": (lambda: SwinModel(SwinConfig(embed_dim=8, depths=[1, 1], num_heads=[2, 2], image_size=16, window_size=2)), "swin."),
     "segformer": (lambda: SegformerModel(SegformerConfig(hidden_sizes=[8, 8, 8, 8], num_attention_heads=[1, 1, 1, 1],
                                                          decoder_hidden_size=8)), "segformer."),
@@ -183,7 +192,10 @@ FOUR = {
     **dict.fromkeys(("vit", "deit", "beit", "ast"), ("encoder.layer.1.", (*NESTED, *MLP))),
     "dinov2": ("encoder.layer.1.", (*NESTED, "mlp.fc1", "mlp.fc2")),
     "swin": ("encoder.layers.1.blocks.0.", ("attention.self.{}", "attention.output.dense", *MLP)),
-    "segformer": ("encoder.block.1.0.", ("attention.self.{}", "attention.output.dense", "attention.self.sr", "mlp.dense1", "mlp.dense2")),
+    "segformer": (
+        "encoder.block.1.0.",
+        ("attention.self.{}", "attention.output.dense", "attention.self.sr", "mlp.dense1", "mlp.dense2"),
+    ),
 }
 
 
@@ -207,7 +219,11 @@ def test_names_of_transformers_4_become_those_of_the_model_in_memory(kind):
 
 
 def test_names_of_other_models_stay():
-    for name in ("bert.encoder.layer.3.attention.self.query", "model.layers.0.self_attn.q_proj", "encoder.layer.0.attention.self.key"):
+    for name in (
+        "bert.encoder.layer.3.attention.self.query",
+        "model.layers.0.self_attn.q_proj",
+        "encoder.layer.0.attention.self.key",
+    ):
         assert canonical(name, family(name, "bert-base")) == name
 
 
@@ -219,12 +235,21 @@ def test_a_model_without_a_head_is_told_by_its_base():
 
 
 def test_an_adapter_of_transformers_4_and_one_of_5_are_a_pair(tmp_path):
-    config = {"peft_type": "LORA", "r": 2, "lora_alpha": 4, "target_modules": ["query"], "base_model_name_or_path": "google/vit"}
-    for folder, key in (("four", "vit.encoder.layer.0.attention.attention.query"), ("five", "vit.layers.0.attention.q_proj")):
+    config = {
+        "peft_type": "LORA",
+        "r": 2,
+        "lora_alpha": 4,
+        "target_modules": ["query"],
+        "base_model_name_or_path": "google/vit",
+    }
+    for folder, key in (
+        ("four", "vit.encoder.layer.0.attention.attention.query"),
+        ("five", "vit.layers.0.attention.q_proj"),
+    ):
         (tmp_path / folder).mkdir()
         (tmp_path / folder / CONFIG).write_text(json.dumps(config))
-        factors = {f"base_model.model.{key}.lora_{side}.weight": torch.ones(2, 8).T.contiguous() if side == "B" else torch.ones(2, 8)
-                   for side in "AB"}  # fmt: skip
+        shapes = {"A": (2, 8), "B": (8, 2)}
+        factors = {f"base_model.model.{key}.lora_{side}.weight": torch.ones(shape) for side, shape in shapes.items()}
         save_file(factors, tmp_path / folder / WEIGHTS)
     pair = studio.read_pair(tmp_path / "four", tmp_path / "five")
     assert pair.names == ("vit.layers.0.attention.q_proj",) and None not in pair.both(pair.names[0])
