@@ -25,6 +25,7 @@ from torch import Tensor, nn
 from tada_studio.errors import ExportError
 from tada_studio.lora import CONFIG, WEIGHTS, Adapter, LoraModule
 from tada_studio.progress import Progress, Report, silent
+from tada_studio.read.portable import Tick, portability
 
 RECIPE, CERTIFICATE, CARD = "recipe.json", "certificate.json", "README.md"
 #: Largest relative difference between a module's delta as PEFT rebuilds it and as it was merged, in float32.
@@ -49,6 +50,7 @@ class Certificate:
     outputs: file name -> SHA-256; inputs: what the merge came from; modules: by name
     missing, unexpected: keys that PEFT did not find, or did not know
     logit_error: largest difference of any logit on a test input; None if no base was at hand
+    loaders: what PEFT, vLLM, llama.cpp and LoRAX make of the folder; a cross does not fail the certificate
     """
 
     outputs: Mapping[str, str]
@@ -60,6 +62,7 @@ class Certificate:
     logit_error: float | None
     logit_room: float
     versions: Mapping[str, str]
+    loaders: tuple[Tick, ...] = ()
 
     @property
     def worst(self) -> float:
@@ -85,6 +88,7 @@ class Certificate:
             f"PEFT {self.versions['peft']} loads the folder: {keys}; rank {self.rank} everywhere, scale 1.",
             f"All {len(self.modules)} modules rebuild the merge: worst relative error {self.worst:.1e} (room {DELTA_ROOM:.0e}).",
             logits,
+            *(tick.says for tick in self.loaders),
             f"SHA-256 of {WEIGHTS}: {self.outputs[WEIGHTS]}",
         )
 
@@ -299,6 +303,7 @@ def certify(
         logit_error=logit_error,
         logit_room=room,
         versions={name: version(name) for name in ("torch", "peft", "transformers", "safetensors")},
+        loaders=portability(folder),
     )
 
 

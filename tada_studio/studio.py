@@ -81,42 +81,42 @@ _ANALYSES: "weakref.WeakKeyDictionary[Pair, Analysis]" = weakref.WeakKeyDictiona
 # -- open ----------------------------------------------------------------------------------------------------------
 
 
-def read_adapter(ref: str | Path) -> Adapter:
-    """An adapter by folder, zip or Hub id. Raises AdapterError."""
-    return read_folder(_folder(ref))
+def read_adapter(ref: str | Path, allow_pickle: bool = False) -> Adapter:
+    """An adapter by folder, zip or Hub id; with ``allow_pickle`` also an adapter_model.bin. Raises AdapterError."""
+    return read_folder(_folder(ref), allow_pickle)
 
 
-def read_pair(task: str | Path, domain: str | Path) -> Pair:
-    """A task adapter and a domain adapter, each by folder or Hub id. Raises AdapterError or MismatchError."""
+def read_pair(task: str | Path, domain: str | Path, allow_pickle: bool = False) -> Pair:
+    """A task adapter and a domain adapter, each by folder, zip or Hub id. Raises AdapterError or MismatchError."""
     folders = _folder(task), _folder(domain)
     return _PAIRS.get(
-        _signature(*folders), lambda: pair_up(*(reading.measured(read_folder(folder)) for folder in folders))
+        (allow_pickle, _signature(*folders)),
+        lambda: pair_up(*(reading.measured(read_folder(folder, allow_pickle)) for folder in folders)),
     )
 
 
-def passports(refs: Sequence[str | Path]) -> tuple[list[Passport], Verdict | None]:
+def passports(refs: Sequence[str | Path], allow_pickle: bool = False) -> tuple[list[Passport], Verdict | None]:
     """The passport of every adapter, and for two whether they fit, by their configs and headers alone.
 
     Of a Hub id only the config and the header are fetched. Folders' passports also say what the tensors say (trained, norm).
     Raises AdapterError for what is no adapter.
     """
-    seen = [_look(ref) for ref in refs]
+    seen = [_look(ref, allow_pickle) for ref in refs]
     verdict = reading.verdict(*map(outline, seen)) if len(seen) == 2 else None
-    return [
-        from_manifest(found) if _on_hub(ref) else _measured(ref) for ref, found in zip(refs, seen, strict=True)
-    ], verdict
+    pairs = zip(refs, seen, strict=True)
+    return [from_manifest(found) if _on_hub(ref) else _measured(ref, allow_pickle) for ref, found in pairs], verdict
 
 
-def _look(ref: str | Path) -> Manifest:
-    return hub.look(str(ref).strip()) if _on_hub(ref) else reading.look(_folder(ref))
+def _look(ref: str | Path, allow_pickle: bool) -> Manifest:
+    return hub.look(str(ref).strip()) if _on_hub(ref) else reading.look(_folder(ref), allow_pickle)
 
 
 def _on_hub(ref: str | Path) -> bool:
     return hub.is_hub_id(str(ref).strip())
 
 
-def _measured(ref: str | Path) -> Passport:
-    found = reading.measured(read_adapter(ref)).passport
+def _measured(ref: str | Path, allow_pickle: bool) -> Passport:
+    found = reading.measured(read_adapter(ref, allow_pickle)).passport
     assert found is not None
     return found
 
@@ -155,7 +155,7 @@ def _unpacked_here() -> tempfile.TemporaryDirectory:
 
 def _signature(*folders: Path) -> Hashable:
     """Tells whether the files are still the ones that were read, without reading them."""
-    files = [folder / name for folder in folders for name in (CONFIG, WEIGHTS)]
+    files = [file for folder in folders for file in (folder, *sorted(folder.glob("adapter_*")))]
     return tuple((str(f.resolve()), f.stat().st_mtime_ns, f.stat().st_size) if f.is_file() else str(f) for f in files)
 
 

@@ -34,7 +34,7 @@ def read_adapter(folder: str | Path, allow_pickle: bool = False) -> Adapter:
     """
     folder = Path(folder).expanduser()
     before = _stamps(folder, allow_pickle)
-    if allow_pickle and before and before[0][0].endswith(PICKLE):
+    if Path(before[0][0]).name == PICKLE:
         manifest, tensors = _unpickled(folder)
     else:
         manifest = manifest_of(folder)
@@ -47,9 +47,11 @@ def read_adapter(folder: str | Path, allow_pickle: bool = False) -> Adapter:
     return found
 
 
-def look(folder: str | Path) -> Manifest:
-    """What a folder holds by its config and headers; no tensor is read. Raises AdapterError."""
-    return manifest_of(Path(folder).expanduser())
+def look(folder: str | Path, allow_pickle: bool = False) -> Manifest:
+    """What a folder holds by its config and headers; no tensor is read (a pickle has no header). Raises AdapterError."""
+    folder = Path(folder).expanduser()
+    pickled = allow_pickle and weight_files(folder, allow_pickle)[0].name == PICKLE
+    return _unpickled(folder)[0] if pickled else manifest_of(folder)
 
 
 def look_at(

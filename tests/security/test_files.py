@@ -11,7 +11,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from tada_studio import studio
+from tada_studio import cli, studio
 from tada_studio.errors import AdapterError
 from tada_studio.lora import CONFIG, WEIGHTS
 from tada_studio.read import files as reading
@@ -314,3 +314,15 @@ def test_the_hub_cache_may_link_to_its_own_blobs_and_nowhere_else(pico, tmp_path
 
 def test_what_is_shown_of_other_peoples_text_is_one_printable_line():
     assert reading.shown("a\x1b[2J\nb\u202ec" + "x" * 500) == "a?[2J?b?c" + "x" * 108 + "..."
+
+
+def test_the_command_line_reads_a_pickle_only_when_it_is_told_to(pico, tmp_path, capsys):
+    folder = tmp_path / "adapter"
+    shutil.copytree(pico.task, folder)
+    held = load_file(folder / WEIGHTS)
+    (folder / WEIGHTS).unlink()
+    torch.save(held, folder / PICKLE)
+    assert cli.main(["passport", str(folder), str(pico.domain)]) == 2
+    assert "--allow-pickle" in capsys.readouterr().err
+    assert cli.main(["passport", str(folder), str(pico.domain), "--allow-pickle", "--json"]) == 0
+    assert [one["fit"] for one in json.loads(capsys.readouterr().out)] == ["fits", "fits"]
