@@ -110,7 +110,8 @@ def main() -> None:
     warnings.simplefilter("ignore")
     heads = ["feature", "PEFT linear", "reloaded", "PEFT svd", "reloaded", "TaDA Studio", "reloaded by PEFT"]
     table = [heads, ["---"] * len(heads), *rows()]
-    made = f"`python benchmarks/peft_features.py` with PEFT {version('peft')} and torch {version('torch').split('+')[0]}, on the CPU."
+    peft_version, torch_version = version("peft"), version("torch").split("+")[0]
+    made = f"`python benchmarks/peft_features.py` with PEFT {peft_version} and torch {torch_version}, on the CPU."
     lines = [
         "# What merging does to every feature of PEFT's LoRA",
         "",
