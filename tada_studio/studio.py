@@ -11,7 +11,7 @@ import threading
 import weakref
 from collections import OrderedDict
 from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -104,7 +104,10 @@ def passports(refs: Sequence[str | Path], allow_pickle: bool = False) -> tuple[l
     seen = [_look(ref, allow_pickle) for ref in refs]
     verdict = reading.verdict(*map(outline, seen)) if len(seen) == 2 else None
     pairs = zip(refs, seen, strict=True)
-    return [from_manifest(found) if _on_hub(ref) else _measured(ref, allow_pickle) for ref, found in pairs], verdict
+    found = [from_manifest(one) if _on_hub(ref) else _measured(ref, allow_pickle) for ref, one in pairs]
+    if verdict is not None and verdict.fits:
+        verdict = replace(verdict, notes=(*verdict.notes, *reading.balance_note(*found)))
+    return found, verdict
 
 
 def _look(ref: str | Path, allow_pickle: bool) -> Manifest:

@@ -130,6 +130,13 @@ def test_the_passport_command_says_whether_two_fit(task, domain, word, capsys):
     assert (word == "fits") == (found[0]["notes"] == []) or word == "does not fit"
 
 
+def test_a_pair_whose_norms_differ_several_fold_is_told_about_the_balance_knob(capsys):
+    assert cli.main(["passport", adapter("psuedo-to-code"), adapter("FMI-ChatBot")]) == 0
+    assert "task adapter is 7.55 times as large" in capsys.readouterr().out
+    pair = studio.read_pair(adapter("FMI-ChatBot"), adapter("psuedo-to-code"))
+    assert any("domain adapter is 7.55 times" in note and "balance" in note for note in pair.problems)
+
+
 MERGED = [("gpt2-tigrinya", "FMI-ChatBot"), ("lora-imdb", "emotion-classification"), ("segformer", "segformer"),
           ("LLM-Homework", "DengCong3"), ("RoBERTa", "RoBERTa"), ("Bert_Fine", "Bert_Fine")]  # fmt: skip
 

@@ -23,7 +23,7 @@ from tada_studio.read.files import PICKLE, Entry, read_json, shown, weight_files
 from tada_studio.read.manifest import Manifest, build, manifest_of
 from tada_studio.read.passport import balance_note, from_manifest, measured, outline, trained_remarks, verdict
 
-__all__ = ["look", "look_at", "measured", "pair_up", "read_adapter", "verdict"]
+__all__ = ["balance_note", "look", "look_at", "measured", "pair_up", "read_adapter", "verdict"]
 
 
 def read_adapter(folder: str | Path, allow_pickle: bool = False) -> Adapter:
@@ -66,7 +66,7 @@ def pair_up(task: Adapter, domain: Adapter) -> Pair:
     found = verdict(outline(task), outline(domain))
     if not found.fits:
         raise MismatchError(" ".join(found.reasons))
-    return Pair(task, domain, problems=(*found.notes, *balance_note(task, domain)))
+    return Pair(task, domain, problems=(*found.notes, *balance_note(task.passport, domain.passport)))
 
 
 # -- tensors -------------------------------------------------------------------------------------------------------

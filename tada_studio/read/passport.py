@@ -177,9 +177,9 @@ def measured(adapter: Adapter) -> Adapter:
     return replace(adapter, passport=replace(adapter.passport, facts=facts))
 
 
-def balance_note(task: Adapter, domain: Adapter) -> list[str]:
+def balance_note(task: Passport | None, domain: Passport | None) -> list[str]:
     """A note where one adapter's total norm is several times the other's, if both were measured."""
-    sizes = [adapter.passport.facts.get("norm") if adapter.passport else None for adapter in (task, domain)]
+    sizes = [passport.facts.get("norm") if passport else None for passport in (task, domain)]
     norms = [float(size) for size in sizes if size]
     if len(norms) < 2 or max(norms) < UNEVEN * min(norms):
         return []
