@@ -144,6 +144,15 @@ def test_embeddings_are_probed_as_one_vector_a_token(pico, tmp_path):
     answers = module.delta()[:, base.tokenizer(text).input_ids[1:]].norm(dim=0) / module.delta().norm()
     torch.testing.assert_close(readings.task[readings.names.index(module.name), 0], answers.mean(), rtol=1e-5, atol=0)
     assert studio.export(studio.merge(pair, readings), tmp_path / "out", base=base).holds
+    assert pair.task.passport.facts["whole tensors"].count("a copy of the base's") == 2
+    tensors = load_file(folders[1] / WEIGHTS)
+    key = next(key for key in tensors if key.endswith("embed_tokens.base_layer.weight"))
+    save_file({**tensors, key: tensors[key] + 1}, folders[1] / WEIGHTS)
+    with pytest.raises(MismatchError, match="copy of the base's embeddings"):
+        studio.read_pair(*folders)
+    save_file({**tensors, key: tensors[key][:-1].clone()}, folders[1] / WEIGHTS)
+    with pytest.raises(MismatchError, match=r"embeddings \(.*x32\) is not"):
+        studio.read_pair(*folders)
 
 
 def test_shards_are_one_adapter(pico, tmp_path):

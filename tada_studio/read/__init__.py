@@ -21,7 +21,16 @@ from tada_studio.lora import CONFIG, Adapter, LoraModule, Pair, Passport, addres
 from tada_studio.read.config import judge, text
 from tada_studio.read.files import PICKLE, Entry, read_json, shown, weight_files
 from tada_studio.read.manifest import Manifest, build, manifest_of
-from tada_studio.read.passport import balance_note, from_manifest, measured, outline, trained_remarks, verdict
+from tada_studio.read.passport import (
+    balance_note,
+    from_manifest,
+    is_copy,
+    measured,
+    outline,
+    trained_remarks,
+    verdict,
+    vocabularies_differ,
+)
 
 __all__ = ["balance_note", "look", "look_at", "measured", "pair_up", "read_adapter", "verdict"]
 
@@ -66,6 +75,9 @@ def pair_up(task: Adapter, domain: Adapter) -> Pair:
     found = verdict(outline(task), outline(domain))
     if not found.fits:
         raise MismatchError(" ".join(found.reasons))
+    for name in filter(is_copy, set(task.whole) & set(domain.whole)):
+        if not torch.equal(task.whole[name], domain.whole[name]):
+            raise MismatchError(vocabularies_differ(name, "its own numbers", "other numbers"))
     return Pair(task, domain, problems=(*found.notes, *balance_note(task.passport, domain.passport)))
 
 

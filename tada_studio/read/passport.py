@@ -19,6 +19,11 @@ from tada_studio.read.manifest import Factors, Manifest
 UNEVEN = 3.0
 
 
+def is_copy(name: str) -> bool:
+    """Whether a tensor is PEFT's copy of an adapted embedding as it is in the base, which it saves unasked."""
+    return name.endswith(".base_layer.weight")
+
+
 # -- one adapter ---------------------------------------------------------------------------------------------------
 
 
@@ -70,8 +75,8 @@ def _targets(value: Any) -> str:
 
 def _whole(manifest: Manifest) -> str:
     heads = [f"{head} {_head_shape(manifest, head)}" for head in manifest.heads]
-    beside = sum(not any(name.startswith(f"{head}.") for head in manifest.heads) for name in manifest.whole)
-    parts = [*heads, *([f"{beside} biases"] if beside else [])]
+    biases, copies = len(_biases(manifest)), [name for name in manifest.whole if is_copy(name)]
+    parts = [*heads, *([f"{biases} biases"] if biases else []), *(f"a copy of the base's {copy}" for copy in copies)]
     return shown(", ".join(parts), 300) or "none"
 
 
@@ -229,6 +234,13 @@ def verdict(task: Outline, domain: Outline) -> Verdict:
         against.append(layers_differ(differ[0], task.layers[differ[0]], domain.layers[differ[0]]) + more)
     elif not shared:
         notes.append("No module is in both adapters: nothing overlaps, and every gate is all task or all domain.")
+    resized = [
+        name for name in task.whole if is_copy(name) and task.whole[name] != domain.whole.get(name, task.whole[name])
+    ]
+    if resized:
+        against.append(
+            vocabularies_differ(resized[0], _shape(task.whole[resized[0]]), _shape(domain.whole[resized[0]]))
+        )
     if (task.bias or domain.bias) and any(
         layer[0] == "embedding" for one in (task, domain) for layer in one.layers.values()
     ):
@@ -236,6 +248,14 @@ def verdict(task: Outline, domain: Outline) -> Verdict:
             "One adapter has biases of lora_B, one adapts embeddings; PEFT can hold no adapter with both. Train one without."
         )
     return Verdict(tuple(against), (*notes, *_notes_on_modules(task, domain), *_notes_on_heads(task, domain)))
+
+
+def vocabularies_differ(name: str, task: str, domain: str) -> str:
+    """The sentence for two adapters whose copies of the base's embeddings are not the same."""
+    return (
+        f"{name}: the task adapter's copy of the base's embeddings ({task}) is not the domain adapter's ({domain}): the bases "
+        "differ, or one was given new tokens. Train both on one base with one vocabulary."
+    )
 
 
 def _bases(task: Outline, domain: Outline) -> tuple[list[str], list[str]]:
@@ -272,7 +292,7 @@ def _notes_on_modules(task: Outline, domain: Outline) -> Iterable[str]:
 
 
 def _notes_on_heads(task: Outline, domain: Outline) -> Iterable[str]:
-    both = [name for name in task.whole if name in domain.whole]
+    both = [name for name in task.whole if name in domain.whole and not is_copy(name)]
     sizes = [name for name in both if task.whole[name] != domain.whole[name]]
     if sizes:
         name = max(sizes, key=lambda name: len(task.whole[name]))  # the weight says more than its bias
@@ -283,7 +303,7 @@ def _notes_on_heads(task: Outline, domain: Outline) -> Iterable[str]:
     elif both:
         yield f"Both carry {len(both)} whole tensors, such as {both[0]}: the merge keeps those that the head knob names (task)."
     for role, own, other in (("task", task, domain), ("domain", domain, task)):
-        if names := set(own.whole) - set(other.whole):
+        if names := {name for name in set(own.whole) - set(other.whole) if not is_copy(name)}:
             yield f"{len(names)} whole tensors are only in the {role} adapter, such as {min(names)}; the merge keeps them."
 
 
