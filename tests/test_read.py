@@ -1,5 +1,7 @@
 """The door where files come in: PEFT's own deltas, exactly, or one sentence that says where, what, and what would work."""
 
+import importlib
+import inspect
 import json
 import shutil
 import struct
@@ -16,6 +18,7 @@ from tada_studio import studio
 from tada_studio.errors import AdapterError, MismatchError
 from tada_studio.lora import CONFIG, WEIGHTS
 from tada_studio.read import read_adapter
+from tada_studio.read.config import _CONVERTIBLE
 
 
 def changed(folder: Path, to: Path, **fields: object) -> Path:
@@ -196,3 +199,11 @@ def test_layers_of_another_size_are_refused(pico, tmp_path):
     other = changed(pico_adapter(tmp_path / "w", wide, seed=1), tmp_path / "w2", base_model_name_or_path=str(pico.base))
     with pytest.raises(MismatchError, match=r"trained on a \S+ layer, the domain adapter on a \S+ one"):
         studio.read_pair(pico.task, other)
+
+
+@pytest.mark.parametrize("kind", _CONVERTIBLE)
+def test_types_that_are_said_to_be_convertible_are_converted_by_peft(kind):
+    layers = importlib.import_module(f"peft.tuners.{kind.lower()}.layer")
+    says = [vars(one)["supports_lora_conversion"] for one in vars(layers).values()
+            if isinstance(one, type) and one.__module__ == layers.__name__ and "supports_lora_conversion" in vars(one)]  # fmt: skip
+    assert says and not any("return False" in inspect.getsource(method) for method in says)

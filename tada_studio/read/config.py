@@ -34,16 +34,16 @@ _KINDS = {
     "LOKR": "LoKr is a Kronecker product",
     "VERA": "VeRA scales random factors that all layers share",
 }
-#: Types whose update PEFT's own convert_to_lora approximates by a LoRA.
-_CONVERTIBLE = ("C3A", "DELORA", "FOURIERFT", "GRALORA", "HIRA", "LOHA", "LOKR", "MISS", "PSOFT", "RANDLORA", "SHIRA", "TINYLORA",
+#: Types whose update PEFT's own convert_to_lora approximates by a LoRA. Not DoRA: it takes one, and leaves its magnitudes out.
+_CONVERTIBLE = ("C3A", "DELORA", "FOURIERFT", "GRALORA", "LOHA", "LOKR", "MISS", "PSOFT", "RANDLORA", "TINYLORA",
                 "UNILORA", "VBLORA", "VERA", "WAVEFT")  # fmt: skip
 _CONVERT = "convert it with PEFT's convert_to_lora (base at hand), then give the result"
 _RETRAIN = "train a LoRA on the same data instead"
 
 #: Config fields that change what an adapter means and that a merge into one LoRA cannot honour.
 _REFUSED = {
-    "use_dora": "DoRA rescales the rows of the base weights, so no LoRA equals it on its own; train with use_dora=False, or "
-    "convert it with PEFT's convert_to_lora (base at hand), which says how close it comes",
+    "use_dora": "DoRA rescales the rows of the base weights, so no LoRA equals it on its own; train with "
+    "use_dora=False",
     "kasa_config": "KaSA edits the base weights",
     "trainable_token_indices": "token embeddings were trained beside the LoRA; train with modules_to_save or without them",
     "target_parameters": "it adapts parameters of fused experts (target_parameters); train on linear layers instead",

@@ -44,7 +44,7 @@ _FOREIGN = (
     (re.compile(r"\.lora\.(down|up)\.weight$"), "a tensor of a LoRA in diffusers' old format. Save it again through PEFT"),
     (re.compile(r"hada_w[12]_[ab]$|lokr_w[12]"), "a factor of LoHa or LoKr. Convert it with PEFT's convert_to_lora"),
     (re.compile(r"trainable_tokens"), "trained token embeddings, which no LoRA can hold. Train without trainable_token_indices"),
-    (re.compile(r"ranknum|lora_E$"), "a part of AdaLoRA. Convert it with PEFT's convert_to_lora"),
+    (re.compile(r"ranknum|lora_E$"), "a part of AdaLoRA. Train a LoRA instead"),
     (re.compile(r"prompt_embeddings|prefix_"), "a trained prompt, which is no update of weights. Train a LoRA instead"),
     (re.compile(r"\.(adapters|loras)\."), "a tensor of the AdapterHub library. Train a LoRA with PEFT instead"),
 )  # fmt: skip

@@ -123,7 +123,7 @@ def _check_one_adapter(parts: Iterable[Part], where: str) -> None:
     if any(part.role == "magnitude" for part in parts):
         raise AdapterError(
             f"{where}: holds lora_magnitude_vector, the magnitudes of DoRA, which depend on the base weights. "
-            "Train with use_dora=False, or convert it with PEFT's convert_to_lora (base at hand)."
+            "Train with use_dora=False."
         )
 
 
