@@ -31,10 +31,16 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def app(options: argparse.Namespace) -> int:
-    from tada_studio.app import launch
+    from tada_studio.samples import DEFAULT, sample
+
+    if bool(options.task) != bool(options.domain):
+        raise InputError("A pair needs both --task and --domain; or give --sample, or nothing for the usual sample.")
+    name = None if options.task else sample(options.sample or DEFAULT).name
+
+    from tada_studio.app import launch  # after the checks: gradio takes seconds
 
     launch(
-        sample=options.sample,
+        sample=name,
         task=options.task,
         domain=options.domain,
         base=options.base,

@@ -14,8 +14,6 @@ Sides = Mapping[str, Mapping[str, Score]]
 
 #: Below this a paired test is called a difference.
 LEVEL = 0.05
-#: Rank correlations within this of 0 are called flat when no interval is known.
-FLAT = 0.1
 
 
 # -- the pair ------------------------------------------------------------------------------------------------------
@@ -67,24 +65,29 @@ def rank_sentence(merged: Merged) -> str:
     return f"Rank {merged.rank} keeps {everywhere:.2%} of the merge's energy; the worst module keeps {worst:.1%}."
 
 
-def depth_sentence(depth: Depth, probed: bool) -> str:
-    """Whether this pair shows the depth asymmetry (domain share rising with depth)."""
+def depth_sentence(depth: Depth, probed: bool, edited: int = 0) -> str:
+    """Whether this pair shows the depth asymmetry (domain share rising with depth); edited: cells set by hand."""
     if not probed:
         return "No readings yet: every computed gate is even. Probe the base to see where task and domain live."
     if depth.rho is None:
         return "The gates do not vary, so there is no trend with depth."
-    low, high = depth.interval or (depth.rho - FLAT, depth.rho + FLAT)
-    trend = (
-        "rises with depth, as the paper reports"
-        if low > 0
-        else "falls with depth"
-        if high < 0
-        else "shows no clear trend with depth"
-    )
     thirds = " / ".join(f"{third:.2f}" for third in depth.thirds)
-    return (
-        f"The domain's share {trend}: rho {depth.rho:+.2f} (95 % interval {low:+.2f} to {high:+.2f}); thirds {thirds}."
-    )
+    hand = f" {edited} cells are set by hand and count as they are." if edited else ""
+    return f"The domain's share {_trend(depth.interval)}: rho {depth.rho:+.2f} ({_spread(depth.interval)}); thirds {thirds}.{hand}"
+
+
+def _trend(interval: stats.Interval | None) -> str:
+    if interval is None:
+        return "has an unknown trend with depth"
+    if interval.low > 0:
+        return "rises with depth, as the paper reports"
+    return "falls with depth" if interval.high < 0 else "shows no clear trend with depth"
+
+
+def _spread(interval: stats.Interval | None) -> str:
+    if interval is None:
+        return "no interval: that takes at least two probe inputs"
+    return f"95 % interval {interval.low:+.2f} to {interval.high:+.2f}"
 
 
 # -- scores --------------------------------------------------------------------------------------------------------

@@ -7,6 +7,9 @@ from typing import Any
 
 from tada_studio.errors import InputError
 
+#: The sample that the app opens with.
+DEFAULT = "smollm2-minerals"
+
 
 @dataclass(frozen=True)
 class Sample:

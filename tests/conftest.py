@@ -1,9 +1,12 @@
 """One hypothesis profile: the same cases on every machine, and no deadline (torch's first call takes a second)."""
 
+import os
 import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+
+os.environ["HF_HUB_DISABLE_TELEMETRY"] = "1"  # gradio_client, with which the tests knock, would report it
 
 import pytest
 from hypothesis import settings

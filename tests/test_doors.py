@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+from types import SimpleNamespace
 
 import pytest
 
@@ -101,6 +102,8 @@ WRONG = {
     "NAME=PATH": ("evaluate", "--base", "B", "--items", "ITEMS", "--adapter", "T"),
     "no certificate": ("verify", "T"),
     "no such sample": ("samples", "atlantis"),
+    "atlantis": ("--sample", "atlantis"),
+    "both --task and --domain": ("app", "--task", "T"),
     "No such": ("merge", "--task", "T", "--domain", "D", "--recipe", "nowhere.json", "-o", "O"),
 }
 
@@ -114,6 +117,14 @@ def test_a_users_mistake_is_one_sentence_on_stderr_and_exit_code_2(says, words, 
     said = capsys.readouterr()
     assert says in said.err and said.out == "" and "Traceback" not in said.err
     assert not (tmp_path / "out").exists()
+
+
+def test_without_a_command_the_app_opens_on_the_sample(monkeypatch):
+    started = []
+    monkeypatch.setitem(sys.modules, "tada_studio.app", SimpleNamespace(launch=lambda **how: started.append(how)))
+    assert run("--no-browser", "--port", 7999) == 0 and run("app", "--task", "t", "--domain", "d") == 0
+    assert [how["sample"] for how in started] == ["smollm2-minerals", None]
+    assert (started[0]["host"], started[0]["port"], started[0]["open_browser"]) == ("127.0.0.1", 7999, False)
 
 
 def test_a_bug_keeps_its_traceback(pico, monkeypatch):

@@ -151,6 +151,12 @@ def test_half_precision_has_a_digest():
     assert halves[0] != halves[1] and all(len(digest) == 64 for digest in halves)
 
 
+def test_the_same_bytes_in_another_format_are_other_content():
+    half = lora(dtype=torch.float16)
+    brain = replace(half, up=half.up.view(torch.bfloat16), down=half.down.view(torch.bfloat16))
+    assert adapter(half).digest != adapter(brain).digest
+
+
 # -- pairs -----------------------------------------------------------------------------------------------------------
 
 

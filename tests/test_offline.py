@@ -166,3 +166,26 @@ def test_weights_that_are_not_there_are_one_sentence(hub, tmp_path):
     del FakeHub.files[WEIGHTS]
     done = passport_of(hub, tmp_path, "someone/some-lora")
     assert done.returncode == 2 and done.stderr.count("\n") == 1 and "could not be fetched" in done.stderr
+
+
+APP = """
+import socket, time, urllib.request
+asked, real = [], socket.getaddrinfo
+def spy(host, *more, **named):
+    asked.append(host)
+    return real(host, *more, **named)
+socket.getaddrinfo = spy
+from tada_studio import app
+demo = app.build()
+_, url, _ = app.launch(demo, prevent_thread_lock=True, quiet=True)
+page = urllib.request.urlopen(url).read()
+time.sleep(3)  # version checks and telemetry go out in threads of their own
+demo.close()
+print(len(page) > 1000, sorted({str(host) for host in asked} - {"127.0.0.1", "localhost", "None"}))
+"""
+
+
+def test_the_app_with_nothing_set_in_its_environment_asks_for_no_host(tmp_path):
+    env = {"HOME": str(tmp_path), "PATH": "/usr/bin:/bin"}
+    done = subprocess.run([sys.executable, "-c", APP], capture_output=True, text=True, env=env, check=False)
+    assert done.stdout.strip().splitlines()[-1] == "True []", done.stdout + done.stderr

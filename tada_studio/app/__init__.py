@@ -8,20 +8,21 @@ import os
 from pathlib import Path
 from typing import Any
 
-# before gradio is imported: it reads this once, and would otherwise look for a newer version on the network
+# before gradio and huggingface_hub are imported: they read these once. The first would look for a newer version on the
+# network, the second would tell the Hub that it is used.
 os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")
+os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
 
 import gradio as gr
 
 from tada_studio.app.page import Start, page
 from tada_studio.app.places import Places
 from tada_studio.app.theme import CSS, theme
-
-SAMPLE = "smollm2-minerals"
+from tada_studio.samples import DEFAULT
 
 
 def build(
-    sample: str | None = SAMPLE,
+    sample: str | None = DEFAULT,
     task: str | None = None,
     domain: str | None = None,
     base: str | None = None,
@@ -34,7 +35,7 @@ def build(
 def launch(
     demo: gr.Blocks | None = None,
     *,
-    sample: str | None = SAMPLE,
+    sample: str | None = DEFAULT,
     task: str | None = None,
     domain: str | None = None,
     base: str | None = None,

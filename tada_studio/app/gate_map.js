@@ -13,6 +13,7 @@ const GESTURES = {
 };
 const MOVES = { ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, -1], ArrowDown: [0, 1] };
 
+const tools = { tool: props.tool, brush: props.brush, shows: props.shows };
 let map = null;        // the last accepted payload; strokes in progress are drawn into it
 let cells = [];        // cells[layer][projection], DOM nodes
 let selected = [0, 0];
@@ -79,7 +80,7 @@ function conflictColour(lost) {
 function drawCell(i, j) {
   const shown = cells[i][j];
   const there = isThere(i, j);
-  const conflict = props.shows === 'conflict' && map.lost;
+  const conflict = tools.shows === 'conflict' && map.lost;
   shown.classList.toggle('absent', !there);
   shown.classList.toggle('edited', there && Boolean(map.edited[i][j]));
   shown.classList.toggle('locked', there && Boolean(map.locked[i][j]));
@@ -145,14 +146,14 @@ function touch(i, j) {
   if (stroke.tool === 'lock') map.locked[i][j] = stroke.on;
   else if (!map.locked[i][j]) {
     map.edited[i][j] = stroke.tool === 'paint';
-    map.gates[i][j] = stroke.tool === 'paint' ? props.brush : map.computed[i][j];
+    map.gates[i][j] = stroke.tool === 'paint' ? tools.brush : map.computed[i][j];
   }
   drawCell(i, j);
 }
 
 function begin(places, erase) {
   const [i, j] = places[0];
-  const tool = erase ? 'reset' : props.tool === 'inspect' ? 'paint' : props.tool;
+  const tool = erase ? 'reset' : tools.tool === 'inspect' ? 'paint' : tools.tool;
   stroke = { tool, cells: [], seen: new Set(), last: places[0], on: !(isThere(i, j) && map.locked[i][j]) };
   places.forEach((place) => touch(...place));
 }
@@ -163,7 +164,7 @@ function commit() {
   stroke = null;
   if (!touched.length) return;
   sent += 1;
-  trigger('stroke', { tool, cells: touched, value: props.brush, on, id: sent });
+  trigger('stroke', { tool, cells: touched, value: tools.brush, on, id: sent });
 }
 
 // Every cell on the way, for a pointer that moves faster than its events.
@@ -195,11 +196,11 @@ grid.addEventListener('pointerdown', (event) => {
   event.preventDefault();
   const erase = event.altKey || event.button === 2;
   if (whole) {
-    if (props.tool !== 'inspect') { begin(whole, erase); commit(); }
+    if (tools.tool !== 'inspect') { begin(whole, erase); commit(); }
     return;
   }
   select(...at, true);
-  if (props.tool === 'inspect') { trigger('cell_select', { index: at }); return; }
+  if (tools.tool === 'inspect') { trigger('cell_select', { index: at }); return; }
   grid.setPointerCapture(event.pointerId);
   begin([at], erase);
 });
@@ -279,9 +280,13 @@ function arrived() {
   tell();
 }
 
-const gestures = () => { hint.textContent = GESTURES[props.tool] ?? ''; };
+const gestures = () => { hint.textContent = GESTURES[tools.tool] ?? ''; };
 watch('value', arrived);
-watch('tool', gestures);
-watch('shows', () => { element.dataset.shows = props.shows; if (live()) drawAll(); });
+document.addEventListener('tada:tools', (event) => {
+  Object.assign(tools, event.detail);
+  gestures();
+  element.querySelector('.gm').classList.toggle('lost', tools.shows === 'conflict');
+  if (live()) drawAll();
+});
 gestures();
 arrived();

@@ -40,13 +40,22 @@ _revisions = itertools.count(1)
 def gate_map() -> gr.HTML:
     """Events: stroke (tool, cells, value, on, id), cell_select (index), settled (rev), undo, redo.
 
-    Props besides the value: ``tool`` (paint, reset, lock, inspect), ``brush`` (0 to 1), ``shows`` (gate, conflict).
+    Props besides the value say which tools it starts with: ``tool`` (paint, reset, lock, inspect), ``brush`` (0 to 1),
+    ``shows`` (gate, conflict).
     A function and not a subclass: subclassing gr.HTML writes a .pyi file next to this one.
     """
     return gr.HTML(
         value=None, tool="paint", brush=1.0, shows="gate", html_template=_HTML, css_template=_CSS, js_on_load=_JS,
         apply_default_css=False, container=True, padding=True, elem_id="gates",
     )  # fmt: skip
+
+
+def hand_over(tool: str) -> str:
+    """JavaScript that gives the map a tool's new value ("tool", "brush" or "shows") without a way through Python.
+
+    A hand that takes another tool paints with it in the same second.
+    """
+    return f"(value) => {{ document.dispatchEvent(new CustomEvent('tada:tools', {{ detail: {{ {tool}: value }} }})); }}"
 
 
 def payload(view: View | None, ack: int | None) -> dict[str, Any]:

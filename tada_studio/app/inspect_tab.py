@@ -10,7 +10,7 @@ from tada_studio import figures, report, studio
 from tada_studio.app import edits, pieces
 from tada_studio.app.controls import Controls, further_controls, line_knobs, main_controls, on_turn
 from tada_studio.app.desk import Desk
-from tada_studio.app.gate_map import gate_map, payload
+from tada_studio.app.gate_map import gate_map, hand_over, payload
 from tada_studio.app.part import DRAG, EDIT, READ, Part, skip_early, words
 from tada_studio.app.plot_panel import drawing, plot_panel
 from tada_studio.app.spoken import spoken
@@ -68,7 +68,11 @@ def settled(desk: Desk) -> list[Any]:
     if view is None:
         return [None, "", *cell_figures(desk)]
     depth = figures.depth_profile(view.depth, view.gates)
-    return [drawing(depth), pieces.note(report.depth_sentence(view.depth, view.probed)), *cell_figures(desk)]
+    return [
+        drawing(depth),
+        pieces.note(report.depth_sentence(view.depth, view.probed, int(view.gates.edited.sum()))),
+        *cell_figures(desk),
+    ]
 
 
 def cell_figures(desk: Desk) -> list[Any]:
@@ -261,12 +265,7 @@ def _wire_map(desk: gr.State, picture: Picture, first: list[Any], whole: Part) -
     for event in (below.redo.click, grid.redo):
         event(after(edits.redo, whole.show), desk, whole.components, **EDIT)
     for prop, control in picture.tools._asdict().items():
-        control.input(partial(_prop, prop), control, grid, **READ)
-
-
-def _prop(name: str, value: Any) -> Any:
-    """Tells the map about a tool; needs no session."""
-    return gr.update(**{name: value})
+        control.input(None, control, None, js=hand_over(prop), api_visibility="private")
 
 
 def _wire_figures(desk: gr.State, picture: Picture) -> None:
@@ -283,7 +282,8 @@ def _wire_knobs(desk: gr.State, side: Knobs, first: list[Any], whole: Part) -> N
 
     back = {"fn": spoken(whole.show), "inputs": desk, "outputs": whole.components, **READ}
     added = side.line.submit(edit(edits.add_line), [desk, side.line], whole.components, **EDIT)
-    added.success(lambda: "", None, side.line, **READ)
+    # in the browser: an answer from Python could come late and wipe the next line while it is being written
+    added.success(None, None, side.line, js="() => ''", api_visibility="private")
     chosen = side.preset.input(edit(edits.preset), [desk, side.preset], whole.components, **EDIT)
     chosen.then(lambda: None, None, side.preset, **READ)
     for name, box in side.boxes.items():

@@ -32,7 +32,8 @@ def verdict(desk: Desk) -> str:
     """Whether the two adapters fit, and what to do next."""
     session = desk.session
     if session.pair is None:
-        return pieces.note("Nothing is open yet. Choose a sample, or name two adapters of your own.", "next")
+        nothing = "Nothing is open yet. Choose a sample, or name two adapters of your own."
+        return pieces.note(f"{desk.said} {nothing}", "bad") if desk.said else pieces.note(nothing, "next")
     return pieces.note(report.pair_verdict(session.pair), "good")
 
 

@@ -24,11 +24,11 @@ def words(value: str = "", elem_id: str | None = None) -> gr.HTML:
     return gr.HTML(value, apply_default_css=False, elem_id=elem_id, elem_classes="words")
 
 
-def skip_early(show: Callable[[Desk], list[Any]], count: int) -> Callable[[Desk | None], list[Any]]:
+def skip_early(show: Callable[..., Any], count: int) -> Callable[..., Any]:
     """``show`` for events that can fire before the page has its desk: then nothing changes."""
 
-    def quietly(desk: Desk | None) -> list[Any]:
-        return [gr.skip()] * count if desk is None else show(desk)
+    def quietly(desk: Desk | None, *values: Any) -> Any:
+        return [gr.skip()] * count if desk is None else show(desk, *values)
 
     return quietly
 

@@ -156,6 +156,7 @@ def conflicts(
         loses = (opposed, opposed) if recipe.drop == "both" else (opposed & task_goes, opposed & ~task_goes)
     drop_task, drop_domain = loses[0].any(2), loses[1].any(1)
     _by_hand(recipe, addresses, drop_task, drop_domain)
+    drop_task, drop_domain = drop_task & (found.task.strength > 0), drop_domain & (found.domain.strength > 0)
     return Drops(drop_task, drop_domain, opposed, lost=_share((task, drop_task), (domain, drop_domain)))
 
 

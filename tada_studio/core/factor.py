@@ -126,7 +126,6 @@ class Stack(NamedTuple):
     up: Tensor  # (d_out, r_T + r_D)
     down: Tensor  # (r_T + r_D, d_in)
     columns: list[int]  # where each column stands among the k of the core space
-    scale: list[float]  # per column
 
 
 def _fresh(use: str, rows: int, columns: int, dtype: torch.dtype) -> Tensor:
@@ -151,7 +150,6 @@ def stacked(
         up=_side_by_side([module.up for module, _ in parts], 1, up, room),
         down=_side_by_side([module.down for module, _ in parts], 0, down, room),
         columns=columns,
-        scale=[module.scale for module, _ in parts for _ in range(module.rank)],
     )
 
 

@@ -114,6 +114,8 @@ def test_energy_kept_by_hand():
         (0.5, [5.0, -3.5, 1.0, 2.0]),
         # weights .5 and 1.5: of 2.5 and -6, of 1.5 and -5.25 the task's go; what stays is .5 and 3
         (0.75, [-6.0, -5.25, 0.5, 3.0]),
+        # weights 1.2 and .8: of 6 and -3.2, of 3.6 and -2.8 the domain's go; what stays is 1.2 and 1.6
+        (0.4, [6.0, 3.6, 1.2, 1.6]),
     ],
 )
 def test_planted_conflicts_are_gone_from_the_merge(gate, want):

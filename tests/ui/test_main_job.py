@@ -8,6 +8,8 @@ from peft import PeftModel
 from playwright.sync_api import expect
 from transformers import AutoModelForCausalLM
 
+from tada_studio import cli
+
 
 def open_pair(page, pico):
     tab(page, "open")
@@ -55,6 +57,14 @@ def export(page, root):
     return root / "from-the-screen"
 
 
+def same_bytes_by_command_line(pico, folder, again):
+    pair = ["--task", str(pico.task), "--domain", str(pico.domain), "--base", str(pico.base)]
+    recipe = ["--inputs", str(pico.inputs), "--recipe", str(folder / "recipe.json")]
+    assert cli.main(["merge", *pair, *recipe, "-o", str(again)]) == 0
+    for name in ("adapter_model.safetensors", "adapter_config.json", "recipe.json"):
+        assert (again / name).read_bytes() == (folder / name).read_bytes(), name
+
+
 def test_open_probe_paint_evaluate_export(page, pico, root):
     open_pair(page, pico)
     probe(page, pico)
@@ -67,6 +77,7 @@ def test_open_probe_paint_evaluate_export(page, pico, root):
     expect(edited(page)).to_have_count(5)
     evaluate(page, pico)
     folder = export(page, root)
+    same_bytes_by_command_line(pico, folder, root / "by-command-line")
 
     base = AutoModelForCausalLM.from_pretrained(pico.base)
     tokens = torch.tensor([[1, 5, 6, 7]])

@@ -76,7 +76,6 @@ def test_the_brush_sets_the_gate(page):
 
 def test_a_click_with_the_inspect_tool_shows_that_cell_and_changes_nothing(page):
     tool(page, "Inspect")
-    page.wait_for_timeout(300)  # the map learns of its tool from Python
     cell(page, 2, "up_proj").click()
     expect(page.locator(".heading", has_text="Layer 2 · up_proj")).to_be_visible()
     expect(page.locator("#spectrum .pp-chart[data-ready='1'] .main-svg").first).to_be_visible(timeout=30_000)
@@ -137,3 +136,9 @@ def test_a_phone_shows_the_map_without_scrolling_sideways(open_page):
     page = open_page(width=420, height=860)
     expect(cell(page, 0, "q_proj")).to_be_visible()
     assert page.evaluate("document.documentElement.scrollWidth") <= 420
+
+
+def test_the_map_can_show_conflict_instead_of_gates(page):
+    page.locator("#shows").get_by_label("Conflict").check()
+    expect(page.locator("#gates .gm-lost")).to_be_visible()
+    expect(page.locator("#gates .gm-gate")).to_be_hidden()
