@@ -326,3 +326,10 @@ def test_the_command_line_reads_a_pickle_only_when_it_is_told_to(pico, tmp_path,
     assert "--allow-pickle" in capsys.readouterr().err
     assert cli.main(["passport", str(folder), str(pico.domain), "--allow-pickle", "--json"]) == 0
     assert [one["fit"] for one in json.loads(capsys.readouterr().out)] == ["fits", "fits"]
+
+
+@pytest.mark.parametrize("shape", [[True, 128], [4.0, 32.0], ["4", 32], [-4, -32], [2**60, 0], [1] * 9 + [128]])
+def test_sizes_in_a_header_are_plain_counts(shape):
+    entry = {"dtype": "F32", "shape": shape, "data_offsets": [0, 0 if 0 in shape else 512]}
+    with pytest.raises(AdapterError, match="has no proper shape"):
+        reading.parse_header(json.dumps({"a": entry}).encode(), 10_000, "weights")
