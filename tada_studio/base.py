@@ -59,7 +59,7 @@ class Base:
             ) from None
 
     def check_fits(self, adapter: Adapter) -> None:
-        """Raise MismatchError unless every module of the adapter finds a layer of its size."""
+        """Raise MismatchError unless every module and every whole tensor of the adapter finds its place, of its size."""
         for name, module in adapter.modules.items():
             size = layer_size(self.layer(name))
             if size != module.layer_size:
@@ -68,6 +68,21 @@ class Base:
                     f"{self.ref} has {'no linear layer' if size is None else 'x'.join(map(str, size))} there. "
                     "Give the base that the adapter was trained on."
                 )
+        for name, tensor in adapter.whole.items():
+            self._place(name, tensor)
+
+    def _place(self, name: str, tensor: Tensor) -> tuple[nn.Module, str]:
+        """The layer that holds a tensor which an adapter replaces, and the tensor's name in it. Raises MismatchError."""
+        path, _, last = name.replace(".base_layer.", ".").rpartition(".")
+        layer = self.layer(path)
+        found = getattr(layer, last, None)
+        if not isinstance(found, Tensor) or found.shape != tensor.shape:
+            there = "x".join(map(str, found.shape)) if isinstance(found, Tensor) else "nothing"
+            raise MismatchError(
+                f"{name}: the adapter brings a tensor of {'x'.join(map(str, tensor.shape))} of its own, the base {self.ref} has "
+                f"{there} there. Give a base with that head, or an adapter without one."
+            )
+        return layer, last
 
     @contextmanager
     def wearing(self, adapter: Adapter | None) -> Iterator[nn.Module]:
@@ -77,26 +92,70 @@ class Base:
                 layer = self.layer(name)
                 dtype = torch.promote_types(module.up.dtype, self.dtype) if self.dtype == torch.float32 else self.dtype
                 down, up = (t.to(self.device, dtype) for t in (module.down, module.up))
-                handle = layer.register_forward_hook(_adds(down, up, module.scale))
+                bias = None if module.bias is None else module.bias.to(self.device, dtype)
+                handle = layer.register_forward_hook(_adds(_UPDATES[module.kind], down, up, module.scale, bias))
                 hooks.callback(handle.remove)
+            for name, tensor in (adapter.whole if adapter else {}).items():
+                hooks.enter_context(_instead(*self._place(name, tensor), tensor))
             yield self.model
 
 
-def _adds(down: Tensor, up: Tensor, scale: float) -> Callable[[nn.Module, tuple[Tensor, ...], Tensor], Tensor]:
+@contextmanager
+def _instead(layer: nn.Module, name: str, tensor: Tensor) -> Iterator[None]:
+    """A layer with another tensor under a name while the block runs; its own is put aside, never written to."""
+    kept = layer._parameters if name in layer._parameters else layer._buffers
+    own: Any = kept[name]
+    new = tensor.to(own.device, own.dtype)
+    kept[name] = nn.Parameter(new, requires_grad=False) if isinstance(own, nn.Parameter) else new  # type: ignore[assignment]
+    try:
+        yield
+    finally:
+        kept[name] = own
+
+
+Update = Callable[[nn.Module, Tensor, Tensor, Tensor], Tensor]
+
+
+def _through_linear(layer: nn.Module, x: Tensor, down: Tensor, up: Tensor) -> Tensor:
+    return nn.functional.linear(nn.functional.linear(x.to(down.dtype), down), up)
+
+
+def _through_embedding(layer: nn.Module, x: Tensor, down: Tensor, up: Tensor) -> Tensor:
+    """A token's column of ``down``; models that scale their embeddings (Gemma) scale the update too, as PEFT does."""
+    update = nn.functional.linear(nn.functional.embedding(x, down.mT), up)
+    scale = getattr(layer, "embed_scale", None)
+    return update if scale is None else update * scale
+
+
+def _through_conv(layer: Any, x: Tensor, down: Tensor, up: Tensor) -> Tensor:
+    run = {1: nn.functional.conv1d, 2: nn.functional.conv2d, 3: nn.functional.conv3d}[len(layer.kernel_size)]
+    inner = run(x.to(down.dtype), down.reshape(len(down), -1, *layer.kernel_size), None, layer.stride, layer.padding)
+    return run(inner, up.reshape(*up.shape, *(1 for _ in layer.kernel_size)))
+
+
+_UPDATES: dict[str, Update] = {"linear": _through_linear, "embedding": _through_embedding, "conv": _through_conv}
+
+
+def _adds(
+    update: Update, down: Tensor, up: Tensor, scale: float, bias: Tensor | None
+) -> Callable[[nn.Module, tuple[Tensor, ...], Tensor], Tensor]:
     def hook(layer: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> Tensor:
-        update = nn.functional.linear(nn.functional.linear(inputs[0].to(down.dtype), down), up)
-        return output + (update * scale).to(output.dtype)
+        added = update(layer, inputs[0], down, up)
+        if bias is not None:
+            added = added + bias.reshape(-1, *(1 for _ in getattr(layer, "kernel_size", ())))
+        return output + (added * scale).to(output.dtype)
 
     return hook
 
 
 def layer_size(layer: nn.Module) -> tuple[int, int] | None:
-    """(d_out, d_in) of a linear layer; transformers' Conv1D (GPT-2) stores its weight the other way round."""
+    """(d_out, d_in) of a layer as a matrix; transformers' Conv1D (GPT-2) and embeddings store it the other way round."""
     weight = getattr(layer, "weight", None)
-    if not isinstance(weight, Tensor) or weight.ndim != 2:
+    if not isinstance(weight, Tensor) or weight.ndim < 2:
         return None
-    rows, columns = weight.shape
-    return (columns, rows) if type(layer).__name__ == "Conv1D" else (rows, columns)
+    if isinstance(layer, nn.Embedding) or type(layer).__name__ == "Conv1D":
+        return weight.shape[1], weight.shape[0]
+    return weight.shape[0], weight[0].numel()
 
 
 def load_base(ref: str | Path, device: str = "auto", dtype: str = "auto") -> Base:

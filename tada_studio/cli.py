@@ -55,23 +55,22 @@ def app(options: argparse.Namespace) -> int:
 def passport(options: argparse.Namespace) -> int:
     from tada_studio import report, studio
 
-    refs = options.adapter
-    if len(refs) == 2:
-        pair = studio.read_pair(*refs)
-        found, verdict = [p for p in pair.passports if p is not None], report.pair_verdict(pair)
-    else:
-        found, verdict = [p for p in (studio.read_adapter(ref).passport for ref in refs) if p is not None], None
+    if len(options.adapter) > 2:
+        raise InputError(f"{len(options.adapter)} adapters were given; give one, or the two that are to be merged.")
+    found, verdict = studio.passports(options.adapter, options.allow_pickle)
+    judged = (
+        {} if verdict is None else {"fit": verdict.word, "reasons": list(verdict.reasons), "notes": list(verdict.notes)}
+    )
+    says = [report.verdict_sentence(verdict)] if verdict else []
     _out(
         options,
-        [{"name": p.label, **p.facts, "remarks": list(p.remarks), "verdict": verdict} for p in found],
-        "\n\n".join(
-            [
-                *(report.text_table(("adapter", p.label), report.passport_rows(p)) for p in found),
-                *([verdict] if verdict else []),
-            ]
-        ),
+        [
+            {"name": p.label, **p.facts, "remarks": list(p.remarks), **judged, "verdict": says[0] if says else None}
+            for p in found
+        ],
+        "\n\n".join([*(report.text_table(("adapter", p.label), report.passport_rows(p)) for p in found), *says]),
     )
-    return 0
+    return 0 if verdict is None or verdict.fits else 2
 
 
 def probe(options: argparse.Namespace) -> int:
@@ -79,7 +78,7 @@ def probe(options: argparse.Namespace) -> int:
     from tada_studio.core.gates import depth_profile
     from tada_studio.probe import read_inputs
 
-    pair, inputs = studio.read_pair(options.task, options.domain), read_inputs(options.inputs)
+    pair, inputs = studio.read_pair(options.task, options.domain, options.allow_pickle), read_inputs(options.inputs)
     base = studio.load_base(options.base, options.device, options.base_dtype)
     readings = studio.probe(pair, base, inputs, options.n, _teller(options))
     readings.save(_json_name(options.out))
@@ -97,7 +96,7 @@ def probe(options: argparse.Namespace) -> int:
 def merge(options: argparse.Namespace) -> int:
     from tada_studio import report, studio
 
-    pair = studio.read_pair(options.task, options.domain)
+    pair = studio.read_pair(options.task, options.domain, options.allow_pickle)
     recipe = _recipe(options)
     base = studio.load_base(options.base, options.device, options.base_dtype) if options.base else None
     readings = _readings(options, pair, base)
@@ -126,7 +125,7 @@ def evaluate(options: argparse.Namespace) -> int:
     items = choose(read_items(options.items), options.limit)
     base = studio.load_base(options.base, options.device, options.base_dtype)
     named = dict(_named(text) for text in options.adapter)
-    variants = {"base": None, **{name: studio.read_adapter(path) for name, path in named.items()}}
+    variants = {"base": None, **{name: studio.read_adapter(path, options.allow_pickle) for name, path in named.items()}}
     sides = {"items": studio.evaluate(base, variants, items, _teller(options))}
     text = "\n".join([report.text_table(*report.score_table(sides)), "", *report.comparison_sentences(sides)])
     _out(options, [score.to_dict() for score in sides["items"].values()], text)
@@ -200,7 +199,8 @@ def _parser() -> argparse.ArgumentParser:
     one.add_argument("--root", type=Path, help="folder that local paths must lie in")
 
     one = _command(commands, "passport", "what one adapter is, or whether two fit")
-    one.add_argument("adapter", nargs="+", help="folder or Hub id; one or two")
+    one.add_argument("adapter", nargs="+", help="folder, zip or Hub id; one or two")
+    _add_pickle(one)
 
     one = _command(commands, "probe", "run domain inputs through the base and write readings")
     _add_pair(one)
@@ -225,6 +225,7 @@ def _parser() -> argparse.ArgumentParser:
     one.add_argument(
         "--adapter", action="append", default=[], metavar="NAME=PATH", help="a variant; give it several times"
     )
+    _add_pickle(one)
     one.add_argument("--limit", type=int, help="score at most this many items, drawn by seed")
 
     one = _command(commands, "verify", "re-check the certificate of an exported folder")
@@ -243,8 +244,14 @@ def _command(commands: Any, name: str, says: str) -> argparse.ArgumentParser:
 
 
 def _add_pair(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--task", required=True, help="task adapter: folder or Hub id")
-    parser.add_argument("--domain", required=True, help="domain adapter: folder or Hub id")
+    parser.add_argument("--task", required=True, help="task adapter: folder, zip or Hub id")
+    parser.add_argument("--domain", required=True, help="domain adapter: folder, zip or Hub id")
+    _add_pickle(parser)
+
+
+def _add_pickle(parser: argparse.ArgumentParser) -> None:
+    says = "also read an adapter_model.bin, as numbers only; a file from someone you trust"
+    parser.add_argument("--allow-pickle", action="store_true", help=says)
 
 
 def _add_base(parser: argparse.ArgumentParser, required: bool = False) -> None:

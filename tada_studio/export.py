@@ -6,6 +6,7 @@ leaves no half-written folder. Equal merges give equal bytes in every file: no d
 
 import hashlib
 import json
+import math
 import re
 import shutil
 import tempfile
@@ -24,6 +25,7 @@ from torch import Tensor, nn
 from tada_studio.errors import ExportError
 from tada_studio.lora import CONFIG, WEIGHTS, Adapter, LoraModule
 from tada_studio.progress import Progress, Report, silent
+from tada_studio.read.portable import Tick, portability
 
 RECIPE, CERTIFICATE, CARD = "recipe.json", "certificate.json", "README.md"
 #: Largest relative difference between a module's delta as PEFT rebuilds it and as it was merged, in float32.
@@ -48,6 +50,7 @@ class Certificate:
     outputs: file name -> SHA-256; inputs: what the merge came from; modules: by name
     missing, unexpected: keys that PEFT did not find, or did not know
     logit_error: largest difference of any logit on a test input; None if no base was at hand
+    loaders: what PEFT, vLLM, llama.cpp and LoRAX make of the folder; a cross does not fail the certificate
     """
 
     outputs: Mapping[str, str]
@@ -59,6 +62,7 @@ class Certificate:
     logit_error: float | None
     logit_room: float
     versions: Mapping[str, str]
+    loaders: tuple[Tick, ...] = ()
 
     @property
     def worst(self) -> float:
@@ -84,6 +88,7 @@ class Certificate:
             f"PEFT {self.versions['peft']} loads the folder: {keys}; rank {self.rank} everywhere, scale 1.",
             f"All {len(self.modules)} modules rebuild the merge: worst relative error {self.worst:.1e} (room {DELTA_ROOM:.0e}).",
             logits,
+            *(tick.says for tick in self.loaders),
             f"SHA-256 of {WEIGHTS}: {self.outputs[WEIGHTS]}",
         )
 
@@ -119,11 +124,28 @@ def write_adapter(adapter: Adapter, folder: str | Path) -> None:
 
 def _tensors(adapter: Adapter) -> dict[str, Tensor]:
     pairs = ((name, module) for name, module in sorted(adapter.modules.items()))
-    return {
-        f"base_model.model.{name}.lora_{side}.weight": tensor.contiguous()
+    factors = {
+        f"base_model.model.{name}.{key}": tensor.contiguous()
         for name, module in pairs
-        for side, tensor in (("A", module.down), ("B", module.up))
+        for key, tensor in _factors(module, has_bias(adapter)).items()
     }
+    return {**factors, **{f"base_model.model.{name}": tensor.contiguous() for name, tensor in adapter.whole.items()}}
+
+
+def has_bias(adapter: Adapter) -> bool:
+    """Whether any lora_B has a bias: then PEFT wants one in every module."""
+    return any(module.bias is not None for module in adapter.modules.values())
+
+
+def _factors(module: LoraModule, biased: bool) -> dict[str, Tensor]:
+    """A module's tensors as PEFT names and shapes them for its kind of layer."""
+    if module.kind == "embedding":
+        return {"lora_embedding_A": module.down, "lora_embedding_B": module.up}
+    down = module.down.reshape(module.rank, -1, *module.kernel)
+    found = {"lora_A.weight": down, "lora_B.weight": module.up.reshape(*module.up.shape, *(1 for _ in module.kernel))}
+    if biased:
+        found["lora_B.bias"] = module.up.new_zeros(len(module.up)) if module.bias is None else module.bias
+    return found
 
 
 def _config(adapter: Adapter) -> dict[str, Any]:
@@ -134,15 +156,15 @@ def _config(adapter: Adapter) -> dict[str, Any]:
     return {
         "alpha_pattern": {},
         "base_model_name_or_path": adapter.base,
-        "bias": "none",
+        "bias": _bias_mode(adapter),
         "exclude_modules": None,
         "fan_in_fan_out": False,
         "inference_mode": True,
         "init_lora_weights": True,
         "lora_alpha": rank,
-        "lora_bias": False,
+        "lora_bias": has_bias(adapter),
         "lora_dropout": 0.0,
-        "modules_to_save": None,
+        "modules_to_save": list(adapter.heads) or None,
         "peft_type": "LORA",
         "r": rank,
         "rank_pattern": {},
@@ -151,6 +173,17 @@ def _config(adapter: Adapter) -> dict[str, Any]:
         "use_dora": False,
         "use_rslora": False,
     }
+
+
+def _bias_mode(adapter: Adapter) -> str:
+    """PEFT's name for which of the base's biases the folder carries; heads bring their own."""
+    loose = [
+        name
+        for name in adapter.whole
+        if name.endswith(".bias") and not name.startswith(tuple(f"{h}." for h in adapter.heads))
+    ]
+    own = all(name.endswith(".base_layer.bias") for name in loose)
+    return "none" if not loose else "lora_only" if own else "all"
 
 
 def target_modules(adapter: Adapter) -> list[str]:
@@ -163,9 +196,11 @@ def target_modules(adapter: Adapter) -> list[str]:
         re.sub(r"\.\d+\.", ".*.", f".{stem}.", count=1) + tail: None for tail, stems in tails.items() for stem in stems
     }
     everywhere = len({len(stems) for stems in tails.values()}) == 1 and len(layers) == len(tails)
-    numbers = {re.search(r"\.(\d+)\.", f".{name}")[1] for name in adapter.modules}  # type: ignore[index]
-    gapless = {int(number) for number in numbers} == set(range(len(numbers)))
-    return sorted(tails) if everywhere and gapless else sorted(adapter.modules)
+    found = [re.search(r"\.(\d+)\.", f".{name}") for name in adapter.modules]
+    numbers = {int(match[1]) for match in found if match}
+    gapless = all(found) and numbers == set(range(len(numbers)))
+    # a head that is trained whole may end in the same name: BERT's layers and pooler both have a "dense"
+    return sorted(tails) if everywhere and gapless and not adapter.whole else sorted(adapter.modules)
 
 
 def _write_json(path: Path, content: Any) -> None:
@@ -256,6 +291,7 @@ def certify(
         unexpected,
     ):
         modules = {name: _check(module, _layer(peft_model, name)) for name, module in adapter.modules.items()}
+        missing = (*missing, *_whole_lost(adapter, peft_model))
         logit_error, room = _compare_logits(peft_model, expected, model, tokenizer)
     return Certificate(
         outputs={name: sha256(folder / name) for name in (CONFIG, WEIGHTS, RECIPE, CARD) if (folder / name).is_file()},
@@ -267,6 +303,7 @@ def certify(
         logit_error=logit_error,
         logit_room=room,
         versions={name: version(name) for name in ("torch", "peft", "transformers", "safetensors")},
+        loaders=portability(folder),
     )
 
 
@@ -279,21 +316,63 @@ def sha256(path: str | Path) -> str:
     return sha.hexdigest()
 
 
+def _whole_lost(adapter: Adapter, peft_model: Any) -> tuple[str, ...]:
+    """Which tensors that were trained whole PEFT does not hold as they are, number for number."""
+    state = peft_model.base_model.model.state_dict()
+    inside = {name.replace(".modules_to_save.merged.", "."): tensor for name, tensor in state.items()
+              if ".original_module." not in name}  # fmt: skip
+
+    def kept(name: str, tensor: Tensor) -> bool:
+        found = inside.get(name)
+        return found is not None and torch.equal(found.cpu(), tensor.to(found.dtype))
+
+    return tuple(name for name, tensor in adapter.whole.items() if not kept(name, tensor))
+
+
 def skeleton(adapter: Adapter) -> nn.Module:
-    """Just the linear layers that an adapter speaks of, under their names; one stored zero stands for all their weights."""
+    """Just the layers that an adapter speaks of, under their names; one stored zero stands for all their weights."""
     top = nn.Module()
     for name, module in adapter.modules.items():
-        *path, last = name.split(".")
-        parent = top
-        for part in path:
-            if not hasattr(parent, part):
-                parent.add_module(part, nn.Module())
-            parent = getattr(parent, part)
-        d_out, d_in = module.layer_size
-        layer = nn.Linear(d_in, d_out, bias=False, device="meta")
-        layer.weight = nn.Parameter(torch.zeros(()).expand(d_out, d_in), requires_grad=False)
-        parent.add_module(last, layer)
+        parent, last = _parent(top, name)
+        parent.add_module(last, _blank(module))
+    for name, tensor in adapter.whole.items():
+        parent, last = _parent(top, name.replace(".base_layer.", "."))
+        blank = torch.zeros_like(tensor)
+        if tensor.is_floating_point() and not last.startswith("running_"):
+            parent.register_parameter(last, nn.Parameter(blank, requires_grad=False))
+        else:
+            parent.register_buffer(last, blank)
     return top
+
+
+def _parent(top: nn.Module, name: str) -> tuple[nn.Module, str]:
+    """The module that holds the last part of a dotted name, made where it is missing."""
+    *path, last = name.split(".")
+    for part in path:
+        if not hasattr(top, part):
+            top.add_module(part, nn.Module())
+        top = getattr(top, part)
+    return top, last
+
+
+_CONVOLUTIONS = {1: nn.Conv1d, 2: nn.Conv2d, 3: nn.Conv3d}
+
+
+def _blank(module: LoraModule) -> nn.Module:
+    """A layer of the size and kind that a module updates, without memory for its weights."""
+    d_out, d_in = module.layer_size
+    layer: nn.Module
+    shape: tuple[int, ...]
+    if module.kind == "embedding":
+        layer, shape = nn.Embedding(d_in, d_out, device="meta"), (d_in, d_out)
+    elif module.kernel:
+        channels = d_in // math.prod(module.kernel)
+        layer = _CONVOLUTIONS[len(module.kernel)](channels, d_out, module.kernel, bias=False, device="meta")  # type: ignore[arg-type]
+        shape = (d_out, channels, *module.kernel)
+    else:
+        layer, shape = nn.Linear(d_in, d_out, bias=False, device="meta"), (d_out, d_in)
+    layer.weight = nn.Parameter(torch.zeros(()).expand(shape), requires_grad=False)
+    return layer
 
 
 @contextmanager
@@ -322,7 +401,14 @@ def _layer(peft_model: Any, name: str) -> Any:
 def _check(module: LoraModule, layer: Any) -> ModuleCheck:
     """The delta that PEFT computes against the merge's own, row block by row block in float32."""
     rebuilt, worst, square, size = layer.get_delta_weight("merged"), 0.0, 0.0, 0.0
-    rebuilt = rebuilt.mT if getattr(layer, "fan_in_fan_out", False) else rebuilt
+    rebuilt = (
+        rebuilt.mT
+        if getattr(layer, "fan_in_fan_out", False) or module.kind == "embedding"
+        else rebuilt.reshape(len(rebuilt), -1)
+    )
+    bias = getattr(layer.lora_B["merged"], "bias", None) if module.bias is not None else None
+    if module.bias is not None and (bias is None or not torch.equal(bias.cpu(), module.bias.to(bias.dtype))):
+        return ModuleCheck(float("inf"), float("inf"))
     down = module.down.float().to(rebuilt.device)
     for first in range(0, len(module.up), 2048):
         rows = slice(first, first + 2048)

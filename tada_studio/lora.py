@@ -34,16 +34,22 @@ class Address(NamedTuple):
 class LoraModule:
     """The low-rank update that one adapter adds to one linear layer, ``scale * up @ down``.
 
-    name:  dotted path inside the base model, e.g. "model.layers.3.self_attn.q_proj"
-    up:    (d_out, r)  PEFT's lora_B
-    down:  (r, d_in)   PEFT's lora_A
-    scale: alpha / r, or alpha / sqrt(r) if the adapter was trained with rsLoRA
+    name:   dotted path inside the base model, e.g. "model.layers.3.self_attn.q_proj"
+    up:     (d_out, r)  PEFT's lora_B
+    down:   (r, d_in)   PEFT's lora_A
+    scale:  alpha / r, or alpha / sqrt(r) if the adapter was trained with rsLoRA
+    kind:   "linear", "embedding" (d_in counts the tokens) or "conv" (d_in counts input channels times kernel)
+    kernel: of a convolution, e.g. (3, 3); () for the others
+    bias:   (d_out,) added to the layer's output, also times ``scale`` (PEFT's lora_bias); None without one
     """
 
     name: str
     up: Float[Tensor, "d_out r"]
     down: Float[Tensor, "r d_in"]
     scale: float
+    kind: str = "linear"
+    kernel: tuple[int, ...] = ()
+    bias: Float[Tensor, " d_out"] | None = None
 
     @property
     def rank(self) -> int:
@@ -59,28 +65,41 @@ class LoraModule:
         return self.scale * (self.up.double() @ self.down.double())
 
 
-def _split(name: str) -> tuple[str, int, str]:
-    """("model.layers", 3, "self_attn.q_proj") of "model.layers.3.self_attn.q_proj"."""
+def _split(name: str) -> tuple[str, int | None, str]:
+    """("model.layers", 3, "self_attn.q_proj") of "model.layers.3.self_attn.q_proj"; no number outside the layers."""
     parts = name.split(".")
     for i, part in enumerate(parts[:-1]):
         if part.isdecimal():
             return ".".join(parts[:i]), int(part), ".".join(parts[i + 1 :])
-    raise AdapterError(
-        f"{name}: lies outside the numbered layers of the base. Merging such modules (embeddings, heads) is not "
-        "supported; train or export the adapter without it."
-    )
+    return "", None, name
+
+
+#: Parts of the names of modules that stand before the first layer; what else has no layer (heads) stands behind the last.
+_BEFORE_THE_LAYERS = ("embed", "wte", "wpe", "patch", "stem", "projector", "proj_in")
+
+
+def _layer_outside(name: str, numbers: list[int]) -> int:
+    """Embeddings count with the first layer, heads with the last: depth is what a gate is about."""
+    before = any(part in name.lower() for part in _BEFORE_THE_LAYERS)
+    return (min if before else max)(numbers, default=0)
 
 
 def addresses(names: Iterable[str]) -> dict[str, Address]:
     """The address of every module, in order of depth, then in the order in which the projections first appear.
 
+    A module outside the numbered layers is addressed with the first of them (embeddings) or the last (heads).
+
     A projection is called by the last part of its name; where that would call two kinds of module alike (BERT has
     attention.output.dense and output.dense) it gets as much of its path as tells them apart.
     """
     split = {name: _split(name) for name in names}
+    numbers = [layer for _, layer, _ in split.values() if layer is not None]
     kinds = list(dict.fromkeys((stack, tail) for stack, _, tail in split.values()))
     labels = dict(zip(kinds, _short_names(kinds), strict=True))
-    found = {name: Address(layer, labels[stack, tail]) for name, (stack, layer, tail) in split.items()}
+    found = {
+        name: Address(_layer_outside(name, numbers) if layer is None else layer, labels[stack, tail])
+        for name, (stack, layer, tail) in split.items()
+    }
     order = {label: i for i, label in enumerate(sorted(labels.values(), key=_usual_place))}
     return dict(sorted(found.items(), key=lambda item: (item[1].layer, order[item[1].projection])))
 
@@ -123,6 +142,22 @@ class Passport:
     remarks: tuple[str, ...] = ()
 
 
+@dataclass(frozen=True)
+class Verdict:
+    """Whether two adapters fit together: reasons forbid the merge, notes do not; each a plain sentence."""
+
+    reasons: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
+
+    @property
+    def fits(self) -> bool:
+        return not self.reasons
+
+    @property
+    def word(self) -> str:
+        return "does not fit" if self.reasons else "fits with notes" if self.notes else "fits"
+
+
 @runtime_checkable  # the annotations are checked in tests
 class Origin(Protocol):
     """What made an adapter; worked out only when it is written down."""
@@ -139,6 +174,8 @@ class Adapter:
     base:    base_model_name_or_path of its config, or None
     source:  the folder that it was read from; None for one made in memory
     origin:  what made it (recipe, hashes, versions), if a merge did
+    whole:   tensors that were trained whole beside the LoRA (heads, biases), by name; they replace the base's own
+    heads:   the modules that those tensors belong to (PEFT's modules_to_save), by full name
     """
 
     label: str
@@ -148,6 +185,8 @@ class Adapter:
     source: str | None = None
     passport: Passport | None = None
     origin: Origin | None = None
+    whole: Mapping[str, Tensor] = field(default_factory=dict)
+    heads: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         if not self.modules:
@@ -170,11 +209,19 @@ class Adapter:
         sha = hashlib.sha256()
         for name in sorted(self.modules):
             module = self.modules[name]
-            sha.update(f"{name} {module.scale!r}".encode())
-            for tensor in (module.up, module.down):
-                sha.update(f"{tensor.dtype} {tuple(tensor.shape)}".encode())
-                sha.update(tensor.detach().cpu().contiguous().view(torch.uint8).numpy().data)
+            kind = "" if module.kind == "linear" else f" {module.kind} {module.kernel}"
+            sha.update(f"{name} {module.scale!r}{kind}".encode())
+            for tensor in (module.up, module.down, *(() if module.bias is None else (module.bias,))):
+                _add_tensor(sha, tensor)
+        for name in sorted(self.whole):
+            sha.update(name.encode())
+            _add_tensor(sha, self.whole[name])
         return sha.hexdigest()
+
+
+def _add_tensor(sha: Any, tensor: Tensor) -> None:
+    sha.update(f"{tensor.dtype} {tuple(tensor.shape)}".encode())
+    sha.update(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().data)
 
 
 @dataclass(frozen=True, eq=False)
@@ -211,10 +258,26 @@ class Pair:
 
 
 def _check_same_layer(task: LoraModule, domain: LoraModule) -> None:
-    if task.layer_size == domain.layer_size:
-        return
-    (t_out, t_in), (d_out, d_in) = task.layer_size, domain.layer_size
-    raise MismatchError(
-        f"{task.name}: the task adapter was trained on a {t_out}x{t_in} layer, the domain adapter on a {d_out}x{d_in} "
+    ours, theirs = (task.kind, task.kernel, *task.layer_size), (domain.kind, domain.kernel, *domain.layer_size)
+    if ours != theirs:
+        raise MismatchError(layers_differ(task.name, ours, theirs))
+
+
+#: (kind, kernel, d_out, d_in) of the layer that a module updates.
+Layer = tuple[str, tuple[int, ...], int, int]
+
+
+def layers_differ(name: str, task: Layer, domain: Layer) -> str:
+    """The sentence for two modules of one name that were trained on different layers."""
+    return (
+        f"{name}: the task adapter was trained on a {_layer_text(task)} layer, the domain adapter on a {_layer_text(domain)} "
         "one. Both must share a base model; compare base_model_name_or_path in their adapter_config.json files."
+    )
+
+
+def _layer_text(layer: Layer) -> str:
+    kind, kernel, d_out, d_in = layer
+    size = f"{d_out}x{d_in}"
+    return (
+        size if kind == "linear" else f"{size} {kind}" + (f" (kernel {'x'.join(map(str, kernel))})" if kernel else "")
     )

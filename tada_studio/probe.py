@@ -233,10 +233,7 @@ class _Listener:
         """The forward pre-hook: x is (rows, length, d_in)."""
         batch = self.batch
         assert batch is not None
-        x = inputs[0].flatten(0, 1)[batch.where]
-        # the clamp keeps a token whose x is all zero from dividing by zero; its z is 0
-        size = torch.linalg.vector_norm(x, dim=1, dtype=torch.float32).clamp_min(torch.finfo(torch.float32).tiny)
-        z = (x @ self.down).float() / size[:, None]
+        z = self.answers(inputs[0].flatten(0, 1)[batch.where])
         for voice, part in zip(self.voices, z.split(self.spans, 1), strict=True):
             square = voice.squared_response(part)
             self.sums[0, voice.side, voice.place].index_add_(0, batch.owner, square.sqrt().double())
@@ -246,6 +243,14 @@ class _Listener:
                 [part for v, part in zip(self.voices, z.split(self.spans, 1), strict=True) if v.place == i], 1
             )
             moment += (own.mT @ own).double()
+
+    def answers(self, x: Tensor) -> Tensor:
+        """``A x / |x|`` of every token; what an embedding is fed are token ids, each a unit vector of its own."""
+        if not x.is_floating_point():
+            return self.down[x].float()
+        # the clamp keeps a token whose x is all zero from dividing by zero; its z is 0
+        size = torch.linalg.vector_norm(x, dim=1, dtype=torch.float32).clamp_min(torch.finfo(torch.float32).tiny)
+        return (x @ self.down).float() / size[:, None]
 
 
 class _Voice:

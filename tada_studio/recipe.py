@@ -51,6 +51,7 @@ class Recipe:
     overrides: tuple[str, ...] = lines("gates set by hand, such as 'layers 20-31 : attn : 0.7' (the number is g_D)")
     keep: tuple[str, ...] = lines("directions kept whatever the rule says, such as 'layer 5 : v_proj : task 3'")
     discard: tuple[str, ...] = lines("directions dropped whatever the rule says, written like the kept ones")
+    head: str = choice("task", "whose heads and other tensors trained whole are kept", "task", "domain", "average")
     dtype: str = choice(
         "auto", "number format of the result; auto: as the adapters", "auto", "float32", "float16", "bfloat16"
     )  # fmt: skip

@@ -7,7 +7,7 @@ from tada_studio.core import stats
 from tada_studio.core.gates import Depth
 from tada_studio.core.merge import Merged
 from tada_studio.evaluate import Score
-from tada_studio.lora import Adapter, Pair, Passport
+from tada_studio.lora import Adapter, Pair, Passport, Verdict
 from tada_studio.recipe import knobs
 
 Sides = Mapping[str, Mapping[str, Score]]
@@ -31,6 +31,13 @@ def pair_verdict(pair: Pair) -> str:
     shared = sum(None not in pair.both(name) for name in pair.names)
     start = f"Fits: {shared} modules in both adapters, {len(pair.names)} in all."
     return " ".join([start.replace("Fits", "Fits, with notes") if pair.problems else start, *pair.problems])
+
+
+def verdict_sentence(verdict: Verdict) -> str:
+    """Whether two adapters fit, by their headers alone, in one paragraph."""
+    return " ".join(
+        [f"{verdict.word.capitalize()}{'.' if verdict.word == 'fits' else ':'}", *verdict.reasons, *verdict.notes]
+    )
 
 
 # -- the merge -----------------------------------------------------------------------------------------------------

@@ -5,11 +5,14 @@ re-runs only gates and the merge in core space. Every function here is what the 
 """
 
 import queue
+import shutil
+import tempfile
 import threading
 import weakref
 from collections import OrderedDict
 from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import lru_cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any, Generic, TypeVar
@@ -18,11 +21,12 @@ import torch
 
 from tada_studio import base as bases
 from tada_studio import hub
+from tada_studio import read as reading
 from tada_studio.base import Base
 from tada_studio.core import gates as gating
 from tada_studio.core.factor import factor
 from tada_studio.core.gates import Gates
-from tada_studio.core.merge import Analysis, Merged, expand, output_dtype
+from tada_studio.core.merge import Analysis, Merged, expand, merge_whole, output_dtype
 from tada_studio.core.merge import merge_core as mix_and_recompress
 from tada_studio.core.selectors import Cells, selected
 from tada_studio.errors import AdapterError, BaseError, InputError
@@ -30,12 +34,15 @@ from tada_studio.evaluate import Item, Score, read_items
 from tada_studio.evaluate import score as score_items
 from tada_studio.export import Certificate, certify, changed_files, read_certificate, sha256
 from tada_studio.export import export as write_and_certify
-from tada_studio.lora import CONFIG, WEIGHTS, Adapter, Pair
+from tada_studio.lora import CONFIG, WEIGHTS, Adapter, Pair, Passport, Verdict
 from tada_studio.probe import Readings, choose, read_inputs
 from tada_studio.probe import probe as take_readings
 from tada_studio.progress import Progress, Report, silent
 from tada_studio.read import pair_up
 from tada_studio.read import read_adapter as read_folder
+from tada_studio.read.manifest import Manifest
+from tada_studio.read.passport import from_manifest, outline
+from tada_studio.read.unpack import unpack
 from tada_studio.recipe import FORMAT, Recipe
 from tada_studio.report import model_card
 from tada_studio.samples import Sample
@@ -67,33 +74,91 @@ class Kept(Generic[T]):
 _PAIRS: Kept[Pair] = Kept(4)
 _READINGS: Kept[Readings] = Kept(8)
 _SCORES: Kept[Score] = Kept(256)
+_UNZIPPED: Kept[Path] = Kept(32)
 _ANALYSES: "weakref.WeakKeyDictionary[Pair, Analysis]" = weakref.WeakKeyDictionary()
 
 
 # -- open ----------------------------------------------------------------------------------------------------------
 
 
-def read_adapter(ref: str | Path) -> Adapter:
-    """An adapter by folder or Hub id. Raises AdapterError."""
-    return read_folder(_folder(ref))
+def read_adapter(ref: str | Path, allow_pickle: bool = False) -> Adapter:
+    """An adapter by folder, zip or Hub id; with ``allow_pickle`` also an adapter_model.bin. Raises AdapterError."""
+    return read_folder(_folder(ref), allow_pickle)
 
 
-def read_pair(task: str | Path, domain: str | Path) -> Pair:
-    """A task adapter and a domain adapter, each by folder or Hub id. Raises AdapterError or MismatchError."""
+def read_pair(task: str | Path, domain: str | Path, allow_pickle: bool = False) -> Pair:
+    """A task adapter and a domain adapter, each by folder, zip or Hub id. Raises AdapterError or MismatchError."""
     folders = _folder(task), _folder(domain)
-    return _PAIRS.get(_signature(*folders), lambda: pair_up(*map(read_folder, folders)))
+    return _PAIRS.get(
+        (allow_pickle, _signature(*folders)),
+        lambda: pair_up(*(reading.measured(read_folder(folder, allow_pickle)) for folder in folders)),
+    )
+
+
+def passports(refs: Sequence[str | Path], allow_pickle: bool = False) -> tuple[list[Passport], Verdict | None]:
+    """The passport of every adapter, and for two whether they fit, by their configs and headers alone.
+
+    Of a Hub id only the config and the header are fetched. Folders' passports also say what the tensors say (trained, norm).
+    Raises AdapterError for what is no adapter.
+    """
+    seen = [_look(ref, allow_pickle) for ref in refs]
+    verdict = reading.verdict(*map(outline, seen)) if len(seen) == 2 else None
+    pairs = zip(refs, seen, strict=True)
+    found = [from_manifest(one) if _on_hub(ref) else _measured(ref, allow_pickle) for ref, one in pairs]
+    if verdict is not None and verdict.fits:
+        verdict = replace(verdict, notes=(*verdict.notes, *reading.balance_note(*found)))
+    return found, verdict
+
+
+def _look(ref: str | Path, allow_pickle: bool) -> Manifest:
+    return hub.look(str(ref).strip()) if _on_hub(ref) else reading.look(_folder(ref), allow_pickle)
+
+
+def _on_hub(ref: str | Path) -> bool:
+    return hub.is_hub_id(str(ref).strip())
+
+
+def _measured(ref: str | Path, allow_pickle: bool) -> Passport:
+    found = reading.measured(read_adapter(ref, allow_pickle)).passport
+    assert found is not None
+    return found
 
 
 def _folder(ref: str | Path) -> Path:
     text = str(ref).strip()
     if not text:
         raise AdapterError("An adapter is missing. Give a folder that PEFT saved, or a Hub id such as owner/name.")
-    return hub.fetch_adapter(text) if hub.is_hub_id(text) else Path(text).expanduser()
+    if hub.is_hub_id(text):
+        return hub.fetch_adapter(text)
+    path = Path(text).expanduser()
+    return _unzipped(path) if path.suffix.lower() == ".zip" else path
+
+
+def _unzipped(archive: Path) -> Path:
+    """The folder of a zipped adapter, unpacked once while its bytes are the same; gone when the process ends."""
+    if not archive.is_file():
+        raise AdapterError(
+            f"{archive}: there is no such file. Give a zip of an adapter's folder, or the folder itself."
+        )
+
+    def make() -> Path:
+        home = Path(_unpacked_here().name) / sha256(archive)[:16]
+        shutil.rmtree(home, ignore_errors=True)
+        target = home / archive.stem[:100]  # people know an adapter by its folder's name
+        target.mkdir(parents=True)
+        return unpack(archive, target)
+
+    return _UNZIPPED.get((str(archive.resolve()), archive.stat().st_mtime_ns, archive.stat().st_size), make)
+
+
+@lru_cache
+def _unpacked_here() -> tempfile.TemporaryDirectory:
+    return tempfile.TemporaryDirectory(prefix="tada-studio-")
 
 
 def _signature(*folders: Path) -> Hashable:
     """Tells whether the files are still the ones that were read, without reading them."""
-    files = [folder / name for folder in folders for name in (CONFIG, WEIGHTS)]
+    files = [file for folder in folders for file in (folder, *sorted(folder.glob("adapter_*")))]
     return tuple((str(f.resolve()), f.stat().st_mtime_ns, f.stat().st_size) if f.is_file() else str(f) for f in files)
 
 
@@ -178,6 +243,8 @@ def merge(pair: Pair, readings: gating.Readings | None = None, recipe: Recipe | 
         modules=expand(known, core, output_dtype(pair, recipe)),
         base=pair.task.base or pair.domain.base,
         task_type=pair.task.task_type or pair.domain.task_type,
+        whole=merge_whole(pair, recipe),
+        heads=tuple(dict.fromkeys((*pair.task.heads, *pair.domain.heads))),
         origin=MergeOrigin(pair, readings, recipe),
     )
 

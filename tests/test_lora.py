@@ -88,10 +88,12 @@ def test_names_that_nobody_knows_come_last_in_alphabetical_order():
     assert labels("zeta", "self_attn.q_proj", "alpha") == ["q_proj", "alpha", "zeta"]
 
 
-@pytest.mark.parametrize("name", ["lm_head", "model.embed_tokens", "model.layers.3", "score.0"])
-def test_a_module_outside_the_layers_is_refused_by_name(name):
-    with pytest.raises(AdapterError, match=f"{name}: lies outside the numbered layers"):
-        addresses([name])
+@pytest.mark.parametrize(
+    ("name", "layer"), [("lm_head", 5), ("model.embed_tokens", 2), ("transformer.wte", 2), ("score.0", 5)]
+)
+def test_a_module_outside_the_layers_counts_with_the_layer_next_to_it(name, layer):
+    found = addresses([name, "model.layers.2.self_attn.q_proj", "model.layers.5.self_attn.q_proj"])
+    assert found[name].layer == layer and addresses([name])[name].layer == 0
 
 
 def test_an_address_reads_as_people_say_it():

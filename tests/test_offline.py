@@ -1,7 +1,9 @@
 """Nothing leaves the machine unless a Hub id is given; and then the Hub's own protocol is spoken, here to a local stand-in."""
 
 import json
+import re
 import socket
+import struct
 import subprocess
 import sys
 import threading
@@ -67,6 +69,8 @@ class FakeHub(BaseHTTPRequestHandler):
     """As much of the Hub's HTTP API as downloading a repository takes: its listing, and files by name."""
 
     files: ClassVar[dict[str, bytes]] = {}
+    sent: ClassVar[list[tuple[str, int]]] = []  # file, bytes
+    ranges = True
     commit = "0123456789abcdef0123456789abcdef01234567"
 
     def do_HEAD(self):
@@ -92,11 +96,18 @@ class FakeHub(BaseHTTPRequestHandler):
             self.send_error(404)
 
     def reply(self, content: bytes, etag: str, body: bool) -> None:
-        self.send_response(200)
+        asked, size = re.fullmatch(r"bytes=(\d+)-(\d+)", self.headers.get("Range", "")), len(content)
+        ranged = self.ranges and asked is not None
+        self.send_response(206 if ranged else 200)
+        if ranged:
+            first, last = int(asked[1]), min(int(asked[2]), size - 1)
+            content = content[first : last + 1]
+            self.send_header("Content-Range", f"bytes {first}-{last}/{size}")
         for header, value in (("Content-Length", len(content)), ("ETag", etag), ("X-Repo-Commit", self.commit)):
             self.send_header(header, str(value))
         self.end_headers()
         if body:
+            self.sent.append((self.path.rsplit("/", 1)[1], len(content)))
             self.wfile.write(content)
 
     def log_message(self, *args):
@@ -106,6 +117,8 @@ class FakeHub(BaseHTTPRequestHandler):
 @pytest.fixture
 def hub(pico):
     """A local stand-in that holds one adapter."""
+    FakeHub.sent.clear()
+    FakeHub.ranges = True
     FakeHub.files = {name: (pico.task / name).read_bytes() for name in (CONFIG, WEIGHTS)}
     server = ThreadingHTTPServer(("127.0.0.1", 0), FakeHub)
     threading.Thread(target=server.serve_forever, daemon=True).start()
@@ -119,6 +132,40 @@ def test_an_adapter_is_fetched_from_the_hub_by_its_id(hub, pico, tmp_path):
     env = {"HF_ENDPOINT": hub, "HF_HOME": str(tmp_path), "PATH": "/usr/bin:/bin", "HF_HUB_DISABLE_TELEMETRY": "1"}
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=env, check=False)
     assert done.stdout.strip() == studio.read_adapter(pico.task).digest, done.stderr
+
+
+def passport_of(hub, tmp_path, *refs):
+    """What ``tada-studio passport --json`` prints in a process of its own whose Hub is the stand-in."""
+    env = {"HF_ENDPOINT": hub, "HF_HOME": str(tmp_path), "PATH": "/usr/bin:/bin", "HF_HUB_DISABLE_TELEMETRY": "1"}
+    command = [sys.executable, "-m", "tada_studio", "passport", *map(str, refs), "--json"]
+    return subprocess.run(command, capture_output=True, text=True, env=env, check=False)
+
+
+def test_the_verdict_on_a_hub_adapter_takes_its_config_and_header_alone(hub, pico, tmp_path):
+    done = passport_of(hub, tmp_path, "someone/some-lora", pico.domain)
+    found = json.loads(done.stdout)
+    assert [one["fit"] for one in found] == ["fits", "fits"] and done.returncode == 0, done.stderr
+    assert found[0]["Hub commit"] == FakeHub.commit and found[0]["modules"] == 21 and "norm" not in found[0]
+    length = struct.unpack("<Q", FakeHub.files[WEIGHTS][:8])[0]
+    assert FakeHub.sent == [(CONFIG, len(FakeHub.files[CONFIG])), (WEIGHTS, 8), (WEIGHTS, length)]
+    assert not list(tmp_path.rglob("*.safetensors"))
+
+
+def test_a_server_that_knows_no_ranges_is_understood(hub, pico, tmp_path):
+    FakeHub.ranges = False
+    assert json.loads(passport_of(hub, tmp_path, "someone/some-lora").stdout)[0]["modules"] == 21
+
+
+def test_a_hub_adapter_that_cannot_be_merged_is_refused_before_its_weights_are_asked_for(hub, tmp_path):
+    FakeHub.files[CONFIG] = b'{"peft_type": "IA3"}'
+    done = passport_of(hub, tmp_path, "someone/some-lora")
+    assert done.returncode == 2 and "IA3" in done.stderr and [name for name, _ in FakeHub.sent] == [CONFIG]
+
+
+def test_weights_that_are_not_there_are_one_sentence(hub, tmp_path):
+    del FakeHub.files[WEIGHTS]
+    done = passport_of(hub, tmp_path, "someone/some-lora")
+    assert done.returncode == 2 and done.stderr.count("\n") == 1 and "could not be fetched" in done.stderr
 
 
 APP = """

@@ -1,5 +1,7 @@
 """The door where files come in: PEFT's own deltas, exactly, or one sentence that says where, what, and what would work."""
 
+import importlib
+import inspect
 import json
 import shutil
 import struct
@@ -16,6 +18,7 @@ from tada_studio import studio
 from tada_studio.errors import AdapterError, MismatchError
 from tada_studio.lora import CONFIG, WEIGHTS
 from tada_studio.read import read_adapter
+from tada_studio.read.config import _CONVERTIBLE
 
 
 def changed(folder: Path, to: Path, **fields: object) -> Path:
@@ -114,7 +117,12 @@ REFUSED_TENSORS = {
     "no part of a LoRA": lambda t: {**t, "base_model.model.lm_head.weight": torch.ones(2, 2)},
     "DoRA": lambda t: {**t, "base_model.model.model.layers.0.self_attn.q_proj.lora_magnitude_vector": torch.ones(2)},
     "float matrices": lambda t: {k: v.to(torch.int8) for k, v in t.items()},
-    "numbered layers": lambda t: {k.replace("model.layers.0.", ""): v for k, v in t.items()},
+    "twice": lambda t: {**t, **{k.replace("base_model.model.", "_orig_mod."): v.clone() for k, v in t.items()}},
+    "fused experts": lambda t: {k.replace(".lora_", ".base_layer.lora_"): v for k, v in t.items()},
+    "two adapters at once": lambda t: {k.replace("_A.weight", "_A.other.weight"): v for k, v in t.items()},
+    "MLX-LM": lambda t: {k.replace("lora_A.weight", "lora_a"): v for k, v in t.items()},
+    "no module's name": lambda t: {k.replace("q_proj", "<img src=x>"): v for k, v in t.items()},
+    "holds NaN or infinity": lambda t: {**t, "base_model.model.model.norm.bias": torch.tensor([torch.nan])},
     "no lora_A": lambda t: {},
 }
 
@@ -150,9 +158,7 @@ WRONG_FILES = {
     "web page": lambda folder: (folder / WEIGHTS).write_text("<!DOCTYPE html><html>"),
     "zip or pickle": lambda folder: (folder / WEIGHTS).write_bytes(b"PK\x03\x04" + b"\0" * 40),
     "cut short": lambda folder: (folder / WEIGHTS).write_bytes((folder / WEIGHTS).read_bytes()[:40]),
-    "cannot be read as safetensors": lambda folder: (folder / WEIGHTS).write_bytes(
-        (folder / WEIGHTS).read_bytes()[:-40]
-    ),
+    "the file is cut short": lambda folder: (folder / WEIGHTS).write_bytes((folder / WEIGHTS).read_bytes()[:-40]),
     "header is broken": lambda folder: (folder / WEIGHTS).write_bytes(struct.pack("<Q", 9) + b'{"a": 12}' + b"\0" * 9),
 }
 
@@ -193,3 +199,11 @@ def test_layers_of_another_size_are_refused(pico, tmp_path):
     other = changed(pico_adapter(tmp_path / "w", wide, seed=1), tmp_path / "w2", base_model_name_or_path=str(pico.base))
     with pytest.raises(MismatchError, match=r"trained on a \S+ layer, the domain adapter on a \S+ one"):
         studio.read_pair(pico.task, other)
+
+
+@pytest.mark.parametrize("kind", _CONVERTIBLE)
+def test_types_that_are_said_to_be_convertible_are_converted_by_peft(kind):
+    layers = importlib.import_module(f"peft.tuners.{kind.lower()}.layer")
+    says = [vars(one)["supports_lora_conversion"] for one in vars(layers).values()
+            if isinstance(one, type) and one.__module__ == layers.__name__ and "supports_lora_conversion" in vars(one)]  # fmt: skip
+    assert says and not any("return False" in inspect.getsource(method) for method in says)

@@ -16,6 +16,7 @@ from tada_studio.core.conflict import Directions, Drops, Side, conflicts, direct
 from tada_studio.core.factor import ABSENT, CoreSpace, stacked
 from tada_studio.core.gates import Gates
 from tada_studio.core.parallel import batched, each, one_thread, scratch
+from tada_studio.errors import MismatchError
 from tada_studio.lora import LoraModule, Pair
 from tada_studio.recipe import Recipe
 
@@ -176,8 +177,51 @@ def expand(known: Analysis, merged: Merged, dtype: torch.dtype) -> dict[str, Lor
         stack = stacked(*known.pair.both(name), known.space.rank_task, room=scratch)
         (d_out, k), d_in = stack.up.shape, stack.down.shape[1]
         where = slice(None) if k == known.space.rank else torch.tensor(stack.columns)  # a slice is free
+        bias = _bias(known.pair, name, merged.how.weights[i])
         lora_b = torch.mm(stack.up, up[i][where], out=scratch("lora_b", d_out, merged.rank, torch.float32))
         lora_a = torch.mm(down[i][:, where], stack.down, out=scratch("lora_a", merged.rank, d_in, torch.float32))
-        return LoraModule(name, lora_b.to(dtype, copy=True), lora_a.to(dtype, copy=True), 1.0)
+        one = next(m for m in known.pair.both(name) if m is not None)
+        factors = lora_b.to(dtype, copy=True), lora_a.to(dtype, copy=True)
+        return LoraModule(name, *factors, 1.0, one.kind, one.kernel, None if bias is None else bias.to(dtype))
 
     return dict(zip(known.space.names, each(module, len(known.space.names)), strict=True))
+
+
+def _bias(pair: Pair, name: str, weights: Float64[Tensor, " 2"]) -> Tensor | None:
+    """The merged bias of lora_B: each adapter's, scaled and weighted like its update. Directions dropped have none."""
+    sides = zip(pair.both(name), weights.tolist(), strict=True)
+    parts = [weight * m.scale * m.bias.double() for m, weight in sides if m is not None and m.bias is not None]
+    return torch.stack(parts).sum(0) if parts else None
+
+
+def merge_whole(pair: Pair, recipe: Recipe) -> dict[str, Tensor]:
+    """The tensors trained whole (heads, biases) that a merge keeps, by the recipe's ``head``. Raises MismatchError.
+
+    They are the layers' own values, not updates, so no gate applies. What only one adapter has, it gives; what both have
+    goes together by layer, since one adapter's weight and the other's bias make no head.
+    """
+    task, domain = pair.task.whole, pair.domain.whole
+    if recipe.head == "average":
+        return {name: _average(name, task.get(name), domain.get(name)) for name in sorted({*task, *domain})}
+    first, second = (task, domain) if recipe.head == "task" else (domain, task)
+    taken = {name.rpartition(".")[0] for name in first}
+    rest = {name: tensor for name, tensor in second.items() if name.rpartition(".")[0] not in taken}
+    return dict(sorted({**first, **rest}.items()))
+
+
+def _average(name: str, task: Tensor | None, domain: Tensor | None) -> Tensor:
+    if task is None or domain is None:
+        return task if task is not None else domain  # type: ignore[return-value]
+    if task.shape != domain.shape:
+        sizes = " and ".join("x".join(map(str, tensor.shape)) for tensor in (task, domain))
+        raise MismatchError(
+            f"{name}: the two adapters' are of {sizes} and cannot be averaged. Set head to task or domain."
+        )
+    if not task.is_floating_point() or not domain.is_floating_point() or ".running_" in name:
+        if torch.equal(task, domain):
+            return task
+        raise MismatchError(
+            f"{name}: is a statistic of the training data, whose average means nothing. Set head to task or domain."
+        )
+    wide = torch.promote_types(task.dtype, domain.dtype)
+    return ((task.double() + domain.double()) / 2).to(wide)

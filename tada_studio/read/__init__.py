@@ -1,0 +1,178 @@
+"""A PEFT LoRA folder, zip or pair of headers becomes an Adapter or a Passport, or one sentence that says why not.
+
+Nothing in the files is trusted: the config is read as plain JSON, the tensors decide what the adapter is, nothing is ever
+unpickled unasked, and every feature of PEFT that changes what an adapter means is either handled exactly or refused in words.
+
+    files -> config, keys -> manifest -> passport, verdict        from the config and the headers alone
+                                      -> Adapter                  from the tensors
+"""
+
+from collections.abc import Mapping
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from torch import Tensor
+
+from tada_studio.errors import AdapterError, MismatchError
+from tada_studio.lora import CONFIG, Adapter, LoraModule, Pair, Passport, addresses
+from tada_studio.read.config import judge, text
+from tada_studio.read.files import PICKLE, Entry, read_json, shown, weight_files
+from tada_studio.read.manifest import Manifest, build, manifest_of
+from tada_studio.read.passport import (
+    balance_note,
+    from_manifest,
+    is_copy,
+    measured,
+    outline,
+    trained_remarks,
+    verdict,
+    vocabularies_differ,
+)
+
+__all__ = ["balance_note", "look", "look_at", "measured", "pair_up", "read_adapter", "verdict"]
+
+
+def read_adapter(folder: str | Path, allow_pickle: bool = False) -> Adapter:
+    """The adapter in a PEFT folder (adapter_config.json + adapter_model.safetensors, or shards with an index).
+
+    Factors stay memory-mapped in the number format they were stored in. allow_pickle: also take an adapter_model.bin, read
+    as numbers only (``weights_only``). Raises AdapterError.
+    """
+    folder = Path(folder).expanduser()
+    before = _stamps(folder, allow_pickle)
+    if Path(before[0][0]).name == PICKLE:
+        manifest, tensors = _unpickled(folder)
+    else:
+        manifest = manifest_of(folder)
+        tensors = _tensors(folder, manifest.entries)
+    found = _adapter(manifest, tensors, folder)
+    if before != _stamps(folder, allow_pickle):
+        raise AdapterError(
+            f"{folder}: its files changed while they were read. Wait until they are written, then open it again."
+        )
+    return found
+
+
+def look(folder: str | Path, allow_pickle: bool = False) -> Manifest:
+    """What a folder holds by its config and headers; no tensor is read (a pickle has no header). Raises AdapterError."""
+    folder = Path(folder).expanduser()
+    pickled = allow_pickle and weight_files(folder, allow_pickle)[0].name == PICKLE
+    return _unpickled(folder)[0] if pickled else manifest_of(folder)
+
+
+def look_at(
+    label: str, config: Mapping[str, Any], entries: Mapping[str, Entry], size: int, revision: str | None
+) -> Manifest:
+    """What an adapter elsewhere holds, by its judged config and header. Raises AdapterError."""
+    return build(label, config, entries, label, size, revision)
+
+
+def pair_up(task: Adapter, domain: Adapter) -> Pair:
+    """The two adapters as a Pair, with remarks about them together. Raises MismatchError if they cannot belong together."""
+    found = verdict(outline(task), outline(domain))
+    if not found.fits:
+        raise MismatchError(" ".join(found.reasons))
+    for name in filter(is_copy, set(task.whole) & set(domain.whole)):
+        if not torch.equal(task.whole[name], domain.whole[name]):
+            raise MismatchError(vocabularies_differ(name, "its own numbers", "other numbers"))
+    return Pair(task, domain, problems=(*found.notes, *balance_note(task.passport, domain.passport)))
+
+
+# -- tensors -------------------------------------------------------------------------------------------------------
+
+
+def _stamps(folder: Path, allow_pickle: bool) -> list[tuple[str, int, int]]:
+    files = weight_files(folder, allow_pickle)
+    return [(str(file), file.stat().st_mtime_ns, file.stat().st_size) for file in files]
+
+
+def _tensors(folder: Path, entries: Mapping[str, Entry]) -> dict[str, Tensor]:
+    """Every tensor by key, mapped, and as the header declared it."""
+    found: dict[str, Tensor] = {}
+    names = sorted({entry.file for entry in entries.values()})
+    try:
+        with ExitStack() as stack:
+            opened = {name: stack.enter_context(safe_open(folder / name, framework="pt")) for name in names}
+            for key, entry in entries.items():
+                found[key] = opened[entry.file].get_tensor(key)
+    except (SafetensorError, OSError, RuntimeError, ValueError) as error:
+        where = folder / names[0]
+        raise AdapterError(
+            f"{where}: cannot be read as safetensors ({shown(error)}). Download or save it again."
+        ) from error
+    for key, tensor in found.items():
+        if tuple(tensor.shape) != entries[key].shape:
+            raise AdapterError(f"{folder}: {shown(key)} changed its shape while the file was read. Open it again.")
+    return found
+
+
+def _unpickled(folder: Path) -> tuple[Manifest, dict[str, Tensor]]:
+    """An adapter_model.bin that the user vouches for: numbers only, no code, and no more numbers than the file has bytes."""
+    file, config = folder / PICKLE, read_json(folder / CONFIG)
+    judge(config, str(folder / CONFIG))
+    try:
+        content = torch.load(file, map_location="cpu", weights_only=True, mmap=True)
+    except Exception as error:  # torch raises anything from EOFError to UnpicklingError
+        raise AdapterError(
+            f"{file}: is not a pickle of tensors alone ({shown(error)}). Save it with safe_serialization=True."
+        ) from error
+    if not isinstance(content, dict) or not all(
+        isinstance(k, str) and isinstance(t, Tensor) for k, t in content.items()
+    ):
+        raise AdapterError(
+            f"{file}: does not hold tensors by name. Save the adapter again with safe_serialization=True."
+        )
+    if any(not tensor.is_contiguous() or tensor.layout != torch.strided for tensor in content.values()):
+        raise AdapterError(
+            f"{file}: holds tensors that stretch fewer numbers than they show. Save it with safe_serialization=True."
+        )
+    entries = {
+        key: Entry(_FORMATS.get(tensor.dtype, str(tensor.dtype)), tuple(tensor.shape), PICKLE)
+        for key, tensor in content.items()
+    }
+    return build(shown(folder.name), config, entries, str(file), file.stat().st_size), content
+
+
+_FORMATS = {
+    torch.float64: "F64",
+    torch.float32: "F32",
+    torch.float16: "F16",
+    torch.bfloat16: "BF16",
+    torch.int64: "I64",
+}
+
+
+def _adapter(manifest: Manifest, tensors: Mapping[str, Tensor], folder: Path) -> Adapter:
+    modules = {name: _module(manifest, name, tensors) for name in addresses(manifest.modules)}
+    whole = {name: _finite(name, tensors[key], folder) for name, (key, _) in manifest.whole.items()}
+    passport = from_manifest(manifest)
+    return Adapter(
+        label=manifest.label,
+        modules=modules,
+        base=manifest.base,
+        task_type=text(manifest.config.get("task_type")),
+        source=str(folder.resolve()),
+        passport=Passport(passport.label, passport.facts, (*passport.remarks, *trained_remarks(modules))),
+        whole=whole,
+        heads=manifest.heads,
+    )
+
+
+def _module(manifest: Manifest, name: str, tensors: Mapping[str, Tensor]) -> LoraModule:
+    """One module with its factors as matrices: a convolution's channels and kernel become one axis, which loses nothing."""
+    found = manifest.modules[name]
+    up, down = tensors[found.keys["B"]], tensors[found.keys["A"]]
+    bias = tensors[found.keys["bias"]] if "bias" in found.keys else None
+    kind, kernel, *_ = found.layer
+    return LoraModule(name, up.reshape(len(up), -1), down.reshape(len(down), -1), found.scale, kind, kernel, bias)
+
+
+def _finite(name: str, tensor: Tensor, folder: Path) -> Tensor:
+    if not tensor.isfinite().all():
+        raise AdapterError(
+            f"{folder}: {name} holds NaN or infinity; its training diverged, or the file is damaged. Use an earlier one."
+        )
+    return tensor

@@ -1,0 +1,253 @@
+"""An adapter as its config and headers describe it: every module with its shape, rank and scale, before any tensor is read."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from tada_studio.errors import AdapterError
+from tada_studio.lora import CONFIG, Layer
+from tada_studio.read.config import heads_named, judge, scale_of, text
+from tada_studio.read.files import FLOATS, Entry, read_header, read_json, shown, weight_files
+from tada_studio.read.keys import Part, canonical, family, part_of
+
+#: More than any adapter has; beyond, a file is made to be large.
+_MOST_TENSORS, _MOST_RANK = 200_000, 16_384
+
+
+@dataclass(frozen=True)
+class Factors:
+    """One LoRA module as a header declares it.
+
+    name:  of the module, as transformers 5 calls it; written: as the file calls it
+    keys:  role -> name of the tensor: "A", "B" and, with lora_bias, "bias"
+    layer: (kind, kernel, d_out, d_in) of the layer it updates
+    """
+
+    name: str
+    written: str
+    keys: Mapping[str, str]
+    layer: Layer
+    rank: int
+    alpha: float
+    scale: float
+    format: str
+
+
+@dataclass(frozen=True, eq=False)
+class Manifest:
+    """All that the files say without a tensor: modules by name, tensors that were trained whole, and where each key lies.
+
+    whole:   name -> (key in the file, entry); heads: full names of the modules to save that those belong to
+    entries: key -> entry of every tensor; revision: the commit on the Hub, if it came from there
+    """
+
+    label: str
+    config: Mapping[str, Any]
+    modules: Mapping[str, Factors]
+    whole: Mapping[str, tuple[str, Entry]]
+    heads: tuple[str, ...]
+    entries: Mapping[str, Entry]
+    size: int
+    ignored: tuple[str, ...] = ()
+    revision: str | None = None
+
+    @property
+    def base(self) -> str | None:
+        return text(self.config.get("base_model_name_or_path"))
+
+
+def manifest_of(folder: Path, allow_pickle: bool = False) -> Manifest:
+    """The manifest of a PEFT folder, from its config and headers alone. Raises AdapterError."""
+    files = weight_files(folder, allow_pickle)
+    config = read_json(folder / CONFIG)
+    judge(config, str(folder / CONFIG))  # before the weights: what a config rules out needs no header
+    entries = dict(_together((file, read_header(file)) for file in files))
+    return build(
+        shown(folder.name or folder), config, entries, str(files[0]), sum(file.stat().st_size for file in files)
+    )
+
+
+def _together(headers: Iterable[tuple[Path, dict[str, Entry]]]) -> Iterable[tuple[str, Entry]]:
+    seen: set[str] = set()
+    for file, entries in headers:
+        if twice := seen & set(entries):
+            raise AdapterError(
+                f"{file}: holds {shown(min(twice))!r}, which another shard holds too. Save the adapter again."
+            )
+        seen |= set(entries)
+        yield from entries.items()
+
+
+def build(
+    label: str,
+    config: Mapping[str, Any],
+    entries: Mapping[str, Entry],
+    where: str,
+    size: int,
+    revision: str | None = None,
+) -> Manifest:
+    """The manifest that a judged config and the tensors' entries make; ``where`` names the weights in errors.
+
+    Raises AdapterError.
+    """
+    if len(entries) > _MOST_TENSORS:
+        raise AdapterError(f"{where}: declares {len(entries):,} tensors; a LoRA has a few thousand at most.")
+    parts = {key: part for key in entries if (part := part_of(key, where)) is not None}
+    _check_one_adapter(parts.values(), where)
+    factors = _factors(parts, config, entries, where)
+    whole = _whole(parts, config, entries, where)
+    return Manifest(
+        label=label,
+        config=config,
+        modules=factors,
+        whole=whole,
+        heads=_heads(whole, config, where),
+        entries=entries,
+        size=size,
+        ignored=tuple(
+            sorted(
+                set(entries) - {k for f in factors.values() for k in f.keys.values()} - {k for k, _ in whole.values()}
+            )
+        ),
+        revision=revision,
+    )
+
+
+def _check_one_adapter(parts: Iterable[Part], where: str) -> None:
+    names = {part.adapter for part in parts if part.role != "whole"}
+    if len(names) > 1:
+        raise AdapterError(
+            f"{where}: holds two adapters at once ({', '.join(sorted(shown(n) for n in names))}). Save each alone."
+        )
+    if any(part.role == "magnitude" for part in parts):
+        raise AdapterError(
+            f"{where}: holds lora_magnitude_vector, the magnitudes of DoRA, which depend on the base weights. "
+            "Train with use_dora=False."
+        )
+
+
+# -- modules -------------------------------------------------------------------------------------------------------
+
+
+def _factors(
+    parts: Mapping[str, Part], config: Mapping[str, Any], entries: Mapping[str, Entry], where: str
+) -> dict[str, Factors]:
+    grouped: dict[str, dict[str, str]] = {}
+    kinds: dict[str, str] = {}
+    for key, part in parts.items():
+        if part.role == "whole":
+            continue
+        if grouped.setdefault(part.module, {}).setdefault(part.role, key) != key:
+            raise AdapterError(
+                f"{where}: holds lora_{part.role} of {part.module} twice. Save the adapter again with PEFT."
+            )
+        if kinds.setdefault(part.module, part.kind) != part.kind:
+            raise AdapterError(f"{where}: {part.module} has factors of a linear layer and of an embedding at once.")
+    if not any({"A", "B"} & set(keys) for keys in grouped.values()):
+        raise AdapterError(f"{where}: holds no lora_A / lora_B tensors at all. Give the weights of a LoRA adapter.")
+    scale, base = scale_of(config, where), text(config.get("base_model_name_or_path"))
+    found: dict[str, Factors] = {}
+    for written, keys in grouped.items():
+        name = canonical(written, family(written, base))
+        if name in found:
+            raise AdapterError(
+                f"{where}: {written} and {found[name].written} are two names of one module. Save the adapter again."
+            )
+        layer, rank, kind = _layer(written, kinds[written], keys, entries, where)
+        found[name] = Factors(name, written, keys, layer, rank, *scale(written, rank), kind)
+    _check_biases(found, config, where)
+    return found
+
+
+def _layer(
+    name: str, kind: str, keys: Mapping[str, str], entries: Mapping[str, Entry], where: str
+) -> tuple[Layer, int, str]:
+    """((kind, kernel, d_out, d_in), rank, number format) by the shapes of the factors, whatever the config says."""
+    if not {"A", "B"} <= set(keys):
+        raise AdapterError(
+            f"{where}: {name} has lora_{min(keys)} but not its partner; the file is incomplete. Save it again."
+        )
+    (kind_a, a), (kind_b, b) = ((entries[keys[role]].kind, entries[keys[role]].shape) for role in ("A", "B"))
+    for role, number, shape in (("A", kind_a, a), ("B", kind_b, b)):
+        if number not in FLOATS or not 2 <= len(shape) <= 5 or 0 in shape:
+            raise AdapterError(f"{where}: {keys[role]} is {number} of shape {shape}; LoRA factors are float matrices.")
+    rank, kernel = a[0], a[2:]
+    if b[1] != rank or b[2:] != (1,) * len(kernel) or (kernel and kind == "embedding"):
+        grouped = " A grouped convolution cannot be merged." if kernel and rank % b[1] == 0 else ""
+        raise AdapterError(
+            f"{where}: {name} has lora_A of rank {rank} {a} and lora_B of rank {b[1]} {b}; they must be equal.{grouped}"
+        )
+    if rank > _MOST_RANK:
+        raise AdapterError(
+            f"{where}: {name} has rank {rank:,}; no LoRA has more than {_MOST_RANK:,}. Give the adapter, not full weights."
+        )
+    if "bias" in keys and entries[keys["bias"]].shape != (b[0],):
+        raise AdapterError(
+            f"{where}: {name} has a lora_B bias of shape {entries[keys['bias']].shape}, expected ({b[0]},)."
+        )
+    width = 1
+    for n in a[1:]:
+        width *= n
+    return ("conv" if kernel else kind, tuple(kernel), b[0], width), rank, max((kind_a, kind_b), key=FLOATS[::-1].index)
+
+
+def _check_biases(modules: Mapping[str, Factors], config: Mapping[str, Any], where: str) -> None:
+    if config.get("lora_bias") and not any("bias" in module.keys for module in modules.values()):
+        raise AdapterError(
+            f"{where}: lora_bias is set, but the file has no bias of lora_B; it is incomplete. Save it again."
+        )
+
+
+# -- tensors that were trained whole -------------------------------------------------------------------------------
+
+
+def _whole(
+    parts: Mapping[str, Part], config: Mapping[str, Any], entries: Mapping[str, Entry], where: str
+) -> dict[str, tuple[str, Entry]]:
+    named, base = heads_named(config), text(config.get("base_model_name_or_path"))
+    of = next((known for part in parts.values() if (known := family(part.module, base))), None)
+    targets = {part.module for part in parts.values() if part.role != "whole"}
+    found: dict[str, tuple[str, Entry]] = {}
+    for key, part in parts.items():
+        if part.role == "whole":
+            _check_known(key, part.module, named, targets, where)
+            name = canonical(part.module, of)
+            if name in found and ".modules_to_save." in key:
+                continue  # bias="all" saves a head's bias under its wrapper's name too
+            found[name] = (key, entries[key])
+    return found
+
+
+def _check_known(key: str, name: str, named: tuple[str, ...], targets: set[str], where: str) -> None:
+    if _head_of(name, named) or name.endswith(".bias"):
+        return
+    owner, _, rest = name.partition(".base_layer.")
+    if rest and owner in targets:
+        return  # PEFT's copy of an embedding that is targeted
+    what = "a tensor that is no part of a LoRA update and that modules_to_save does not name"
+    if name.rpartition(".")[0].rpartition(".")[2] in ("embed_tokens", "lm_head", "wte", "word_embeddings", "embed_out"):
+        what = "the whole vocabulary's weights, no part of a LoRA update, saved because the vocabulary was resized"
+    raise AdapterError(f"{where}: holds {shown(key)!r}, {what}. Train or save the adapter without it.")
+
+
+def _head_of(name: str, named: tuple[str, ...]) -> str | None:
+    """The full name of the module that modules_to_save names and this tensor belongs to.
+
+    PEFT's rule is the plain end of the name: "classifier" also names DistilBERT's pre_classifier.
+    """
+    path = name.split(".")
+    owners = (".".join(path[: i + 1]) for i in range(len(path) - 1))
+    return next((owner for owner in owners if owner.endswith(named)), None)
+
+
+def _heads(whole: Mapping[str, object], config: Mapping[str, Any], where: str) -> tuple[str, ...]:
+    named = heads_named(config)
+    found = tuple(dict.fromkeys(head for name in whole if (head := _head_of(name, named))))
+    asked = config.get("modules_to_save")
+    if asked and not found:
+        raise AdapterError(
+            f"{where}: modules_to_save names {shown(asked)}, but the file holds no such weights; it is "
+            "incomplete. Save the adapter again."
+        )
+    return found

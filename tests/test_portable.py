@@ -1,0 +1,114 @@
+"""The ticks for other loaders, against their public rules carried out here."""
+
+import json
+import math
+import re
+
+import menagerie
+import pytest
+import torch
+from menagerie import FEATURES
+from pico import pico_adapter
+from safetensors.torch import load_file
+
+from tada_studio import cli, studio
+from tada_studio.lora import CONFIG, WEIGHTS
+from tada_studio.read import read_adapter
+from tada_studio.read.portable import portability
+
+pytestmark = pytest.mark.filterwarnings("ignore::UserWarning")
+
+
+def ticks(folder):
+    return {tick.loader: tick.field if not tick.works else "yes" for tick in portability(folder)}
+
+
+def by_llama_cpp(folder):
+    """Every module's update by the rules of convert_lora_to_gguf.py: one lora_alpha, divided by each tensor's own rank."""
+    config, tensors = json.loads((folder / CONFIG).read_text()), load_file(folder / WEIGHTS)
+    pairs = {}
+    for name, tensor in tensors.items():
+        match = re.fullmatch(r"base_model\.model\.(.+)\.lora_([AB])\.weight", name)
+        if match is None:
+            raise SystemExit(f"Unexpected name '{name}': Not a lora_A or lora_B tensor")
+        pairs.setdefault(match[1], {})[match[2]] = tensor.double()
+    return {name: config["lora_alpha"] / len(p["A"]) * (p["B"] @ p["A"]) for name, p in pairs.items()}
+
+
+def by_vllm(folder):
+    """Every module's update by vLLM's peft_helper.py: one scale out of r, lora_alpha and use_rslora."""
+    config, tensors = json.loads((folder / CONFIG).read_text()), load_file(folder / WEIGHTS)
+    if config["use_dora"] or config["modules_to_save"] or config["bias"] != "none":
+        raise ValueError("refused by vLLM")
+    scale = config["lora_alpha"] / (math.sqrt(config["r"]) if config["use_rslora"] else config["r"])
+    names = {key.removeprefix("base_model.model.").removesuffix(".lora_A.weight") for key in tensors if "lora_A" in key}
+    held = {name: [tensors[f"base_model.model.{name}.lora_{side}.weight"].double() for side in "BA"] for name in names}
+    return {name: scale * up @ down for name, (up, down) in held.items()}
+
+
+def test_the_merge_of_the_sample_is_the_same_update_for_every_loader(pico, tmp_path):
+    merged = studio.merge(studio.read_pair(pico.task, pico.domain))
+    certificate = studio.export(merged, tmp_path / "out")
+    assert ticks(tmp_path / "out") == dict.fromkeys(("PEFT", "vLLM", "llama.cpp", "LoRAX"), "yes")
+    assert (
+        sum(says in certificate.sentences for says in ("PEFT: yes.", "vLLM: yes.", "llama.cpp: yes.", "LoRAX: yes."))
+        == 4
+    )
+    for read in (by_llama_cpp, by_vllm):
+        found = read(tmp_path / "out")
+        assert set(found) == set(merged.modules)
+        for name, module in merged.modules.items():
+            torch.testing.assert_close(found[name], module.delta(), rtol=1e-6, atol=1e-9)
+
+
+SETTINGS = {
+    "plain": ({}, "yes", "yes"),
+    "rsLoRA": ({"use_rslora": True}, "yes", "use_rslora"),
+    "alpha_pattern": ({"alpha_pattern": {"q_proj": 3}}, "alpha_pattern", "alpha_pattern"),
+    "rank_pattern": ({"rank_pattern": {"q_proj": 2}}, "rank_pattern", "yes"),
+}
+
+
+@pytest.mark.parametrize(("settings", "vllm", "llama"), SETTINGS.values(), ids=SETTINGS)
+def test_a_tick_means_the_right_update_and_a_cross_a_wrong_one(settings, vllm, llama, pico, tmp_path):
+    folder = pico_adapter(tmp_path / "a", pico.base, seed=3, rank=4, **settings)
+    said, ours = ticks(folder), read_adapter(folder)
+    assert (said["vLLM"], said["LoRAX"], said["llama.cpp"]) == (vllm, vllm, llama)
+    for read, expected in ((by_vllm, vllm), (by_llama_cpp, llama)):
+        wrong = max(float((found - ours.modules[name].delta()).norm()) for name, found in read(folder).items())
+        assert (wrong < 1e-5) == (expected == "yes"), wrong
+
+
+@pytest.mark.parametrize(("feature", "field"), [("modules_to_save", "modules_to_save"), ("bias = lora_only", "bias"),
+                                                ("lora_bias", "lora_bias"), ("Conv2d 3x3", "target_modules"),
+                                                ("embedding", "target_modules")])  # fmt: skip
+def test_what_only_peft_reads_is_crossed_out_by_its_field(feature, field, tmp_path):
+    folder = menagerie.adapter(tmp_path / "a", FEATURES[feature], seed=1)
+    said = ticks(folder)
+    assert said.pop("PEFT") == "yes" and set(said.values()) == {field}
+    with pytest.raises(
+        (SystemExit, ValueError, KeyError, RuntimeError)
+    ):  # the rules above agree that it cannot be read
+        by_llama_cpp(folder)
+
+
+@pytest.mark.parametrize(
+    ("rank", "says"), [(8, "vLLM: yes."), (24, "--max-lora-rank 32"), (600, "rank 600 is more than 512")]
+)
+def test_ranks_that_vllm_takes(rank, says, pico, tmp_path):
+    folder = pico_adapter(tmp_path / "a", pico.base, seed=3, rank=rank, targets=("q_proj",))
+    assert says in next(tick.says for tick in portability(folder) if tick.loader == "vLLM")
+
+
+def test_a_rank_that_the_config_does_not_say_is_what_peft_trips_over(pico, tmp_path):
+    folder = pico_adapter(tmp_path / "a", pico.base, seed=3, rank=4)
+    config = json.loads((folder / CONFIG).read_text())
+    (folder / CONFIG).write_text(json.dumps({**config, "r": 8}))
+    assert ticks(folder)["PEFT"] == "r"
+
+
+def test_verify_prints_the_ticks(pico, tmp_path, capsys):
+    studio.export(studio.merge(studio.read_pair(pico.task, pico.domain)), tmp_path / "out")
+    assert cli.main(["verify", str(tmp_path / "out")]) == 0
+    printed = capsys.readouterr().out
+    assert all(f"{loader}: yes." in printed for loader in ("PEFT", "vLLM", "llama.cpp", "LoRAX"))
