@@ -6,10 +6,10 @@ d_out x d_in matrix is ever formed, and no orthogonal basis either: an orthonorm
 of the factors that make it. Modules of unequal rank share one batch: a missing column is a zero column.
 """
 
-from collections.abc import Callable
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from jaxtyping import Bool, Float64
@@ -83,28 +83,22 @@ def root(gram: Float64[Tensor, "n k k"]) -> Float64[Tensor, "n k k"]:
 
 def factor(pair: Pair) -> CoreSpace:
     """The core space of a pair: the one step whose cost grows with the width of the base."""
-    names = pair.names
-    modules = [pair.both(name) for name in names]
+    modules = [pair.both(name) for name in pair.names]
     rank_task, rank_domain = (max((m.rank for m in side if m), default=0) for side in zip(*modules, strict=True))
-    n, k = len(names), rank_task + rank_domain
+    n, k = len(modules), rank_task + rank_domain
     gram_up, gram_down = torch.zeros(n, k, k, dtype=torch.float64), torch.zeros(n, k, k, dtype=torch.float64)
     scale = [_scales(task, rank_task) + _scales(domain, rank_domain) for task, domain in modules]
+    groups = alike(pair)
 
-    def fill(i: int) -> None:
-        stack = stacked(*modules[i], rank_task, room=scratch)
-        up = _wide(stack.up)
-        _put(gram_up[i], stack.columns, up.mT @ up)
-        down = _wide(stack.down)  # in the same memory: up is done with
-        _put(gram_down[i], stack.columns, down @ down.mT)
+    def fill(g: int) -> None:
+        stack = stacked([modules[i] for i in groups[g]], rank_task, torch.float64)
+        _put(gram_up, groups[g], stack.columns, stack.up.mT @ stack.up)
+        _put(gram_down, groups[g], stack.columns, stack.down @ stack.down.mT)
 
-    each(fill, n)
+    each(fill, len(groups))
     sizes = torch.tensor([(t or d).layer_size for t, d in modules], dtype=torch.float64)  # type: ignore[union-attr]
     scales = torch.tensor(scale, dtype=torch.float64).view(n, k)
-    return CoreSpace(names, sizes, rank_task, rank_domain, gram_up, gram_down, scales)
-
-
-def _wide(factor: Tensor) -> Tensor:
-    return scratch("wide", len(factor), factor.shape[1], torch.float64).copy_(factor)
+    return CoreSpace(pair.names, sizes, rank_task, rank_domain, gram_up, gram_down, scales)
 
 
 def _scales(module: LoraModule | None, rank: int) -> list[float]:
@@ -112,50 +106,64 @@ def _scales(module: LoraModule | None, rank: int) -> list[float]:
     return [0.0] * rank if module is None else [module.scale] * module.rank + [0.0] * (rank - module.rank)
 
 
-def _put(gram: Tensor, columns: list[int], product: Tensor) -> None:
-    if len(columns) == len(gram):  # no padding: the usual case, and several times faster
-        gram.copy_(product)
+def _put(grams: Tensor, rows: list[int], columns: list[int], products: Tensor) -> None:
+    row, column = torch.tensor(rows), torch.tensor(columns)
+    if len(columns) == grams.shape[1]:  # no padding: the usual case, and faster
+        grams[row] = products
     else:
-        where = torch.tensor(columns)
-        gram[where[:, None], where] = product
+        grams[row[:, None, None], column[:, None], column] = products
+
+
+#: Numbers in one stack of factors: enough modules for one call to be worth it, few enough to stay in a core's cache.
+TOGETHER = 1 << 19
+
+
+def alike(pair: Pair) -> list[list[int]]:
+    """The pair's modules by number, in groups of equal shapes, ranks and number formats, each ``TOGETHER`` numbers or so.
+
+    A call of torch costs more than the arithmetic on a small module: a group is one call.
+    """
+    kinds: dict[tuple[Any, ...], list[int]] = {}
+    for i, name in enumerate(pair.names):
+        kinds.setdefault(
+            tuple(m and (m.layer_size, m.rank, m.up.dtype, m.down.dtype) for m in pair.both(name)), []
+        ).append(i)
+    groups = []
+    for members in kinds.values():
+        sides = [m for m in pair.both(pair.names[members[0]]) if m is not None]
+        many = max(1, TOGETHER // (sum(m.rank for m in sides) * max(sides[0].layer_size)))
+        groups += [members[first : first + many] for first in range(0, len(members), many)]
+    return groups
 
 
 class Stack(NamedTuple):
-    """A module's two updates side by side, in float32, without padding."""
+    """The two updates of some modules that are alike, side by side, without padding. Good until the thread's next one."""
 
-    up: Tensor  # (d_out, r_T + r_D)
-    down: Tensor  # (r_T + r_D, d_in)
+    up: Tensor  # (modules, d_out, r_T + r_D)
+    down: Tensor  # (modules, r_T + r_D, d_in)
     columns: list[int]  # where each column stands among the k of the core space
 
 
-def _fresh(use: str, rows: int, columns: int, dtype: torch.dtype) -> Tensor:
-    return torch.empty(rows, columns, dtype=dtype)
-
-
 def stacked(
-    task: LoraModule | None,
-    domain: LoraModule | None,
-    rank_task: int,
-    room: Callable[[str, int, int, torch.dtype], Tensor] = _fresh,
+    modules: Sequence[tuple[LoraModule | None, LoraModule | None]], rank_task: int, dtype: torch.dtype
 ) -> Stack:
-    """``[B_T B_D]`` and ``[A_T; A_D]`` of one module, with each column's place in the core space.
-
-    room: where the memory comes from; with ``parallel.scratch`` the stack is only good until the thread's next one.
-    """
-    parts = [(module, start) for module, start in ((task, 0), (domain, rank_task)) if module is not None]
-    columns = [start + i for module, start in parts for i in range(module.rank)]
-    d_out, d_in = parts[0][0].layer_size
-    up, down = room("up", d_out, len(columns), torch.float32), room("down", len(columns), d_in, torch.float32)
+    """``[B_T B_D]`` and ``[A_T; A_D]`` of modules that are ``alike``, with each column's place in the core space."""
+    sides = [
+        (list(side), start) for side, start in zip(zip(*modules, strict=True), (0, rank_task), strict=True) if side[0]
+    ]
     return Stack(
-        up=_side_by_side([module.up for module, _ in parts], 1, up, room),
-        down=_side_by_side([module.down for module, _ in parts], 0, down, room),
-        columns=columns,
+        up=_joined("up", [torch.stack([m.up for m in side]) for side, _ in sides], 2, dtype),
+        down=_joined("down", [torch.stack([m.down for m in side]) for side, _ in sides], 1, dtype),
+        columns=[start + i for side, start in sides for i in range(side[0].rank)],
     )
 
 
-def _side_by_side(parts: list[Tensor], axis: int, out: Tensor, room: Callable[..., Tensor]) -> Tensor:
-    """``out`` filled with the parts; joined before they are widened, which moves half the bytes."""
-    kinds = {part.dtype for part in parts}
-    if len(kinds) > 1:
-        return torch.cat([part.float() for part in parts], axis, out=out)
-    return out.copy_(torch.cat(parts, axis, out=room("narrow", len(out), out.shape[1], kinds.pop())))
+def _joined(use: str, parts: list[Tensor], axis: int, dtype: torch.dtype) -> Tensor:
+    """The parts side by side along ``axis``, widened on the way."""
+    shape = list(parts[0].shape)
+    shape[axis] = sum(part.shape[axis] for part in parts)
+    out, first = scratch(use, shape, dtype), 0
+    for part in parts:
+        out.narrow(axis, first, part.shape[axis]).copy_(part)
+        first += part.shape[axis]
+    return out

@@ -13,9 +13,9 @@ from jaxtyping import Float64
 from torch import Tensor
 
 from tada_studio.core.conflict import Directions, Drops, Side, conflicts, directions
-from tada_studio.core.factor import ABSENT, CoreSpace, stacked
+from tada_studio.core.factor import ABSENT, CoreSpace, alike, stacked
 from tada_studio.core.gates import Gates
-from tada_studio.core.parallel import batched, each, one_thread, scratch
+from tada_studio.core.parallel import batched, each, one_thread
 from tada_studio.errors import MismatchError
 from tada_studio.lora import LoraModule, Pair
 from tada_studio.recipe import Recipe
@@ -171,20 +171,28 @@ def output_dtype(pair: Pair, recipe: Recipe) -> torch.dtype:
 def expand(known: Analysis, merged: Merged, dtype: torch.dtype) -> dict[str, LoraModule]:
     """The merged modules in full width: rank r everywhere, scale 1, rounded once to ``dtype``."""
     up, down = merged.up.float(), merged.down.float()
+    names, groups = known.space.names, alike(known.pair)
 
-    def module(i: int) -> LoraModule:
-        name = known.space.names[i]
-        stack = stacked(*known.pair.both(name), known.space.rank_task, room=scratch)
-        (d_out, k), d_in = stack.up.shape, stack.down.shape[1]
-        where = slice(None) if k == known.space.rank else torch.tensor(stack.columns)  # a slice is free
-        bias = _bias(known.pair, name, merged.how.weights[i])
-        lora_b = torch.mm(stack.up, up[i][where], out=scratch("lora_b", d_out, merged.rank, torch.float32))
-        lora_a = torch.mm(down[i][:, where], stack.down, out=scratch("lora_a", merged.rank, d_in, torch.float32))
-        one = next(m for m in known.pair.both(name) if m is not None)
-        factors = lora_b.to(dtype, copy=True), lora_a.to(dtype, copy=True)
-        return LoraModule(name, *factors, 1.0, one.kind, one.kernel, None if bias is None else bias.to(dtype))
+    def some(g: int) -> list[tuple[str, LoraModule]]:
+        rows = groups[g]
+        sides = [known.pair.both(names[i]) for i in rows]
+        stack = stacked(sides, known.space.rank_task, torch.float32)
+        where = torch.tensor(stack.columns)
+        lora_b = (stack.up @ up[rows][:, where]).to(dtype)
+        lora_a = (down[rows][:, :, where] @ stack.down).to(dtype)
+        return [
+            (names[i], _module(known, merged, i, *factors)) for i, *factors in zip(rows, lora_b, lora_a, strict=True)
+        ]
 
-    return dict(zip(known.space.names, each(module, len(known.space.names)), strict=True))
+    found = dict(pair for part in each(some, len(groups)) for pair in part)
+    return {name: found[name] for name in names}
+
+
+def _module(known: Analysis, merged: Merged, row: int, up: Tensor, down: Tensor) -> LoraModule:
+    name = known.space.names[row]
+    one = next(m for m in known.pair.both(name) if m is not None)
+    bias = _bias(known.pair, name, merged.how.weights[row])
+    return LoraModule(name, up, down, 1.0, one.kind, one.kernel, None if bias is None else bias.to(up.dtype))
 
 
 def _bias(pair: Pair, name: str, weights: Float64[Tensor, " 2"]) -> Tensor | None:

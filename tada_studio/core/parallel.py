@@ -4,10 +4,11 @@ Torch's own threads collapse on k x k work (up to 20 times slower on a shared ma
 their number; so inside these calls torch runs on one thread, and equal inputs give equal bytes on any machine load.
 """
 
+import math
 import os
 import threading
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from typing import TypeVar
@@ -77,14 +78,14 @@ def batched(work: Callable[..., tuple[Tensor, ...]], *tensors: Tensor) -> tuple[
 _OWN = threading.local()
 
 
-def scratch(use: str, rows: int, columns: int, dtype: torch.dtype) -> Tensor:
+def scratch(use: str, shape: Sequence[int], dtype: torch.dtype) -> Tensor:
     """Memory of the calling thread with anything in it, good until its next call for the same use.
 
     Fresh memory for every module would cost more than the arithmetic on it: the system clears each page first.
     """
-    key, size = f"{use} {dtype}", rows * columns
+    key, size = f"{use} {dtype}", math.prod(shape)
     kept = getattr(_OWN, key, None)
     if kept is None or kept.numel() < size:
         kept = torch.empty(size, dtype=dtype)
         setattr(_OWN, key, kept)
-    return kept[:size].view(rows, columns)
+    return kept[:size].view(*shape)

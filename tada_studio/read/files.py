@@ -26,11 +26,12 @@ FLOATS = ("F64", "F32", "F16", "BF16")
 
 @dataclass(frozen=True)
 class Entry:
-    """One tensor as a header declares it: number format, shape, and the file that holds it."""
+    """One tensor as a header declares it: number format, shape, the file that holds it, and its first byte there."""
 
     kind: str
     shape: tuple[int, ...]
     file: str = WEIGHTS
+    begin: int = 0
 
 
 def shown(text: object, most: int = 120) -> str:
@@ -192,15 +193,17 @@ def parse_header(content: bytes, size: int, where: str, name: str = WEIGHTS) -> 
         header = json.loads(content, object_pairs_hook=_no_twins)
         if not isinstance(header, dict):
             raise TypeError(f"holds a {type(header).__name__}")
-        room = size - 8 - len(content)
-        return {key: _entry(key, value, room, name) for key, value in header.items() if key != "__metadata__"}
+        start = 8 + len(content)
+        return {
+            key: _entry(key, value, start, size - start, name) for key, value in header.items() if key != "__metadata__"
+        }
     except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
         raise AdapterError(
             f"{where}: its safetensors header is broken ({shown(error)}). Download or save it again."
         ) from error
 
 
-def _entry(key: str, value: Mapping[str, Any], room: int, file: str) -> Entry:
+def _entry(key: str, value: Mapping[str, Any], start: int, room: int, file: str) -> Entry:
     kind, shape, (begin, end) = value["dtype"], value["shape"], value["data_offsets"]
     numbers = [*shape, begin, end]
     if not all(isinstance(n, int) and not isinstance(n, bool) and 0 <= n < 2**53 for n in numbers) or len(shape) > 8:
@@ -211,4 +214,4 @@ def _entry(key: str, value: Mapping[str, Any], room: int, file: str) -> Entry:
         raise ValueError(f"the file is cut short: {shown(key)} should end at byte {end:,} of {room:,}")
     if begin > end or end - begin != math.prod(shape) * FORMATS[kind]:
         raise ValueError(f"{shown(key)} has not as many bytes as its shape needs")
-    return Entry(kind, tuple(shape), file)
+    return Entry(kind, tuple(shape), file, start + begin)

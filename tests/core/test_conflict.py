@@ -86,14 +86,14 @@ def moment_of(pair, space, seed, tokens=20):
     """E[z z^T] of random inputs, token by token, and for each module the inputs over their norms."""
     moment, inputs = torch.zeros(len(space.names), space.rank, space.rank, dtype=torch.float64), []
     for i, name in enumerate(space.names):
-        stack = stacked(*pair.both(name), space.rank_task)
+        stack = stacked([pair.both(name)], space.rank_task, torch.float64)
         x = torch.randn(
-            tokens, stack.down.shape[1], generator=torch.Generator().manual_seed(seed + i), dtype=torch.float64
+            tokens, stack.down.shape[2], generator=torch.Generator().manual_seed(seed + i), dtype=torch.float64
         )
         inputs.append(x / x.norm(dim=1, keepdim=True))
         for token in inputs[-1]:
             z = torch.zeros(space.rank, dtype=torch.float64)
-            z[stack.columns] = stack.down.double() @ token
+            z[stack.columns] = stack.down[0] @ token
             moment[i] += torch.outer(z, z) / tokens
     return moment, inputs
 

@@ -5,7 +5,7 @@ from dense import deltas, lora, name_of, near, pair_of, pairs, size_of, sizes_of
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tada_studio.core.factor import factor, root, stacked
+from tada_studio.core.factor import alike, factor, root, stacked
 from tada_studio.core.parallel import batched, each
 
 
@@ -44,8 +44,8 @@ def test_the_norm_of_any_mix_is_that_of_the_full_product(pair, seed):
     mix = torch.randn(space.rank, space.rank, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
     norms = space.squared_norm(mix.expand(len(space.names), -1, -1))
     for i, name in enumerate(space.names):
-        stack = stacked(*pair.both(name), space.rank_task)
-        up, down = stack.up.double(), stack.down.double()
+        stack = stacked([pair.both(name)], space.rank_task, torch.float64)
+        up, down = stack.up[0], stack.down[0]
         want = (up @ mix[stack.columns][:, stack.columns] @ down).square().sum()
         near(norms[i], want, float(up.norm() * mix.norm() * down.norm()) ** 2)
 
@@ -85,16 +85,25 @@ def test_modules_of_unequal_rank_share_a_batch_and_padding_is_zero():
 
 def test_a_stack_says_where_its_columns_stand():
     domain = lora(name_of(0), 3, 4, 5, 2, scale=5.0)
-    stack = stacked(None, domain, rank_task=3)
+    stack = stacked([(None, domain)], 3, domain.up.dtype)
     assert stack.columns == [3, 4]
-    assert torch.equal(stack.up, domain.up) and torch.equal(stack.down, domain.down)
+    assert torch.equal(stack.up[0], domain.up) and torch.equal(stack.down[0], domain.down)
+
+
+def test_groups_hold_every_module_once_and_only_modules_that_are_alike(monkeypatch):
+    sizes = [(4, 5), (4, 5), (6, 5), (4, 5), (6, 5)]
+    task = [lora(name_of(i), i, *size, 2) for i, size in enumerate(sizes)]
+    pair = pair_of(task, [lora(name_of(0), 9, 4, 5, 3)])
+    assert sorted(map(sorted, alike(pair))) == [[0], [1, 3], [2, 4]]
+    monkeypatch.setattr("tada_studio.core.factor.TOGETHER", 1)
+    assert sorted(alike(pair)) == [[0], [1], [2], [3], [4]]
 
 
 def test_half_precision_factors_are_widened_without_loss():
     task = lora(name_of(0), 1, 9, 8, 3)
     half = type(task)(task.name, task.up.bfloat16(), task.down.half(), 1.0)
-    stack = stacked(half, half, rank_task=3)
-    assert stack.up.dtype == stack.down.dtype == torch.float32
+    stack = stacked([(half, half)], 3, torch.float32)
+    assert torch.equal(stack.up[0, :, 3:], half.up.float()) and torch.equal(stack.down[0, :3], half.down.float())
     near(factor(pair_of([half], [half])).squared_norms[0, 0], half.delta().square().sum(), size_of(half) ** 2)
 
 

@@ -35,9 +35,9 @@ def recipe_for(pair, drawn):
 
 def in_full(pair, known, merged, i):
     """The merge of module i in float64, from the core's coefficients and the factors as they are stored."""
-    stack = stacked(*pair.both(pair.names[i]), known.space.rank_task)
+    stack = stacked([pair.both(pair.names[i])], known.space.rank_task, torch.float64)
     up, down = merged.up[i, stack.columns], merged.down[i][:, stack.columns]
-    return stack.up.double() @ up, down @ stack.down.double()
+    return stack.up[0] @ up, down @ stack.down[0]
 
 
 def put_in(pair, name, recipe):
