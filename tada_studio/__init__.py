@@ -22,7 +22,7 @@ _WHERE = {
     "AdapterError": "errors",
     "Base": "base",
     "BaseError": "errors",
-    "Certificate": "export",
+    "Certificate": "certify",
     "ExportError": "errors",
     "Gates": "core.gates",
     "InputError": "errors",

@@ -4,102 +4,55 @@ Everything is written to a temporary name beside the target and renamed at the e
 leaves no half-written folder. Equal merges give equal bytes in every file: no dates, no machine names.
 """
 
-import hashlib
 import json
-import math
 import re
 import shutil
 import tempfile
-import warnings
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-import torch
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
+from tada_studio.certify import CARD, CERTIFICATE, RECIPE, Certificate, certify
 from tada_studio.errors import ExportError
 from tada_studio.lora import CONFIG, WEIGHTS, Adapter, LoraModule
 from tada_studio.progress import Progress, Report, silent
-from tada_studio.read.portable import Tick, portability
-
-RECIPE, CERTIFICATE, CARD = "recipe.json", "certificate.json", "README.md"
-#: Largest relative difference between a module's delta as PEFT rebuilds it and as it was merged, in float32.
-DELTA_ROOM = 1e-6
-#: Largest difference of any logit (float32) between the base wearing the merge here and PEFT's model of the folder.
-LOGIT_ROOM = 1e-4
-_FORMAT = "tada-studio certificate 1"
 
 
-@dataclass(frozen=True)
-class ModuleCheck:
-    """One module's delta, as PEFT rebuilds it, against the merge: largest and relative (Frobenius) difference."""
+def export(
+    adapter: Adapter,
+    out: str | Path,
+    *,
+    model: nn.Module | None = None,
+    wearing: Any = None,
+    tokenizer: Any = None,
+    card: str = "",
+    report: Report = silent,
+) -> Certificate:
+    """Write the PEFT folder ``out`` with recipe.json, certificate.json and a model card; certify it by reading it back.
 
-    max_error: float
-    relative_error: float
-
-
-@dataclass(frozen=True, eq=False)
-class Certificate:
-    """What was found when the written folder was read back by PEFT.
-
-    outputs: file name -> SHA-256; inputs: what the merge came from; modules: by name
-    missing, unexpected: keys that PEFT did not find, or did not know
-    logit_error: largest difference of any logit on a test input; None if no base was at hand
-    loaders: what PEFT, vLLM, llama.cpp and LoRAX make of the folder; a cross does not fail the certificate
+    model: the base, for comparing logits; wearing: its context manager that adds an adapter (``Base.wearing``).
+    Raises ExportError, and leaves nothing, if the disk refuses or the certificate does not hold.
     """
-
-    outputs: Mapping[str, str]
-    inputs: Mapping[str, Any]
-    modules: Mapping[str, ModuleCheck]
-    missing: tuple[str, ...]
-    unexpected: tuple[str, ...]
-    rank: int
-    logit_error: float | None
-    logit_room: float
-    versions: Mapping[str, str]
-    loaders: tuple[Tick, ...] = ()
-
-    @property
-    def worst(self) -> float:
-        """The largest relative error of any module."""
-        return max(check.relative_error for check in self.modules.values())
-
-    @property
-    def holds(self) -> bool:
-        deltas = all(check.relative_error <= DELTA_ROOM for check in self.modules.values())
-        logits = self.logit_error is None or self.logit_error <= self.logit_room
-        return deltas and logits and not self.missing and not self.unexpected
-
-    @property
-    def sentences(self) -> tuple[str, ...]:
-        """What was checked and what came out, in plain language."""
-        keys = "no key missing, none unexpected"
-        if self.missing or self.unexpected:
-            keys = f"{len(self.missing)} keys missing, {len(self.unexpected)} unexpected"
-        logits = "Logits were not compared: no base model was loaded."
-        if self.logit_error is not None:
-            logits = f"Logits differ from the merge on screen by at most {self.logit_error:.1e} (room {self.logit_room:.0e})."
-        return (
-            f"PEFT {self.versions['peft']} loads the folder: {keys}; rank {self.rank} everywhere, scale 1.",
-            f"All {len(self.modules)} modules rebuild the merge: worst relative error {self.worst:.1e} (room {DELTA_ROOM:.0e}).",
-            logits,
-            *(tick.says for tick in self.loaders),
-            f"SHA-256 of {WEIGHTS}: {self.outputs[WEIGHTS]}",
-        )
-
-    def to_dict(self) -> dict[str, Any]:
-        return {
-            "format": _FORMAT,
-            "verdict": "pass" if self.holds else "fail",
-            "says": list(self.sentences),
-            **asdict(self),
-            "worst_relative_error": self.worst,
-        }
+    out = Path(out)
+    with _replacing(out) as folder:
+        report(Progress("export", 0, 3, "writing"))
+        write_adapter(adapter, folder)
+        _write_json(folder / RECIPE, adapter.origin.to_dict() if adapter.origin else {})
+        (folder / CARD).write_text(card, encoding="utf-8")
+        report(Progress("export", 1, 3, "reading back through PEFT"))
+        certificate = certify(adapter, folder, model=model, wearing=wearing, tokenizer=tokenizer)
+        _write_json(folder / CERTIFICATE, certificate.to_dict())
+        if not certificate.holds:
+            raise ExportError(
+                f"{out}: was not kept, since what PEFT reads back is not the merge. " + " ".join(certificate.sentences)
+            )
+        report(Progress("export", 2, 3, "moving into place"))
+    report(Progress("export", 3, 3, f"written to {out}"))
+    return certificate
 
 
 # -- writing -------------------------------------------------------------------------------------------------------
@@ -241,229 +194,3 @@ def _may_replace(target: Path) -> None:
         return
     if target.exists():
         raise ExportError(f"{target}: exists and was not written by TaDA Studio. Give a new name, or empty it first.")
-
-
-# -- reading back --------------------------------------------------------------------------------------------------
-
-
-def export(
-    adapter: Adapter,
-    out: str | Path,
-    *,
-    model: nn.Module | None = None,
-    wearing: Any = None,
-    tokenizer: Any = None,
-    card: str = "",
-    report: Report = silent,
-) -> Certificate:
-    """Write the PEFT folder ``out`` with recipe.json, certificate.json and a model card; certify it by reading it back.
-
-    model: the base, for comparing logits; wearing: its context manager that adds an adapter (``Base.wearing``).
-    Raises ExportError, and leaves nothing, if the disk refuses or the certificate does not hold.
-    """
-    out = Path(out)
-    with _replacing(out) as folder:
-        report(Progress("export", 0, 3, "writing"))
-        write_adapter(adapter, folder)
-        _write_json(folder / RECIPE, adapter.origin.to_dict() if adapter.origin else {})
-        (folder / CARD).write_text(card, encoding="utf-8")
-        report(Progress("export", 1, 3, "reading back through PEFT"))
-        certificate = certify(adapter, folder, model=model, wearing=wearing, tokenizer=tokenizer)
-        _write_json(folder / CERTIFICATE, certificate.to_dict())
-        if not certificate.holds:
-            raise ExportError(
-                f"{out}: was not kept, since what PEFT reads back is not the merge. " + " ".join(certificate.sentences)
-            )
-        report(Progress("export", 2, 3, "moving into place"))
-    report(Progress("export", 3, 3, f"written to {out}"))
-    return certificate
-
-
-def certify(
-    adapter: Adapter, folder: str | Path, *, model: nn.Module | None = None, wearing: Any = None, tokenizer: Any = None
-) -> Certificate:
-    """What PEFT makes of a folder, against the adapter it should hold. ``model`` None: on a skeleton of the base's layers."""
-    folder = Path(folder)
-    expected = _logits_worn(adapter, model, wearing, tokenizer)
-    with _loaded_by_peft(folder, model if model is not None else skeleton(adapter)) as (
-        peft_model,
-        missing,
-        unexpected,
-    ):
-        modules = {name: _check(module, _layer(peft_model, name)) for name, module in adapter.modules.items()}
-        missing = (*missing, *_whole_lost(adapter, peft_model))
-        logit_error, room = _compare_logits(peft_model, expected, model, tokenizer)
-    return Certificate(
-        outputs={name: sha256(folder / name) for name in (CONFIG, WEIGHTS, RECIPE, CARD) if (folder / name).is_file()},
-        inputs=adapter.origin.to_dict()["inputs"] if adapter.origin else {},
-        modules=modules,
-        missing=missing,
-        unexpected=unexpected,
-        rank=adapter.rank,
-        logit_error=logit_error,
-        logit_room=room,
-        versions={name: version(name) for name in ("torch", "peft", "transformers", "safetensors")},
-        loaders=portability(folder),
-    )
-
-
-def sha256(path: str | Path) -> str:
-    """Hex SHA-256 of a file, as sha256sum prints it."""
-    sha = hashlib.sha256()
-    with Path(path).open("rb") as file:
-        while block := file.read(1 << 20):
-            sha.update(block)
-    return sha.hexdigest()
-
-
-def _whole_lost(adapter: Adapter, peft_model: Any) -> tuple[str, ...]:
-    """Which tensors that were trained whole PEFT does not hold as they are, number for number."""
-    state = peft_model.base_model.model.state_dict()
-    inside = {name.replace(".modules_to_save.merged.", "."): tensor for name, tensor in state.items()
-              if ".original_module." not in name}  # fmt: skip
-
-    def kept(name: str, tensor: Tensor) -> bool:
-        found = inside.get(name)
-        return found is not None and torch.equal(found.cpu(), tensor.to(found.dtype))
-
-    return tuple(name for name, tensor in adapter.whole.items() if not kept(name, tensor))
-
-
-def skeleton(adapter: Adapter) -> nn.Module:
-    """Just the layers that an adapter speaks of, under their names; one stored zero stands for all their weights."""
-    top = nn.Module()
-    for name, module in adapter.modules.items():
-        parent, last = _parent(top, name)
-        parent.add_module(last, _blank(module))
-    for name, tensor in adapter.whole.items():
-        parent, last = _parent(top, name.replace(".base_layer.", "."))
-        blank = torch.zeros_like(tensor)
-        if tensor.is_floating_point() and not last.startswith("running_"):
-            parent.register_parameter(last, nn.Parameter(blank, requires_grad=False))
-        else:
-            parent.register_buffer(last, blank)
-    return top
-
-
-def _parent(top: nn.Module, name: str) -> tuple[nn.Module, str]:
-    """The module that holds the last part of a dotted name, made where it is missing."""
-    *path, last = name.split(".")
-    for part in path:
-        if not hasattr(top, part):
-            top.add_module(part, nn.Module())
-        top = getattr(top, part)
-    return top, last
-
-
-_CONVOLUTIONS = {1: nn.Conv1d, 2: nn.Conv2d, 3: nn.Conv3d}
-
-
-def _blank(module: LoraModule) -> nn.Module:
-    """A layer of the size and kind that a module updates, without memory for its weights."""
-    d_out, d_in = module.layer_size
-    layer: nn.Module
-    shape: tuple[int, ...]
-    if module.kind == "embedding":
-        layer, shape = nn.Embedding(d_in, d_out, device="meta"), (d_in, d_out)
-    elif module.kernel:
-        channels = d_in // math.prod(module.kernel)
-        layer = _CONVOLUTIONS[len(module.kernel)](channels, d_out, module.kernel, bias=False, device="meta")  # type: ignore[arg-type]
-        shape = (d_out, channels, *module.kernel)
-    else:
-        layer, shape = nn.Linear(d_in, d_out, bias=False, device="meta"), (d_out, d_in)
-    layer.weight = nn.Parameter(torch.zeros(()).expand(shape), requires_grad=False)
-    return layer
-
-
-@contextmanager
-def _loaded_by_peft(folder: Path, model: nn.Module) -> Iterator[tuple[nn.Module, tuple[str, ...], tuple[str, ...]]]:
-    """The folder as PEFT loads it onto ``model``, with the keys it missed and did not know; ``model`` is as before after."""
-    from peft import LoraConfig, PeftModel
-
-    config = LoraConfig.from_pretrained(str(folder))
-    config.inference_mode = True
-    if config.task_type is not None and not hasattr(model, "prepare_inputs_for_generation"):
-        config.task_type = None  # a skeleton generates nothing; the weights are what is read back
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # missing and unexpected keys are reported by name below
-        peft_model = PeftModel(model, config, adapter_name="merged")
-        try:
-            result = peft_model.load_adapter(str(folder), "merged", is_trainable=False)
-            yield peft_model.eval(), tuple(result.missing_keys), tuple(result.unexpected_keys)
-        finally:
-            peft_model.unload()
-
-
-def _layer(peft_model: Any, name: str) -> Any:
-    return peft_model.base_model.model.get_submodule(name)
-
-
-def _check(module: LoraModule, layer: Any) -> ModuleCheck:
-    """The delta that PEFT computes against the merge's own, row block by row block in float32."""
-    rebuilt, worst, square, size = layer.get_delta_weight("merged"), 0.0, 0.0, 0.0
-    rebuilt = (
-        rebuilt.mT
-        if getattr(layer, "fan_in_fan_out", False) or module.kind == "embedding"
-        else rebuilt.reshape(len(rebuilt), -1)
-    )
-    bias = getattr(layer.lora_B["merged"], "bias", None) if module.bias is not None else None
-    if module.bias is not None and (bias is None or not torch.equal(bias.cpu(), module.bias.to(bias.dtype))):
-        return ModuleCheck(float("inf"), float("inf"))
-    down = module.down.float().to(rebuilt.device)
-    for first in range(0, len(module.up), 2048):
-        rows = slice(first, first + 2048)
-        wanted = module.scale * module.up[rows].float().to(rebuilt.device) @ down
-        gap = rebuilt[rows].float() - wanted
-        worst, square = max(worst, float(gap.abs().max())), square + float(gap.square().sum())
-        size += float(wanted.square().sum())
-    return ModuleCheck(worst, (square / size) ** 0.5 if size > 0 else square**0.5)
-
-
-_TEST_INPUT = "The merged adapter must answer here exactly as it did on screen: 2 + 2 ="
-
-
-@torch.inference_mode()
-def _logits_worn(adapter: Adapter, model: nn.Module | None, wearing: Any, tokenizer: Any) -> Tensor | None:
-    if model is None:
-        return None
-    with wearing(adapter):
-        return model(**_test_input(model, tokenizer)).logits.float()
-
-
-@torch.inference_mode()
-def _compare_logits(
-    peft_model: Any, expected: Tensor | None, model: nn.Module | None, tokenizer: Any
-) -> tuple[float | None, float]:
-    if expected is None or model is None:
-        return None, LOGIT_ROOM
-    found = peft_model(**_test_input(model, tokenizer)).logits.float()
-    # a base in half precision rounds its own activations: there the room is that rounding, not float32's
-    dtype = next(model.parameters()).dtype
-    room = LOGIT_ROOM if dtype == torch.float32 else 4 * float(expected.abs().max()) * torch.finfo(dtype).eps
-    return float((found - expected).abs().max()), room
-
-
-def _test_input(model: nn.Module, tokenizer: Any) -> dict[str, Tensor]:
-    device = next(model.parameters()).device
-    return {"input_ids": torch.tensor([tokenizer(_TEST_INPUT).input_ids], device=device), "use_cache": False}  # type: ignore[dict-item]
-
-
-def read_certificate(folder: str | Path) -> dict[str, Any]:
-    """The certificate.json of an exported folder. Raises ExportError."""
-    path = Path(folder) / CERTIFICATE
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-        _ = content["outputs"], content["verdict"]
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise ExportError(
-            f"{path}: no certificate could be read ({error}). Give a folder that TaDA Studio exported."
-        ) from error
-    return content
-
-
-def changed_files(folder: str | Path, outputs: Mapping[str, str]) -> Sequence[str]:
-    """Which of the certified files are not what they were."""
-    folder = Path(folder)
-    return [
-        name for name, digest in outputs.items() if not (folder / name).is_file() or sha256(folder / name) != digest
-    ]

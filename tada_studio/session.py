@@ -15,11 +15,12 @@ from typing import Any
 
 from tada_studio import studio
 from tada_studio.base import Base
+from tada_studio.certify import Certificate
 from tada_studio.core.gates import Depth, Gates, Readings, depth_profile
 from tada_studio.core.merge import Merged
+from tada_studio.core.strokes import painted
 from tada_studio.errors import BaseError, InputError, MismatchError, Stopped, TadaError
 from tada_studio.evaluate import Item, Score, choose
-from tada_studio.export import Certificate
 from tada_studio.lora import Adapter, Pair
 from tada_studio.probe import Readings as SavedReadings
 from tada_studio.progress import Progress, Report, silent
@@ -196,7 +197,7 @@ class Session:
         inside = {(i, j) for i, j in cells if 0 <= i < len(layers) and 0 <= j < len(projections)}
         there = {(layers[i], projections[j]) for i, j in inside if view.gates.there[i, j]}
         if there:
-            self.turn(overrides=studio.painted(view.gates, self.recipe.overrides, there, value))
+            self.turn(overrides=painted(view.gates, self.recipe.overrides, there, value))
 
     def add_line(self, line: str) -> None:
         """Append one selector line to the recipe. Raises RecipeError if it cannot be read or selects nothing."""

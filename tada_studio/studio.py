@@ -10,7 +10,7 @@ import tempfile
 import threading
 import weakref
 from collections import OrderedDict
-from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from importlib.metadata import PackageNotFoundError, version
@@ -23,16 +23,15 @@ from tada_studio import base as bases
 from tada_studio import hub
 from tada_studio import read as reading
 from tada_studio.base import Base
+from tada_studio.certify import Certificate, certify, changed_files, read_certificate, sha256
 from tada_studio.core import gates as gating
 from tada_studio.core.factor import factor
 from tada_studio.core.gates import Gates
 from tada_studio.core.merge import Analysis, Merged, expand, merge_whole, output_dtype
 from tada_studio.core.merge import merge_core as mix_and_recompress
-from tada_studio.core.selectors import Cells, selected
 from tada_studio.errors import AdapterError, BaseError, InputError
 from tada_studio.evaluate import Item, Score, read_items
 from tada_studio.evaluate import score as score_items
-from tada_studio.export import Certificate, certify, changed_files, read_certificate, sha256
 from tada_studio.export import export as write_and_certify
 from tada_studio.lora import CONFIG, WEIGHTS, Adapter, Pair, Passport, Verdict
 from tada_studio.probe import Readings, choose, read_inputs
@@ -298,55 +297,6 @@ def remarks_on_recipe(content: Mapping[str, Any], pair: Pair, readings: gating.R
     if inputs.get("readings") != getattr(readings, "digest", None):
         found.append("The recipe was made with other probe readings than these (or with none).")
     return found
-
-
-def painted(
-    gate_map: Gates, lines: Sequence[str], cells: Iterable[tuple[int, str]], value: float | None
-) -> tuple[str, ...]:
-    """The recipe's selector lines after a brush stroke over (layer, projection) cells; value None: back to the readings.
-
-    Earlier lines that the stroke covers completely go, so that the list stays as short as what it says.
-    """
-    grid = Cells(gate_map.layers, gate_map.projections, gate_map.computed)
-    rows = {(layer, name): (gate_map.layers.index(layer), gate_map.projections.index(name)) for layer, name in cells}
-    stroke = torch.zeros_like(gate_map.locked)
-    for i, j in rows.values():
-        stroke[i, j] = not gate_map.locked[i, j]
-    if not stroke.any():
-        return tuple(lines)
-    left = [line for line in lines if _survives(grid, line, stroke)]
-    if value is None and not any((selected(grid, line) & stroke).any() for line in left):
-        return tuple(left)
-    what = "reset" if value is None else f"{round(float(value), 4):g}"
-    return (*left, *(f"{where} : {what}" for where in _spelled(gate_map, stroke)))
-
-
-def _survives(grid: Cells, line: str, stroke: torch.Tensor) -> bool:
-    if line.rsplit(":", 1)[-1].strip().lower() in ("lock", "unlock"):
-        return True
-    return bool((selected(grid, line) & ~stroke).any())
-
-
-def _spelled(gate_map: Gates, stroke: torch.Tensor) -> list[str]:
-    """Selectors for a mask of cells: projections that share their layers share a line."""
-    same: dict[tuple[int, ...], list[str]] = {}
-    for j, name in enumerate(gate_map.projections):
-        layers = tuple(layer for i, layer in enumerate(gate_map.layers) if stroke[i, j])
-        if layers:
-            same.setdefault(layers, []).append(name)
-    return [f"{_layers(layers)} : {','.join(names)}" for layers, names in same.items()]
-
-
-def _layers(layers: Sequence[int]) -> str:
-    """ "layers 3-9,12" of (3, 4, ..., 9, 12)."""
-    spans: list[list[int]] = []
-    for layer in layers:
-        if spans and layer == spans[-1][-1] + 1:
-            spans[-1] = [spans[-1][0], layer]
-        else:
-            spans.append([layer])
-    text = ",".join("-".join(map(str, span)) for span in spans)
-    return f"layer{'s' if len(layers) > 1 else ''} {text}"
 
 
 # -- evaluate ------------------------------------------------------------------------------------------------------

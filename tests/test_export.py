@@ -12,8 +12,9 @@ from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM
 
 from tada_studio import studio
+from tada_studio.certify import CARD, CERTIFICATE, RECIPE, changed_files
 from tada_studio.errors import ExportError
-from tada_studio.export import CARD, CERTIFICATE, RECIPE, changed_files, target_modules
+from tada_studio.export import target_modules
 from tada_studio.lora import CONFIG, WEIGHTS
 from tada_studio.probe import read_inputs
 from tada_studio.recipe import Recipe

@@ -11,8 +11,8 @@ import pytest
 import torch
 
 from tada_studio import cli, studio
+from tada_studio.certify import _loaded_by_peft, skeleton
 from tada_studio.errors import AdapterError
-from tada_studio.export import _loaded_by_peft, skeleton
 from tada_studio.read import look, read_adapter
 from tada_studio.read.config import judge
 from tada_studio.read.files import parse_json

@@ -17,8 +17,8 @@ from tada_studio.app.long_task import steps
 from tada_studio.app.part import WORK, Part, words
 from tada_studio.app.places import Places
 from tada_studio.app.spoken import spoken
+from tada_studio.certify import Certificate
 from tada_studio.errors import Stopped, TadaError
-from tada_studio.export import Certificate
 from tada_studio.progress import Progress, Report
 
 NOT_YET = "Nothing was built yet. Building writes the folder, reads it back with PEFT and compares every module."
