@@ -48,6 +48,11 @@ SCORES_CAPTION = (
 )
 
 
+def short_name(projection: str) -> str:
+    """v of v_proj, as on the map; a name with a path (attn.c_proj) stays whole."""
+    return projection if "." in projection else projection.removesuffix("_proj")
+
+
 def depth_profile(depth: Depth, gates: Gates) -> go.Figure:
     """Mean gate by layer with its band and Spearman's rho; one line for each projection waits in the legend."""
     place = list(range(len(gates.layers)))
@@ -64,7 +69,7 @@ def depth_profile(depth: Depth, gates: Gates) -> go.Figure:
     )  # fmt: skip
     for j, projection in enumerate(map(escape, gates.projections)):  # plotly reads names as HTML, and files choose them
         figure.add_scatter(
-            x=place, y=_plain(gates.values[:, j]), mode="lines", name=projection.removesuffix("_proj"),
+            x=place, y=_plain(gates.values[:, j]), mode="lines", name=short_name(projection),
             visible="legendonly", line={"width": 1.4, "color": LINES[j % len(LINES)]}, connectgaps=False,
             customdata=gates.layers,
             hovertemplate=f"layer %{{customdata}} {projection}: %{{y:.3f}}<extra></extra>",

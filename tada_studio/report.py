@@ -68,7 +68,10 @@ def rank_sentence(merged: Merged) -> str:
 def depth_sentence(depth: Depth, probed: bool, edited: int = 0) -> str:
     """Whether this pair shows the depth asymmetry (domain share rising with depth); edited: cells set by hand."""
     if not probed:
-        return "No readings yet: every computed gate is even. Probe the base to see where task and domain live."
+        return (
+            "No readings yet: wherever both adapters have a module the computed gate is even. "
+            "Probe the base to see where task and domain live."
+        )
     if depth.rho is None:
         return "The gates do not vary, so there is no trend with depth."
     thirds = " / ".join(f"{third:.2f}" for third in depth.thirds)

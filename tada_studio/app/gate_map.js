@@ -40,7 +40,7 @@ function build() {
   cells = map.layers.map(() => []);
   map.projections.forEach((name, j) => {
     const row = node('gm-row', '', { role: 'row' });
-    const head = node('gm-name', name.replace(/_proj$/, ''), { role: 'rowheader', title: name });
+    const head = node('gm-name', name.replace(/^(\w+)_proj$/, '$1'), { role: 'rowheader', title: name });
     head.dataset.row = j;
     row.append(head);
     map.layers.forEach((layer, i) => row.append((cells[i][j] = cell(layer, name, i, j))));

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from tada_studio import studio
-from tada_studio.errors import InputError
+from tada_studio.errors import TadaError
 from tada_studio.progress import Progress, Report
 
 T = TypeVar("T")
@@ -29,5 +29,5 @@ def uploaded(path: str, read: Callable[[str], T]) -> T:
     """``read(path)``, with errors that call the file by its own name instead of the place it was uploaded to."""
     try:
         return read(path)
-    except InputError as error:
-        raise InputError(str(error).replace(path, Path(path).name)) from error
+    except TadaError as error:
+        raise type(error)(str(error).replace(path, Path(path).name)) from error

@@ -79,11 +79,20 @@ def on_sample(desk: Desk, name: str | None) -> list[Any]:
     return [*show(desk), sources(desk)]
 
 
-def on_own(places: Places, desk: Desk, task: str | None, domain: str | None, base: str | None) -> list[Any]:
-    """Open two adapters by folder or Hub id; an empty base means weights only."""
-    refs = places.checked(task, "Task adapter"), places.checked(domain, "Domain adapter")
+def on_own(
+    places: Places,
+    desk: Desk,
+    task: str | None,
+    domain: str | None,
+    base: str | None,
+    task_zip: str | None = None,
+    domain_zip: str | None = None,
+) -> list[Any]:
+    """Open two adapters by folder or Hub id, or the zips that were uploaded for them; an empty base means weights only."""
     base_ref = places.checked(base, "Base model") if base and base.strip() else None
-    desk.session.open(*refs, base_ref)
+    first = task_zip or places.checked(task, "Task adapter")
+    second = domain_zip or places.checked(domain, "Domain adapter")
+    uploaded(first, lambda task: uploaded(second, lambda domain: desk.session.open(task, domain, base_ref)))
     desk.acted("Opened your own pair.")
     return [*show(desk), sources(desk)]
 
@@ -153,6 +162,8 @@ class Own(NamedTuple):
     task: gr.Textbox
     domain: gr.Textbox
     base: gr.Textbox
+    task_zip: gr.File
+    domain_zip: gr.File
     button: gr.Button
 
 
@@ -182,7 +193,7 @@ def open_tab(desk: gr.State, places: Places) -> Part:
     shown = [state, *tables, probe.bar]
     opened = [*shown, probe.source]
     changes = [opens.click(spoken(on_sample), [desk, choice], opened, **EDIT)]
-    changes.append(own.button.click(spoken(partial(on_own, places)), [desk, *own[:3]], opened, **EDIT))
+    changes.append(own.button.click(spoken(partial(on_own, places)), [desk, *own[:5]], opened, **EDIT))
     changes.append(_wire_probe(desk, probe))
     return Part(shown, show, tuple(changes))
 
@@ -218,7 +229,14 @@ def _own(places: Places) -> Own:
         label="Base model (may stay empty)", placeholder=f"{where}, or a .gguf file", elem_id="base",
         info="Needed to probe and to evaluate. Without one the weights alone can be inspected, merged and exported.",
     )  # fmt: skip
-    return Own(task, domain, base, gr.Button("Open", variant="primary", elem_id="open-own"))
+    with gr.Accordion("Upload zips of adapter folders instead", open=places.hosted, elem_id="own-zips"), gr.Row():
+        task_zip, domain_zip = _zip("Task"), _zip("Domain")
+    opens = gr.Button("Open", variant="primary", elem_id="open-own")
+    return Own(task, domain, base, task_zip, domain_zip, opens)
+
+
+def _zip(role: str) -> gr.File:
+    return gr.File(label=f"{role} adapter (.zip)", file_types=[".zip"], elem_id=f"{role.lower()}-zip", height=110)
 
 
 def _probe() -> Probe:

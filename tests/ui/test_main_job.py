@@ -1,8 +1,10 @@
 """The main job as a person does it: open, probe, paint five cells, evaluate fifty items, export, load with PEFT."""
 
 import re
+import shutil
 import sys
 import time
+import zipfile
 
 import pytest
 import torch
@@ -136,6 +138,34 @@ def test_a_wrong_folder_is_refused_in_words_and_what_is_open_stays(page, pico, r
     page.click("#open-own")
     expect(page.locator("[data-testid=toast-text]")).to_contain_text("lies outside")
     expect(page.locator(".plain-table caption", has_text="pico-task")).to_be_visible()
+
+
+def test_a_pair_can_be_opened_from_uploaded_zips(page, pico, root):
+    tab(page, "open")
+    page.click("#own-zips > button")
+    for role, folder in (("task", pico.task), ("domain", pico.domain)):
+        archive = shutil.make_archive(str(root / f"{role}-upload"), "zip", folder)
+        page.set_input_files(f"#{role}-zip input[type=file]", archive)
+        expect(page.locator(f"#{role}-zip")).to_contain_text(f"{role}-upload")
+    page.click("#open-own")
+    expect(page.locator(".plain-table caption", has_text="Domain adapter")).to_be_visible()
+    expect(page.locator("body")).to_contain_text("Fits: 21 modules in both adapters")
+    expect(page.locator(".plain-table caption", has_text="task-upload")).to_be_visible()
+
+
+def test_a_zip_that_holds_no_adapter_is_refused_by_its_own_name(page, pico, root):
+    tab(page, "open")
+    page.click("#own-zips > button")
+    empty = root / "holiday.zip"
+    with zipfile.ZipFile(empty, "w") as archive:
+        archive.writestr("beach.txt", "sun")
+    page.set_input_files("#task-zip input[type=file]", str(empty))
+    expect(page.locator("#task-zip")).to_contain_text("holiday")
+    page.locator("#domain textarea, #domain input").fill(str(pico.domain))
+    page.click("#open-own")
+    toast = page.locator("[data-testid=toast-text]")
+    expect(toast).to_contain_text("holiday")
+    assert "/" not in toast.inner_text().split("holiday")[0]
 
 
 def test_an_export_name_cannot_leave_the_folder(page):
