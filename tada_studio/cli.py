@@ -185,7 +185,13 @@ def _parser() -> argparse.ArgumentParser:
 
     parser = argparse.ArgumentParser("tada-studio", description=(about or "").split("\n", 1)[0])
     commands = parser.add_subparsers(dest="command", required=True)
-    one = commands.add_parser("app", help="open the studio in the browser (the default command)")
+    _app_options(commands.add_parser("app", help="open the studio in the browser (the default command)"))
+    _pair_commands(commands)
+    _result_commands(commands)
+    return parser
+
+
+def _app_options(one: argparse.ArgumentParser) -> None:
     for flag, says in (
         ("sample", "an embedded sample"),
         ("task", "task adapter"),
@@ -198,6 +204,9 @@ def _parser() -> argparse.ArgumentParser:
     one.add_argument("--no-browser", action="store_true", help="do not open a browser window")
     one.add_argument("--root", type=Path, help="folder that local paths must lie in")
 
+
+def _pair_commands(commands: Any) -> None:
+    """What is done to adapters: passport, probe, merge."""
     one = _command(commands, "passport", "what one adapter is, or whether two fit")
     one.add_argument("adapter", nargs="+", help="folder, zip or Hub id; one or two")
     _add_pickle(one)
@@ -219,6 +228,9 @@ def _parser() -> argparse.ArgumentParser:
     _add_knobs(one)
     one.add_argument("-o", "--out", required=True, help="folder to write")
 
+
+def _result_commands(commands: Any) -> None:
+    """What is done with what came out: evaluate, verify; and the samples to try it on."""
     one = _command(commands, "evaluate", "score the base and adapters on multiple-choice items")
     _add_base(one, required=True)
     one.add_argument("--items", required=True, help=".jsonl of items")
@@ -234,7 +246,6 @@ def _parser() -> argparse.ArgumentParser:
 
     one = _command(commands, "samples", "list the embedded samples, or print the paths of one")
     one.add_argument("name", nargs="?", help="a sample's name")
-    return parser
 
 
 def _command(commands: Any, name: str, says: str) -> argparse.ArgumentParser:
