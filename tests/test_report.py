@@ -60,3 +60,8 @@ def test_a_variant_that_is_not_done_on_every_side_is_not_averaged():
 
 def test_a_card_takes_nothing_from_a_name_that_markdown_or_html_would_obey():
     assert report._plain("<img src=x>`|[a](b)\n\x00") == "img src=xa(b)"
+
+
+def test_a_variant_that_loses_is_called_worse():
+    sides = {"task": {"base": score("base", "1" * 10), "tada": score("tada", "0" * 10)}}
+    assert report.comparison_sentences(sides) == ["tada against base: worse (0 items won, 10 lost; p = 0.002)."]

@@ -32,6 +32,15 @@ def test_painting_changes_just_those_cells_and_undo_brings_them_back(session):
     assert torch.equal(session.view.gates.values, after.values)
 
 
+def test_a_new_edit_after_undo_leaves_nothing_to_redo(session):
+    session.turn(strength=1.0)
+    session.undo()
+    session.turn(strength=1.5)
+    assert not session.can_redo
+    session.redo()
+    assert session.recipe.strength == 1.5
+
+
 def test_painting_over_replaces_lines_and_erasing_removes_them(session):
     session.paint([(0, 0)], 0.2)
     session.paint([(0, 0), (0, 1)], 0.4)
