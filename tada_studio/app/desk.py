@@ -16,6 +16,7 @@ class Desk:
 
     ack:   number of the last stroke that was answered
     cell:  (layer, projection) indexes of the cell whose spectrum is shown
+    section: which section under the map is in sight
     said:  what just happened, in words
     exported: where the last export went
     """
@@ -23,6 +24,7 @@ class Desk:
     session: Session = field(default_factory=Session)
     ack: int | None = None
     cell: tuple[int, int] = (0, 0)
+    section: str = "cell"
     said: str = ""
     exported: str | None = None
     _turned: tuple[str, float] = ("", 0.0)

@@ -6,10 +6,11 @@ from types import SimpleNamespace
 import gradio as gr
 import pytest
 
-from tada_studio.app import edits, evaluate_tab, export_tab, inspect_tab, open_tab, pieces, sidebar
+from tada_studio.app import edits, evaluate_tab, export_tab, open_tab, pieces, sidebar
 from tada_studio.app.controls import Controls, further_controls, main_controls
 from tada_studio.app.desk import Desk
 from tada_studio.app.gate_map import payload
+from tada_studio.app.inspect import cell_panel, depth_panel, map_panel
 from tada_studio.app.page import Start
 from tada_studio.app.places import Places
 from tada_studio.app.spoken import spoken
@@ -118,8 +119,8 @@ def test_presets_replace_all_edits(desk, name):
 def test_every_part_can_show_an_empty_desk():
     """Before anything is open each screen says what to do next, and nothing fails."""
     empty = Desk()
-    parts = (open_tab.show, evaluate_tab.show, export_tab.show, sidebar.show, inspect_tab.quick, inspect_tab.settled)
-    assert all(show(empty) for show in parts)
+    tabs, panels = (open_tab, evaluate_tab, export_tab, sidebar), (map_panel, depth_panel, cell_panel)
+    assert all(part.show(empty) for part in (*tabs, *panels))
 
 
 def test_names_from_files_are_escaped():

@@ -1,0 +1,1 @@
+"""The panels of the Inspect tab: the map and its knobs, and what is drawn under it."""
