@@ -118,11 +118,11 @@ def measure(base: Base, pair: Pair, repeats: int) -> list[list[str]]:
             pass
 
     def evaluate_merged() -> object:
-        with base.wearing(merged) as model:
-            return score(model, base.tokenizer, items, "merged")
+        with base.wearing(merged):
+            return score(base, items, "merged")
 
     def evaluate_base() -> object:
-        return score(base.model, base.tokenizer, items, "base")
+        return score(base, items, "base")
 
     plain = seconds(lambda: plain_forward(base, inputs), device, repeats)
     probing = seconds(take_readings, device, repeats)

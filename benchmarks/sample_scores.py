@@ -17,6 +17,7 @@ from tada_studio.probe import Readings
 from tada_studio.recipe import Recipe
 from tada_studio.samples import Sample, sample
 
+FIGURES = ("accuracy", "low", "high", "n", "nll")
 ROOT = Path(__file__).resolve().parent.parent
 ONE_LINE = {
     "base": "the base model alone",
@@ -63,7 +64,7 @@ def figures(sides: studio.Sides) -> dict[str, dict[str, dict[str, float]]]:
     """Side -> variant -> figures, rounded, for sample.json."""
     return {
         side: {
-            name: {k: round(v, 4) for k, v in score.to_dict().items() if k != "name"} for name, score in scores.items()
+            name: {k: round(v, 4) for k, v in score.to_dict().items() if k in FIGURES} for name, score in scores.items()
         }
         for side, scores in sides.items()
     }

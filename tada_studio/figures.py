@@ -181,14 +181,15 @@ def score_bars(sides: Mapping[str, Mapping[str, Score]]) -> go.Figure:
 
 
 def _accuracy_bars(scores: list[Score]) -> go.Bar:
-    above = [score.high - score.accuracy for score in scores]
-    below = [score.accuracy - score.low for score in scores]
+    known = [(score, *score.estimate) for score in scores if score.estimate]
+    above = [high - share for _, share, _, high in known]
+    below = [share - low for _, share, low, _ in known]
     return go.Bar(
-        x=[score.name for score in scores], y=[score.accuracy for score in scores],
-        marker_color=[_variant_colour(score.name) for score in scores],
+        x=[score.name for score, *_ in known], y=[share for _, share, *_ in known],
+        marker_color=[_variant_colour(score.name) for score, *_ in known],
         error_y={"type": "data", "symmetric": False, "array": above, "arrayminus": below, "thickness": 1.4, "width": 5},
-        text=[f"{score.accuracy:.0%}" for score in scores], textposition="inside", insidetextanchor="start",
-        textfont={"color": "white"}, customdata=[[score.low, score.high, score.n] for score in scores],
+        text=[f"{share:.0%}" for _, share, *_ in known], textposition="inside", insidetextanchor="start",
+        textfont={"color": "white"}, customdata=[[low, high, score.n] for score, _, low, high in known],
         hovertemplate="%{x}: %{y:.1%} (%{customdata[0]:.0%} to %{customdata[1]:.0%}), n %{customdata[2]}<extra></extra>",
     )  # fmt: skip
 

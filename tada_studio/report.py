@@ -97,10 +97,10 @@ def _spread(interval: stats.Interval | None) -> str:
 
 
 def both_skills(sides: Sides, variant: str) -> float | None:
-    """Mean accuracy over the sides; None unless the variant was scored on all of them."""
-    scores = [side.get(variant) for side in sides.values()]
-    known = [score.accuracy for score in scores if score is not None]
-    return sum(known) / len(known) if known and len(known) == len(scores) else None
+    """Mean accuracy over the sides; None unless the variant has an accuracy on all of them."""
+    shares = [scores[variant].accuracy if variant in scores else None for scores in sides.values()]
+    known = [share for share in shares if share is not None]
+    return sum(known) / len(known) if known and len(known) == len(shares) else None
 
 
 def score_table(sides: Sides) -> tuple[list[str], list[list[str]]]:
@@ -119,7 +119,8 @@ def score_table(sides: Sides) -> tuple[list[str], list[list[str]]]:
 def _cells(score: Score | None) -> tuple[str, str]:
     if score is None:
         return "", ""
-    return f"{score.accuracy:.3f} ({score.low:.3f} to {score.high:.3f})", f"{score.nll:.3f}"
+    accuracy = "{:.3f} ({:.3f} to {:.3f})".format(*score.estimate) if score.estimate else ""
+    return accuracy, "" if score.nll is None else f"{score.nll:.3f}"
 
 
 def comparison_sentences(sides: Sides) -> list[str]:
@@ -142,7 +143,8 @@ def comparison_sentences(sides: Sides) -> list[str]:
 def _split(sides: Sides, first: str, second: str) -> tuple[int, int]:
     """(right only with the first, right only with the second), over the items of all sides."""
     pairs = [(scores[first].correct, scores[second].correct) for scores in sides.values()]
-    return sum(int((a & ~b).sum()) for a, b in pairs), sum(int((b & ~a).sum()) for a, b in pairs)
+    known = [(a, b) for a, b in pairs if a is not None and b is not None]
+    return sum(int((a & ~b).sum()) for a, b in known), sum(int((b & ~a).sum()) for a, b in known)
 
 
 def _n(sides: Sides) -> int:

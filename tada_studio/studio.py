@@ -337,12 +337,11 @@ def _shifted(report: Report, before: int, total: int) -> Report:
 
 def _score(base: Base, adapter: Adapter | None, items: Sequence[Item], name: str, report: Report) -> Score:
     def take() -> Score:
-        with base.wearing(adapter) as model:
-            return score_items(model, base.tokenizer, items, name, report)
+        with base.wearing(adapter):
+            return score_items(base, items, name, report)
 
     key = (base.digest, adapter.digest if adapter else None, tuple(items))
-    found = _SCORES.get(key, take)
-    return Score(name, found.loglik, found.correct, found.nll, found.low, found.high, found.cut)
+    return replace(_SCORES.get(key, take), name=name)
 
 
 def variants(pair: Pair, merged: Adapter, recipe: Recipe, names: Sequence[str]) -> dict[str, Adapter | None]:

@@ -8,8 +8,11 @@ import torch
 
 from tada_studio import studio
 from tada_studio.errors import InputError, Stopped
-from tada_studio.evaluate import Item, choose, pick_scorer, read_items, score, score_plain, score_shared
-from tada_studio.evaluate import _rows as rows_of
+from tada_studio.evaluate import Item, choose, read_items
+from tada_studio.evaluate import items as kinds
+from tada_studio.evaluate import score as score_any
+from tada_studio.evaluate.choice import _rows as rows_of
+from tada_studio.evaluate.choice import blind_rates, pick_scorer, score, score_plain, score_shared
 
 ITEMS = [
     Item("question : what is quartz ? answer :", ("hard", "soft rock", "red hot metal"), 1),
@@ -55,7 +58,7 @@ def test_the_shared_prefix_is_really_shared_and_agrees_with_the_plain_way(base):
 
 
 def test_a_model_that_ignores_the_mask_falls_back_to_the_plain_way(base, monkeypatch):
-    module = sys.modules["tada_studio.evaluate"]
+    module = sys.modules["tada_studio.evaluate.choice"]
     honest = module._shared_batch
 
     def blind(*args):
@@ -70,7 +73,7 @@ def test_any_batch_size_gives_the_same_numbers(base, task, pico, monkeypatch):
     items = read_items(pico.items)
     with base.wearing(task):
         usual = score(base.model, base.tokenizer, items)
-        monkeypatch.setattr(sys.modules["tada_studio.evaluate"], "BATCH_TOKENS", 1)
+        monkeypatch.setattr(sys.modules["tada_studio.evaluate.choice"], "BATCH_TOKENS", 1)
         alone = score(base.model, base.tokenizer, items)
     torch.testing.assert_close(alone.loglik, usual.loglik, rtol=0, atol=1e-4)
     assert torch.equal(alone.correct, usual.correct)
@@ -83,7 +86,22 @@ def test_accuracy_interval_and_nll_follow_from_the_logliks(base):
     gold = [-torch.log(p[item.answer] / p.sum()) for p, item in zip(probabilities, ITEMS, strict=True)]
     assert found.correct.tolist() == right and found.n == 3
     assert found.nll == pytest.approx(float(sum(gold) / 3), abs=1e-6)
+    torch.testing.assert_close(found.gold, torch.stack(gold), rtol=0, atol=1e-6)
     assert found.low <= found.accuracy <= found.high
+
+
+def test_the_choice_likeliest_per_character_and_the_blind_rates_by_hand(base):
+    # three items: "soft rock" (9 characters) of hard/soft rock/red hot metal; "black" of two of 5; "yellow and old" of two
+    found = score(base.model, base.tokenizer, ITEMS)
+    for i, item in enumerate(ITEMS):
+        each = [float(found.loglik[i, j]) / len(choice) for j, choice in enumerate(item.choices)]
+        assert bool(found.normed[i]) == (each.index(max(each)) == item.answer)
+    # chance (1/3 + 1/2 + 1/2) / 3; index 1 is right twice; the longest is wrong, a guess among two, wrong
+    assert found.rates == pytest.approx((4 / 9, 2 / 3, 0.5 / 3))
+    same = [Item("a", ("yes", "no"), 0), Item("b", ("no", "yes"), 1), Item("c", ("yes", "no"), 0)]
+    assert blind_rates(same).majority == 1.0  # "yes" is always right, wherever it stands
+    flat = found.to_dict()
+    assert flat["longest"] == pytest.approx(1 / 6) and flat["kind"] == "choice" and flat["perplexity"] is None
 
 
 def test_wearing_an_adapter_equals_peft_and_leaves_no_trace(base, task, pico):
@@ -122,6 +140,21 @@ def test_scores_are_kept_by_content_and_renamed(base, task):
     again = studio.evaluate(base, {"plain": None, "same": task}, ITEMS, calls.append)
     assert again["same"].name == "same" and torch.equal(again["same"].loglik, first["task"].loglik)
     assert all(progress.note == "all variants scored" for progress in calls)
+
+
+def test_a_file_of_several_kinds_and_items_of_no_kind_are_refused(base, tmp_path, monkeypatch):
+    with pytest.raises(InputError, match=r"one kind.*found Item, str"):
+        score_any(base, [*ITEMS, "not an item"])
+    with pytest.raises(InputError, match="found nothing"):
+        score_any(base, [])
+    letters = kinds.Kind("letter", lambda value, where, folder: value["letter"], '{"letter": "a"}')
+    monkeypatch.setattr(kinds, "KINDS", (*kinds.KINDS, letters))
+    path = tmp_path / "items.jsonl"
+    path.write_text('{"letter": "a"}\n{"question": "q", "choices": ["a", "b"], "answer": 0}\n')
+    with pytest.raises(InputError, match="several kinds"):
+        read_items(path)
+    path.write_text('{"letter": "a"}\n')
+    assert read_items(path) == ["a"]
 
 
 BAD_ROWS = [

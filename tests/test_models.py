@@ -7,8 +7,9 @@ from peft import LoraConfig, get_peft_model
 from pico import WORDS, pico_base, pico_items
 
 from tada_studio import studio
-from tada_studio.evaluate import _rows as rows_of
-from tada_studio.evaluate import pick_scorer, read_items, score_shared
+from tada_studio.evaluate import read_items
+from tada_studio.evaluate.choice import _rows as rows_of
+from tada_studio.evaluate.choice import pick_scorer, score_shared
 from tada_studio.recipe import Recipe
 
 SMALL = {

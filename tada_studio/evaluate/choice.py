@@ -4,19 +4,15 @@ A question is run once: its choices stand behind it in one row, and a mask lets 
 Every variant gets the same batches in the same order, so in float32 two variants differ only where they really differ.
 """
 
-import json
-import random
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
-from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
-from tada_studio.core import stats
 from tada_studio.errors import BaseError, InputError
+from tada_studio.evaluate.items import Item
+from tada_studio.evaluate.scores import Rates, Score, commonest, interval
 from tada_studio.progress import Progress, Report, silent
 
 #: Tokens in one batch, padding included; on a CPU small batches are two to three times as fast as large ones.
@@ -25,88 +21,6 @@ BATCH_TOKENS = 512
 LONGEST = 2048
 #: Log-likelihoods of the two ways to score must agree to this (nats), or the slower, plainer one is used.
 AGREEMENT = 1e-3
-
-
-@dataclass(frozen=True)
-class Item:
-    """A question with its choices; ``answer`` is the index of the right one."""
-
-    question: str
-    choices: tuple[str, ...]
-    answer: int
-
-
-@dataclass(frozen=True, eq=False)
-class Score:
-    """What one variant made of n items.
-
-    loglik:  (n, most choices) log-likelihood of each choice in nats, -inf where an item has fewer
-    correct: whether the likeliest choice is the right one
-    nll:     mean negative log-probability of the right choice among the choices, in nats: finer than accuracy
-    low, high: 95 % interval of the accuracy (Wilson)
-    cut:     how many questions were too long and lost their beginning
-    """
-
-    name: str
-    loglik: Float[Tensor, "n choices"]
-    correct: Bool[Tensor, " n"]
-    nll: float
-    low: float
-    high: float
-    cut: int = 0
-
-    @property
-    def n(self) -> int:
-        return len(self.correct)
-
-    @property
-    def accuracy(self) -> float:
-        return float(self.correct.double().mean())
-
-    def to_dict(self) -> dict[str, Any]:
-        """Flat JSON values for a table."""
-        return {
-            "name": self.name, "accuracy": self.accuracy, "low": self.low, "high": self.high, "n": self.n, "nll": self.nll,
-        }  # fmt: skip
-
-
-# -- items ---------------------------------------------------------------------------------------------------------
-
-
-def read_items(path: str | Path) -> list[Item]:
-    """Items from .jsonl: ``{"question": str, "choices": [str, ...], "answer": int}`` on each line. Raises InputError."""
-    path = Path(path)
-    try:
-        rows = path.read_text(encoding="utf-8-sig").splitlines()
-    except (OSError, ValueError) as error:
-        raise InputError(f"{path}: cannot be read ({error}). Give a .jsonl file of items.") from error
-    items = [_item(row, f"{path}, line {i}") for i, row in enumerate(rows, 1) if row.strip()]
-    if not items:
-        raise InputError(f"{path}: holds no item. Each line is a question with its choices and the answer's index.")
-    return items
-
-
-def _item(row: str, where: str) -> Item:
-    try:
-        value = json.loads(row)
-        question, choices, answer = value["question"], value["choices"], value["answer"]
-    except (ValueError, KeyError, TypeError, RecursionError):
-        raise InputError(f'{where}: expected {{"question": "...", "choices": ["...", "..."], "answer": 0}}.') from None
-    texts = isinstance(choices, list) and all(isinstance(text, str) and text.strip() for text in choices)
-    if not isinstance(question, str) or not texts or len(set(choices)) < max(2, len(choices)):
-        raise InputError(f"{where}: needs a question and at least two different, non-empty choices.")
-    if isinstance(answer, bool) or not isinstance(answer, int) or not 0 <= answer < len(choices):
-        raise InputError(f"{where}: answer = {answer!r}; give the index of a choice, 0 to {len(choices) - 1}.")
-    return Item(question, tuple(choices), answer)
-
-
-def choose(items: Sequence[Item], limit: int | None, seed: int = 0) -> list[Item]:
-    """At most ``limit`` items, drawn by seed (files are often sorted by subject), in their order in the file."""
-    if limit is not None and limit < 1:
-        raise InputError(f"limit = {limit}: at least one item is needed.")
-    if limit is None or len(items) <= limit:
-        return list(items)
-    return [items[i] for i in sorted(random.Random(seed).sample(range(len(items)), limit))]
 
 
 # -- rows ----------------------------------------------------------------------------------------------------------
@@ -287,9 +201,36 @@ def score(
 
 def _score(name: str, items: Sequence[Item], loglik: Tensor, cut: int) -> Score:
     answers = torch.tensor([item.answer for item in items])
-    gold = loglik.log_softmax(1)[torch.arange(len(items)), answers]
+    gold = -loglik.double().log_softmax(1)[torch.arange(len(items)), answers]
     if not gold.isfinite().all():
         raise BaseError(f"{name}: the model's log-likelihoods are not finite numbers; load the base in float32.")
     correct = loglik.argmax(1) == answers
-    low, high = stats.wilson(int(correct.sum()), len(items)) or (0.0, 1.0)
-    return Score(name, loglik, correct, float(-gold.double().mean()), low, high, cut)
+    normed = per_character(items, loglik).argmax(1) == answers
+    return Score(
+        name, loglik, correct, float(gold.mean()), *interval(correct), cut, gold, normed, rates=blind_rates(items)
+    )  # fmt: skip
+
+
+def per_character(items: Sequence[Item], loglik: Tensor) -> Tensor:
+    """(n, most choices) log-likelihoods divided by the choices' lengths in characters, as lm-evaluation-harness's acc_norm."""
+    lengths = torch.ones_like(loglik)
+    for i, item in enumerate(items):
+        lengths[i, : len(item.choices)] = torch.tensor([float(len(choice)) for choice in item.choices])
+    return loglik / lengths
+
+
+def blind_rates(items: Sequence[Item]) -> Rates:
+    """What a guess, one constant answer (a place or a text), and the longest choice get right."""
+    return Rates(
+        chance=sum(1 / len(item.choices) for item in items) / len(items),
+        majority=max(
+            commonest([item.answer for item in items]), commonest([item.choices[item.answer] for item in items])
+        ),
+        longest=sum(map(_longest_is_right, items)) / len(items),
+    )
+
+
+def _longest_is_right(item: Item) -> float:
+    lengths = [len(choice) for choice in item.choices]
+    longest = max(lengths)
+    return (lengths[item.answer] == longest) / lengths.count(longest)

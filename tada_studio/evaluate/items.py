@@ -1,0 +1,85 @@
+"""Evaluation items: the nouns, and the .jsonl files that they come in. What a line holds says which kind it is."""
+
+import json
+import random
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NamedTuple, TypeVar
+
+from tada_studio.errors import InputError
+
+
+@dataclass(frozen=True)
+class Item:
+    """A question with its choices; ``answer`` is the index of the right one."""
+
+    question: str
+    choices: tuple[str, ...]
+    answer: int
+
+
+class Kind(NamedTuple):
+    """A kind of item: the key that only its lines have, how such a line is read, and what one looks like.
+
+    read: (a line's value, where it stands, the folder that paths in it start from) -> item; raises InputError
+    """
+
+    key: str
+    read: Callable[[Mapping[str, Any], str, Path], Any]
+    example: str
+
+
+def _choice(value: Mapping[str, Any], where: str, folder: Path) -> Item:
+    question, choices, answer = value.get("question"), value["choices"], value.get("answer")
+    texts = isinstance(choices, list) and all(isinstance(text, str) and text.strip() for text in choices)
+    if not isinstance(question, str) or not texts or len(set(choices)) < max(2, len(choices)):
+        raise InputError(f"{where}: needs a question and at least two different, non-empty choices.")
+    if isinstance(answer, bool) or not isinstance(answer, int) or not 0 <= answer < len(choices):
+        raise InputError(f"{where}: answer = {answer!r}; give the index of a choice, 0 to {len(choices) - 1}.")
+    return Item(question, tuple(choices), answer)
+
+
+#: The first kind whose key a line has is that line's kind.
+KINDS = (Kind("choices", _choice, '{"question": "...", "choices": ["...", "..."], "answer": 0}'),)
+
+
+def read_items(path: str | Path) -> list[Any]:
+    """Items of one kind from .jsonl, such as ``{"question": str, "choices": [str, ...], "answer": int}`` on each line.
+
+    Raises InputError.
+    """
+    path = Path(path)
+    try:
+        rows = path.read_text(encoding="utf-8-sig").split("\n")
+    except (OSError, ValueError) as error:
+        raise InputError(f"{path}: cannot be read ({error}). Give a .jsonl file of items.") from error
+    items = [_item(row, f"{path}, line {i}", path.parent) for i, row in enumerate(rows, 1) if row.strip()]
+    if not items:
+        raise InputError(f"{path}: holds no item. Each line is one, such as {KINDS[0].example}.")
+    if len({type(item) for item in items}) > 1:
+        raise InputError(f"{path}: holds items of several kinds. Give a file for each: they are scored differently.")
+    return items
+
+
+def _item(row: str, where: str, folder: Path) -> Any:
+    try:
+        value = json.loads(row)
+    except (ValueError, RecursionError):
+        value = None
+    kind = next((kind for kind in KINDS if isinstance(value, dict) and kind.key in value), None)
+    if kind is None:
+        raise InputError(f"{where}: expected {' or '.join(kind.example for kind in KINDS)}.")
+    return kind.read(value, where, folder)
+
+
+AnyItem = TypeVar("AnyItem")
+
+
+def choose(items: Sequence[AnyItem], limit: int | None, seed: int = 0) -> list[AnyItem]:
+    """At most ``limit`` items, drawn by seed (files are often sorted by subject), in their order in the file."""
+    if limit is not None and limit < 1:
+        raise InputError(f"limit = {limit}: at least one item is needed.")
+    if limit is None or len(items) <= limit:
+        return list(items)
+    return [items[i] for i in sorted(random.Random(seed).sample(range(len(items)), limit))]
