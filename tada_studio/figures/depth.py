@@ -1,0 +1,60 @@
+"""Gates over depth."""
+
+from html import escape
+
+import plotly.graph_objects as go
+
+from tada_studio.core.gates import Depth, Gates
+from tada_studio.figures.palette import BASE, LINES, TASK_TO_DOMAIN, plain, short_name
+
+#: Left margin of figures over depth, in pixels; the gate map reserves as much for its row names: layers line up.
+DEPTH_MARGIN = 72
+
+DEPTH_CAPTION = (
+    "Mean gate of each layer, on the depth axis of the map; above the dashed line the domain has the larger share. "
+    "The band is the 95 % range over resampled probe inputs; a click on a projection's name adds its own line."
+)
+
+
+def depth_profile(depth: Depth, gates: Gates) -> go.Figure:
+    """Mean gate by layer with its band and Spearman's rho; one line for each projection waits in the legend."""
+    place = list(range(len(gates.layers)))
+    figure = go.Figure()
+    figure.add_scatter(x=place, y=plain(depth.high), mode="lines", line_width=0, hoverinfo="skip", showlegend=False)
+    figure.add_scatter(
+        x=place, y=plain(depth.low), mode="lines", line_width=0, fill="tonexty", fillcolor="rgba(138,148,163,0.25)",
+        hoverinfo="skip", name="95 % band",
+    )  # fmt: skip
+    figure.add_scatter(
+        x=place, y=plain(depth.share), mode="lines+markers", name="mean gate", line={"color": BASE, "width": 2},
+        marker={"color": plain(depth.share), "colorscale": TASK_TO_DOMAIN, "cmin": 0, "cmax": 1, "size": 9},
+        customdata=gates.layers, hovertemplate="layer %{customdata}: %{y:.3f}<extra></extra>",
+    )  # fmt: skip
+    for j, projection in enumerate(map(escape, gates.projections)):  # plotly reads names as HTML, and files choose them
+        figure.add_scatter(
+            x=place, y=plain(gates.values[:, j]), mode="lines", name=short_name(projection),
+            visible="legendonly", line={"width": 1.4, "color": LINES[j % len(LINES)]}, connectgaps=False,
+            customdata=gates.layers,
+            hovertemplate=f"layer %{{customdata}} {projection}: %{{y:.3f}}<extra></extra>",
+        )  # fmt: skip
+    figure.add_hline(y=0.5, line_dash="dash", line_width=1, line_color=BASE)
+    figure.add_annotation(text=_rho(depth), xref="paper", yref="paper", x=0, y=1.12, xanchor="left", showarrow=False)
+    figure.update_xaxes(
+        range=[-0.5, len(place) - 0.5], tickvals=_every_other(place), ticktext=_every_other(gates.layers)
+    )
+    figure.update_xaxes(title={"text": "layer", "standoff": 4}, fixedrange=True, zeroline=False)
+    figure.update_yaxes(title="domain's share", range=[0, 1], tickvals=[0, 0.5, 1], fixedrange=True, automargin=False)
+    legend = {"orientation": "h", "y": -0.34, "x": 0, "itemwidth": 30, "traceorder": "normal"}
+    return figure.update_layout(height=270, margin={"l": DEPTH_MARGIN, "r": 2, "t": 28, "b": 36}, legend=legend)
+
+
+def _rho(depth: Depth) -> str:
+    if depth.rho is None:
+        return "share against depth: no rank correlation, the gates do not vary"
+    known = f" (95 %: {depth.interval.low:+.2f} to {depth.interval.high:+.2f})" if depth.interval else ""
+    return f"share against depth: rho {depth.rho:+.2f}{known}"
+
+
+def _every_other(ticks: list[int] | tuple[int, ...]) -> list[int]:
+    """At most 16 ticks, as under the gate map."""
+    return list(ticks[:: max(1, -(-len(ticks) // 16))])
