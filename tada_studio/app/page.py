@@ -15,7 +15,7 @@ from tada_studio.app.inspect_tab import inspect_tab
 from tada_studio.app.open_tab import open_tab
 from tada_studio.app.part import READ, Part, skip_early
 from tada_studio.app.places import Places
-from tada_studio.app.plot_panel import plotly_js
+from tada_studio.app.plot_panel import served
 from tada_studio.app.sidebar import sidebar
 from tada_studio.app.spoken import spoken
 from tada_studio.errors import TadaError
@@ -49,7 +49,7 @@ class Start:
 
 def page(start: Start) -> gr.Blocks:
     """The whole app, not yet served."""
-    gr.set_static_paths([plotly_js()])
+    gr.set_static_paths(served())
     with gr.Blocks(
         title="TaDA Studio", fill_width=True, analytics_enabled=False, delete_cache=(3600, 24 * 3600)
     ) as demo:

@@ -16,6 +16,21 @@ def note(text: str, kind: str = "", points: Iterable[str] = ()) -> str:
     return f'<div class="note {escape(kind)}">{escape(text)}{f"<ul>{listed}</ul>" if listed else ""}</div>'
 
 
+def empty(what: str, do: str) -> str:
+    """Stands where something will be: what is not there yet, and what to do about it."""
+    return f'<div class="empty-state"><b>{escape(what)}</b>{escape(do)}</div>'
+
+
+def caption(text: str) -> str:
+    """How to read what stands above it."""
+    return f'<div class="caption">{escape(text)}</div>'
+
+
+def badge(text: str, kind: str = "") -> str:
+    """One or two words about a thing; kind is "", "good", "bad" or "hand" (set by a person)."""
+    return f'<span class="badge {escape(kind)}">{escape(text)}</span>'
+
+
 def said(text: str) -> str:
     """What just happened; read out by screen readers."""
     return f'<div class="said" role="status" aria-live="polite">{escape(text)}</div>'

@@ -1,76 +1,73 @@
-// A plotly figure that follows light and dark, updates in place and never leaves this machine.
+// A plotly figure that follows light and dark, updates in place and never leaves this machine. ``themed`` and its helpers
+// stand above this file when it runs.
 //
 // plotly.js is the copy inside the installed Python package, served as one static file and loaded once for all panels.
 const root = ((window.gradio_config && window.gradio_config.root) || location.origin).replace(/\/$/, '') + '/';
+const served = (name) => root + 'gradio_api/file=' + props.files[name];
 window.__tadaPlotly ??= new Promise((resolve, reject) => {
   const before = window.Plotly;
   const script = document.createElement('script');
-  script.src = root + 'gradio_api/file=' + props.plotly_path;
+  script.src = served('plotly');
   script.onload = () => { const mine = window.Plotly; if (before) window.Plotly = before; resolve(mine); };
   script.onerror = () => reject(new Error('plotly.min.js was not served'));
   document.head.appendChild(script);
 });
 
+const panel = element.querySelector('.pp');
 const chart = element.querySelector('.pp-chart');
+const title = element.querySelector('.pp-title').textContent;
+const css = (name) => getComputedStyle(element).getPropertyValue(name).trim();
+const SETTINGS = { responsive: true, displayModeBar: false };
 let Plotly = null;
 let drawn = false;
-
-const css = (name) => getComputedStyle(element).getPropertyValue(name).trim();
-const isPlain = (value) => value && typeof value === 'object' && !Array.isArray(value);
-
-function merged(below, above) {
-  const out = { ...below };
-  for (const key in above) out[key] = isPlain(below?.[key]) && isPlain(above[key]) ? merged(below[key], above[key]) : above[key];
-  return out;
-}
-
-function axisTheme() {
-  const line = css('--border-color-primary');
-  return {
-    gridcolor: line, zerolinecolor: css('--body-text-color-subdued'), linecolor: line,
-    tickfont: { color: css('--body-text-color-subdued'), size: 11 },
-    title: { font: { color: css('--body-text-color-subdued'), size: 12 } },
-  };
-}
-
-function themed(layout) {
-  const text = css('--body-text-color');
-  const out = merged({
-    paper_bgcolor: 'rgba(0,0,0,0)', plot_bgcolor: 'rgba(0,0,0,0)', autosize: true, height: 260, uirevision: 'keep',
-    dragmode: false, margin: { l: 48, r: 12, t: 24, b: 40 },
-    font: { color: text, family: css('--font') || 'sans-serif', size: 12 },
-    legend: { bgcolor: 'rgba(0,0,0,0)', font: { size: 11 } },
-    hoverlabel: { bgcolor: css('--background-fill-primary'), bordercolor: css('--border-color-primary'), font: { color: text } },
-  }, layout);
-  delete out.template;
-  const axes = Object.keys(layout).filter((key) => /^[xy]axis/.test(key));
-  for (const key of new Set([...axes, 'xaxis', 'yaxis'])) out[key] = merged(axisTheme(), layout[key] || {});
-  return out;
-}
-
-// Interval lines must be seen on a bar of any colour, in light and in dark.
-function visible(trace) {
-  return trace.error_y ? { ...trace, error_y: { color: css('--body-text-color'), ...trace.error_y } } : trace;
-}
-
-const SETTINGS = {
-  responsive: true, displaylogo: false,
-  modeBarButtonsToRemove: ['select2d', 'lasso2d', 'autoScale2d', 'pan2d', 'zoom2d', 'zoomIn2d', 'zoomOut2d', 'resetScale2d'],
-  toImageButtonOptions: { format: 'svg', filename: 'tada-studio' },
-};
+let hooked = false;
 
 async function draw() {
   if (!Plotly) return;
-  element.querySelector('.pp').classList.toggle('empty', !props.value);
-  if (!props.value) { if (drawn) Plotly.purge(chart); drawn = false; return; }
-  const figure = JSON.parse(props.value);
-  await Plotly.react(chart, figure.data.map(visible), themed(figure.layout || {}), SETTINGS);
+  panel.classList.toggle('empty', !props.value);
+  if (!props.value) { if (drawn) Plotly.purge(chart); drawn = hooked = false; return; }
+  const { data, layout } = themed(JSON.parse(props.value), css);
+  await Plotly.react(chart, data, layout, SETTINGS);
   drawn = true;
+  hook();
   chart.dataset.draws = Number(chart.dataset.draws || 0) + 1;
   delete chart.dataset.error;
 }
 
-const safely = () => draw().catch((problem) => { console.warn('plot_panel', problem); chart.dataset.error = problem.message; });
+function hook() {  // a chart can be listened to only once something was drawn in it
+  if (hooked) return;
+  hooked = true;
+  chart.on('plotly_click', ({ points: [point] }) => {
+    trigger('point_click', { x: point.x, y: point.y, curve: point.curveNumber, data: point.customdata ?? null });
+  });
+}
+
+// -- saving ---------------------------------------------------------------------------------------------------------
+
+async function savePage() {
+  const read = async (name) => (await fetch(served(name))).text();
+  const [template, style, script, plotly] = await Promise.all(['template', 'css', 'themed', 'plotly'].map(read));
+  const escaped = (text) => Object.assign(document.createElement('i'), { textContent: text }).innerHTML;
+  const body = element.querySelector('.pp-page').innerHTML.replace('%figure%', () => escaped(props.value));
+  const gaps = { title: escaped(title), body, css: style, themed: script, plotly };
+  const page = template.replace(/%(title|css|body|plotly|themed)%/g, (_, gap) => gaps[gap]);
+  const url = URL.createObjectURL(new Blob([page], { type: 'text/html' }));
+  saveAs(url, fileName(title) + '.html');
+  setTimeout(() => URL.revokeObjectURL(url), 60000);
+}
+
+element.addEventListener('click', (event) => {
+  const format = event.target.dataset?.save;
+  if (!format || !drawn) return;
+  const saved = format === 'html' ? savePage()
+    : savePicture(Plotly, JSON.parse(props.value), title, fileName(title), format, chart.offsetWidth, css);
+  saved.catch(complain);
+});
+
+// -------------------------------------------------------------------------------------------------------------------
+
+const complain = (problem) => { console.warn('plot_panel', problem); chart.dataset.error = problem.message; };
+const safely = () => draw().catch(complain);
 
 window.__tadaPlotly.then((loaded) => { Plotly = loaded; return safely(); }).then(() => {
   chart.dataset.ready = '1';
