@@ -40,17 +40,25 @@ def _folder() -> Path:
 
 
 def samples() -> dict[str, Sample]:
-    """All embedded samples, by name."""
-    found = (_sample(path.parent) for path in sorted(_folder().glob("*/sample.json")))
-    return {sample.name: sample for sample in found}
+    """All embedded samples to try, by name; not those that are there to explain something."""
+    return {name: found for name, found in _all().items() if not found.about.get("hidden")}
 
 
 def sample(name: str) -> Sample:
-    """One sample. Raises InputError with the names there are."""
-    known = samples()
+    """One sample, listed or not. Raises InputError with the names there are."""
+    known = _all()
     if name not in known:
-        raise InputError(f"{name}: no such sample. There are: {', '.join(known) or 'none in this installation'}.")
+        raise InputError(f"{name}: no such sample. There are: {', '.join(samples()) or 'none in this installation'}.")
     return known[name]
+
+
+def planted() -> Sample:
+    """Two adapters with known conflicts: ``about["planted"]`` lists them all. There is nothing to evaluate. Raises InputError."""
+    return sample("planted-conflict")
+
+
+def _all() -> dict[str, Sample]:
+    return {path.parent.name: _sample(path.parent) for path in sorted(_folder().glob("*/sample.json"))}
 
 
 def _sample(folder: Path) -> Sample:
@@ -64,9 +72,16 @@ def _sample(folder: Path) -> Sample:
         story=about.pop("story"),
         task=folder / files["task"],
         domain=folder / files["domain"],
-        base=str(folder / base) if base and (folder / base).is_dir() else base,
+        base=_base(folder, base),
         probe=folder / files["probe"],
         items={side: folder / path for side, path in files["items"].items()},
         readings=readings if readings.is_file() else None,
         about=about,
     )
+
+
+def _base(folder: Path, base: str | None) -> str | None:
+    """A folder of the sample's own or of its neighbour's, a Hub id, or None where the folder was left out."""
+    if base and (folder / base).is_dir():
+        return str((folder / base).resolve())
+    return None if base is None or base.startswith(".") else base
