@@ -35,6 +35,8 @@ class Manner:
             raise InputError(f"At most {self.most} tokens: give a number from 1 to 4096.")
         if not 0 <= self.temperature <= 5:  # written this way round so that NaN fails too
             raise InputError(f"temperature = {self.temperature}: give 0 (always the likeliest) to 5.")
+        if not 0 <= self.seed < 1 << 31:
+            raise InputError(f"seed = {self.seed}: give 0 to {(1 << 31) - 1}.")
 
 
 def has_chat(base: Base) -> bool:

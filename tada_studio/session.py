@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from tada_studio import studio
+from tada_studio.ask import Answer, Question, ask
 from tada_studio.base import Base
 from tada_studio.certify import Certificate
 from tada_studio.core.gates import Depth, Gates, Readings, depth_profile
@@ -21,6 +22,7 @@ from tada_studio.core.merge import Merged
 from tada_studio.core.strokes import painted
 from tada_studio.errors import BaseError, InputError, MismatchError, Stopped, TadaError
 from tada_studio.evaluate import Item, Score, choose
+from tada_studio.generate import Manner
 from tada_studio.lora import Adapter, Pair
 from tada_studio.probe import Readings as SavedReadings
 from tada_studio.progress import Progress, Report, silent
@@ -85,6 +87,7 @@ class Session:
         self.sample: Sample | None = None
         self.recipe = Recipe()
         self.runs: list[Run] = []
+        self.answers: dict[str, Answer] = {}
         self._undo: list[Recipe] = []
         self._redo: list[Recipe] = []
         self._view: View | None = None
@@ -98,6 +101,7 @@ class Session:
         with self.lock:
             self.pair, self.readings, self.sample, self.base_ref = pair, None, None, base or None
             self.base = self.base if self.base is not None and self.base.ref == base else None
+            self.answers = {}
             self.recipe, self._undo, self._redo, self.runs = Recipe(), [], [], []
             self._changed()
 
@@ -246,6 +250,19 @@ class Session:
     def stop(self) -> None:
         """Ask whatever is running to stop at its next piece."""
         self.stopping.set()
+
+    # -- Try it ----------------------------------------------------------------------------------------------------
+
+    def ask(self, question: Question, variants: Sequence[str], how: Manner, report: Report = silent) -> None:
+        """One prompt to variants ("base", "task", "domain", "merge"); ``self.answers`` fills in while they are made."""
+        pair, view = self._open_pair(), self.view
+        assert view is not None
+        self.stopping.clear()
+        report = self._stoppable(report)
+        base = self.load_base(report=report)
+        known = {"base": None, "task": pair.task, "domain": pair.domain, "merge": view.adapter}
+        self.answers = {}
+        ask(base, {name: known[name] for name in variants}, question, how, self.answers, report)
 
     # -- Export ----------------------------------------------------------------------------------------------------
 

@@ -76,7 +76,7 @@ def test_a_chat_template_wraps_the_prompt_and_its_absence_is_said(base):
         tokens_of(base, "gold is", chat=True)
 
 
-@pytest.mark.parametrize("wrong", [{"most": 0}, {"temperature": -1.0}, {"temperature": float("nan")}])
+@pytest.mark.parametrize("wrong", [{"most": 0}, {"temperature": -1.0}, {"temperature": float("nan")}, {"seed": -1}])
 def test_a_manner_out_of_range_is_refused(wrong):
     with pytest.raises(InputError, match="give"):
         Manner(**wrong)

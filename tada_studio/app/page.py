@@ -18,10 +18,14 @@ from tada_studio.app.places import Places
 from tada_studio.app.plot_panel import served
 from tada_studio.app.sidebar import sidebar
 from tada_studio.app.spoken import spoken
+from tada_studio.app.try_tab import try_tab
 from tada_studio.errors import TadaError
 
 #: On a phone the sidebar would lie over the whole page.
 _FOLD_SIDEBAR = "() => { if (innerWidth < 768) document.querySelector('#side .toggle-button')?.click(); }"
+
+#: Tabs that are called otherwise than in the code.
+_LABELS = {"try": "Try it"}
 
 
 @dataclass(frozen=True)
@@ -63,9 +67,10 @@ def page(start: Start) -> gr.Blocks:
                 "open": partial(open_tab, desk, start.places),
                 "inspect": partial(inspect_tab, desk),
                 "evaluate": partial(evaluate_tab, desk),
+                "try": partial(try_tab, desk),
                 "export": partial(export_tab, desk, start.places),
             }.items():
-                with gr.Tab(name.capitalize(), id=name, elem_id=f"tab-{name}") as tab:
+                with gr.Tab(_LABELS.get(name, name.capitalize()), id=name, elem_id=f"tab-{name}") as tab:
                     parts.append(build())
                 tabs.append(tab)
         _wire(demo, desk, parts, tabs, start)

@@ -1,0 +1,98 @@
+"""Try it: the handlers without a browser, and the tab in one."""
+
+import re
+import sys
+import time
+
+import gradio as gr
+import pytest
+from hands import tab
+from playwright.sync_api import expect
+
+from tada_studio.app import try_tab
+from tada_studio.app.desk import Desk
+from tada_studio.app.page import Start
+from tada_studio.ask import Answer, Odds
+from tada_studio.errors import InputError
+from tada_studio.samples import sample
+
+ALL = list(try_tab.VARIANTS)
+
+
+@pytest.fixture
+def desk(pico):
+    desk = Start(task=str(pico.task), domain=str(pico.domain), base=str(pico.base)).desk()
+    yield desk
+    desk.session.close()
+
+
+def test_answers_stream_in_and_the_buttons_say_who_is_at_work(desk):
+    first, *_, last = list(try_tab.on_ask(desk, "gold is", None, "plain", ALL, 5, 0.0, 0))
+    assert [update["interactive"] for update in first[2:]] == [False, True]
+    assert [update["interactive"] for update in last[2:]] == [True, False]
+    for name in ALL:
+        assert f'class="answer {name}"' in last[0]
+    assert "answering" not in last[0] and "All have answered" in last[1]
+
+
+@pytest.mark.parametrize(
+    ("asked", "says"),
+    [
+        (("", None, "plain", ALL, 5, 0, 0), "empty"),
+        (("gold", None, "chat", ALL, 5, 0, 0), "no chat template"),
+        (("gold", None, "plain", [], 5, 0, 0), "Nobody is chosen"),
+        (("gold", None, "plain", None, 5, 0, 0), "Nobody is chosen"),
+        (("gold", None, "plain", ALL, None, 0, 0), "must be numbers"),
+        (("gold", None, "plain", ALL, 5, 99, 0), "temperature"),
+        (("gold", None, "plain", ALL, 5, 1, -3), "seed"),
+    ],
+)
+def test_what_cannot_be_asked_is_said_and_the_button_is_free_again(desk, asked, says):
+    updates = []
+    with pytest.raises(InputError, match=says):
+        for update in try_tab.on_ask(desk, *asked):
+            updates.append(update)
+    assert says in updates[-1][1] and updates[-1][2]["interactive"]
+
+
+def test_whatever_a_model_says_is_text(desk):
+    evil = "<img src=x onerror=alert(1)>"
+    shown = try_tab.cards(
+        {"base": Answer(evil, [Odds(evil, 0.5, True)], done=True), "task": Answer(evil, [], done=True)}
+    )
+    assert "<img" not in shown and shown.count("&lt;img") == 3
+    assert "the same words as base" in shown
+
+
+def test_examples_come_from_every_side_and_bring_their_choices_only_word_by_word():
+    desk = Desk()
+    assert try_tab.examples(None) == [] and try_tab.show(desk)
+    desk.session.sample = sample("smollm2-minerals")
+    keys = [key for _, key in try_tab.examples(desk.session.sample)]
+    assert {key.split()[0] for key in keys} == {"domain", "task"} and len(keys) == 2 * try_tab.EXAMPLES
+    prompt = try_tab.on_example(desk, keys[0])
+    assert try_tab._item(desk, prompt, keys[0]).question == prompt
+    assert try_tab._item(desk, prompt + "!", keys[0]) is None
+    assert try_tab.on_example(desk, "no such key") == gr.skip()
+
+
+def test_ask_read_and_stop(page, monkeypatch):
+    tab(page, "try")
+    page.locator("#prompt textarea").fill("question : what is quartz ? answer :")
+    page.click("#ask")
+    expect(page.locator("#ask-bar")).to_contain_text("All have answered", timeout=60_000)
+    expect(page.locator("#answers .answer")).to_have_count(4)
+    said = page.locator("#answers .answer.merge .answer-text")
+    expect(said).to_have_text(re.compile(r"\S"))
+    module, honest = sys.modules["tada_studio.generate"], sys.modules["tada_studio.generate"]._pick
+    monkeypatch.setattr(module, "_pick", lambda *args: time.sleep(0.1) or honest(*args))
+    page.locator("#most input[type=number]").fill("100")
+    page.locator("#most input[type=number]").press("Enter")
+    page.locator("#heat input[type=number]").fill("1.5")
+    page.locator("#heat input[type=number]").press("Enter")
+    page.click("#ask")
+    expect(page.locator("#answers .answer.base .answer-text")).to_have_text(re.compile(r"\S+ \S+"), timeout=30_000)
+    page.click("#ask-stop")
+    expect(page.locator("#ask-bar")).to_contain_text("Stopped", timeout=30_000)
+    expect(page.locator("#ask")).to_be_enabled()
+    assert page.locator("#answers .answer").count() < 4
