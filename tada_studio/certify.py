@@ -8,17 +8,19 @@ import json
 import math
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from contextlib import ExitStack, contextmanager
+from dataclasses import asdict, dataclass, field
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import torch
+from PIL import Image
 from torch import Tensor, nn
 
+from tada_studio.base import Base
 from tada_studio.errors import ExportError
-from tada_studio.lora import CONFIG, WEIGHTS, Adapter, LoraModule
+from tada_studio.lora import CONFIG, LABELS, WEIGHTS, Adapter, LoraModule
 from tada_studio.read.portable import Tick, portability
 
 #: The files beside the adapter's own two.
@@ -38,6 +40,25 @@ class ModuleCheck:
     relative_error: float
 
 
+@dataclass(frozen=True)
+class HeadCheck:
+    """A module that the folder keeps whole: its rows (0: it has no matrix), whose it is, what its rows are called."""
+
+    rows: int
+    of: str | None
+    labels: tuple[str, ...] = ()
+
+    def says(self, name: str) -> str:
+        whose = {
+            "task": "the task adapter's",
+            "domain": "the domain adapter's",
+            "average": "the average of both adapters'",
+        }
+        named = f", for {', '.join(self.labels[:12])}{' ...' if len(self.labels) > 12 else ''}" if self.labels else ""
+        of = f" is {whose.get(self.of, self.of)}," if self.of else " is"
+        return f"{name} ({self.rows} rows{named}){of} kept whole in modules_to_save."
+
+
 @dataclass(frozen=True, eq=False)
 class Certificate:
     """What was found when the written folder was read back by PEFT.
@@ -46,6 +67,7 @@ class Certificate:
     missing, unexpected: keys that PEFT did not find, or did not know
     logit_error: largest difference of any logit on a test input; None if no base was at hand
     loaders: what PEFT, vLLM, llama.cpp and LoRAX make of the folder; a cross does not fail the certificate
+    heads: what the folder keeps whole: module -> its rows, and whose it is (None: not known)
     """
 
     outputs: Mapping[str, str]
@@ -58,6 +80,7 @@ class Certificate:
     logit_room: float
     versions: Mapping[str, str]
     loaders: tuple[Tick, ...] = ()
+    heads: Mapping[str, "HeadCheck"] = field(default_factory=dict)
 
     @property
     def worst(self) -> float:
@@ -82,6 +105,7 @@ class Certificate:
         return (
             f"PEFT {self.versions['peft']} loads the folder: {keys}; rank {self.rank} everywhere, scale 1.",
             f"All {len(self.modules)} modules rebuild the merge: worst relative error {self.worst:.1e} (room {DELTA_ROOM:.0e}).",
+            *(head.says(name) for name, head in self.heads.items()),
             logits,
             *(tick.says for tick in self.loaders),
             f"SHA-256 of {WEIGHTS}: {self.outputs[WEIGHTS]}",
@@ -97,23 +121,21 @@ class Certificate:
         }
 
 
-def certify(
-    adapter: Adapter, folder: str | Path, *, model: nn.Module | None = None, wearing: Any = None, tokenizer: Any = None
-) -> Certificate:
-    """What PEFT makes of a folder, against the adapter it should hold. ``model`` None: on a skeleton of the base's layers."""
+def certify(adapter: Adapter, folder: str | Path, base: Base | None = None) -> Certificate:
+    """What PEFT makes of a folder, against the adapter it should hold. ``base`` None: on a skeleton of the base's layers."""
     folder = Path(folder)
-    expected = _logits_worn(adapter, model, wearing, tokenizer)
-    with _loaded_by_peft(folder, model if model is not None else skeleton(adapter)) as (
-        peft_model,
-        missing,
-        unexpected,
-    ):
+    expected = None if base is None else _logits_worn(adapter, base)
+    with ExitStack() as block:
+        model = skeleton(adapter) if base is None else block.enter_context(base.lent(adapter))
+        peft_model, missing, unexpected = block.enter_context(_loaded_by_peft(folder, model))
         modules = {name: _check(module, _layer(peft_model, name)) for name, module in adapter.modules.items()}
         missing = (*missing, *_whole_lost(adapter, peft_model))
-        logit_error, room = _compare_logits(peft_model, expected, model, tokenizer)
+        logit_error, room = _compare_logits(peft_model, expected, base)
+    origin = adapter.origin.to_dict() if adapter.origin else {}
+    written = (CONFIG, WEIGHTS, LABELS, RECIPE, CARD)
     return Certificate(
-        outputs={name: sha256(folder / name) for name in (CONFIG, WEIGHTS, RECIPE, CARD) if (folder / name).is_file()},
-        inputs=adapter.origin.to_dict()["inputs"] if adapter.origin else {},
+        outputs={name: sha256(folder / name) for name in written if (folder / name).is_file()},
+        inputs=origin.get("inputs", {}),
         modules=modules,
         missing=missing,
         unexpected=unexpected,
@@ -122,7 +144,16 @@ def certify(
         logit_room=room,
         versions={name: version(name) for name in ("torch", "peft", "transformers", "safetensors")},
         loaders=portability(folder),
+        heads=_heads(adapter, origin.get("heads", {})),
     )
+
+
+def _heads(adapter: Adapter, whose: Mapping[str, str]) -> dict[str, HeadCheck]:
+    def check(head: str) -> HeadCheck:
+        matrices = [len(t) for name, t in adapter.whole.items() if name.startswith(f"{head}.") and t.ndim > 1]
+        return HeadCheck(max(matrices, default=0), whose.get(head), adapter.labels)
+
+    return {head: check(head) for head in adapter.heads}
 
 
 def sha256(path: str | Path) -> str:
@@ -241,29 +272,29 @@ _TEST_INPUT = "The merged adapter must answer here exactly as it did on screen: 
 
 
 @torch.inference_mode()
-def _logits_worn(adapter: Adapter, model: nn.Module | None, wearing: Any, tokenizer: Any) -> Tensor | None:
-    if model is None:
-        return None
-    with wearing(adapter):
-        return model(**_test_input(model, tokenizer)).logits.float()
+def _logits_worn(adapter: Adapter, base: Base) -> Tensor:
+    with base.wearing(adapter) as model:
+        return model(**_test_input(base)).logits.float()
 
 
 @torch.inference_mode()
-def _compare_logits(
-    peft_model: Any, expected: Tensor | None, model: nn.Module | None, tokenizer: Any
-) -> tuple[float | None, float]:
-    if expected is None or model is None:
+def _compare_logits(peft_model: Any, expected: Tensor | None, base: Base | None) -> tuple[float | None, float]:
+    if expected is None or base is None:
         return None, LOGIT_ROOM
-    found = peft_model(**_test_input(model, tokenizer)).logits.float()
+    found = peft_model(**_test_input(base)).logits.float()
     # a base in half precision rounds its own activations: there the room is that rounding, not float32's
-    dtype = next(model.parameters()).dtype
-    room = LOGIT_ROOM if dtype == torch.float32 else 4 * float(expected.abs().max()) * torch.finfo(dtype).eps
+    room = LOGIT_ROOM if base.dtype == torch.float32 else 4 * float(expected.abs().max()) * torch.finfo(base.dtype).eps
     return float((found - expected).abs().max()), room
 
 
-def _test_input(model: nn.Module, tokenizer: Any) -> dict[str, Tensor]:
-    device = next(model.parameters()).device
-    return {"input_ids": torch.tensor([tokenizer(_TEST_INPUT).input_ids], device=device), "use_cache": False}  # type: ignore[dict-item]
+def _test_input(base: Base) -> dict[str, Any]:
+    """A sentence, or an image of coloured noise, always the same."""
+    if base.kind == "image":
+        noise = torch.randint(256, (64, 64, 3), generator=torch.Generator().manual_seed(0), dtype=torch.uint8)
+        image = Image.fromarray(noise.numpy()).convert("L" if base.tokenizer.channels == 1 else "RGB")
+        return {"pixel_values": base.tokenizer.pixels([image]).to(base.device, base.dtype)}
+    ids = torch.tensor([base.tokenizer(_TEST_INPUT).input_ids], device=base.device)
+    return {"input_ids": ids} if base.classifies else {"input_ids": ids, "use_cache": False}
 
 
 def read_certificate(folder: str | Path) -> dict[str, Any]:

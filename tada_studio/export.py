@@ -14,27 +14,26 @@ from pathlib import Path
 from typing import Any
 
 from safetensors.torch import save_file
-from torch import Tensor, nn
+from torch import Tensor
 
+from tada_studio.base import Base
 from tada_studio.certify import CARD, CERTIFICATE, RECIPE, Certificate, certify
 from tada_studio.errors import ExportError
-from tada_studio.lora import CONFIG, WEIGHTS, Adapter, LoraModule
+from tada_studio.lora import CONFIG, LABELS, WEIGHTS, Adapter, LoraModule
 from tada_studio.progress import Progress, Report, silent
 
 
 def export(
     adapter: Adapter,
     out: str | Path,
+    base: Base | None = None,
     *,
-    model: nn.Module | None = None,
-    wearing: Any = None,
-    tokenizer: Any = None,
     card: str = "",
     report: Report = silent,
 ) -> Certificate:
     """Write the PEFT folder ``out`` with recipe.json, certificate.json and a model card; certify it by reading it back.
 
-    model: the base, for comparing logits; wearing: its context manager that adds an adapter (``Base.wearing``).
+    base: for comparing logits.
     Raises ExportError, and leaves nothing, if the disk refuses or the certificate does not hold.
     """
     out = Path(out)
@@ -44,7 +43,7 @@ def export(
         _write_json(folder / RECIPE, adapter.origin.to_dict() if adapter.origin else {})
         (folder / CARD).write_text(card, encoding="utf-8")
         report(Progress("export", 1, 3, "reading back through PEFT"))
-        certificate = certify(adapter, folder, model=model, wearing=wearing, tokenizer=tokenizer)
+        certificate = certify(adapter, folder, base)
         _write_json(folder / CERTIFICATE, certificate.to_dict())
         if not certificate.holds:
             raise ExportError(
@@ -59,7 +58,7 @@ def export(
 
 
 def write_adapter(adapter: Adapter, folder: str | Path) -> None:
-    """adapter_config.json and adapter_model.safetensors, as PEFT, vLLM and llama.cpp read them alike.
+    """adapter_config.json and adapter_model.safetensors, as PEFT, vLLM and llama.cpp read them alike; a head's labels beside.
 
     Needs one rank everywhere and scale 1, which every merge has. Raises ExportError if the disk refuses.
     """
@@ -69,6 +68,8 @@ def write_adapter(adapter: Adapter, folder: str | Path) -> None:
         save_file(_tensors(adapter), folder / WEIGHTS, metadata={"format": "pt"})
         (folder / WEIGHTS).chmod(0o644)  # safetensors writes it for its owner only; servers read it as someone else
         _write_json(folder / CONFIG, _config(adapter))
+        if adapter.labels:
+            _write_json(folder / LABELS, {"labels": list(adapter.labels)})
     except Exception as error:  # safetensors has an error of its own for a full disk
         raise ExportError(
             f"{folder}: could not be written ({error}). Is there space, and may you write there?"

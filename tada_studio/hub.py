@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tada_studio.errors import AdapterError
-from tada_studio.lora import CONFIG, WEIGHTS
+from tada_studio.lora import CONFIG, LABELS, WEIGHTS
 from tada_studio.read import look_at
 from tada_studio.read.config import judge
 from tada_studio.read.files import INDEX, MAX_CONFIG, header_length, parse_header, parse_json
@@ -31,7 +31,7 @@ def fetch_adapter(ref: str) -> Path:
     from huggingface_hub import snapshot_download
 
     name, _, revision = ref.partition("@")
-    wanted = [CONFIG, WEIGHTS, INDEX, "adapter_model-*.safetensors"]
+    wanted = [CONFIG, WEIGHTS, INDEX, LABELS, "adapter_model-*.safetensors"]
     with _in_words(ref):
         return Path(snapshot_download(name, revision=revision or None, allow_patterns=wanted))
 

@@ -6,7 +6,7 @@ Knows nothing of files, models or screens. Tensors keep the dtype they were stor
 import hashlib
 from collections import Counter
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any, NamedTuple, Protocol, runtime_checkable
 
@@ -18,6 +18,8 @@ from tada_studio.errors import AdapterError, MismatchError
 
 #: The two files of an adapter as PEFT saves it.
 CONFIG, WEIGHTS = "adapter_config.json", "adapter_model.safetensors"
+#: Beside them, in folders of this package: the names of a classifier's labels, which PEFT keeps nowhere.
+LABELS = "labels.json"
 
 
 class Address(NamedTuple):
@@ -176,6 +178,7 @@ class Adapter:
     origin:  what made it (recipe, hashes, versions), if a merge did
     whole:   tensors that were trained whole beside the LoRA (heads, biases), by name; they replace the base's own
     heads:   the modules that those tensors belong to (PEFT's modules_to_save), by full name
+    labels:  what the rows of a classifier's head are called, if anyone wrote it down (labels.json)
     """
 
     label: str
@@ -187,6 +190,7 @@ class Adapter:
     origin: Origin | None = None
     whole: Mapping[str, Tensor] = field(default_factory=dict)
     heads: tuple[str, ...] = ()
+    labels: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         if not self.modules:
@@ -202,6 +206,18 @@ class Adapter:
     def rank(self) -> int:
         """The largest rank of any module."""
         return max(module.rank for module in self.modules.values())
+
+    @cached_property
+    def head_tensors(self) -> dict[str, Tensor]:
+        """The tensors of its heads, by name."""
+        starts = tuple(f"{head}." for head in self.heads)
+        return {name: tensor for name, tensor in self.whole.items() if name.startswith(starts)}
+
+    @property
+    def bare(self) -> "Adapter":
+        """The adapter without its heads: it leaves the base's own in place."""
+        whole = {name: tensor for name, tensor in self.whole.items() if name not in self.head_tensors}
+        return replace(self, whole=whole, heads=(), labels=())
 
     @cached_property
     def digest(self) -> str:

@@ -2,12 +2,12 @@
 
 Per module and token the k numbers ``z = [A_T x; A_D x] / |x|`` say everything: the response of adapter a is
 ``|dW_a x| / (|dW_a|_F |x|) = sqrt(z_a^T (B^T B) z_a) / |B A|_F``, in which the adapter's size cancels exactly.
-Padding and position 0 (an attention sink in most decoders) are left out.
+Of texts, padding and position 0 are left out (an attention sink in most decoders). Of images nothing is: every patch counts,
+and the class token (position 0 of a ViT) as one token among them, since it is what the answer is read from.
 """
 
 import hashlib
 import json
-import random
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, fields
@@ -20,9 +20,13 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from tada_studio.core import gates
-from tada_studio.errors import InputError, MismatchError
+from tada_studio.errors import BaseError, InputError, MismatchError
+from tada_studio.images import ImageFile, in_batches
+from tada_studio.inputs import Input, choose, read_inputs
 from tada_studio.lora import LoraModule, Pair
 from tada_studio.progress import Progress, Report, silent
+
+__all__ = ["Readings", "choose", "probe", "read_inputs"]
 
 #: Tokens that go through the base in one batch, padding included; on a CPU small batches are fastest.
 BATCH_TOKENS = 512
@@ -74,42 +78,6 @@ class Readings(gates.Readings):
 _TENSORS = tuple(spec.name for spec in fields(gates.Readings) if spec.name not in ("names", "about"))
 
 
-# -- inputs --------------------------------------------------------------------------------------------------------
-
-
-def read_inputs(path: str | Path) -> list[str]:
-    """Probe inputs from .txt (one a line) or .jsonl (``text`` or ``question`` on each line). Raises InputError."""
-    path = Path(path)
-    try:
-        rows = path.read_text(encoding="utf-8-sig").splitlines()
-    except (OSError, ValueError) as error:
-        raise InputError(f"{path}: cannot be read ({error}). Give a .txt or .jsonl file.") from error
-    as_json = path.suffix.lower() in (".jsonl", ".json")
-    inputs = [_from_json(row, f"{path}, line {i}") if as_json else row for i, row in enumerate(rows, 1) if row.strip()]
-    if not inputs:
-        raise InputError(f"{path}: holds no probe input. Write one input a line, about 32 of them.")
-    return inputs
-
-
-def _from_json(row: str, where: str) -> str:
-    try:
-        value = json.loads(row)
-        text = value.get("text", value.get("question"))
-    except (ValueError, AttributeError, RecursionError):
-        text = None
-    if not isinstance(text, str) or not text.strip():
-        raise InputError(f'{where}: expected {{"text": "..."}} or {{"question": "..."}}, found {row[:80]!r}.')
-    return text
-
-
-def choose(inputs: Sequence[str], n: int, seed: int = 0) -> list[str]:
-    """``n`` of the inputs, drawn by seed and kept in order; all of them if there are no more."""
-    if n < 1:
-        raise InputError(f"n = {n}: at least one probe input is needed, 32 are usual.")
-    picked = range(len(inputs)) if len(inputs) <= n else sorted(random.Random(seed).sample(range(len(inputs)), n))
-    return [inputs[i] for i in picked]
-
-
 # -- the pass ------------------------------------------------------------------------------------------------------
 
 
@@ -117,16 +85,18 @@ def probe(
     pair: Pair,
     model: nn.Module,
     tokenizer: Any,
-    inputs: Sequence[str],
+    inputs: Sequence[Input],
     *,
     about: Mapping[str, str] | None = None,
     report: Report = silent,
 ) -> Readings:
     """One reading per adapter, module and input from a single pass of the base, in evaluation mode, without adapters.
 
+    tokenizer: of a text model; for images its ``ImageReader``
     Raises InputError for inputs without a token to read, MismatchError for a module that the base does not have.
     """
-    batches = _batches(tokenizer, inputs)
+    as_images = isinstance(inputs[0], ImageFile)
+    batches = (_image_batches if as_images else _batches)(tokenizer, inputs)  # type: ignore[arg-type]
     first = next(model.parameters())
     with torch.inference_mode(), ExitStack() as hooks:
         groups = _shared_inputs(model, pair.names, batches[0])
@@ -138,22 +108,49 @@ def probe(
             report(Progress("probe", done, len(batches), f"batch {done + 1} of {len(batches)} through the base"))
             for listener in listeners:
                 listener.batch = batch.to(first.device)
-            model(input_ids=batch.ids.to(first.device), attention_mask=batch.mask.to(first.device), use_cache=False)
+            _run(model, batch.feed, first)
     report(Progress("probe", len(batches), len(batches), f"{len(inputs)} inputs read"))
-    return _readings(pair, listeners, batches, {**_about(pair, inputs), **(about or {})})
+    return _readings(pair, listeners, {**_about(pair, inputs), **(about or {})})
+
+
+def _run(model: nn.Module, feed: Mapping[str, Any], like: Tensor) -> None:
+    try:
+        model(**{
+            name: value.to(like.device, like.dtype if value.is_floating_point() else None) if isinstance(value, Tensor) else value
+            for name, value in feed.items()
+        })  # fmt: skip
+    except ValueError as error:  # a ViT refuses images of another size than it was made for
+        raise BaseError(f"The base does not take these inputs as its own settings prepare them ({error}).") from error
 
 
 @dataclass(frozen=True, eq=False)
 class Batch:
-    """Token ids (right-padded) of a few inputs; which input each token that counts belongs to, and where it stands."""
+    """A few inputs as the model takes them.
 
-    ids: Tensor  # (rows, length)
-    mask: Tensor  # (rows, length)
-    where: Tensor  # flat positions of the tokens that count
-    owner: Tensor  # input number of each of them
+    feed:   the model's arguments; members: (rows,) which input each row is
+    where:  flat positions of the tokens that count, in (rows, length); None: all of them do
+    """
+
+    feed: Mapping[str, Any]
+    members: Tensor
+    where: Tensor | None = None
+    length: int = 1
 
     def to(self, device: torch.device) -> "Batch":
-        return Batch(self.ids, self.mask, self.where.to(device), self.owner.to(device))
+        where = None if self.where is None else self.where.to(device)
+        return Batch(self.feed, self.members.to(device), where, self.length)
+
+    def tokens(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """The tokens that count in what a layer is fed, and which input each belongs to.
+
+        x: (rows, ..., d), or the ids that an embedding is fed. A layer may see windows of its rows, one vector a row (a
+        pooler, a head), or every token.
+        """
+        pooled = x.is_floating_point() and x.ndim == 2
+        if self.where is not None and not pooled:
+            return x.flatten(0, 1)[self.where], self.members[self.where // self.length]
+        flat = x.reshape(-1, x.shape[-1])
+        return flat, self.members.repeat_interleave(len(flat) // len(self.members))
 
 
 def _batches(tokenizer: Any, inputs: Sequence[str]) -> list[Batch]:
@@ -178,8 +175,16 @@ def _batch(encoded: list[list[int]], members: list[int], pad: int) -> Batch:
     mask = torch.tensor([[1] * len(row) + [0] * (length - len(row)) for row in encoded])
     counts = mask.clone()
     counts[:, 0] = 0
-    where = counts.flatten().nonzero()[:, 0]
-    return Batch(ids, mask, where, torch.tensor(members)[where // length])
+    feed = {"input_ids": ids, "attention_mask": mask, "use_cache": False}
+    return Batch(feed, torch.tensor(members), counts.flatten().nonzero()[:, 0], length)
+
+
+def _image_batches(reader: Any, inputs: Sequence[ImageFile]) -> list[Batch]:
+    start, batches = 0, []
+    for pixels in in_batches(reader, inputs):
+        batches.append(Batch({"pixel_values": pixels}, torch.arange(start, start + len(pixels))))
+        start += len(pixels)
+    return batches
 
 
 def _shared_inputs(model: nn.Module, names: Iterable[str], batch: Batch) -> list[list[str]]:
@@ -190,15 +195,16 @@ def _shared_inputs(model: nn.Module, names: Iterable[str], batch: Batch) -> list
         return lambda layer, inputs: seen.__setitem__(name, inputs[0])
 
     hooks = [_submodule(model, name).register_forward_pre_hook(note(name)) for name in names]
-    device = next(model.parameters()).device
+    look = {name: value[:1, :2] if name == "input_ids" else value[:1] for name, value in batch.feed.items()
+            if name in ("input_ids", "pixel_values")}  # fmt: skip
     try:
-        model(input_ids=batch.ids[:1, :2].to(device), use_cache=False)
+        _run(model, {**look, **({"use_cache": False} if "input_ids" in look else {})}, next(model.parameters()))
     finally:
         for hook in hooks:
             hook.remove()
     unread = [name for name in names if name not in seen]
     if unread:
-        raise MismatchError(f"{unread[0]}: the base never ran this layer on a text input, so it cannot be probed.")
+        raise MismatchError(f"{unread[0]}: the base never ran this layer on such an input, so it cannot be probed.")
     groups: dict[int, list[str]] = {}
     for name, tensor in seen.items():
         groups.setdefault(id(tensor), []).append(name)
@@ -220,6 +226,7 @@ class _Listener:
     def __init__(self, pair: Pair, names: list[str], inputs: int, like: Tensor) -> None:
         self.names = names
         self.batch: Batch | None = None
+        self.tokens = torch.zeros(inputs, dtype=torch.int64, device=like.device)
         self.voices = [_Voice(m, i, side, like.device) for i, name in enumerate(names)
                        for side, m in enumerate(pair.both(name)) if m is not None]  # fmt: skip
         self.down = torch.cat([voice.down for voice in self.voices]).mT.to(like.device, like.dtype).contiguous()
@@ -230,14 +237,15 @@ class _Listener:
                         .diag_embed() for i in range(len(names))]  # fmt: skip
 
     def hear(self, layer: nn.Module, inputs: tuple[Tensor, ...]) -> None:
-        """The forward pre-hook: x is (rows, length, d_in)."""
-        batch = self.batch
-        assert batch is not None
-        z = self.answers(inputs[0].flatten(0, 1)[batch.where])
+        """The forward pre-hook: x is (rows, length, d_in), or (rows, channels, height, width) for a convolution."""
+        assert self.batch is not None
+        x, owner = self.batch.tokens(_under_the_kernel(layer, inputs[0]))
+        self.tokens += torch.bincount(owner, minlength=len(self.tokens))
+        z = self.answers(x)
         for voice, part in zip(self.voices, z.split(self.spans, 1), strict=True):
             square = voice.squared_response(part)
-            self.sums[0, voice.side, voice.place].index_add_(0, batch.owner, square.sqrt().double())
-            self.sums[1, voice.side, voice.place].index_add_(0, batch.owner, square.double())
+            self.sums[0, voice.side, voice.place].index_add_(0, owner, square.sqrt().double())
+            self.sums[1, voice.side, voice.place].index_add_(0, owner, square.double())
         for i, moment in enumerate(self.moments):
             own = torch.cat(
                 [part for v, part in zip(self.voices, z.split(self.spans, 1), strict=True) if v.place == i], 1
@@ -251,6 +259,13 @@ class _Listener:
         # the clamp keeps a token whose x is all zero from dividing by zero; its z is 0
         size = torch.linalg.vector_norm(x, dim=1, dtype=torch.float32).clamp_min(torch.finfo(torch.float32).tiny)
         return (x @ self.down).float() / size[:, None]
+
+
+def _under_the_kernel(layer: Any, x: Tensor) -> Tensor:
+    """What a convolution's matrix is applied to: (rows, places, channels times kernel). Other layers' x as it is."""
+    if not isinstance(layer, nn.Conv2d):
+        return x
+    return nn.functional.unfold(x, layer.kernel_size, layer.dilation, layer.padding, layer.stride).mT  # type: ignore[arg-type]
 
 
 class _Voice:
@@ -269,20 +284,20 @@ class _Voice:
         return ((z @ self.gram) * z).sum(1).clamp_min(0)
 
 
-def _readings(pair: Pair, listeners: list[_Listener], batches: list[Batch], about: Mapping[str, str]) -> Readings:
+def _readings(pair: Pair, listeners: list[_Listener], about: Mapping[str, str]) -> Readings:
     inputs = listeners[0].sums.shape[3]
-    tokens = torch.bincount(torch.cat([batch.owner for batch in batches]), minlength=inputs)
+    # where layers see different numbers of tokens (a pooler one, others all), an input weighs as much as it has in most
+    tokens = torch.stack([listener.tokens.cpu() for listener in listeners]).amax(0)
     row = {name: i for i, name in enumerate(pair.names)}
     sums = torch.zeros(2, 2, len(row), inputs, dtype=torch.float64)
     k = pair.task.rank + pair.domain.rank
     moment = torch.zeros(len(row), k, k, dtype=torch.float64)
     for listener in listeners:
         rows = torch.tensor([row[name] for name in listener.names])
-        sums[:, :, rows] = listener.sums.cpu()
+        sums[:, :, rows] = (listener.sums / listener.tokens).cpu()
         for name, own in zip(listener.names, listener.moments, strict=True):
             columns = _columns(pair, name)
-            moment[row[name]][columns[:, None], columns] = own.cpu() / tokens.sum()
-    sums /= tokens
+            moment[row[name]][columns[:, None], columns] = own.cpu() / listener.tokens.sum().cpu()
     moment = moment.float().double()  # what readings.safetensors holds: loaded or not, equal readings give equal bytes
     present = torch.tensor([[_changes(module) for module in pair.both(name)] for name in pair.names])
     (task, domain), (square_task, square_domain) = sums[0], sums[1]
@@ -302,6 +317,7 @@ def _changes(module: LoraModule | None) -> bool:
     return module is not None and bool(module.up.any()) and bool(module.down.any())
 
 
-def _about(pair: Pair, inputs: Sequence[str]) -> dict[str, str]:
-    texts = hashlib.sha256(json.dumps(list(inputs)).encode()).hexdigest()
-    return {"task": pair.task.digest, "domain": pair.domain.digest, "inputs": texts}
+def _about(pair: Pair, inputs: Sequence[Input]) -> dict[str, str]:
+    content = [one.digest if isinstance(one, ImageFile) else one for one in inputs]
+    digest = hashlib.sha256(json.dumps(content).encode()).hexdigest()
+    return {"task": pair.task.digest, "domain": pair.domain.digest, "inputs": digest}

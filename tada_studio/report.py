@@ -124,20 +124,21 @@ def _cells(score: Score | None) -> tuple[str, str]:
 
 
 def comparison_sentences(sides: Sides) -> list[str]:
-    """The last variant against each other one, by the paired exact test over all sides' items, Holm-corrected."""
+    """The last variant against each other one, by the paired exact test over all sides' items, Holm-corrected; then what must
+    be known about how variants were scored."""
+    notes = list(dict.fromkeys(score.note for scores in sides.values() for score in scores.values() if score.note))
     names = [
         name
         for name in dict.fromkeys(n for scores in sides.values() for n in scores)
         if both_skills(sides, name) is not None
     ]
     if len(names) < 2:
-        return []
+        return notes
     last, others = names[-1], names[:-1]
     splits = [_split(sides, last, other) for other in others]
     corrected = stats.holm([stats.mcnemar(*split) for split in splits])
-    return [
-        _compared(last, other, split, p, _n(sides)) for other, split, p in zip(others, splits, corrected, strict=True)
-    ]
+    compared = zip(others, splits, corrected, strict=True)
+    return [*(_compared(last, other, split, p, _n(sides)) for other, split, p in compared), *notes]
 
 
 def _split(sides: Sides, first: str, second: str) -> tuple[int, int]:
@@ -190,17 +191,50 @@ def model_card(merged: Adapter, origin: Mapping[str, Any], measured: Sides) -> s
             "",
             f"One LoRA adapter of rank {merged.rank} for `{_plain(base)}`, merged from two by TaDA Studio.",
             "",
-            "```python",
-            "from peft import PeftModel",
-            'model = PeftModel.from_pretrained(base_model, "this-folder")',
-            "```",
-            "",
+            *_loading(merged, origin),
             *_made_from(origin),
             *_measured(measured),
             "`recipe.json` repeats this merge to the byte; `certificate.json` says how it was checked.",
             "",
         ]
     )
+
+
+def head_rows(merged: Adapter) -> int | None:
+    """How many labels the classifier that an adapter keeps whole tells apart; None if it keeps none."""
+    rows = [
+        len(t) for name, t in merged.head_tensors.items() if name.rpartition(".")[0] in merged.heads and t.ndim == 2
+    ]
+    return rows[0] if len(rows) == 1 else None
+
+
+def head_sentence(merged: Adapter, origin: Mapping[str, Any]) -> str:
+    """Whose heads an adapter carries and what they answer with; "" if it carries none."""
+    if not merged.heads:
+        return ""
+    whose = " and ".join(sorted({_OWNERS.get(one, one) for one in origin.get("heads", {}).values()}))
+    rows = head_rows(merged)
+    labels = f", {rows} labels" if rows else ""
+    named = f" ({', '.join(merged.labels[:30])}{', ...' if len(merged.labels) > 30 else ''})" if merged.labels else ""
+    return f"Carries {' and '.join(merged.heads)} whole, {whose or 'of an unknown adapter'}{labels}{named}; heads are not gated."
+
+
+_OWNERS = {"task": "the task adapter's", "domain": "the domain adapter's", "average": "the average of both adapters'"}
+
+
+def _loading(merged: Adapter, origin: Mapping[str, Any]) -> list[str]:
+    """How to load it; a head of its own size needs a base that makes room for it."""
+    rows, lines = head_rows(merged), ["from peft import PeftModel"]
+    if rows and merged.task_type is None:
+        lines += [
+            "from transformers import AutoModelForImageClassification",
+            "base_model = AutoModelForImageClassification.from_pretrained(",
+            f'    "the-base", num_labels={rows}, ignore_mismatched_sizes=True',
+            ")",
+        ]
+    lines.append('model = PeftModel.from_pretrained(base_model, "this-folder")')
+    said = _plain(head_sentence(merged, origin))
+    return ["```python", *lines, "```", "", *([said, ""] if said else [])]
 
 
 def _plain(text: str) -> str:

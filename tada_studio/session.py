@@ -23,6 +23,7 @@ from tada_studio.core.strokes import painted
 from tada_studio.errors import BaseError, InputError, MismatchError, Stopped, TadaError
 from tada_studio.evaluate import Item, Score, choose
 from tada_studio.generate import Manner
+from tada_studio.inputs import Input
 from tada_studio.lora import Adapter, Pair
 from tada_studio.probe import Readings as SavedReadings
 from tada_studio.progress import Progress, Report, silent
@@ -128,14 +129,14 @@ class Session:
 
     # -- Probe -----------------------------------------------------------------------------------------------------
 
-    def probe(self, inputs: Sequence[str] | None = None, n: int = 32, report: Report = silent) -> Readings:
+    def probe(self, inputs: Sequence[Input] | None = None, n: int = 32, report: Report = silent) -> Readings:
         """Run the inputs (the sample's, if None) through the base once. Earlier readings stay if this fails or is stopped."""
         pair = self._open_pair()
         if inputs is None and self.sample is not None:
             inputs = studio.sample_inputs(self.sample)
         if not inputs:
             raise InputError(
-                "No probe inputs. Paste about 32 domain questions, one a line, or upload a .txt or .jsonl file."
+                "No probe inputs. Paste about 32 domain questions, one a line, or upload a file or images."
             )
         self.stopping.clear()
         report = self._stoppable(report)

@@ -27,14 +27,16 @@ from tada_studio.certify import Certificate, certify, changed_files, read_certif
 from tada_studio.core import gates as gating
 from tada_studio.core.factor import factor
 from tada_studio.core.gates import Gates
-from tada_studio.core.merge import Analysis, Merged, expand, merge_whole, output_dtype
+from tada_studio.core.merge import Analysis, Merged, expand, head_labels, merge_whole, output_dtype, whose_heads
 from tada_studio.core.merge import merge_core as mix_and_recompress
 from tada_studio.errors import AdapterError, BaseError, InputError
-from tada_studio.evaluate import Item, Score, read_items
+from tada_studio.evaluate import Item, Score, Worn, read_items, worn
 from tada_studio.evaluate import score as score_items
 from tada_studio.export import export as write_and_certify
+from tada_studio.images import ImageFile
+from tada_studio.inputs import Input, choose, read_inputs
 from tada_studio.lora import CONFIG, WEIGHTS, Adapter, Pair, Passport, Verdict
-from tada_studio.probe import Readings, choose, read_inputs
+from tada_studio.probe import Readings
 from tada_studio.probe import probe as take_readings
 from tada_studio.progress import Progress, Report, silent
 from tada_studio.read import pair_up
@@ -188,10 +190,15 @@ def _check_finite(pair: Pair, known: Analysis) -> None:
 # -- probe ---------------------------------------------------------------------------------------------------------
 
 
-def probe(pair: Pair, base: Base, inputs: Sequence[str], n: int = 32, report: Report = silent) -> Readings:
+def probe(pair: Pair, base: Base, inputs: Sequence[Input], n: int = 32, report: Report = silent) -> Readings:
     """Readings of both adapters from one pass of ``n`` of the inputs through the base. Raises InputError, MismatchError."""
     if not inputs:
-        raise InputError("No probe inputs. Give about 32 domain questions or sentences.")
+        raise InputError("No probe inputs. Give about 32 domain questions or sentences, or images.")
+    if {isinstance(one, ImageFile) for one in inputs} != {base.kind == "image"}:
+        given = "text" if base.kind == "image" else "images"
+        raise InputError(
+            f"The base {base.name} reads {base.kind}, and these probe inputs are {given}. Give the kind it reads."
+        )
     for adapter in (pair.task, pair.domain):
         base.check_fits(adapter)
     chosen = choose(inputs, n)
@@ -243,7 +250,8 @@ def merge(pair: Pair, readings: gating.Readings | None = None, recipe: Recipe | 
         base=pair.task.base or pair.domain.base,
         task_type=pair.task.task_type or pair.domain.task_type,
         whole=merge_whole(pair, recipe),
-        heads=tuple(dict.fromkeys((*pair.task.heads, *pair.domain.heads))),
+        heads=tuple(whose_heads(pair, recipe)),
+        labels=head_labels(pair, recipe),
         origin=MergeOrigin(pair, readings, recipe),
     )
 
@@ -257,9 +265,11 @@ class MergeOrigin:
     recipe: Recipe
 
     def to_dict(self) -> dict[str, Any]:
+        heads = whose_heads(self.pair, self.recipe)
         return {
             "format": FORMAT,
             "recipe": self.recipe.to_dict(),
+            **({"heads": heads} if heads else {}),
             "inputs": {
                 "task": _input(self.pair.task),
                 "domain": _input(self.pair.domain),
@@ -321,12 +331,13 @@ def score_sides(
     """Score every variant on every side's items, writing each score into ``into[side][variant]`` as it is done."""
     total = sum(map(len, sides.values())) * len(variants)
     done = 0
-    for name, adapter in variants.items():
-        if adapter is not None:
-            base.check_fits(adapter)
+    for adapter in filter(None, variants.values()):
+        base.check_fits(adapter)
+    dressed = {side: worn(base, variants, items) for side, items in sides.items()}
+    for name in variants:
         for side, items in sides.items():
             part = _shifted(report, done, total)
-            into.setdefault(side, {})[name] = _score(base, adapter, items, name, part)
+            into.setdefault(side, {})[name] = _score(dressed[side][name], items, name, part)
             done += len(items)
     report(Progress("evaluate", done, total, "all variants scored"))
 
@@ -335,13 +346,16 @@ def _shifted(report: Report, before: int, total: int) -> Report:
     return lambda progress: report(Progress("evaluate", before + progress.done, total, progress.note))
 
 
-def _score(base: Base, adapter: Adapter | None, items: Sequence[Item], name: str, report: Report) -> Score:
+def _score(dressed: Worn, items: Sequence[Any], name: str, report: Report) -> Score:
+    base = dressed.base
+
     def take() -> Score:
-        with base.wearing(adapter):
+        with base.wearing(dressed.adapter), base.wearing_head(dressed.head):
             return score_items(base, items, name, report)
 
-    key = (base.digest, adapter.digest if adapter else None, tuple(items))
-    return replace(_SCORES.get(key, take), name=name)
+    digests = (adapter.digest if adapter else None for adapter in (dressed.adapter, dressed.head))
+    found = _SCORES.get((base.digest, *digests, base.labels, tuple(items)), take)
+    return replace(found, name=name, note=dressed.note)
 
 
 def variants(pair: Pair, merged: Adapter, recipe: Recipe, names: Sequence[str]) -> dict[str, Adapter | None]:
@@ -357,7 +371,7 @@ def variants(pair: Pair, merged: Adapter, recipe: Recipe, names: Sequence[str]) 
     return {name: one(name) for name in names}
 
 
-def sample_inputs(sample: Sample) -> list[str]:
+def sample_inputs(sample: Sample) -> list[Input]:
     """The probe inputs of a sample."""
     return read_inputs(sample.probe)
 
@@ -378,10 +392,7 @@ def export(
     Raises ExportError, and leaves nothing half-written, if it cannot be written or if the certificate does not hold.
     """
     card = _card(merged, measured or {})
-    if base is None:
-        return write_and_certify(merged, out, card=card, report=report)
-    where = {"model": base.model, "wearing": base.wearing, "tokenizer": base.tokenizer}
-    return write_and_certify(merged, out, card=card, report=report, **where)
+    return write_and_certify(merged, out, base, card=card, report=report)
 
 
 def _card(merged: Adapter, measured: Sides) -> str:
@@ -393,8 +404,7 @@ def verify(folder: str | Path, base: Base | None = None) -> tuple[list[str], Cer
     written = read_certificate(folder)
     changed = changed_files(folder, written["outputs"])
     adapter = read_folder(folder)
-    where = {"model": base.model, "wearing": base.wearing, "tokenizer": base.tokenizer} if base else {}
-    found = certify(adapter, folder, **where)
+    found = certify(adapter, folder, base)
     wrong = [f"{name} is not the file that was certified." for name in changed]
     if written["verdict"] != "pass":
         wrong.append("Its own certificate says that it failed.")

@@ -1,6 +1,6 @@
 """Open a pair and probe its base."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -14,8 +14,9 @@ from tada_studio.app.part import EDIT, READ, WORK, Part, words
 from tada_studio.app.places import Places
 from tada_studio.app.spoken import spoken
 from tada_studio.errors import BaseError, InputError, Stopped, TadaError
+from tada_studio.images import SUFFIXES
+from tada_studio.inputs import Input, read_inputs
 from tada_studio.lora import Passport
-from tada_studio.probe import read_inputs
 from tada_studio.progress import Progress
 from tada_studio.samples import samples
 
@@ -97,11 +98,13 @@ def on_own(
     return [*show(desk), sources(desk)]
 
 
-def on_probe(desk: Desk, source: str, pasted: str | None, file: str | None, n: int | float) -> Iterator[list[Any]]:
+def on_probe(
+    desk: Desk, source: str, pasted: str | None, files: Sequence[str] | None, n: int | float
+) -> Iterator[list[Any]]:
     """Run the probe inputs through the base; yields (bar, probe button, stop button)."""
     session = desk.session
     try:
-        inputs = _inputs(desk, source, pasted, file)
+        inputs = _inputs(desk, source, pasted, files)
         yield [pieces.progress_bar(None, "Starting…"), *_buttons(running=True)]
         for step in steps(lambda told: session.probe(inputs, int(n), told)):
             if isinstance(step, Progress):
@@ -118,16 +121,16 @@ def on_probe(desk: Desk, source: str, pasted: str | None, file: str | None, n: i
         raise
 
 
-def _inputs(desk: Desk, source: str, pasted: str | None, file: str | None) -> list[str] | None:
+def _inputs(desk: Desk, source: str, pasted: str | None, files: Sequence[str] | None) -> Sequence[Input] | None:
     """None stands for the sample's own inputs."""
     if source == "pasted":
         return [line.strip() for line in (pasted or "").splitlines() if line.strip()]
     if source == "file":
-        if not file:
+        if not files:
             raise InputError(
-                "No file was uploaded. Choose a .txt file (one input a line) or a .jsonl file with text or question."
+                "No file was uploaded. Choose a .txt (one input a line), a .jsonl with text or question, images, or a zip of them."
             )
-        return uploaded(file, read_inputs)
+        return [found for file in files for found in uploaded(file, read_inputs)]
     if desk.session.sample is None:
         raise InputError("No sample is open. Paste about 32 domain questions, one a line, or upload a file.")
     return None
@@ -252,8 +255,9 @@ def _probe() -> Probe:
         )
     pasted = gr.Textbox(label="Inputs, one a line", lines=5, max_lines=12, visible=False, elem_id="probe-text")
     file = gr.File(
-        label="Inputs: .txt (one a line) or .jsonl (text or question)",
-        file_types=[".txt", ".jsonl"],
+        label="Inputs: .txt (one a line), .jsonl (text or question), images, or a zip of images",
+        file_count="multiple",
+        file_types=[".txt", ".jsonl", ".zip", *SUFFIXES],
         visible=False,
         elem_id="probe-file",
     )

@@ -217,6 +217,23 @@ def merge_whole(pair: Pair, recipe: Recipe) -> dict[str, Tensor]:
     return dict(sorted({**first, **rest}.items()))
 
 
+def whose_heads(pair: Pair, recipe: Recipe) -> dict[str, str]:
+    """Of every module that the merge keeps whole (a classifier), whose it is: "task", "domain" or "average"."""
+    task, domain = set(pair.task.heads), set(pair.domain.heads)
+    return {
+        head: recipe.head if head in task & domain else "task" if head in task else "domain"
+        for head in dict.fromkeys((*pair.task.heads, *pair.domain.heads))
+    }
+
+
+def head_labels(pair: Pair, recipe: Recipe) -> tuple[str, ...]:
+    """What the rows of the merge's classifier are called; () if nobody wrote it down, or two that are averaged differ."""
+    sides = {"task": pair.task.labels, "domain": pair.domain.labels}
+    owners = set(whose_heads(pair, recipe).values())
+    found = {sides[side] for owner in owners for side in (sides if owner == "average" else (owner,))}
+    return found.pop() if len(found) == 1 else ()
+
+
 def _average(name: str, task: Tensor | None, domain: Tensor | None) -> Tensor:
     if task is None or domain is None:
         return task if task is not None else domain  # type: ignore[return-value]

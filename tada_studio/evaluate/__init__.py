@@ -1,16 +1,19 @@
 """Items -> Score, for whatever adapter a loaded base wears; the kind of the items says how they are scored."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from tada_studio.base import Base
 from tada_studio.errors import InputError
-from tada_studio.evaluate import choice
+from tada_studio.evaluate import choice, labels
 from tada_studio.evaluate.items import Item, choose, read_items
+from tada_studio.evaluate.labels import LabelItem, Worn
 from tada_studio.evaluate.scores import Rates, Score
+from tada_studio.images import ImageFile
+from tada_studio.lora import Adapter
 from tada_studio.progress import Report, silent
 
-__all__ = ["SCORERS", "Item", "Rates", "Score", "choose", "read_items", "score"]
+__all__ = ["SCORERS", "Item", "LabelItem", "Rates", "Score", "Worn", "choose", "read_items", "score", "worn"]
 
 Scorer = Callable[[Base, Sequence[Any], str, Report], Score]
 
@@ -20,7 +23,30 @@ def _choices(base: Base, items: Sequence[Item], name: str, report: Report) -> Sc
 
 
 #: Kind of item -> how the base as it is dressed now is scored on items of that kind.
-SCORERS: dict[type, Scorer] = {Item: _choices}
+SCORERS: dict[type, Scorer] = {Item: _choices, LabelItem: labels.score}
+
+
+def worn(base: Base, variants: Mapping[str, Adapter | None], items: Sequence[Any]) -> dict[str, Worn]:
+    """What each variant is scored in on these items: itself, and where they ask for labels a head that knows them.
+
+    Raises InputError for items that this base cannot read.
+    """
+    _check_reads(base, items)
+    if isinstance(items[0], LabelItem):
+        return labels.worn(base, variants, items)
+    return {name: Worn(base, adapter) for name, adapter in variants.items()}
+
+
+def _check_reads(base: Base, items: Sequence[Any]) -> None:
+    first = items[0] if items else None
+    given = "image" if isinstance(first, LabelItem) and isinstance(first.content, ImageFile) else "text"
+    if base.kind != given:
+        raise InputError(
+            f"The base {base.name} reads {base.kind}, and these items are of {given}. Give items of its kind."
+        )
+    if base.classifies != isinstance(first, LabelItem):
+        does = "answers with labels" if base.classifies else "writes, and has no labels"
+        raise InputError(f"The base {base.name} {does}; give items {'with' if base.classifies else 'without'} labels.")
 
 
 def score(base: Base, items: Sequence[Any], name: str = "", report: Report = silent) -> Score:

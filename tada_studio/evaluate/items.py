@@ -8,6 +8,8 @@ from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
 from tada_studio.errors import InputError
+from tada_studio.evaluate.labels import LabelItem, all_named, read_folders, read_image, read_text
+from tada_studio.images import unpacked_images
 
 
 @dataclass(frozen=True)
@@ -22,7 +24,7 @@ class Item:
 class Kind(NamedTuple):
     """A kind of item: the key that only its lines have, how such a line is read, and what one looks like.
 
-    read: (a line's value, where it stands, the folder that paths in it start from) -> item; raises InputError
+    read: (a line's value, where it stands, the file it is in, beside which its paths start) -> item; raises InputError
     """
 
     key: str
@@ -30,7 +32,7 @@ class Kind(NamedTuple):
     example: str
 
 
-def _choice(value: Mapping[str, Any], where: str, folder: Path) -> Item:
+def _choice(value: Mapping[str, Any], where: str, listing: Path) -> Item:
     question, choices, answer = value.get("question"), value["choices"], value.get("answer")
     texts = isinstance(choices, list) and all(isinstance(text, str) and text.strip() for text in choices)
     if not isinstance(question, str) or not texts or len(set(choices)) < max(2, len(choices)):
@@ -41,28 +43,50 @@ def _choice(value: Mapping[str, Any], where: str, folder: Path) -> Item:
 
 
 #: The first kind whose key a line has is that line's kind.
-KINDS = (Kind("choices", _choice, '{"question": "...", "choices": ["...", "..."], "answer": 0}'),)
+KINDS = (
+    Kind("choices", _choice, '{"question": "...", "choices": ["...", "..."], "answer": 0}'),
+    Kind("image", read_image, '{"image": "photo.png", "label": "cat"}'),
+    Kind("label", read_text, '{"text": "...", "label": "good"}'),
+)
 
 
 def read_items(path: str | Path) -> list[Any]:
-    """Items of one kind from .jsonl, such as ``{"question": str, "choices": [str, ...], "answer": int}`` on each line.
+    """Items of one kind from .jsonl, such as ``{"question": str, "choices": [str, ...], "answer": int}`` on each line; or images
+    in a folder for each label, or a zip of either.
 
     Raises InputError.
     """
     path = Path(path)
+    if path.is_dir() or path.suffix.lower() == ".zip":
+        return _in_folder(path if path.is_dir() else unpacked_images(path))
     try:
         rows = path.read_text(encoding="utf-8-sig").split("\n")
     except (OSError, ValueError) as error:
         raise InputError(f"{path}: cannot be read ({error}). Give a .jsonl file of items.") from error
-    items = [_item(row, f"{path}, line {i}", path.parent) for i, row in enumerate(rows, 1) if row.strip()]
+    items = [_item(row, f"{path}, line {i}", path) for i, row in enumerate(rows, 1) if row.strip()]
     if not items:
         raise InputError(f"{path}: holds no item. Each line is one, such as {KINDS[0].example}.")
     if len({type(item) for item in items}) > 1:
         raise InputError(f"{path}: holds items of several kinds. Give a file for each: they are scored differently.")
-    return items
+    return all_named(items) if isinstance(items[0], LabelItem) else items
 
 
-def _item(row: str, where: str, folder: Path) -> Any:
+def _in_folder(folder: Path) -> list[Any]:
+    """Of a folder with one .jsonl the items that it lists, else the images by label; zips often hold one folder of all."""
+    inside = [path for path in sorted(folder.iterdir()) if not path.name.startswith((".", "__MACOSX"))]
+    listings = [path for path in inside if path.suffix.lower() == ".jsonl"]
+    if len(listings) == 1:
+        return read_items(listings[0])
+    if (
+        len(inside) == 1
+        and inside[0].is_dir()
+        and any(p.is_dir() or p.suffix.lower() == ".jsonl" for p in inside[0].iterdir())
+    ):
+        return _in_folder(inside[0])
+    return all_named(read_folders(folder))
+
+
+def _item(row: str, where: str, listing: Path) -> Any:
     try:
         value = json.loads(row)
     except (ValueError, RecursionError):
@@ -70,7 +94,7 @@ def _item(row: str, where: str, folder: Path) -> Any:
     kind = next((kind for kind in KINDS if isinstance(value, dict) and kind.key in value), None)
     if kind is None:
         raise InputError(f"{where}: expected {' or '.join(kind.example for kind in KINDS)}.")
-    return kind.read(value, where, folder)
+    return kind.read(value, where, listing)
 
 
 AnyItem = TypeVar("AnyItem")

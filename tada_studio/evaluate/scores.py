@@ -40,6 +40,7 @@ class Score:
     said:    what was answered in words
     rates:   what answering blindly gives on the same items
     kind:    "choice", "image", "answer" (short answers) or "text" (held-out texts)
+    note:    what a reader must know about how this variant was scored, in a sentence
     """
 
     name: str
@@ -54,6 +55,7 @@ class Score:
     said: tuple[str, ...] | None = None
     rates: Rates | None = None
     kind: str = "choice"
+    note: str = ""
 
     @property
     def n(self) -> int:
@@ -87,7 +89,7 @@ class Score:
         return {
             "name": self.name, "accuracy": self.accuracy, "low": self.low, "high": self.high, "n": self.n, "nll": self.nll,
             "accuracy_norm": self.accuracy_norm, "perplexity": self.perplexity, "kind": self.kind, "cut": self.cut,
-            "chance": blind.chance, "majority": blind.majority, "longest": blind.longest,
+            "chance": blind.chance, "majority": blind.majority, "longest": blind.longest, "note": self.note,
         }  # fmt: skip
 
 

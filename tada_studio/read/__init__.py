@@ -17,7 +17,7 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from tada_studio.errors import AdapterError, MismatchError
-from tada_studio.lora import CONFIG, Adapter, LoraModule, Pair, Passport, addresses
+from tada_studio.lora import CONFIG, LABELS, Adapter, LoraModule, Pair, Passport, addresses
 from tada_studio.read.config import judge, text
 from tada_studio.read.files import PICKLE, Entry, read_json, shown, weight_files
 from tada_studio.read.manifest import Manifest, build, manifest_of
@@ -159,6 +159,7 @@ def _adapter(manifest: Manifest, tensors: Mapping[str, Tensor], folder: Path) ->
     whole = {name: _finite(name, tensors[key], folder) for name, (key, _) in manifest.whole.items()}
     passport = from_manifest(manifest)
     return Adapter(
+        labels=_labels(folder, manifest),
         label=manifest.label,
         modules=modules,
         base=manifest.base,
@@ -168,6 +169,22 @@ def _adapter(manifest: Manifest, tensors: Mapping[str, Tensor], folder: Path) ->
         whole=whole,
         heads=manifest.heads,
     )
+
+
+def _labels(folder: Path, manifest: Manifest) -> tuple[str, ...]:
+    """What the rows of the adapter's head are called, by its labels.json: {"labels": [names]}. Raises AdapterError."""
+    file = folder / LABELS
+    if not manifest.heads or not file.is_file():
+        return ()
+    names = read_json(file).get("labels")
+    rows = {entry.shape[0] for name, (_, entry) in manifest.whole.items() if name.startswith(manifest.heads)}
+    known = names if isinstance(names, list) and all(isinstance(name, str) and name.strip() for name in names) else []
+    if len(set(known)) < len(known) or rows != {len(known)}:
+        raise AdapterError(
+            f'{file}: should be {{"labels": [...]}} with a different name for each of the head\'s '
+            f"{' or '.join(map(str, sorted(rows)))} rows. Correct it, or remove it."
+        )
+    return tuple(known)
 
 
 def _module(manifest: Manifest, name: str, tensors: Mapping[str, Tensor]) -> LoraModule:
