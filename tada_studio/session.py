@@ -17,6 +17,7 @@ from tada_studio import studio
 from tada_studio.ask import Answer, Question, ask
 from tada_studio.base import Base
 from tada_studio.certify import Certificate
+from tada_studio.core.closeup import Closeup, closeup
 from tada_studio.core.gates import Depth, Gates, Readings, depth_profile
 from tada_studio.core.merge import Merged
 from tada_studio.core.strokes import painted
@@ -24,7 +25,7 @@ from tada_studio.errors import BaseError, InputError, MismatchError, Stopped, Ta
 from tada_studio.evaluate import Item, Score, choose
 from tada_studio.generate import Manner
 from tada_studio.inputs import Input
-from tada_studio.lora import Adapter, Pair
+from tada_studio.lora import Adapter, Address, Pair
 from tada_studio.probe import Readings as SavedReadings
 from tada_studio.progress import Progress, Report, silent
 from tada_studio.recipe import Recipe
@@ -52,6 +53,12 @@ class View:
     def merged(self) -> Merged:
         """The merge in core space: spectra, drops, energies."""
         return studio.merge_core(self.pair, self.gates, self.recipe, self.readings if self.probed else None)
+
+    def closeup(self, address: Address) -> Closeup:
+        """One module closely: its directions, how they meet, what becomes of them."""
+        row = list(self.pair.addresses.values()).index(address)
+        moment = self.readings.moment if self.probed else None
+        return closeup(studio.analysis(self.pair), self.merged, self.recipe, moment, row)
 
     @cached_property
     def adapter(self) -> Adapter:

@@ -7,6 +7,8 @@ import gradio as gr
 from gradio.components import Component
 from gradio.events import Dependency
 
+from tada_studio.app import edits
+from tada_studio.app.desk import Desk
 from tada_studio.recipe import Recipe, knobs
 
 #: Always in sight, in this order.
@@ -43,6 +45,26 @@ def further_controls(recipe: Recipe) -> Controls:
     return Controls({name: _control(knobs()[name], getattr(recipe, name)) for name in names})
 
 
+def twin(name: str) -> Component:
+    """A second control for a knob, where its effect is shown. Call inside a layout."""
+    return _control(knobs()[name], knobs()[name].default, f"twin-{name}")
+
+
+def follow(desk: Desk, name: str) -> Any:
+    """An update for a twin; none if it shows the recipe already: a slider must not be moved under the hand that drags it."""
+    value = getattr(desk.session.recipe, name)
+    if desk.twins.get(name) == value:
+        return gr.skip()
+    desk.twins[name] = value
+    return _update(knobs()[name], value)
+
+
+def turn_twin(desk: Desk, value: Any, name: str) -> None:
+    """A hand turns a twin. Raises RecipeError."""
+    desk.twins[name] = value
+    edits.turn(desk, value, name)
+
+
 def line_knobs() -> list[str]:
     """Names of the knobs that are lines of text."""
     return [name for name, spec in knobs().items() if "lines" in spec.metadata]
@@ -56,10 +78,10 @@ def on_turn(
     return gr.on(events, handler, [*inputs, control], outputs, **how)
 
 
-def _control(spec: Field, value: Any) -> Component:
+def _control(spec: Field, value: Any, elem_id: str | None = None) -> Component:
     about = spec.metadata
     label = spec.name.replace("_", " ").capitalize()
-    shared = {"label": label, "info": about["says"], "elem_id": f"knob-{spec.name}", "min_width": 180}
+    shared = {"label": label, "info": about["says"], "elem_id": elem_id or f"knob-{spec.name}", "min_width": 180}
     if "options" in about:
         return gr.Dropdown(list(about["options"]), value=value, filterable=False, **shared)
     if _is_typed(spec):

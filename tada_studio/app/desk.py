@@ -19,6 +19,7 @@ class Desk:
     section: which section under the map is in sight
     said:  what just happened, in words
     exported: where the last export went
+    twins: by knob, what a second control of it shows
     """
 
     session: Session = field(default_factory=Session)
@@ -27,6 +28,7 @@ class Desk:
     section: str = "cell"
     said: str = ""
     exported: str | None = None
+    twins: dict[str, Any] = field(default_factory=dict)
     _turned: tuple[str, float] = ("", 0.0)
 
     def turn(self, name: str, value: Any) -> None:

@@ -6,13 +6,19 @@ Everything that arrives comes from a browser and is checked as such.
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from tada_studio import report
 from tada_studio.app.desk import Desk
+from tada_studio.core.conflict import Direction, picked
 from tada_studio.core.gates import Gates
 from tada_studio.errors import InputError
+from tada_studio.lora import Address
 from tada_studio.recipe import Recipe
 from tada_studio.session import RESET, View
 
 Cell = tuple[int, int]
+
+#: Knobs whose turning is answered with what is dropped now.
+CONFLICT_KNOBS = ("conflict_threshold", "conflict_floor", "conflict_space", "drop")
 
 #: Starting points for all gates: name -> what it says about itself.
 PRESETS = {
@@ -100,7 +106,31 @@ def select(desk: Desk, index: Any) -> None:
 def turn(desk: Desk, value: Any, name: str) -> None:
     """One knob. Raises RecipeError."""
     desk.turn(name, value)
-    desk.said = f"{name.replace('_', ' ')} is now {'automatic' if value is None else value}. Undo: Ctrl+Z."
+    view, about = desk.session.view, ""
+    if view is not None and name in CONFLICT_KNOBS:
+        about = f" {report.conflict_sentence(view.merged)}"
+    desk.said = f"{name.replace('_', ' ')} is now {'automatic' if value is None else value}. Undo: Ctrl+Z.{about}"
+
+
+def pick(desk: Desk, side: Any, number: Any) -> None:
+    """Drop or keep one direction of the shown cell by hand, against the rule; a second time gives it back to the rule."""
+    view = desk.session.view
+    if view is None or side not in ("task", "domain"):
+        raise InputError("The page sent a direction that cannot be read. Reload the page.")
+    drops = view.merged.how.drops
+    if drops is None:
+        raise InputError("This method keeps every direction. Choose the method tada to drop any.")
+    i, j = shown_cell(desk, view)
+    address, number = Address(view.gates.layers[i], view.gates.projections[j]), _whole(number)
+    row = list(view.pair.addresses.values()).index(address)
+    gone, by_hand = (drops.task, drops.task_by_hand) if side == "task" else (drops.domain, drops.domain_by_hand)
+    if not 0 <= number < gone.shape[1]:
+        raise InputError(f"{side} {number}: there is no such direction in {address}.")
+    one = Direction(address, side, number)
+    fate = None if by_hand[row, number] else not gone[row, number]
+    desk.session.restore(picked(view.recipe, one, fate))
+    word = {None: "is left to the rule again", True: "is dropped by hand", False: "is kept by hand"}[fate]
+    desk.acted(f"{address}: {side} {number} {word}. Undo: Ctrl+Z.")
 
 
 def add_line(desk: Desk, line: str | None) -> None:

@@ -26,7 +26,7 @@ Show = Callable[[Desk], list[Any]]
 #: What looks closer, under the map: name -> (what its tab says, what builds it). A section is a Part: its ``show`` is asked
 #: when it is in sight and the map has come to rest; its ``changes`` are edits, after which everything is shown anew.
 SECTIONS: dict[str, tuple[str, Callable[[gr.State], Part]]] = {
-    "cell": ("This cell", lambda desk: cell_panel()),
+    "cell": ("Conflict", cell_panel),
 }
 
 

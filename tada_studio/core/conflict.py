@@ -8,6 +8,7 @@ never meet, -1 they cancel; ``sum_ij s_i s'_j a_ij`` is the inner product of the
 import re
 from dataclasses import dataclass
 from functools import cached_property
+from typing import NamedTuple
 
 import torch
 from jaxtyping import Bool, Float64
@@ -59,6 +60,12 @@ class Directions:
         """
         return self.meet_up * self.meet_down
 
+    def only(self, row: int) -> "Directions":
+        """These of one module."""
+        here = slice(row, row + 1)
+        task, domain = (Side(side.strength[here], side.up[here], side.down[here]) for side in (self.task, self.domain))
+        return Directions(task, domain, self.meet_up[here], self.meet_down[here], self.chance[here])
+
 
 def directions(space: CoreSpace) -> Directions:
     """The singular directions of every module's two updates, from Gram matrices alone."""
@@ -99,17 +106,35 @@ def activation_alignment(found: Directions, moment: Float64[Tensor, "n k k"]) ->
 class Drops:
     """Which directions leave the merge (True = dropped), which were opposed by another, and what that costs.
 
-    lost: share of the weighted energy ``|w_T dW_T|^2 + |w_D dW_D|^2`` of each module that dropping removes
+    task_by_hand, domain_by_hand: whose fate ``recipe.keep`` or ``recipe.discard`` decided
+    energy, gone: weighted energy ``|w_T dW_T|^2, |w_D dW_D|^2`` of each module, and how much of it is dropped
+    everything:   how many directions the two adapters have in all
     """
 
     task: Bool[Tensor, "n r_task"]
     domain: Bool[Tensor, "n r_domain"]
+    task_by_hand: Bool[Tensor, "n r_task"]
+    domain_by_hand: Bool[Tensor, "n r_domain"]
     opposed: Bool[Tensor, "n r_task r_domain"]
-    lost: Float64[Tensor, " n"]
+    energy: Float64[Tensor, "n 2"]
+    gone: Float64[Tensor, "n 2"]
+    everything: int
 
     @property
     def count(self) -> int:
         return int(self.task.sum() + self.domain.sum())
+
+    @cached_property
+    def lost(self) -> Float64[Tensor, " n"]:
+        """Share of each module's weighted energy that dropping removes."""
+        energy = self.energy.sum(1)
+        return torch.where(energy > 0, self.gone.sum(1) / energy, 0)
+
+    @cached_property
+    def lost_of_each(self) -> tuple[float, float]:
+        """Share of the task's and of the domain's weighted energy, over all modules, that dropping removes."""
+        energy, gone = self.energy.sum(0).tolist(), self.gone.sum(0).tolist()
+        return tuple(g / e if e > 0 else 0.0 for g, e in zip(gone, energy, strict=True))  # type: ignore[return-value]
 
 
 def in_units_of_chance(
@@ -155,30 +180,64 @@ def conflicts(
     else:
         loses = (opposed, opposed) if recipe.drop == "both" else (opposed & task_goes, opposed & ~task_goes)
     drop_task, drop_domain = loses[0].any(2), loses[1].any(1)
-    _by_hand(recipe, addresses, drop_task, drop_domain)
-    drop_task, drop_domain = drop_task & (found.task.strength > 0), drop_domain & (found.domain.strength > 0)
-    return Drops(drop_task, drop_domain, opposed, lost=_share((task, drop_task), (domain, drop_domain)))
+    hand_task, hand_domain = _by_hand(recipe, addresses, drop_task, drop_domain)
+    there = found.task.strength > 0, found.domain.strength > 0
+    drop_task, drop_domain = drop_task & there[0], drop_domain & there[1]
+    energy = torch.stack([strength.square().sum(1) for strength in (task, domain)], 1)
+    gone = torch.stack([(task.square() * drop_task).sum(1), (domain.square() * drop_domain).sum(1)], 1)
+    everything = int(there[0].sum() + there[1].sum())
+    return Drops(drop_task, drop_domain, hand_task, hand_domain, opposed, energy, gone, everything)
 
 
-def _share(*sides: tuple[Tensor, Tensor]) -> Tensor:
-    lost = torch.stack([(strength.square() * dropped).sum(1) for strength, dropped in sides]).sum(0)
-    everything = torch.stack([strength.square().sum(1) for strength, _ in sides]).sum(0)
-    return torch.where(everything > 0, lost / everything, 0)
+# -- by hand -------------------------------------------------------------------------------------------------------
+
+
+class Direction(NamedTuple):
+    """One direction of one adapter in one module; side is "task" or "domain", number counts from 0, strongest first."""
+
+    address: Address
+    side: str
+    number: int
+
+    def __str__(self) -> str:
+        return f"layer {self.address.layer} : {self.address.projection} : {self.side} {self.number}"
 
 
 _HAND_PICKED = re.compile(r"layer\s+(\d+)\s*:\s*(\S+)\s*:\s*(task|domain)\s+(\d+)\s*", re.IGNORECASE)
 
 
-def _by_hand(recipe: Recipe, addresses: dict[str, Address], task: Tensor, domain: Tensor) -> None:
+def direction(line: str) -> Direction | None:
+    """The direction that a line of ``recipe.keep`` or ``recipe.discard`` names; None for a line that names none."""
+    match = _HAND_PICKED.fullmatch(line.strip())
+    return match and Direction(Address(int(match[1]), match[2]), match[3].lower(), int(match[4]))
+
+
+def picked(recipe: Recipe, one: Direction, dropped: bool | None) -> Recipe:
+    """The recipe with this direction dropped or kept by hand; None gives it back to the rule."""
+
+    def rest(lines: tuple[str, ...]) -> tuple[str, ...]:
+        return tuple(line for line in lines if direction(line) != one)
+
+    mine = () if dropped is None else (str(one),)
+    return recipe.but(
+        keep=rest(recipe.keep) + (mine if dropped is False else ()),
+        discard=rest(recipe.discard) + (mine if dropped else ()),
+    )
+
+
+def _by_hand(recipe: Recipe, addresses: dict[str, Address], task: Tensor, domain: Tensor) -> tuple[Tensor, Tensor]:
+    """Sets what hands decided in ``task`` and ``domain``; returns where that was."""
     place = {address: i for i, address in enumerate(addresses.values())}
+    touched = {"task": torch.zeros_like(task), "domain": torch.zeros_like(domain)}
     for knob, dropped in (("keep", False), ("discard", True)):
         for line in getattr(recipe, knob):
-            match = _HAND_PICKED.fullmatch(line.strip())
-            row = place.get(Address(int(match[1]), match[2])) if match else None
-            side = {"task": task, "domain": domain}[match[3].lower()] if match else task
-            if match is None or row is None or int(match[4]) >= side.shape[1]:
+            one = direction(line)
+            row = place.get(one.address) if one else None
+            if one is None or row is None or one.number >= touched[one.side].shape[1]:
                 raise RecipeError(
                     f"{knob} = {line!r}: names no direction of this pair. Write 'layer 5 : v_proj : task 3'; "
                     "directions count from 0, strongest first."
                 )
-            side[row, int(match[4])] = dropped
+            (task if one.side == "task" else domain)[row, one.number] = dropped
+            touched[one.side][row, one.number] = True
+    return touched["task"], touched["domain"]

@@ -51,10 +51,14 @@ Method = Callable[[Analysis, Gates, Recipe, Tensor | None], Mix]
 
 
 def gate_weights(space: CoreSpace, gate: Float64[Tensor, " n"], recipe: Recipe) -> Float64[Tensor, "n 2"]:
-    """``strength * g_a``, each adapter scaled as a whole by (geometric mean of both norms / its own) ** balance."""
+    """``strength * g_a``, each adapter scaled as a whole by its balance level."""
+    return recipe.strength * torch.stack((1 - gate, gate), 1) * balance_levels(space, recipe)
+
+
+def balance_levels(space: CoreSpace, recipe: Recipe) -> Float64[Tensor, " 2"]:
+    """What balance scales each adapter by: (geometric mean of both total norms / its own) ** balance."""
     norms = space.squared_norms.sum(0).sqrt()
-    level = (norms.prod().sqrt() / norms) ** recipe.balance if bool((norms > 0).all()) else torch.ones_like(norms)
-    return recipe.strength * torch.stack((1 - gate, gate), 1) * level
+    return (norms.prod().sqrt() / norms) ** recipe.balance if bool((norms > 0).all()) else torch.ones_like(norms)
 
 
 def tada(known: Analysis, gates: Gates, recipe: Recipe, moment: Tensor | None) -> Mix:

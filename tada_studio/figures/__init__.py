@@ -2,21 +2,53 @@
 
 One file for each family; beside each figure stands its caption, which says how to read it. Colour means one thing everywhere:
 blue is task, orange is domain, grey is base, red is conflict, green is a merge. Text, grids and backgrounds are left to whoever
-shows a figure, so that one figure serves light and dark.
+shows a figure, so that one figure serves light and dark; so is the colour of traces whose meta is "ink".
 """
 
-from tada_studio.figures.conflict import OVERLAP_CAPTION, SPECTRUM_CAPTION, conflict_spectrum, overlap_table
+from tada_studio.figures.conflict import (
+    CHANCE_CAPTION,
+    MERGED_CAPTION,
+    OVERLAP_CAPTION,
+    SPECTRUM_CAPTION,
+    against_chance,
+    conflict_spectrum,
+    merged_spectrum,
+    overlap_table,
+)
 from tada_studio.figures.depth import DEPTH_CAPTION, DEPTH_MARGIN, depth_profile
+from tada_studio.figures.maps import GATES_CAPTION, LOST_CAPTION, gate_picture, lost_picture
 from tada_studio.figures.scores import SCORES_CAPTION, score_bars
+from tada_studio.figures.sizes import (
+    NORMS_CAPTION,
+    RANK_CAPTION,
+    THREE_WAY_CAPTION,
+    energy_against_rank,
+    norms_by_layer,
+    three_way_bars,
+)
 
 __all__ = [
+    "CHANCE_CAPTION",
     "DEPTH_CAPTION",
     "DEPTH_MARGIN",
+    "GATES_CAPTION",
+    "LOST_CAPTION",
+    "MERGED_CAPTION",
+    "NORMS_CAPTION",
     "OVERLAP_CAPTION",
+    "RANK_CAPTION",
     "SCORES_CAPTION",
     "SPECTRUM_CAPTION",
+    "THREE_WAY_CAPTION",
+    "against_chance",
     "conflict_spectrum",
     "depth_profile",
+    "energy_against_rank",
+    "gate_picture",
+    "lost_picture",
+    "merged_spectrum",
+    "norms_by_layer",
     "overlap_table",
     "score_bars",
+    "three_way_bars",
 ]

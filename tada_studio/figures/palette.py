@@ -8,7 +8,7 @@ LINES = ("#7b5ea7", "#5b8c5a", "#b0699b", "#8c7a4b", "#4a8a9a", "#9a5b4f", "#6f7
 #: How a gate is coloured from 0 (task) over even to 1 (domain).
 TASK_TO_DOMAIN = [(0.0, TASK), (0.5, "#a9a9b0"), (1.0, DOMAIN)]
 #: How an alignment is coloured from opposing over unrelated to agreeing.
-OPPOSE_TO_AGREE = [(0.0, CONFLICT), (0.5, "rgba(138,148,163,0.10)"), (1.0, "#4c5a6e")]
+OPPOSE_TO_AGREE = [(0.0, CONFLICT), (0.5, "rgba(138,148,163,0.10)"), (1.0, "#6d7e96")]
 
 
 def short_name(projection: str) -> str:

@@ -33,8 +33,12 @@ function themedLayout(layout, css) {
   return out;
 }
 
-// Interval lines must be seen on a bar of any colour, in light and in dark.
-const visible = (trace, css) => (trace.error_y ? { ...trace, error_y: { color: css('--body-text-color'), ...trace.error_y } } : trace);
+// Interval lines must be seen on a bar of any colour, in light and in dark; so must whatever is drawn in "ink".
+function visible(trace, css) {
+  const ink = css('--body-text-color');
+  const shown = trace.error_y ? { ...trace, error_y: { color: ink, ...trace.error_y } } : trace;
+  return trace.meta === 'ink' ? merged(shown, { marker: { color: ink }, line: { color: ink } }) : shown;
+}
 
 // {data, layout} as plotly takes it; css(name) gives a variable of the page.
 function themed(figure, css) {

@@ -11,8 +11,9 @@ from pathlib import Path
 
 from tada_studio.read.manifest import Manifest, manifest_of
 
-#: vLLM starts with room for this rank unless it is told otherwise, and can be told no more than the second.
-VLLM_DEFAULT_RANK, VLLM_MOST_RANK = 16, 512
+#: What vLLM can be told to make room for (--max-lora-rank), up to the most; it starts with room for the second.
+VLLM_RANKS = (8, 16, 32, 64, 128, 256, 320, 512)
+VLLM_DEFAULT_RANK, VLLM_MOST_RANK = 16, VLLM_RANKS[-1]
 
 
 @dataclass(frozen=True)
@@ -63,7 +64,7 @@ def _for_vllm(manifest: Manifest) -> Trips:
     if rank > VLLM_MOST_RANK:
         yield "r", f"rank {rank} is more than {VLLM_MOST_RANK}, the most it takes"
     elif rank > VLLM_DEFAULT_RANK:
-        yield "", f"start it with --max-lora-rank {next(n for n in (32, 64, 128, 256, 320, 512) if n >= rank)}"
+        yield "", f"start it with --max-lora-rank {next(n for n in VLLM_RANKS if n >= rank)}"
 
 
 def _for_llama_cpp(manifest: Manifest) -> Trips:

@@ -7,9 +7,17 @@ from dense import KINDS, alignment, analysis, deltas, lora, name_of, near, pair_
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from tada_studio.core.conflict import activation_alignment, conflicts, directions, in_units_of_chance
+from tada_studio.core.closeup import closeup
+from tada_studio.core.conflict import (
+    activation_alignment,
+    conflicts,
+    direction,
+    directions,
+    in_units_of_chance,
+    picked,
+)
 from tada_studio.core.factor import factor, stacked
-from tada_studio.core.merge import gate_weights
+from tada_studio.core.merge import gate_weights, merge_core
 from tada_studio.errors import RecipeError
 from tada_studio.lora import LoraModule
 from tada_studio.recipe import Recipe
@@ -175,6 +183,8 @@ def test_planted_conflicts_are_found_and_the_weaker_direction_goes():
     assert drops.domain.tolist() == [[True, False, False]]  # 4 < 5
     assert drops.count == 2
     near(drops.lost, torch.tensor([(9 + 16) / ENERGY], dtype=torch.float64))
+    assert drops.lost_of_each == pytest.approx((9 / 35, 16 / 32.25)) and drops.everything == 6
+    assert not drops.task_by_hand.any() and not drops.domain_by_hand.any()
 
 
 def test_which_one_is_weaker_is_decided_after_weighting():
@@ -293,6 +303,8 @@ def test_hand_picked_directions_have_the_last_word():
     drops = drops_of(OPPOSED, recipe)
     assert drops.task.tolist() == [[False, True, True]] and not drops.domain.any()
     near(drops.lost, torch.tensor([(9 + 1) / ENERGY], dtype=torch.float64))
+    assert drops.task_by_hand.tolist() == [[False, False, True]]
+    assert drops.domain_by_hand.tolist() == [[True, False, False]]
 
 
 def test_a_direction_both_kept_and_discarded_is_discarded():
@@ -324,3 +336,78 @@ def test_a_line_that_names_no_direction_is_refused_with_the_line_and_an_example(
     ) as error:
         drops_of(OPPOSED, Recipe(**{knob: (line,)}))
     assert f"{knob} = {line!r}" in str(error.value)
+
+
+def test_picking_a_direction_replaces_whatever_was_said_of_it_and_of_no_other():
+    one = direction("LAYER 5:v_proj :Task 3")
+    assert str(one) == "layer 5 : v_proj : task 3"
+    other = "layer 5 : v_proj : task 4"
+    recipe = Recipe(keep=("layer 5:v_proj:TASK 3", other))
+    dropped = picked(recipe, one, dropped=True)
+    assert (dropped.keep, dropped.discard) == ((other,), (str(one),))
+    kept = picked(dropped, one, dropped=False)
+    assert (kept.keep, kept.discard) == ((other, str(one)), ())
+    assert picked(kept, one, dropped=None) == Recipe(keep=(other,))
+
+
+def test_padding_is_no_direction():
+    pair = pair_of([planted({0: 5.0, 1: 0.0})], [planted({2: 1.0})])
+    assert drops_of(pair, Recipe()).everything == 2
+    short = pair_of([planted({0: 1.0})], [planted({2: 1.0})])
+    assert drops_of(short, Recipe(discard=("layer 0 : q_proj : task 0",))).lost_of_each == (1.0, 0.0)
+
+
+# -- closeups --------------------------------------------------------------------------------------------------------
+
+
+def close(pair, recipe, row=0, moment=None):
+    known = analysis(pair)
+    merged = merge_core(known, dense.gates_by_hand(known, recipe), recipe, moment)
+    return closeup(known, merged, recipe, moment, row)
+
+
+def test_every_direction_is_told_with_the_one_it_runs_against():
+    near = close(OPPOSED, Recipe(keep=("layer 0 : q_proj : domain 0",)))
+    assert [(f.number, f.rival, f.opposed, f.dropped, f.by_hand) for f in near.task[:2]] == [
+        (0, 0, True, False, False), (1, 1, True, True, False),
+    ]  # fmt: skip
+    assert not near.task[2].opposed and not near.task[2].dropped and near.task[2].units == (0.0, None)
+    assert (near.domain[0].dropped, near.domain[0].by_hand) == (False, True)
+    assert near.task[1].units[0] == pytest.approx(-20) and near.task[1].strength == pytest.approx(3.0)
+    assert [f.share for f in near.task] == pytest.approx([25 / 35, 9 / 35, 1 / 35])
+    assert near.sizes[:2, :2].flatten().tolist() == pytest.approx([1.0, 3.5 / 4, 3 / 5, 3 * 3.5 / 20])
+
+
+def test_a_direction_in_conflict_names_a_rival_it_conflicts_with():
+    near = close(OPPOSED, Recipe())
+    assert [fate.rival for fate in near.domain[:2]] == [0, 1]
+    assert [fate.opposed for fate in close(OPPOSED, Recipe(conflict_floor=1.0)).task] == [False] * 3
+
+
+def test_a_method_that_drops_nothing_still_shows_its_directions():
+    near = close(OPPOSED, Recipe(method="linear"))
+    assert not near.drops and not near.opposed.any() and not any(f.dropped or f.by_hand for f in near.task)
+
+
+def test_the_energy_of_a_merged_module_adds_up():
+    near = close(OPPOSED, Recipe(drop="none"))
+    # 5 - 4, 3 - 3.5, 1 and 2: what is left in four directions
+    near_by = torch.tensor([2.0, 1.0, 1.0, 0.5], dtype=torch.float64)
+    near_energy = near_by.square().cumsum(0) / near_by.square().sum()
+    torch.testing.assert_close(near.spectrum[:4], near_by)
+    torch.testing.assert_close(near.kept[:4], near_energy)
+
+
+def test_a_module_of_one_adapter_has_no_rivals():
+    pair = pair_of([planted({0: 5.0}), lora(name_of(1), 1, 20, 20, 2)], [planted({0: 4.0})])
+    near = close(pair, Recipe(), row=1)
+    assert [fate.rival for fate in near.task] == [None, None] and near.domain == []
+
+
+def test_a_closeup_shows_the_space_that_the_rule_looks_at():
+    known = analysis(OPPOSED)
+    moment, _ = moment_of(OPPOSED, known.space, 3)
+    for space in ("weight", "activation"):
+        near = close(OPPOSED, Recipe(conflict_space=space), moment=moment)
+        torch.testing.assert_close(near.in_force, near.weight if space == "weight" else near.activation)
+    assert near.task[0].units[1] == pytest.approx(float(near.activation[0, near.task[0].rival]))

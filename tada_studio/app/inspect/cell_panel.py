@@ -1,57 +1,160 @@
-"""One cell of the map: both adapters' directions in that module, how they meet, and what their merge keeps of them."""
+"""Conflict: what dropping removes in all, and one cell of the map closely: who opposes whom there, and what goes."""
 
 from typing import Any
 
 import gradio as gr
 
-from tada_studio import figures, report, studio
+from tada_studio import figures, report
 from tada_studio.app import edits, pieces
+from tada_studio.app.controls import follow, on_turn, turn_twin, twin
 from tada_studio.app.desk import Desk
-from tada_studio.app.part import Part, words
+from tada_studio.app.inspect.direction_table import direction_table, rows
+from tada_studio.app.part import DRAG, EDIT, READ, Part, words
 from tada_studio.app.plot_panel import drawing, plot_panel
-from tada_studio.core.conflict import in_units_of_chance
+from tada_studio.app.spoken import spoken
 from tada_studio.lora import Address
 from tada_studio.session import View
 
+NOTHING = "Open two adapters first; then every cell of the map shows its directions here."
+KNOB = "conflict_threshold"
+
+
+# -- what is shown ---------------------------------------------------------------------------------------------------
+
 
 def show(desk: Desk) -> list[Any]:
-    """Heading, conflict spectrum and overlap table of the shown cell."""
+    """Sentence, slider, choice of cell, heading, both tables of directions, and the figures."""
     view = desk.session.view
     if view is None:
-        return [pieces.heading("Conflict spectrum", "Open two adapters, then click a cell of the map."), None, None]
+        return [pieces.note(NOTHING, "next"), gr.skip(), gr.update(choices=[], value=None), *[""] * 3, *[None] * 4]
     i, j = edits.shown_cell(desk, view)
     address = Address(view.gates.layers[i], view.gates.projections[j])
-    row = list(view.pair.addresses.values()).index(address)
-    spectrum = figures.conflict_spectrum(studio.analysis(view.pair).directions, view.merged, row)
-    return [_cell_heading(view, address, row), drawing(spectrum), drawing(_overlap(view, row))]
-
-
-def _cell_heading(view: View, address: Address, row: int) -> str:
-    drops = view.merged.how.drops
-    count = int(drops.task[row].sum() + drops.domain[row].sum()) if drops else 0
-    dropped = (
-        f"{count} directions dropped, {float(drops.lost[row]):.1%} of its energy"
-        if drops and count
-        else "No direction dropped"
+    near, recipe = view.closeup(address), view.recipe
+    pictures = (
+        figures.conflict_spectrum(near),
+        figures.overlap_table(near, recipe.conflict_threshold),
+        figures.against_chance(near, recipe.conflict_threshold, recipe.conflict_space),
+        figures.merged_spectrum(near, view.merged.rank),
     )
-    kept = f"rank {view.merged.rank} keeps {float(view.merged.kept[row]):.1%} of this module"
-    line = f"{dropped}; {kept}. {report.conflict_sentence(view.merged)}"
-    return pieces.heading(f"Layer {address.layer} · {address.projection}", line)
+    return [
+        sentence(view),
+        follow(desk, KNOB),
+        gr.update(choices=choices(view), value=_name(address)),
+        pieces.heading(f"Layer {address.layer} · {address.projection}", report.cell_sentence(view.merged, near)),
+        rows("task", near.task if near.drops else None),
+        rows("domain", near.domain if near.drops else None),
+        *map(drawing, pictures),
+    ]
 
 
-def _overlap(view: View, row: int) -> Any:
-    moment = view.readings.moment if view.probed else None
-    table = in_units_of_chance(studio.analysis(view.pair).directions, view.recipe, moment)[row]
+def sentence(view: View) -> str:
+    """What dropping removes from the whole merge."""
+    return pieces.note(report.conflict_sentence(view.merged))
+
+
+def _name(address: Address) -> str:
+    return f"{address.layer}:{address.projection}"
+
+
+def choices(view: View) -> list[tuple[str, str]]:
+    """Every cell as (what it says, its name): first those where something is dropped, most energy first."""
     drops = view.merged.how.drops
-    return figures.overlap_table(table, drops.opposed[row] if drops else None, view.recipe.conflict_threshold)
+    lost = drops.lost.tolist() if drops else [0.0] * len(view.pair.names)
+    counts = (drops.task.sum(1) + drops.domain.sum(1)).tolist() if drops else [0] * len(lost)
+    cells = zip(view.pair.addresses.values(), lost, counts, strict=True)
+    return [
+        (f"{address}{_dropped(count, share)}", _name(address))
+        for address, share, count in sorted(cells, key=lambda cell: (not cell[2], -cell[1]))
+    ]
 
 
-def cell_panel() -> Part:
-    """Builds the panel."""
-    heading = words(show(Desk())[0])
+def _dropped(count: int, share: float) -> str:
+    return f": {count} dropped, {report.percent(share)} of its energy" if count else ""
+
+
+# -- handlers --------------------------------------------------------------------------------------------------------
+
+
+def on_cell(desk: Desk, name: str | None) -> list[Any]:
+    """Another cell is chosen from the list."""
+    view = desk.session.view
+    if view is not None and name:
+        layer, _, projection = name.partition(":")
+        gates = view.gates
+        known = {f"{a.layer}:{a.projection}": a for a in view.pair.addresses.values()}
+        if f"{layer}:{projection}" in known:
+            address = known[name]
+            desk.cell = gates.layers.index(address.layer), gates.projections.index(address.projection)
+    return show(desk)
+
+
+def on_threshold(desk: Desk, value: Any) -> str:
+    """The slider of this section is turned; answered with the sentence alone, the rest follows."""
+    turn_twin(desk, value, KNOB)
+    view = desk.session.view
+    return sentence(view) if view is not None else ""
+
+
+# -- layout and wiring -----------------------------------------------------------------------------------------------
+
+
+def cell_panel(desk: gr.State) -> Part:
+    """Builds and wires the section."""
+    with gr.Row(equal_height=True):
+        with gr.Column(scale=3, min_width=320):
+            said = words(pieces.note(NOTHING, "next"), elem_id="conflict-said")
+            cell = gr.Dropdown(
+                [],
+                label="Cell",
+                info="or click one on the map with the tool Inspect; type here to search",
+                elem_id="cell",
+            )
+        with gr.Column(scale=2, min_width=280):
+            slider = twin(KNOB)
+    heading = words()
     with gr.Row():
         with gr.Column(min_width=320):
-            spectrum = plot_panel("Conflict spectrum", figures.SPECTRUM_CAPTION, "No cell to show yet.", "spectrum")
+            spectrum = _panel("Conflict spectrum", figures.SPECTRUM_CAPTION, "spectrum")
         with gr.Column(min_width=320):
-            overlap = plot_panel("How directions meet", figures.OVERLAP_CAPTION, "No cell to show yet.", "overlap")
-    return Part([heading, spectrum, overlap], show)
+            task, domain = direction_table("task-directions"), direction_table("domain-directions")
+    with gr.Row():
+        with gr.Column(min_width=320):
+            overlap = _panel("How directions meet", figures.OVERLAP_CAPTION, "overlap")
+        with gr.Column(min_width=320):
+            chance = _panel("Against chance", figures.CHANCE_CAPTION, "chance")
+    merged = _panel("What the merge keeps of this cell", figures.MERGED_CAPTION, "merged-spectrum")
+    shown = [said, slider, cell, heading, task, domain, spectrum, overlap, chance, merged]
+    cell.input(spoken(on_cell), [desk, cell], shown, **READ)
+    turned = on_turn(slider, spoken(on_threshold), [desk], [said], **DRAG)
+    return Part(shown, show, (turned, *_picks(desk, spectrum, (task, domain), shown)))
+
+
+def _panel(title: str, caption: str, elem_id: str) -> gr.HTML:
+    return plot_panel(title, caption, "Open two adapters, then choose a cell.", elem_id)
+
+
+def _picks(desk: gr.State, spectrum: gr.HTML, tables: tuple[gr.HTML, ...], shown: list[Any]) -> list[Any]:
+    """A tick in a table or a click on a bar drops or keeps a direction."""
+
+    def on_tick(desk: Desk, news: gr.EventData) -> list[Any]:  # gradio looks for its event in the annotations
+        edits.pick(desk, getattr(news, "side", None), getattr(news, "number", None))
+        return show(desk)
+
+    def on_bar(desk: Desk, news: gr.EventData) -> list[Any]:
+        side, number = bar(getattr(news, "data", None))
+        if side is not None:
+            edits.pick(desk, side, number)
+        return show(desk)
+
+    return [
+        *(table.pick(spoken(on_tick), desk, shown, **EDIT) for table in tables),
+        spectrum.point_click(spoken(on_bar), desk, shown, **EDIT),
+    ]
+
+
+def bar(data: Any) -> tuple[Any, Any]:
+    """(side, number) of a clicked bar; (None, None) for a click on anything else."""
+    match data:
+        case ["task" | "domain" as side, int() | float() as number, *_]:
+            return side, number
+    return None, None

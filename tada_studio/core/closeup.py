@@ -1,0 +1,131 @@
+"""One module closely: what becomes of each direction, which one of the other adapter it runs against, what the merge keeps."""
+
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Bool, Float64
+from torch import Tensor
+
+from tada_studio.core.conflict import Directions, Side, in_units_of_chance
+from tada_studio.core.merge import Analysis, Merged
+from tada_studio.recipe import Recipe
+
+
+@dataclass(frozen=True)
+class Fate:
+    """One direction of one adapter in one module.
+
+    number:   counts from 0, strongest first
+    strength: singular value after weighting
+    share:    of the adapter's weighted energy in this module
+    rival:    direction of the other adapter that it opposes most; None if that adapter has none here
+    units:    how the two meet, in multiples of chance: in weight space, and over the probe inputs (None without readings)
+    opposed:  whether it conflicts with any direction at all
+    by_hand:  whether a hand, not the rule, decided if it is dropped
+    """
+
+    number: int
+    strength: float
+    share: float
+    rival: int | None
+    units: tuple[float, float | None]
+    opposed: bool
+    dropped: bool
+    by_hand: bool
+
+
+@dataclass(frozen=True, eq=False)
+class Closeup:
+    """What is to be seen in module ``row``.
+
+    task, domain: the directions that are there, strongest first
+    weight, activation: how they meet, in units of chance, in the weights and over the probe inputs (None without readings)
+    in_force:  the one of the two that the recipe's rule looks at
+    opposed:   which pairs conflict
+    sizes:     product of both weighted strengths over the largest such product
+    spectrum:  singular values of the merged update; kept: share of its energy up to each
+    drops:     whether the method drops directions at all
+    """
+
+    row: int
+    task: list[Fate]
+    domain: list[Fate]
+    weight: Float64[Tensor, "r_task r_domain"]
+    activation: Float64[Tensor, "r_task r_domain"] | None
+    in_force: Float64[Tensor, "r_task r_domain"]
+    opposed: Bool[Tensor, "r_task r_domain"]
+    sizes: Float64[Tensor, "r_task r_domain"]
+    spectrum: Float64[Tensor, " k"]
+    kept: Float64[Tensor, " k"]
+    drops: bool
+
+
+def closeup(
+    known: Analysis, merged: Merged, recipe: Recipe, moment: Float64[Tensor, "n k k"] | None, row: int
+) -> Closeup:
+    """Module ``row`` of a merge; moment: from the probe, None without one."""
+    found, drops = known.directions, merged.how.drops
+    alone = found.only(row)  # tables of all other modules would be thrown away
+    weight = in_units_of_chance(alone, recipe.but(conflict_space="weight"), None)[0]
+    seen = recipe.but(conflict_space="activation")
+    activation = None if moment is None else in_units_of_chance(alone, seen, moment[row : row + 1])[0]
+    in_force = weight if recipe.conflict_space == "weight" or activation is None else activation
+    opposed = drops.opposed[row] if drops else torch.zeros_like(weight, dtype=torch.bool)
+    strengths = [side.strength[row] * merged.how.weights[row, i] for i, side in enumerate((found.task, found.domain))]
+    there = (found.task.strength[row] > 0)[:, None] & (found.domain.strength[row] > 0)[None, :]
+    # of all that it meets the most opposed one; of those in conflict with it, if there are any
+    order = torch.where(there, in_force, torch.inf) - torch.where(opposed, 1e6, 0.0)
+    hands = _hands(merged, found, row)
+    flipped = weight.mT, None if activation is None else activation.mT
+    energy, size = merged.spectrum[row].square(), strengths[0][:, None] * strengths[1][None, :]
+    return Closeup(
+        row,
+        _fates(found.task, row, strengths[0], order, (weight, activation), opposed, hands[0]),
+        _fates(found.domain, row, strengths[1], order.mT, flipped, opposed.mT, hands[1]),
+        weight,
+        activation,
+        in_force,
+        opposed,
+        size / size.max().clamp_min(1e-300),
+        merged.spectrum[row],
+        energy.cumsum(0) / energy.sum().clamp_min(1e-300),
+        drops is not None,
+    )
+
+
+def _hands(merged: Merged, found: Directions, row: int) -> list[tuple[Tensor, Tensor]]:
+    """For each side which directions are dropped, and about which of them a hand decided: none, for a method without."""
+    drops = merged.how.drops
+    if drops is None:
+        none = [torch.zeros_like(side.strength[row], dtype=torch.bool) for side in (found.task, found.domain)]
+        return [(side, side) for side in none]
+    return [(drops.task[row], drops.task_by_hand[row]), (drops.domain[row], drops.domain_by_hand[row])]
+
+
+def _fates(
+    side: Side,
+    row: int,
+    strength: Float64[Tensor, " r"],
+    order: Float64[Tensor, "r r_other"],
+    units: tuple[Tensor, Tensor | None],
+    opposed: Bool[Tensor, "r r_other"],
+    hand: tuple[Bool[Tensor, " r"], Bool[Tensor, " r"]],
+) -> list[Fate]:
+    """hand: which directions are dropped, and about which of them a hand decided."""
+    share = strength.square() / strength.square().sum().clamp_min(1e-300)
+    nearest, rival = order.min(1)
+    weight, activation = units
+    return [
+        Fate(
+            number=i,
+            strength=float(strength[i]),
+            share=float(share[i]),
+            rival=int(rival[i]) if bool(nearest[i].isfinite()) else None,
+            units=(float(weight[i, rival[i]]), None if activation is None else float(activation[i, rival[i]])),
+            opposed=bool(opposed[i].any()),
+            dropped=bool(hand[0][i]),
+            by_hand=bool(hand[1][i]),
+        )
+        for i in range(len(strength))
+        if side.strength[row, i] > 0
+    ]

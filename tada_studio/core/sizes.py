@@ -1,0 +1,99 @@
+"""How large things are: energy kept against rank, norms by layer, and what a merge has of either adapter.
+
+Energy is a squared Frobenius norm: the sum of squared singular values.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float64
+from torch import Tensor
+
+from tada_studio.core.factor import CoreSpace
+from tada_studio.core.merge import Merged, balance_levels
+from tada_studio.recipe import Recipe
+
+
+@dataclass(frozen=True, eq=False)
+class Ranks:
+    """What each rank keeps of a merge; entry i is rank i + 1.
+
+    everywhere: share of the whole merge's energy
+    worst:      the smallest share of any module
+    worst_row:  which module that is at each rank
+    """
+
+    everywhere: Float64[Tensor, " k"]
+    worst: Float64[Tensor, " k"]
+    worst_row: tuple[int, ...]
+
+    def at(self, rank: int) -> tuple[float, float, int]:
+        """(everywhere, worst, worst_row) at a rank; beyond the last one everything is kept, as there."""
+        i = min(rank, len(self.everywhere)) - 1
+        return float(self.everywhere[i]), float(self.worst[i]), self.worst_row[i]
+
+    def smallest(self, share: float) -> int:
+        """The smallest rank that keeps this share of the whole merge."""
+        return int((self.everywhere < share * (1 - 1e-12)).sum()) + 1
+
+
+def ranks(spectrum: Float64[Tensor, "n k"]) -> Ranks:
+    """Energy kept against rank, from the singular values of every module, strongest first."""
+    kept = spectrum.square().cumsum(1)
+    whole = kept[:, -1:]
+    shares = torch.where(whole > 0, kept / whole, 1.0)
+    worst, rows = shares.min(0)
+    total = whole.sum()
+    everywhere = kept.sum(0) / total if total > 0 else torch.ones_like(kept[0])
+    return Ranks(everywhere.clamp_max(1.0), worst, tuple(rows.tolist()))
+
+
+@dataclass(frozen=True, eq=False)
+class Norms:
+    """Frobenius norms of the two updates by layer: columns are task and domain.
+
+    before, after: without and with the recipe's balance; whole_before, whole_after: over all layers
+    """
+
+    layers: tuple[int, ...]
+    before: Float64[Tensor, "layers 2"]
+    after: Float64[Tensor, "layers 2"]
+    whole_before: tuple[float, float]
+    whole_after: tuple[float, float]
+
+
+def norms(space: CoreSpace, layer_of: Sequence[int], recipe: Recipe) -> Norms:
+    """Who is louder, by layer. ``layer_of``: the layer of each of the n modules."""
+    layers = tuple(sorted(set(layer_of)))
+    place = {layer: i for i, layer in enumerate(layers)}
+    squares = torch.zeros(len(layers), 2, dtype=torch.float64)
+    squares.index_add_(0, torch.tensor([place[layer] for layer in layer_of]), space.squared_norms)
+    before, levels = squares.sqrt(), balance_levels(space, recipe)
+    task, domain = squares.sum(0).sqrt().tolist()
+    whole_after = task * float(levels[0]), domain * float(levels[1])
+    return Norms(layers, before, before * levels, (task, domain), whole_after)
+
+
+@dataclass(frozen=True, eq=False)
+class ThreeWay:
+    """Task, domain and merged update of some modules: how large each is, and how alike two of them are.
+
+    norms:   of the task's, the domain's and the merged update
+    cosines: task with domain, task with merged, domain with merged; NaN where one of the two is zero
+    """
+
+    norms: Float64[Tensor, "m 3"]
+    cosines: Float64[Tensor, "m 3"]
+
+
+def three_way(space: CoreSpace, merged: Merged, rows: Sequence[int]) -> ThreeWay:
+    """The three updates of the modules at ``rows``; inner products are ``<B M A, B M' A> = sum((G_up M') * (M G_down))``."""
+    some = list(rows)
+    task = torch.arange(space.rank) < space.rank_task
+    scale, up, down = space.scale[some], space.gram_up[some], space.gram_down[some]
+    mixes = torch.diag_embed(scale * task), torch.diag_embed(scale * ~task), merged.up[some] @ merged.down[some]
+    inner = torch.stack([torch.stack([((up @ b) * (a @ down)).sum((1, 2)) for b in mixes], 1) for a in mixes], 1)
+    sizes = torch.diagonal(inner, dim1=1, dim2=2).clamp_min(0).sqrt()
+    pairs = torch.stack([inner[:, i, j] / (sizes[:, i] * sizes[:, j]) for i, j in ((0, 1), (0, 2), (1, 2))], 1)
+    return ThreeWay(sizes, torch.where(pairs.isfinite(), pairs.clamp(-1, 1), torch.nan))

@@ -1,0 +1,63 @@
+"""The map as a picture: what the app paints cell by cell, for pages that are saved."""
+
+from html import escape
+
+import plotly.graph_objects as go
+from jaxtyping import Float
+from torch import Tensor
+
+from tada_studio.core.gates import Gates
+from tada_studio.figures.palette import CONFLICT, TASK_TO_DOMAIN, plain, short_name
+
+GATES_CAPTION = (
+    "Each cell is one projection of one layer: blue where the merge leans to the task, orange where it leans to the domain. "
+    "A dot: set by hand. A square: locked."
+)
+LOST_CAPTION = (
+    "How much of each module's energy is dropped because directions oppose each other. Pale: nothing. Where all is pale, "
+    "the two adapters hardly conflict, which is usual for unrelated ones."
+)
+
+
+def gate_picture(gates: Gates) -> go.Figure:
+    """The gate map with what hands set and locked."""
+    figure = _heat(gates, gates.values, TASK_TO_DOMAIN, (0.0, 1.0), "gate", ".2f")
+    for symbol, where in (("circle", gates.edited & ~gates.locked), ("square-open", gates.locked)):
+        layer, projection = where.nonzero(as_tuple=True)
+        figure.add_scatter(
+            x=layer.tolist(), y=projection.tolist(), mode="markers", meta="ink", hoverinfo="skip", showlegend=False,
+            marker={"symbol": symbol, "size": 6},
+        )  # fmt: skip
+    return figure
+
+
+def lost_picture(gates: Gates, lost: Float[Tensor, "layers projections"]) -> go.Figure:
+    """The share of energy that dropping removes, laid out like the gate map; NaN where there is no module."""
+    scale = [(0.0, "rgba(138,148,163,0.10)"), (1.0, CONFLICT)]
+    most = max([value for value in lost.flatten().tolist() if value == value], default=0.0)
+    return _heat(gates, lost, scale, (0.0, max(most, 0.01)), "energy dropped", ".1%")
+
+
+def _heat(
+    gates: Gates, values: Tensor, scale: list[tuple[float, str]], reach: tuple[float, float], what: str, form: str
+) -> go.Figure:
+    names = [escape(name) for name in gates.projections]  # plotly reads names as HTML, and files choose them
+    places = list(range(len(gates.layers)))
+    figure = go.Figure(
+        go.Heatmap(
+            x=places, y=list(range(len(names))), z=plain(values.T), zmin=reach[0], zmax=reach[1], colorscale=scale,
+            xgap=2, ygap=2, colorbar={"thickness": 10, "outlinewidth": 0, "tickformat": form},
+            customdata=[[[layer, name] for layer in gates.layers] for name in names],
+            hovertemplate=f"layer %{{customdata[0]}} %{{customdata[1]}}: {what} %{{z:{form}}}<extra></extra>",
+        )
+    )  # fmt: skip
+    step = max(1, -(-len(places) // 16))
+    figure.update_xaxes(tickvals=places[::step], ticktext=list(gates.layers[::step]), title="layer", showgrid=False)
+    figure.update_yaxes(
+        tickvals=list(range(len(names))),
+        ticktext=[short_name(name) for name in names],
+        autorange="reversed",
+        showgrid=False,
+    )
+    figure.update_xaxes(zeroline=False)
+    return figure.update_layout(height=90 + 26 * len(names), margin={"l": 72, "r": 8, "t": 12, "b": 40})
