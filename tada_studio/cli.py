@@ -57,7 +57,7 @@ def passport(options: argparse.Namespace) -> int:
 
     if len(options.adapter) > 2:
         raise InputError(f"{len(options.adapter)} adapters were given; give one, or the two that are to be merged.")
-    found, verdict = studio.passports(options.adapter, options.allow_pickle)
+    found, verdict = studio.passports(options.adapter, options.allow_pickle, **_dora(options))
     judged = (
         {} if verdict is None else {"fit": verdict.word, "reasons": list(verdict.reasons), "notes": list(verdict.notes)}
     )
@@ -78,7 +78,8 @@ def probe(options: argparse.Namespace) -> int:
     from tada_studio.core.gates import depth_profile
     from tada_studio.probe import read_inputs
 
-    pair, inputs = studio.read_pair(options.task, options.domain, options.allow_pickle), read_inputs(options.inputs)
+    inputs = read_inputs(options.inputs)
+    pair = studio.read_pair(options.task, options.domain, options.allow_pickle, **_dora(options))
     base = studio.load_base(options.base, options.device, options.base_dtype)
     readings = studio.probe(pair, base, inputs, options.n, _teller(options))
     readings.save(_json_name(options.out))
@@ -96,14 +97,13 @@ def probe(options: argparse.Namespace) -> int:
 def merge(options: argparse.Namespace) -> int:
     from tada_studio import report, studio
 
-    pair = studio.read_pair(options.task, options.domain, options.allow_pickle)
     recipe = _recipe(options)
+    content = json.loads(Path(options.recipe).read_text(encoding="utf-8")) if options.recipe else {}
+    pair = studio.read_pair(options.task, options.domain, options.allow_pickle, **_dora(options, content))
     base = studio.load_base(options.base, options.device, options.base_dtype) if options.base else None
     readings = _readings(options, pair, base)
-    if options.recipe:
-        content = json.loads(Path(options.recipe).read_text(encoding="utf-8"))
-        for remark in studio.remarks_on_recipe(content, pair, readings):
-            print(f"note: {remark}", file=sys.stderr)
+    for remark in studio.remarks_on_recipe(content, pair, readings) if content else ():
+        print(f"note: {remark}", file=sys.stderr)
     merged = studio.merge(pair, readings, recipe)
     certificate = studio.export(merged, options.out, base=base, report=_teller(options))
     gate_map = studio.gates(readings if readings is not None else studio.unprobed(pair), recipe)
@@ -125,7 +125,9 @@ def evaluate(options: argparse.Namespace) -> int:
     items = choose(read_items(options.items), options.limit)
     base = studio.load_base(options.base, options.device, options.base_dtype)
     named = dict(_named(text) for text in options.adapter)
-    variants = {"base": None, **{name: studio.read_adapter(path, options.allow_pickle) for name, path in named.items()}}
+    dora = _dora(options)
+    read = {name: studio.read_adapter(path, options.allow_pickle, **dora) for name, path in named.items()}
+    variants = {"base": None, **read}
     sides = {"items": studio.evaluate(base, variants, items, _teller(options))}
     text = "\n".join([report.text_table(*report.score_table(sides)), "", *report.comparison_sentences(sides)])
     _out(options, [score.to_dict() for score in sides["items"].values()], text)
@@ -210,6 +212,8 @@ def _pair_commands(commands: Any) -> None:
     one = _command(commands, "passport", "what one adapter is, or whether two fit")
     one.add_argument("adapter", nargs="+", help="folder, zip or Hub id; one or two")
     _add_pickle(one)
+    one.add_argument("--base", help="base model, for DoRA: Hub id, folder or .gguf file")
+    _add_dora(one)
 
     one = _command(commands, "probe", "run domain inputs through the base and write readings")
     _add_pair(one)
@@ -238,6 +242,7 @@ def _result_commands(commands: Any) -> None:
         "--adapter", action="append", default=[], metavar="NAME=PATH", help="a variant; give it several times"
     )
     _add_pickle(one)
+    _add_dora(one)
     one.add_argument("--limit", type=int, help="score at most this many items, drawn by seed")
 
     one = _command(commands, "verify", "re-check the certificate of an exported folder")
@@ -258,6 +263,12 @@ def _add_pair(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--task", required=True, help="task adapter: folder, zip or Hub id")
     parser.add_argument("--domain", required=True, help="domain adapter: folder, zip or Hub id")
     _add_pickle(parser)
+    _add_dora(parser)
+
+
+def _add_dora(parser: argparse.ArgumentParser) -> None:
+    says = "rank of the LoRA that stands in for DoRA, whose base --base must name; unset: the adapter's own"
+    parser.add_argument("--dora-rank", type=int, metavar="1..4096", help=says)
 
 
 def _add_pickle(parser: argparse.ArgumentParser) -> None:
@@ -284,6 +295,14 @@ def _add_knobs(parser: argparse.ArgumentParser) -> None:
             parser.add_argument(flag, metavar="|".join(about["options"]), help=about["says"])
         else:
             parser.add_argument(flag, metavar=f"{about['low']:g}..{about['high']:g}", help=about["says"])
+
+
+def _dora(options: argparse.Namespace, recipe: dict[str, Any] | None = None) -> dict[str, Any]:
+    """What DoRA is read with; a recipe.json to be repeated says which rank was taken."""
+    inputs = ((recipe or {}).get("inputs") or {}).values()
+    kept = [one["stands_for"]["rank"] for one in inputs if isinstance(one, dict) and "stands_for" in one]
+    rank = options.dora_rank if options.dora_rank is not None else next(iter(kept), None)
+    return {"base": options.base, "dora_rank": rank, "report": _teller(options)}
 
 
 def _recipe(options: argparse.Namespace) -> Recipe:

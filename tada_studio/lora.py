@@ -167,6 +167,31 @@ class Origin(Protocol):
     def to_dict(self) -> dict[str, Any]: ...
 
 
+@dataclass(frozen=True)
+class Replacement:
+    """How an adapter that no LoRA equals became one: DoRA, whose exact update depends on the base and is of full rank.
+
+    base:   whose weights were used
+    rank:   that was asked for; None: every module its own
+    lost:   relative Frobenius error of all updates together; worst: of the worst module, and its name
+    digest: SHA-256 of all that went in: the adapter as stored, the base's weights, the rank
+    """
+
+    base: str
+    rank: int | None
+    lost: float
+    worst: float
+    worst_module: str
+    digest: str
+
+    def __str__(self) -> str:
+        rank = "of its own rank" if self.rank is None else f"of rank {self.rank}"
+        return (
+            f"DoRA, replaced by its best LoRA {rank} on {self.base}: residual {self.lost:.1%} overall, "
+            f"{self.worst:.1%} in the worst module ({self.worst_module})"
+        )
+
+
 @dataclass(frozen=True, eq=False)
 class Adapter:
     """All the LoRA modules of one adapter.
@@ -179,6 +204,7 @@ class Adapter:
     whole:   tensors that were trained whole beside the LoRA (heads, biases), by name; they replace the base's own
     heads:   the modules that those tensors belong to (PEFT's modules_to_save), by full name
     labels:  what the rows of a classifier's head are called, if anyone wrote it down (labels.json)
+    stands_for: what the modules replace, if they are not the adapter itself
     """
 
     label: str
@@ -191,6 +217,7 @@ class Adapter:
     whole: Mapping[str, Tensor] = field(default_factory=dict)
     heads: tuple[str, ...] = ()
     labels: tuple[str, ...] = ()
+    stands_for: Replacement | None = None
 
     def __post_init__(self) -> None:
         if not self.modules:
@@ -221,21 +248,25 @@ class Adapter:
 
     @cached_property
     def digest(self) -> str:
-        """SHA-256 of the content (names, scales, dtypes, shapes, numbers), however it was stored."""
-        sha = hashlib.sha256()
-        for name in sorted(self.modules):
+        """SHA-256 of the content (names, scales, dtypes, shapes, numbers), however it was stored.
+
+        Of a stand-in all that it was made from counts instead: another machine's last bits make no other adapter of it.
+        """
+        sha = hashlib.sha256(self.stands_for.digest.encode() if self.stands_for else b"")
+        for name in sorted(self.modules) if self.stands_for is None else ():
             module = self.modules[name]
             kind = "" if module.kind == "linear" else f" {module.kind} {module.kernel}"
             sha.update(f"{name} {module.scale!r}{kind}".encode())
             for tensor in (module.up, module.down, *(() if module.bias is None else (module.bias,))):
-                _add_tensor(sha, tensor)
+                add_tensor(sha, tensor)
         for name in sorted(self.whole):
             sha.update(name.encode())
-            _add_tensor(sha, self.whole[name])
+            add_tensor(sha, self.whole[name])
         return sha.hexdigest()
 
 
-def _add_tensor(sha: Any, tensor: Tensor) -> None:
+def add_tensor(sha: Any, tensor: Tensor) -> None:
+    """Feed a tensor's number format, shape and bytes to a hash."""
     sha.update(f"{tensor.dtype} {tuple(tensor.shape)}".encode())
     sha.update(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().data)
 

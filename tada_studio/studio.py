@@ -11,7 +11,7 @@ import threading
 import weakref
 from collections import OrderedDict
 from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from functools import lru_cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -47,6 +47,7 @@ from tada_studio.read.unpack import unpack
 from tada_studio.recipe import FORMAT, Recipe
 from tada_studio.report import model_card
 from tada_studio.samples import Sample
+from tada_studio.weights import weights_of
 
 T = TypeVar("T")
 Sides = dict[str, dict[str, Score]]
@@ -82,30 +83,66 @@ _ANALYSES: "weakref.WeakKeyDictionary[Pair, Analysis]" = weakref.WeakKeyDictiona
 # -- open ----------------------------------------------------------------------------------------------------------
 
 
-def read_adapter(ref: str | Path, allow_pickle: bool = False) -> Adapter:
-    """An adapter by folder, zip or Hub id; with ``allow_pickle`` also an adapter_model.bin. Raises AdapterError."""
-    return read_folder(_folder(ref), allow_pickle)
+def read_adapter(
+    ref: str | Path,
+    allow_pickle: bool = False,
+    base: Base | str | Path | None = None,
+    dora_rank: int | None = None,
+    report: Report = silent,
+) -> Adapter:
+    """An adapter by folder, zip or Hub id; with ``allow_pickle`` also an adapter_model.bin.
+
+    base: loaded, or where it is: with it DoRA is read as its best LoRA of ``dora_rank`` (None: its own rank), and
+    ``stands_for`` says what that loses; other adapters do not need it. Raises AdapterError, and for DoRA also MismatchError
+    and BaseError.
+    """
+    return read_folder(_folder(ref), allow_pickle, _standing(base, dora_rank), report)
 
 
-def read_pair(task: str | Path, domain: str | Path, allow_pickle: bool = False) -> Pair:
-    """A task adapter and a domain adapter, each by folder, zip or Hub id. Raises AdapterError or MismatchError."""
-    folders = _folder(task), _folder(domain)
+def _standing(base: Base | str | Path | None, rank: int | None) -> reading.Standing | None:
+    return None if base is None else reading.Standing(weights_of(base), rank)
+
+
+def read_pair(
+    task: str | Path,
+    domain: str | Path,
+    allow_pickle: bool = False,
+    base: Base | str | Path | None = None,
+    dora_rank: int | None = None,
+    report: Report = silent,
+) -> Pair:
+    """A task adapter and a domain adapter, each by folder, zip or Hub id; ``base`` and ``dora_rank`` as in ``read_adapter``.
+
+    Raises AdapterError or MismatchError, and for DoRA BaseError.
+    """
+    folders, dora = (_folder(task), _folder(domain)), _standing(base, dora_rank)
     return _PAIRS.get(
-        (allow_pickle, _signature(*folders)),
-        lambda: pair_up(*(reading.measured(read_folder(folder, allow_pickle)) for folder in folders)),
+        (allow_pickle, _signature(*folders), _mark(base), dora_rank),
+        lambda: pair_up(*(reading.measured(read_folder(one, allow_pickle, dora, report)) for one in folders)),
     )
 
 
-def passports(refs: Sequence[str | Path], allow_pickle: bool = False) -> tuple[list[Passport], Verdict | None]:
+def passports(
+    refs: Sequence[str | Path],
+    allow_pickle: bool = False,
+    base: Base | str | Path | None = None,
+    dora_rank: int | None = None,
+    report: Report = silent,
+) -> tuple[list[Passport], Verdict | None]:
     """The passport of every adapter, and for two whether they fit, by their configs and headers alone.
 
-    Of a Hub id only the config and the header are fetched. Folders' passports also say what the tensors say (trained, norm).
-    Raises AdapterError for what is no adapter.
+    Of a Hub id only the config and the header are fetched. Folders' passports also say what the tensors say (trained, norm);
+    DoRA's only with its base. Raises AdapterError for what is no adapter.
     """
     seen = [_look(ref, allow_pickle) for ref in refs]
-    verdict = reading.verdict(*map(outline, seen)) if len(seen) == 2 else None
-    pairs = zip(refs, seen, strict=True)
-    found = [from_manifest(one) if _on_hub(ref) else _measured(ref, allow_pickle) for ref, one in pairs]
+    outlines = [outline(one) if base is None else replace(outline(one), dora=None) for one in seen]
+    verdict = reading.verdict(*outlines) if len(seen) == 2 else None
+
+    def passport(ref: str | Path, one: Manifest) -> Passport:
+        read = base is not None if one.dora else not _on_hub(ref)
+        return _measured(read_adapter(ref, allow_pickle, base, dora_rank, report)) if read else from_manifest(one)
+
+    found = [passport(ref, one) for ref, one in zip(refs, seen, strict=True)]
     if verdict is not None and verdict.fits:
         verdict = replace(verdict, notes=(*verdict.notes, *reading.balance_note(*found)))
     return found, verdict
@@ -119,8 +156,8 @@ def _on_hub(ref: str | Path) -> bool:
     return hub.is_hub_id(str(ref).strip())
 
 
-def _measured(ref: str | Path, allow_pickle: bool) -> Passport:
-    found = reading.measured(read_adapter(ref, allow_pickle)).passport
+def _measured(adapter: Adapter) -> Passport:
+    found = reading.measured(adapter).passport
     assert found is not None
     return found
 
@@ -161,6 +198,14 @@ def _signature(*folders: Path) -> Hashable:
     """Tells whether the files are still the ones that were read, without reading them."""
     files = [file for folder in folders for file in (folder, *sorted(folder.glob("adapter_*")))]
     return tuple((str(f.resolve()), f.stat().st_mtime_ns, f.stat().st_size) if f.is_file() else str(f) for f in files)
+
+
+def _mark(base: Base | str | Path | None) -> Hashable:
+    """Tells bases apart, and whether a folder's files are still the same."""
+    if base is None or isinstance(base, Base):
+        return base and base.digest
+    files = sorted(Path(base).expanduser().glob("*.safetensors")) if Path(base).expanduser().is_dir() else []
+    return str(base), tuple((file.name, file.stat().st_mtime_ns, file.stat().st_size) for file in files)
 
 
 def load_base(ref: str | Path, device: str = "auto", dtype: str = "auto") -> Base:
@@ -286,6 +331,7 @@ def _input(adapter: Adapter) -> dict[str, Any]:
         "label": adapter.label,
         "content_sha256": adapter.digest,
         "files_sha256": {file.name: sha256(file) for file in files if file.is_file()},
+        **({"stands_for": asdict(adapter.stands_for)} if adapter.stands_for else {}),
     }
 
 

@@ -9,6 +9,7 @@ unpickled unasked, and every feature of PEFT that changes what an adapter means 
 
 import math
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,8 +18,10 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from tada_studio.errors import AdapterError, MismatchError
-from tada_studio.lora import CONFIG, LABELS, Adapter, LoraModule, Pair, Passport, addresses
+from tada_studio.lora import CONFIG, LABELS, Adapter, LoraModule, Pair, addresses
+from tada_studio.progress import Report, silent
 from tada_studio.read.config import judge, text
+from tada_studio.read.dora import Standing, Weights, needs_base, stand_in
 from tada_studio.read.files import PICKLE, Entry, read_json, shown, weight_files
 from tada_studio.read.manifest import Manifest, build, manifest_of
 from tada_studio.read.passport import (
@@ -32,14 +35,17 @@ from tada_studio.read.passport import (
     vocabularies_differ,
 )
 
-__all__ = ["balance_note", "look", "look_at", "measured", "pair_up", "read_adapter", "verdict"]
+__all__ = ["Standing", "Weights", "balance_note", "look", "look_at", "measured", "pair_up", "read_adapter", "verdict"]
 
 
-def read_adapter(folder: str | Path, allow_pickle: bool = False) -> Adapter:
+def read_adapter(
+    folder: str | Path, allow_pickle: bool = False, dora: Standing | None = None, report: Report = silent
+) -> Adapter:
     """The adapter in a PEFT folder (adapter_config.json + adapter_model.safetensors, or shards with an index).
 
     Factors stay memory-mapped in the number format they were stored in. allow_pickle: also take an adapter_model.bin, read
-    as numbers only (``weights_only``). Raises AdapterError.
+    as numbers only (``weights_only``). dora: the base's weights, with which a LoRA stands in for DoRA; unused for others.
+    Raises AdapterError; with ``dora`` also MismatchError and BaseError.
     """
     folder = Path(folder).expanduser()
     before = _stamps(folder, allow_pickle)
@@ -48,7 +54,7 @@ def read_adapter(folder: str | Path, allow_pickle: bool = False) -> Adapter:
     else:
         manifest = manifest_of(folder)
         tensors = _tensors(folder, manifest.entries)
-    found = _adapter(manifest, tensors, folder)
+    found = _adapter(manifest, tensors, folder, dora, report)
     if before != _stamps(folder, allow_pickle):
         raise AdapterError(
             f"{folder}: its files changed while they were read. Wait until they are written, then open it again."
@@ -154,21 +160,27 @@ _DTYPES = {
 _FORMATS = {dtype: name for name, dtype in _DTYPES.items()}
 
 
-def _adapter(manifest: Manifest, tensors: Mapping[str, Tensor], folder: Path) -> Adapter:
-    modules = {name: _module(manifest, name, tensors) for name in addresses(manifest.modules)}
-    whole = {name: _finite(name, tensors[key], folder) for name, (key, _) in manifest.whole.items()}
-    passport = from_manifest(manifest)
-    return Adapter(
+def _adapter(
+    manifest: Manifest, tensors: Mapping[str, Tensor], folder: Path, dora: Standing | None, report: Report
+) -> Adapter:
+    stored = Adapter(
         labels=_labels(folder, manifest),
         label=manifest.label,
-        modules=modules,
+        modules={name: _module(manifest, name, tensors) for name in addresses(manifest.modules)},
         base=manifest.base,
         task_type=text(manifest.config.get("task_type")),
         source=str(folder.resolve()),
-        passport=Passport(passport.label, passport.facts, (*passport.remarks, *trained_remarks(modules))),
-        whole=whole,
+        whole={name: _finite(name, tensors[key], folder) for name, (key, _) in manifest.whole.items()},
         heads=manifest.heads,
     )
+    remarks = trained_remarks(stored.modules)
+    if manifest.dora:
+        if dora is None:
+            raise AdapterError(needs_base(folder, manifest.base))
+        magnitudes = {name: tensors[module.keys["magnitude"]] for name, module in manifest.modules.items()}
+        stored, remarks = stand_in(stored, magnitudes, dora, report)
+    passport = from_manifest(manifest, read=True)
+    return replace(stored, passport=replace(passport, remarks=(*passport.remarks, *remarks)))
 
 
 def _labels(folder: Path, manifest: Manifest) -> tuple[str, ...]:

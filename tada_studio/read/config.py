@@ -42,8 +42,6 @@ _RETRAIN = "train a LoRA on the same data instead"
 
 #: Config fields that change what an adapter means and that a merge into one LoRA cannot honour.
 _REFUSED = {
-    "use_dora": "DoRA rescales the rows of the base weights, so no LoRA equals it on its own; train with "
-    "use_dora=False",
     "kasa_config": "KaSA edits the base weights",
     "trainable_token_indices": "token embeddings were trained beside the LoRA; train with modules_to_save or without them",
     "target_parameters": "it adapts parameters of fused experts (target_parameters); train on linear layers instead",

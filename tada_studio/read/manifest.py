@@ -1,5 +1,6 @@
 """An adapter as its config and headers describe it: every module with its shape, rank and scale, before any tensor is read."""
 
+import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,7 +21,7 @@ class Factors:
     """One LoRA module as a header declares it.
 
     name:  of the module, as transformers 5 calls it; written: as the file calls it
-    keys:  role -> name of the tensor: "A", "B" and, with lora_bias, "bias"
+    keys:  role -> name of the tensor: "A", "B", with lora_bias "bias", with DoRA "magnitude"
     layer: (kind, kernel, d_out, d_in) of the layer it updates
     """
 
@@ -55,6 +56,11 @@ class Manifest:
     @property
     def base(self) -> str | None:
         return text(self.config.get("base_model_name_or_path"))
+
+    @property
+    def dora(self) -> bool:
+        """Whether it is a DoRA adapter, by its tensors: a LoRA can only stand in for it, with the base at hand."""
+        return any("magnitude" in module.keys for module in self.modules.values())
 
 
 def manifest_of(folder: Path, allow_pickle: bool = False) -> Manifest:
@@ -120,11 +126,6 @@ def _check_one_adapter(parts: Iterable[Part], where: str) -> None:
         raise AdapterError(
             f"{where}: holds two adapters at once ({', '.join(sorted(shown(n) for n in names))}). Save each alone."
         )
-    if any(part.role == "magnitude" for part in parts):
-        raise AdapterError(
-            f"{where}: holds lora_magnitude_vector, the magnitudes of DoRA, which depend on the base weights. "
-            "Train with use_dora=False."
-        )
 
 
 # -- modules -------------------------------------------------------------------------------------------------------
@@ -142,7 +143,7 @@ def _factors(
             raise AdapterError(
                 f"{where}: holds lora_{part.role} of {part.module} twice. Save the adapter again with PEFT."
             )
-        if kinds.setdefault(part.module, part.kind) != part.kind:
+        if part.role in "AB" and kinds.setdefault(part.module, part.kind) != part.kind:
             raise AdapterError(f"{where}: {part.module} has factors of a linear layer and of an embedding at once.")
     if not any({"A", "B"} & set(keys) for keys in grouped.values()):
         raise AdapterError(f"{where}: holds no lora_A / lora_B tensors at all. Give the weights of a LoRA adapter.")
@@ -154,9 +155,10 @@ def _factors(
             raise AdapterError(
                 f"{where}: {written} and {found[name].written} are two names of one module. Save the adapter again."
             )
-        layer, rank, kind = _layer(written, kinds[written], keys, entries, where)
+        layer, rank, kind = _layer(written, kinds.get(written, "linear"), keys, entries, where)
         found[name] = Factors(name, written, keys, layer, rank, *scale(written, rank), kind)
     _check_biases(found, config, where)
+    _check_magnitudes(found, config, entries, where)
     return found
 
 
@@ -197,6 +199,28 @@ def _check_biases(modules: Mapping[str, Factors], config: Mapping[str, Any], whe
         raise AdapterError(
             f"{where}: lora_bias is set, but the file has no bias of lora_B; it is incomplete. Save it again."
         )
+
+
+def _check_magnitudes(
+    modules: Mapping[str, Factors], config: Mapping[str, Any], entries: Mapping[str, Entry], where: str
+) -> None:
+    """DoRA has one magnitude for every row of every module, or the file is no DoRA adapter."""
+    if not config.get("use_dora") and not any("magnitude" in module.keys for module in modules.values()):
+        return
+    for name, module in modules.items():
+        found = entries.get(module.keys.get("magnitude", ""))
+        if found is None:
+            raise AdapterError(
+                f"{where}: is DoRA (use_dora), but {name} has no lora_magnitude_vector; it is incomplete. Save it again."
+            )
+        if found.kind not in FLOATS or math.prod(found.shape) != module.layer[2]:
+            raise AdapterError(
+                f"{where}: {name} has {found.kind} magnitudes of shape {found.shape}, expected {module.layer[2]} numbers."
+            )
+        if "bias" in module.keys:
+            raise AdapterError(
+                f"{where}: is DoRA and has biases of lora_B (lora_bias), which PEFT never trains together. Train without."
+            )
 
 
 # -- tensors that were trained whole -------------------------------------------------------------------------------

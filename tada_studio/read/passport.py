@@ -12,6 +12,7 @@ import torch
 
 from tada_studio.lora import Adapter, Layer, LoraModule, Passport, Verdict, addresses, layers_differ
 from tada_studio.read.config import text
+from tada_studio.read.dora import needs_base
 from tada_studio.read.files import shown
 from tada_studio.read.manifest import Factors, Manifest
 
@@ -27,8 +28,8 @@ def is_copy(name: str) -> bool:
 # -- one adapter ---------------------------------------------------------------------------------------------------
 
 
-def from_manifest(manifest: Manifest) -> Passport:
-    """The passport of an adapter by its config and headers alone."""
+def from_manifest(manifest: Manifest, read: bool = False) -> Passport:
+    """The passport of an adapter by its config and headers alone; read: what the tensors say is added by the caller."""
     config, modules = manifest.config, list(manifest.modules.values())
     places = addresses(manifest.modules)
     layers = sorted({place.layer for place in places.values()})
@@ -39,6 +40,7 @@ def from_manifest(manifest: Manifest) -> Passport:
         "alpha": config.get("lora_alpha", 8),
         "scale": ", ".join(f"{scale:g}" for scale in sorted({m.scale for m in modules})),
         "scaling rule": "alpha / sqrt(r) (rsLoRA)" if config.get("use_rslora") else "alpha / r",
+        **({"kind": "DoRA: rows of the base rescaled to trained magnitudes"} if manifest.dora else {}),
         **_groups(modules, places),
         "projections": ", ".join(dict.fromkeys(place.projection for place in places.values())),
         "targets": _targets(config.get("target_modules")),
@@ -50,7 +52,8 @@ def from_manifest(manifest: Manifest) -> Passport:
         "written by": f"PEFT {text(config['peft_version'])}" if text(config.get("peft_version")) else "not named",
         **({"Hub commit": manifest.revision} if manifest.revision else {}),
     }
-    return Passport(manifest.label, facts, tuple(_remarks(manifest)))
+    unread = [needs_base(manifest.label, manifest.base)] if manifest.dora and not read else []
+    return Passport(manifest.label, facts, (*_remarks(manifest), *unread))
 
 
 _FORMAT_NAMES = {"F64": "float64", "F32": "float32", "F16": "float16", "BF16": "bfloat16"}
@@ -208,6 +211,7 @@ class Outline:
     whole: Mapping[str, tuple[int, ...]]
     bias: bool
     source: str | None = None
+    dora: str | None = None  # what is to be said of it, if it is DoRA
 
 
 def outline(one: Adapter | Manifest) -> Outline:
@@ -216,12 +220,14 @@ def outline(one: Adapter | Manifest) -> Outline:
         return Outline(
             one.label, one.base, {name: m.layer for name, m in one.modules.items()},
             {name: entry.shape for name, (_, entry) in one.whole.items()}, any("bias" in m.keys for m in one.modules.values()),
+            dora=needs_base(one.label, one.base) if one.dora else None,
         )  # fmt: skip
     layers = {name: (m.kind, m.kernel, *m.layer_size) for name, m in one.modules.items()}
     whole = {name: tuple(tensor.shape) for name, tensor in one.whole.items()}
     return Outline(
-        one.label, one.base, layers, whole, any(m.bias is not None for m in one.modules.values()), one.source
-    )
+        one.label, one.base, layers, whole, any(m.bias is not None for m in one.modules.values()), one.source,
+        f"{one.label} is {one.stands_for}." if one.stands_for else None,
+    )  # fmt: skip
 
 
 def verdict(task: Outline, domain: Outline) -> Verdict:
@@ -247,6 +253,7 @@ def verdict(task: Outline, domain: Outline) -> Verdict:
         against.append(
             "One adapter has biases of lora_B, one adapts embeddings; PEFT can hold no adapter with both. Train one without."
         )
+    notes += [one.dora for one in (task, domain) if one.dora]
     return Verdict(tuple(against), (*notes, *_notes_on_modules(task, domain), *_notes_on_heads(task, domain)))
 
 
