@@ -20,6 +20,7 @@ from tada_studio.certify import Certificate
 from tada_studio.core.closeup import Closeup, closeup
 from tada_studio.core.gates import Depth, Gates, Readings, depth_profile
 from tada_studio.core.merge import Merged
+from tada_studio.core.sizes import Norms, Ranks, ThreeWay, norms, ranks, three_way
 from tada_studio.core.strokes import painted
 from tada_studio.errors import BaseError, InputError, MismatchError, Stopped, TadaError
 from tada_studio.evaluate import Item, Score, choose
@@ -53,6 +54,26 @@ class View:
     def merged(self) -> Merged:
         """The merge in core space: spectra, drops, energies."""
         return studio.merge_core(self.pair, self.gates, self.recipe, self.readings if self.probed else None)
+
+    @cached_property
+    def ranks(self) -> Ranks:
+        """What each rank keeps of the merge."""
+        return ranks(self.merged.spectrum)
+
+    @cached_property
+    def norms(self) -> Norms:
+        """Who is louder, by layer, before and after balance."""
+        return norms(
+            studio.analysis(self.pair).space, [place.layer for place in self.pair.addresses.values()], self.recipe
+        )
+
+    def three_way(self, layer: int) -> tuple[ThreeWay, list[str]]:
+        """Task's, domain's and merged update of each projection of a layer, and the projections' names."""
+        here = [
+            (row, place.projection) for row, place in enumerate(self.pair.addresses.values()) if place.layer == layer
+        ]
+        rows = [row for row, _ in here]
+        return three_way(studio.analysis(self.pair).space, self.merged, rows), [name for _, name in here]
 
     def closeup(self, address: Address) -> Closeup:
         """One module closely: its directions, how they meet, what becomes of them."""

@@ -17,7 +17,10 @@ from tada_studio.app.inspect import map_panel
 from tada_studio.app.inspect.cell_panel import cell_panel
 from tada_studio.app.inspect.depth_panel import depth_panel
 from tada_studio.app.inspect.knob_column import Knobs, knob_column
+from tada_studio.app.inspect.layer_panel import layer_panel
 from tada_studio.app.inspect.map_panel import Map
+from tada_studio.app.inspect.norms_panel import norms_panel
+from tada_studio.app.inspect.rank_panel import rank_panel
 from tada_studio.app.part import DRAG, EDIT, READ, Part, skip_early, words
 from tada_studio.app.spoken import spoken
 
@@ -27,6 +30,9 @@ Show = Callable[[Desk], list[Any]]
 #: when it is in sight and the map has come to rest; its ``changes`` are edits, after which everything is shown anew.
 SECTIONS: dict[str, tuple[str, Callable[[gr.State], Part]]] = {
     "cell": ("Conflict", cell_panel),
+    "rank": ("Rank", rank_panel),
+    "norms": ("Norms and balance", norms_panel),
+    "layer": ("One layer, three ways", layer_panel),
 }
 
 

@@ -10,7 +10,7 @@ from tada_studio.app import edits, evaluate_tab, export_tab, open_tab, pieces, s
 from tada_studio.app.controls import Controls, further_controls, main_controls
 from tada_studio.app.desk import Desk
 from tada_studio.app.gate_map import payload
-from tada_studio.app.inspect import cell_panel, depth_panel, map_panel
+from tada_studio.app.inspect import cell_panel, depth_panel, layer_panel, map_panel, norms_panel, rank_panel
 from tada_studio.app.page import Start
 from tada_studio.app.places import Places
 from tada_studio.app.spoken import spoken
@@ -119,7 +119,10 @@ def test_presets_replace_all_edits(desk, name):
 def test_every_part_can_show_an_empty_desk():
     """Before anything is open each screen says what to do next, and nothing fails."""
     empty = Desk()
-    tabs, panels = (open_tab, evaluate_tab, export_tab, sidebar), (map_panel, depth_panel, cell_panel)
+    tabs, panels = (
+        (open_tab, evaluate_tab, export_tab, sidebar),
+        (map_panel, depth_panel, cell_panel, rank_panel, norms_panel, layer_panel),
+    )
     assert all(part.show(empty) for part in (*tabs, *panels))
 
 

@@ -1,0 +1,157 @@
+"""The merge in words: what is dropped, what a rank keeps, who is louder, where task and domain live."""
+
+from collections.abc import Sequence
+
+from tada_studio.core import stats
+from tada_studio.core.closeup import Closeup, Fate
+from tada_studio.core.gates import Depth
+from tada_studio.core.merge import Merged
+from tada_studio.core.sizes import Norms, Ranks, ThreeWay
+
+#: Below this share of either adapter's energy, conflict is called hardly any.
+HARDLY = 0.02
+#: The share of a merge's energy that is called enough.
+ENOUGH = 0.99
+#: From this factor on, norms are said to differ several-fold.
+SEVERAL = 3.0
+
+
+def percent(share: float) -> str:
+    """A share as people read it; what is there but rounds to nothing is not called nothing."""
+    return "less than 0.1%" if 0 < share < 0.001 else f"{share:.1%}"
+
+
+def conflict_sentence(merged: Merged) -> str:
+    """What dropping conflicting directions removes."""
+    drops = merged.how.drops
+    if drops is None:
+        return "This method drops no directions."
+    if not drops.count:
+        pairs = int(drops.opposed.sum())
+        if pairs:
+            start = f"None of {drops.everything:,} directions is dropped"
+            return f"{start}, though {_count(pairs, 'pair')} oppose each other: the recipe keeps them."
+        return f"No directions conflict: none of {drops.everything:,} is dropped. That is usual for unrelated adapters."
+    cells = int((drops.task.any(1) | drops.domain.any(1)).sum())
+    task, domain = drops.lost_of_each
+    little = "That is hardly any conflict, as is usual for unrelated adapters. " if max(task, domain) < HARDLY else ""
+    return (
+        f"Dropping removes {drops.count:,} of {drops.everything:,} directions, {percent(domain)} of domain and "
+        f"{percent(task)} of task energy, in {_count(cells, 'cell')}. {little}This is geometry; evaluate to see its effect."
+    )
+
+
+def _count(n: int, what: str) -> str:
+    return f"{n:,} {what}{'' if n == 1 else 's'}"
+
+
+def cell_sentence(merged: Merged, near: Closeup) -> str:
+    """What is dropped in one module, by name, and what rank r keeps of it."""
+    kept = f"Rank {merged.rank} keeps {percent(float(merged.kept[near.row]))} of what is left."
+    drops = merged.how.drops
+    if drops is None:
+        return f"This method drops no directions. {kept}"
+    sides = (("task", near.task), ("domain", near.domain))
+    gone = [f"{side} {fate.number}" for side, fates in sides for fate in fates if fate.dropped]
+    if not gone:
+        return f"Nothing is dropped here. {kept}"
+    named = ", ".join(gone[:8]) + (f" and {len(gone) - 8} more" if len(gone) > 8 else "")
+    lost, n = percent(float(drops.lost[near.row])), len(near.task) + len(near.domain)
+    return f"{len(gone)} of {n} directions are dropped here: {named}. That is {lost} of this module's energy. {kept}"
+
+
+def fate_says(fate: Fate, other: str) -> str:
+    """Why a direction stays or goes; ``other`` is the other adapter's role."""
+    word = "dropped" if fate.dropped else "kept"
+    if fate.by_hand:
+        return f"{word} by hand"
+    if fate.dropped:
+        return f"dropped: opposes {other} {fate.rival}"
+    return f"kept, though it opposes {other} {fate.rival}" if fate.opposed else "kept"
+
+
+def fate_meets(fate: Fate, other: str) -> tuple[str, str, str]:
+    """The direction that it opposes most, and how, in multiples of chance: in the weights, over the probe inputs."""
+    if fate.rival is None:
+        return "nothing here", "", ""
+    weight, activation = fate.units
+    return f"{other} {fate.rival}", f"{weight:+.1f}", "" if activation is None else f"{activation:+.1f}"
+
+
+def rank_sentence(merged: Merged) -> str:
+    """How much of the merge rank r keeps."""
+    everywhere, worst = merged.kept_in_all, float(merged.kept.min())
+    return f"Rank {merged.rank} keeps {everywhere:.2%} of the merge's energy; the worst module keeps {worst:.1%}."
+
+
+def rank_advice(found: Ranks, rank: int, accepted: Sequence[int], places: Sequence[str]) -> str:
+    """Whether the rank in force is enough, the smallest that is, and where most is lost. places: names of the modules."""
+    everywhere, worst, row = found.at(rank)
+    enough = found.smallest(ENOUGH)
+    served = next((r for r in accepted if r >= enough), None)
+    start = f"Rank {rank} keeps {everywhere:.2%} of the merge; {places[row]} loses most and keeps {worst:.1%}."
+    if served is None:
+        return f"{start} {ENOUGH:.0%} takes rank {enough}, more than servers such as vLLM accept."
+    also = "which servers accept" if served == enough else f"and the next that servers accept is {served}"
+    return f"{start} The smallest rank that keeps {ENOUGH:.0%} is {enough}, {also}."
+
+
+def norms_sentence(found: Norms, balance: float) -> str:
+    """Who is louder, by how much, and what balance does about it."""
+    task, domain = found.whole_before
+    if not task or not domain:
+        return f"Only the {'domain' if domain else 'task'} adapter changes anything."
+    louder, factor = ("domain", domain / task) if domain >= task else ("task", task / domain)
+    if factor < 1.05:
+        return "The two adapters are about equally large."
+    start = f"The {louder} adapter is {factor:.1f} times as large as the other ({domain:.3g} domain, {task:.3g} task)."
+    if balance:
+        low, high = sorted(found.whole_after)
+        return f"{start} Balance {balance:g} makes that {high / low:.1f}."
+    if factor < SEVERAL:
+        return f"{start} Balance evens that out, if the louder one should not have more say."
+    return (
+        f"{start} Norms that differ several-fold let the louder one drown the other in every sum: try balance 0.25 to 0.5 and "
+        "evaluate; size carries information too, so evening out fully often hurts."
+    )
+
+
+def three_way_sentence(found: ThreeWay, projections: Sequence[str]) -> str:
+    """Which parent the merge is nearer to in one layer, and whether the parents have anything in common."""
+    between, task, domain = found.cosines.unbind(1)
+    nearer = int((domain.nan_to_num(-1) > task.nan_to_num(-1)).sum())
+    start = f"The merge is nearer to the domain's update in {nearer} of {_count(len(projections), 'projection')}."
+    known = [(float(value), name) for value, name in zip(between, projections, strict=True) if value == value]
+    if not known:
+        return f"{start} No projection here is changed by both adapters."
+    most, where = max(known, key=lambda pair: abs(pair[0]))
+    shared = "hardly share a direction" if abs(most) < 0.1 else "point apart" if most < 0 else "partly agree"
+    return f"{start} Task and domain {shared}: their largest cosine is {most:+.3f}, at {where}."
+
+
+def depth_sentence(depth: Depth, probed: bool, edited: int = 0) -> str:
+    """Whether this pair shows the depth asymmetry (domain share rising with depth); edited: cells set by hand."""
+    if not probed:
+        return (
+            "No readings yet: wherever both adapters have a module the computed gate is even. "
+            "Probe the base to see where task and domain live."
+        )
+    if depth.rho is None:
+        return "The gates do not vary, so there is no trend with depth."
+    thirds = " / ".join(f"{third:.2f}" for third in depth.thirds)
+    hand = f" {edited} cells are set by hand and count as they are." if edited else ""
+    return f"The domain's share {_trend(depth.interval)}: rho {depth.rho:+.2f} ({_spread(depth.interval)}); thirds {thirds}.{hand}"
+
+
+def _trend(interval: stats.Interval | None) -> str:
+    if interval is None:
+        return "has an unknown trend with depth"
+    if interval.low > 0:
+        return "rises with depth, as the paper reports"
+    return "falls with depth" if interval.high < 0 else "shows no clear trend with depth"
+
+
+def _spread(interval: stats.Interval | None) -> str:
+    if interval is None:
+        return "no interval: that takes at least two probe inputs"
+    return f"95 % interval {interval.low:+.2f} to {interval.high:+.2f}"
