@@ -4,6 +4,7 @@ import torch
 
 from tada_studio import report
 from tada_studio.core.gates import Depth
+from tada_studio.core.sizes import Norms, ThreeWay, ranks
 from tada_studio.core.stats import Interval
 from tada_studio.evaluate import Score
 
@@ -65,3 +66,41 @@ def test_a_card_takes_nothing_from_a_name_that_markdown_or_html_would_obey():
 def test_a_variant_that_loses_is_called_worse():
     sides = {"task": {"base": score("base", "1" * 10), "tada": score("tada", "0" * 10)}}
     assert report.comparison_sentences(sides) == ["tada against base: worse (0 items won, 10 lost; p = 0.002)."]
+
+
+def test_a_share_that_is_there_is_not_called_nothing():
+    assert [report.percent(share) for share in (0.0, 0.0004, 0.001, 0.5)] == ["0.0%", "less than 0.1%", "0.1%", "50.0%"]
+
+
+def norms_of(task, domain, after=None):
+    none = torch.zeros(1, 2, dtype=torch.float64)
+    return Norms((0,), none, none, (task, domain), after or (task, domain))
+
+
+def test_norms_that_differ_several_fold_are_pointed_out_and_balance_is_told():
+    assert "domain adapter is 4.0 times as large" in report.norms_sentence(norms_of(1.0, 4.0), 0.0)
+    assert "several-fold" in report.norms_sentence(norms_of(1.0, 4.0), 0.0)
+    assert "several-fold" not in report.norms_sentence(norms_of(2.0, 1.0), 0.0)
+    assert "Balance 0.5 makes that 2.0" in report.norms_sentence(norms_of(1.0, 4.0, (1.4, 2.8)), 0.5)
+    assert "about equally large" in report.norms_sentence(norms_of(1.0, 1.01), 0.0)
+    assert report.norms_sentence(norms_of(0.0, 1.0), 0.0) == "Only the domain adapter changes anything."
+
+
+def test_rank_advice_names_the_smallest_that_is_enough_and_the_next_that_servers_take():
+    found = ranks(torch.tensor([[10.0, 1.0, 1.0, 0.5], [1.0, 0.0, 0.0, 0.0]], dtype=torch.float64))
+    said = report.rank_advice(found, 1, (2, 4), ["layer 0 q_proj", "layer 1 q_proj"])
+    # 101 of 103.25 at rank 1, 102 (98.8 %) at 2, 103 at 3
+    assert "Rank 1 keeps 97.82%" in said and "layer 0 q_proj loses most and keeps 97.8%" in said
+    assert "keeps 99% is 3, and the next that servers accept is 4" in said
+    assert "more than servers" in report.rank_advice(found, 1, (2,), ["a", "b"])
+
+
+def test_three_ways_in_words():
+    cosines = torch.tensor([[0.05, 0.2, 0.9], [-0.6, 0.9, 0.1], [torch.nan, torch.nan, 1.0]], dtype=torch.float64)
+    found = ThreeWay(torch.ones(3, 3, dtype=torch.float64), cosines)
+    said = report.three_way_sentence(found, ["q", "k", "v"])
+    assert said == (
+        "The merge is nearer to the domain's update in 2 of 3 projections. "
+        "Task and domain point apart: their largest cosine is -0.600, at k."
+    )
+    assert "No projection here" in report.three_way_sentence(ThreeWay(found.norms[2:], cosines[2:]), ["v"])

@@ -75,16 +75,13 @@ def _dropped(count: int, share: float) -> str:
 # -- handlers --------------------------------------------------------------------------------------------------------
 
 
-def on_cell(desk: Desk, name: str | None) -> list[Any]:
+def on_cell(desk: Desk, name: Any) -> list[Any]:
     """Another cell is chosen from the list."""
     view = desk.session.view
-    if view is not None and name:
-        layer, _, projection = name.partition(":")
-        gates = view.gates
-        known = {f"{a.layer}:{a.projection}": a for a in view.pair.addresses.values()}
-        if f"{layer}:{projection}" in known:
-            address = known[name]
-            desk.cell = gates.layers.index(address.layer), gates.projections.index(address.projection)
+    known = {_name(address): address for address in view.pair.addresses.values()} if view else {}
+    if view is not None and name in known:
+        layer, projection = known[name]
+        desk.cell = view.gates.layers.index(layer), view.gates.projections.index(projection)
     return show(desk)
 
 

@@ -29,7 +29,7 @@ def show(desk: Desk) -> list[Any]:
     ]
 
 
-def on_layer(desk: Desk, layer: int | None) -> list[Any]:
+def on_layer(desk: Desk, layer: Any) -> list[Any]:
     """Another layer is chosen from the list."""
     view = desk.session.view
     if view is not None and layer in view.gates.layers:

@@ -1,0 +1,142 @@
+"""What the sections under the map say and do, without a browser: on the pair whose conflicts are known."""
+
+import json
+
+import pytest
+
+from tada_studio.app import edits
+from tada_studio.app.controls import follow, turn_twin
+from tada_studio.app.desk import Desk
+from tada_studio.app.inspect import cell_panel, layer_panel, norms_panel, rank_panel
+from tada_studio.errors import InputError
+from tada_studio.recipe import Recipe
+from tada_studio.samples import planted
+
+
+@pytest.fixture
+def desk():
+    """At layer 1 v_proj of the planted pair, where domain 0 opposes task 1, and domain 1 task 2; the task's go."""
+    desk = Desk()
+    desk.session.open_sample(planted().name)
+    cell_panel.on_cell(desk, "1:v_proj")
+    yield desk
+    desk.session.close()
+
+
+def at_cell(desk):
+    """(drops of the task, of the domain) in the shown cell."""
+    view = desk.session.view
+    row = [str(a) for a in view.pair.addresses.values()].index("layer 1 v_proj")
+    drops = view.merged.how.drops
+    return drops.task[row].tolist(), drops.domain[row].tolist()
+
+
+# -- conflict --------------------------------------------------------------------------------------------------------
+
+
+def test_the_section_says_what_is_dropped_where(desk):
+    said, _, cell, heading, task, domain, *_ = cell_panel.show(desk)
+    drops = desk.session.view.merged.how.drops
+    assert f"removes {drops.count} of {drops.everything} directions" in said and "of domain and" in said
+    assert "2 of 6 directions are dropped here: task 1, task 2" in heading
+    assert "dropped: opposes domain 0" in task and "kept, though it opposes task 1" in domain
+    assert cell["value"] == "1:v_proj"
+    counts = [name.count("dropped") for name, _ in cell["choices"]]
+    assert counts == sorted(counts, reverse=True) and len(counts) == len(desk.session.pair.names)
+
+
+def test_a_pick_goes_against_the_rule_and_a_second_one_back_to_it(desk):
+    before = at_cell(desk)
+    assert before == ([False, True, True], [False, False, False])
+    edits.pick(desk, "task", 1)
+    assert at_cell(desk)[0] == [False, False, True] and desk.session.recipe.keep == ("layer 1 : v_proj : task 1",)
+    assert "kept by hand" in cell_panel.show(desk)[4] and "kept by hand" in desk.said
+    edits.pick(desk, "domain", 2)
+    assert at_cell(desk)[1] == [False, False, True] and "dropped by hand" in cell_panel.show(desk)[5]
+    edits.pick(desk, "task", 1)
+    edits.pick(desk, "domain", 2)
+    assert at_cell(desk) == before and desk.session.recipe == Recipe()
+    edits.undo(desk)
+    assert desk.session.recipe.discard == ("layer 1 : v_proj : domain 2",)
+
+
+@pytest.mark.parametrize(
+    ("side", "number"), [("both", 0), (None, 0), ("task", 99), ("task", -1), ("task", "x"), ("task", None)]
+)
+def test_a_pick_that_names_no_direction_is_refused(desk, side, number):
+    with pytest.raises(InputError):
+        edits.pick(desk, side, number)
+    assert desk.session.recipe == Recipe()
+
+
+def test_a_method_without_drops_offers_no_ticks_and_says_so(desk):
+    edits.turn(desk, "linear", "method")
+    shown = cell_panel.show(desk)
+    assert "keeps every direction" in shown[4] and "drops no directions" in shown[0]
+    with pytest.raises(InputError, match="Choose the method tada"):
+        edits.pick(desk, "task", 1)
+
+
+def test_the_price_of_a_threshold_is_told_at_once(desk):
+    drops = desk.session.view.merged.how.drops
+    assert f"removes {drops.count} of" in cell_panel.on_threshold(desk, 8.5)
+    assert "none of" in cell_panel.on_threshold(desk, 1000.0) and "No directions conflict" in desk.said
+
+
+def test_a_twin_is_moved_only_when_it_shows_something_else(desk):
+    turn_twin(desk, 12.0, "conflict_threshold")
+    assert "value" not in follow(desk, "conflict_threshold")
+    edits.undo(desk)
+    assert follow(desk, "conflict_threshold")["value"] == 8.0
+    assert "value" not in follow(desk, "conflict_threshold")
+
+
+@pytest.mark.parametrize(
+    ("data", "means"),
+    [
+        (["task", 3, "kept"], ("task", 3)),
+        (["domain", 0], ("domain", 0)),
+        ([1, 2, -3.0], (None, None)),
+        (None, (None, None)),
+        ("task", (None, None)),
+    ],
+)
+def test_only_clicks_on_bars_pick(data, means):
+    assert cell_panel.bar(data) == means
+
+
+def test_the_spectrum_shows_lines_hatches_and_dots(desk):
+    edits.pick(desk, "domain", 2)
+    traces = json.loads(cell_panel.show(desk)[6])["data"]
+    bars = [trace for trace in traces if trace["type"] == "bar"]
+    assert bars[0]["marker"]["pattern"]["shape"] == ["", "/", "/"]
+    lines = [trace for trace in traces if trace.get("mode") == "lines"]
+    assert [trace["x"] for trace in lines] == [[1, 0], [2, 1]]
+    assert [trace["x"] for trace in traces if trace.get("meta") == "ink"] == [[], [2]]
+
+
+# -- the whole merge -------------------------------------------------------------------------------------------------
+
+
+def test_the_rank_advisor_offers_ranks_that_servers_take_and_one_click_sets_it(desk):
+    said, choice, curve = rank_panel.show(desk)
+    assert "keeps" in said and curve is not None
+    view = desk.session.view
+    offered = [rank for _, rank in choice["choices"]]
+    assert offered == sorted({8, view.ranks.smallest(0.99)}) and choice["value"] is None
+    edits.turn(desk, 8, "rank")
+    assert rank_panel.show(desk)[1]["value"] == 8 and "100.00%" in rank_panel.show(desk)[0]
+
+
+def test_balance_is_told_in_the_norms(desk):
+    turn_twin(desk, 1.0, "balance")
+    figure = json.loads(norms_panel.show(desk)[2])
+    solid = {trace["name"]: trace["y"] for trace in figure["data"] if "after" in trace["name"]}
+    squares = [sum(value**2 for value in values if value) for values in solid.values()]
+    assert squares[0] == pytest.approx(squares[1])
+
+
+def test_a_layer_is_chosen_from_the_list_and_the_cell_follows(desk):
+    choice, said, _ = layer_panel.on_layer(desk, 3)
+    assert choice["value"] == 3 and desk.cell[0] == 3 and "of 7 projections" in said
+    assert layer_panel.on_layer(desk, "<b>")[0]["value"] == 3
