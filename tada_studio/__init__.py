@@ -28,7 +28,7 @@ _WHERE = {
     "InputError": "errors",
     "Item": "evaluate",
     "LoraModule": "lora",
-    "METHODS": "core.merge",
+    "METHODS": "core.methods",
     "MismatchError": "errors",
     "Pair": "lora",
     "Progress": "progress",

@@ -35,7 +35,10 @@ def lines(says: str) -> Any:
 class Recipe:
     """All that a merge depends on besides the two adapters and the readings: equal recipes give equal bytes."""
 
-    method: str = choice("tada", "how the two are combined", "tada", "linear", "svd")
+    method: str = choice(
+        "tada", "how the two are combined", "tada", "linear", "svd", "balanced", "ramp", "tsv", "knots_ties",
+        "ties", "dare_ties", "magnitude_prune",
+    )  # fmt: skip
     rank: int | None = knob(None, "rank of the merged adapter; unset: the larger of the two", 1, 1024, 1)
     sharpness: float = knob(1.0, "how far the readings push the gates apart; 0 leaves them even", 0.0, 10.0, 0.05)
     strength: float = knob(2.0, "size of the whole: 2 makes an even gate the plain sum, 1 the average", 0.0, 4.0, 0.05)
@@ -48,6 +51,7 @@ class Recipe:
     conflict_floor: float = knob(0.0, "and only if their alignment is below minus this", 0.0, 1.0)
     conflict_space: str = choice("weight", "where alignment is measured", "weight", "activation")
     drop: str = choice("weaker", "which of two conflicting directions goes", "weaker", "both", "none")
+    density: float = knob(0.5, "share of entries that ties, dare_ties, knots_ties and magnitude_prune keep", 0.01, 1.0)
     overrides: tuple[str, ...] = lines("gates set by hand, such as 'layers 20-31 : attn : 0.7' (the number is g_D)")
     keep: tuple[str, ...] = lines("directions kept whatever the rule says, such as 'layer 5 : v_proj : task 3'")
     discard: tuple[str, ...] = lines("directions dropped whatever the rule says, written like the kept ones")

@@ -27,8 +27,9 @@ from tada_studio.certify import Certificate, certify, changed_files, read_certif
 from tada_studio.core import gates as gating
 from tada_studio.core.factor import factor
 from tada_studio.core.gates import Gates
-from tada_studio.core.merge import Analysis, Merged, expand, head_labels, merge_whole, output_dtype, whose_heads
+from tada_studio.core.merge import Merged, expand, head_labels, merge_whole, output_dtype, whose_heads
 from tada_studio.core.merge import merge_core as mix_and_recompress
+from tada_studio.core.mix import Analysis
 from tada_studio.errors import AdapterError, BaseError, InputError
 from tada_studio.evaluate import Item, Score, Worn, read_items, worn
 from tada_studio.evaluate import score as score_items

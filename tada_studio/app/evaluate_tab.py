@@ -12,7 +12,7 @@ from tada_studio.app.long_task import steps, uploaded
 from tada_studio.app.part import EDIT, READ, WORK, Part, words
 from tada_studio.app.plot_panel import drawing, plot_panel
 from tada_studio.app.spoken import spoken
-from tada_studio.core.merge import METHODS
+from tada_studio.core.methods import METHODS
 from tada_studio.errors import InputError, Stopped, TadaError
 from tada_studio.evaluate import Item, read_items
 from tada_studio.progress import Progress

@@ -7,7 +7,8 @@ from jaxtyping import Bool, Float64
 from torch import Tensor
 
 from tada_studio.core.conflict import Directions, Side, in_units_of_chance
-from tada_studio.core.merge import Analysis, Merged
+from tada_studio.core.merge import Merged
+from tada_studio.core.mix import Analysis
 from tada_studio.recipe import Recipe
 
 
@@ -88,7 +89,7 @@ def closeup(
         opposed,
         size / size.max().clamp_min(1e-300),
         merged.spectrum[row],
-        energy.cumsum(0) / energy.sum().clamp_min(1e-300),
+        energy.cumsum(0) / merged.energy[row].clamp_min(1e-300),
         drops is not None,
     )
 

@@ -1,10 +1,9 @@
 """From a core space, gates and a recipe to merged modules: first in k x k, where a slider is followed, then in full width.
 
-A method is a plain function that says how the two updates are mixed: ``dW = [B_T B_D] mix [A_T; A_D]`` for a (k, k) mix per
-module. What all methods share (recompression to rank r, the factors that come out) is done once, after it.
+A method (see ``methods``) says how the two updates are mixed; recompression to rank r and the factors that come out are done
+here, once for all of them.
 """
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -12,130 +11,91 @@ import torch
 from jaxtyping import Float64
 from torch import Tensor
 
-from tada_studio.core.conflict import Directions, Drops, Side, conflicts, directions
 from tada_studio.core.factor import ABSENT, CoreSpace, alike, stacked
 from tada_studio.core.gates import Gates
+from tada_studio.core.methods import METHODS
+from tada_studio.core.mix import Analysis, Leading, Mix, Outside, rank_of
 from tada_studio.core.parallel import batched, each, one_thread
 from tada_studio.errors import MismatchError
 from tada_studio.lora import LoraModule, Pair
 from tada_studio.recipe import Recipe
 
-
-@dataclass(frozen=True, eq=False)
-class Analysis:
-    """What the core space of a pair is asked for again and again; computed once per pair."""
-
-    pair: Pair
-    space: CoreSpace
-
-    @cached_property
-    def directions(self) -> Directions:
-        return directions(self.space)
-
-
-@dataclass(frozen=True, eq=False)
-class Mix:
-    """How the updates of every module are to be combined.
-
-    mix:     dW = [B_T B_D] mix [A_T; A_D]
-    weights: (w_T, w_D) of every module
-    drops:   directions left out, for a method that drops any
-    """
-
-    mix: Float64[Tensor, "n k k"]
-    weights: Float64[Tensor, "n 2"]
-    drops: Drops | None = None
-
-
-Method = Callable[[Analysis, Gates, Recipe, Tensor | None], Mix]
-
-
-def gate_weights(space: CoreSpace, gate: Float64[Tensor, " n"], recipe: Recipe) -> Float64[Tensor, "n 2"]:
-    """``strength * g_a``, each adapter scaled as a whole by its balance level."""
-    return recipe.strength * torch.stack((1 - gate, gate), 1) * balance_levels(space, recipe)
-
-
-def balance_levels(space: CoreSpace, recipe: Recipe) -> Float64[Tensor, " 2"]:
-    """What balance scales each adapter by: (geometric mean of both total norms / its own) ** balance."""
-    norms = space.squared_norms.sum(0).sqrt()
-    return (norms.prod().sqrt() / norms) ** recipe.balance if bool((norms > 0).all()) else torch.ones_like(norms)
-
-
-def tada(known: Analysis, gates: Gates, recipe: Recipe, moment: Tensor | None) -> Mix:
-    """Gated sum of what is left of both adapters after conflicting directions are dropped (arXiv 2606.05016, our reading)."""
-    gate = gates.at(tuple(known.pair.addresses.values()))
-    weights = gate_weights(known.space, gate, recipe)
-    drops = conflicts(known.directions, weights, recipe, known.pair.addresses, moment)
-    mix = torch.diag_embed(_column_weights(known.space, weights))
-    for side, dropped, weight, columns in _sides(known, drops, weights):
-        gone = side.up * (side.strength * dropped * weight[:, None])[:, None, :] @ side.down.mT
-        mix[:, columns, columns] -= gone
-    return Mix(mix, weights, drops)
-
-
-def linear(known: Analysis, gates: Gates, recipe: Recipe, moment: Tensor | None) -> Mix:
-    """Weighted sum with the same weight everywhere: strength 2 is the plain sum, 1 the average."""
-    weights = gate_weights(known.space, torch.full((len(known.space.names),), 0.5, dtype=torch.float64), recipe)
-    return Mix(torch.diag_embed(_column_weights(known.space, weights)), weights)
-
-
-def svd(known: Analysis, gates: Gates, recipe: Recipe, moment: Tensor | None) -> Mix:
-    """PEFT's ``combination_type="svd"`` with weights 1 and 1: the plain sum, whatever the strength."""
-    weights = torch.ones(len(known.space.names), 2, dtype=torch.float64)
-    return Mix(torch.diag_embed(_column_weights(known.space, weights)), weights)
-
-
-METHODS: dict[str, Method] = {"tada": tada, "linear": linear, "svd": svd}
-
-
-def _column_weights(space: CoreSpace, weights: Float64[Tensor, "n 2"]) -> Float64[Tensor, "n k"]:
-    sides = torch.tensor([0] * space.rank_task + [1] * space.rank_domain)
-    return weights[:, sides] * space.scale
-
-
-def _sides(known: Analysis, drops: Drops, weights: Tensor) -> list[tuple[Side, Tensor, Tensor, slice]]:
-    found, t = known.directions, known.space.rank_task
-    return [
-        (found.task, drops.task, weights[:, 0], slice(0, t)),
-        (found.domain, drops.domain, weights[:, 1], slice(t, None)),
-    ]
+#: The knobs that a method which leaves the core space depends on.
+OUTSIDE_KNOBS = ("method", "rank", "density", "seed")  # and strength, which only multiplies
 
 
 @dataclass(frozen=True, eq=False)
 class Merged:
-    """A merge in core space: everything about it that a screen shows, before any full-width factor exists.
+    """A merge before it is expanded: everything about it that a screen shows.
 
-    spectrum: singular values of the merged updates, strongest first
+    spectrum: singular values of the merged updates, strongest first; of a method outside the core space the leading ones
+    energy:   squared Frobenius norm of each merged update, before it is brought to rank r
     up, down: coefficients of the best rank-r factors, ``lora_B = [B_T B_D] up``, ``lora_A = down [A_T; A_D]``
+    full:     instead of up and down, the factors themselves, where no coefficients could give them
+    met:      and then how they meet the adapters' own, ``[B_T B_D]^T lora_B lora_A [A_T; A_D]^T``
     """
 
-    how: Mix
+    how: Mix | Outside
     rank: int
-    spectrum: Float64[Tensor, "n k"]
-    up: Float64[Tensor, "n k r"]
-    down: Float64[Tensor, "n r k"]
+    spectrum: Float64[Tensor, "n s"]
+    energy: Float64[Tensor, " n"]
+    up: Float64[Tensor, "n k r"] | None = None
+    down: Float64[Tensor, "n r k"] | None = None
+    full: tuple[Leading, ...] = ()
+    met: Float64[Tensor, "n k k"] | None = None
+
+    def meets(self, space: CoreSpace) -> Float64[Tensor, "n k k"]:
+        """``[B_T B_D]^T dW [A_T; A_D]^T`` of each merged update at rank r; its diagonal gives inner products with the adapters'."""
+        if self.met is not None:
+            return self.met
+        assert self.up is not None and self.down is not None
+        return space.gram_up @ self.up @ self.down @ space.gram_down
 
     @cached_property
     def kept(self) -> Float64[Tensor, " n"]:
         """Share of each module's energy that rank r keeps; 1 for a module whose update is zero."""
-        energy = self.spectrum.square()
-        return torch.where(energy.sum(1) > 0, energy[:, : self.rank].sum(1) / energy.sum(1), 1.0)
+        kept = self.spectrum[:, : self.rank].square().sum(1)
+        return torch.where(self.energy > 0, kept / self.energy, 1.0).clamp_max(1)
 
     @property
     def kept_in_all(self) -> float:
         """Share of the whole merge's energy that rank r keeps."""
-        energy = self.spectrum.square()
-        return float(energy[:, : self.rank].sum() / energy.sum()) if energy.sum() > 0 else 1.0
+        kept, everything = float(self.spectrum[:, : self.rank].square().sum()), float(self.energy.sum())
+        return min(1.0, kept / everything) if everything > 0 else 1.0
 
 
 def merge_core(known: Analysis, gates: Gates, recipe: Recipe, moment: Tensor | None = None) -> Merged:
-    """The merge that a recipe asks for, in core space. Its cost does not depend on the width of the base."""
-    rank = recipe.rank or max(known.pair.task.rank, known.pair.domain.rank)
+    """The merge that a recipe asks for. In core space its cost does not depend on the width of the base."""
+    rank = rank_of(known.pair, recipe)
     with one_thread():
         how = METHODS[recipe.method](known, gates, recipe, moment)
+        if isinstance(how, Outside):
+            return _outside(known, how, recipe, rank)
         put_in = (how.weights.square() * known.space.squared_norms).sum(1).sqrt()
         spectrum, up, down = recompress(known.space, how.mix, rank, put_in)
-    return Merged(how, rank, spectrum, up, down)
+    return Merged(how, rank, spectrum, spectrum.square().sum(1), up, down)
+
+
+def _outside(known: Analysis, how: Outside, recipe: Recipe, rank: int) -> Merged:
+    """The merge of a method that leaves the core space; the last one is kept at weight 1, since it takes seconds."""
+    key = tuple(getattr(recipe, knob) for knob in OUTSIDE_KNOBS)
+    found = known.latest.get(key)
+    if found is None:
+        many = max(rank, known.space.rank)
+        found = each(lambda row: how.leading(row, rank, many), len(known.space.names))
+        known.latest.clear()
+        known.latest[key] = found
+    full = tuple(one.times(weight) for one, weight in zip(found, how.weights[:, 0].tolist(), strict=True))
+    energy = torch.tensor([one.energy for one in full], dtype=torch.float64)
+    met = torch.stack([_met(known, row, one) for row, one in enumerate(full)])
+    return Merged(how, rank, torch.stack([one.spectrum for one in full]), energy, full=full, met=met)
+
+
+def _met(known: Analysis, row: int, merged: Leading) -> Float64[Tensor, "k k"]:
+    stack = stacked([known.pair.both(known.space.names[row])], known.space.rank_task, torch.float32)
+    met, columns = torch.zeros(known.space.rank, known.space.rank, dtype=torch.float64), torch.tensor(stack.columns)
+    met[columns[:, None], columns] = ((stack.up[0].mT @ merged.up) @ (merged.down @ stack.down[0].mT)).double()
+    return met
 
 
 def recompress(
@@ -174,8 +134,12 @@ def output_dtype(pair: Pair, recipe: Recipe) -> torch.dtype:
 
 def expand(known: Analysis, merged: Merged, dtype: torch.dtype) -> dict[str, LoraModule]:
     """The merged modules in full width: rank r everywhere, scale 1, rounded once to ``dtype``."""
-    up, down = merged.up.float(), merged.down.float()
-    names, groups = known.space.names, alike(known.pair)
+    names = known.space.names
+    if merged.full:
+        factors = [(one.up.to(dtype), one.down.to(dtype)) for one in merged.full]
+        return {name: _module(known, merged, i, *factors[i]) for i, name in enumerate(names)}
+    assert merged.up is not None and merged.down is not None
+    up, down, groups = merged.up.float(), merged.down.float(), alike(known.pair)
 
     def some(g: int) -> list[tuple[str, LoraModule]]:
         rows = groups[g]

@@ -11,7 +11,8 @@ from jaxtyping import Float64
 from torch import Tensor
 
 from tada_studio.core.factor import CoreSpace
-from tada_studio.core.merge import Merged, balance_levels
+from tada_studio.core.merge import Merged
+from tada_studio.core.mix import balance_levels
 from tada_studio.recipe import Recipe
 
 
@@ -38,10 +39,13 @@ class Ranks:
         return int((self.everywhere < share * (1 - 1e-12)).sum()) + 1
 
 
-def ranks(spectrum: Float64[Tensor, "n k"]) -> Ranks:
-    """Energy kept against rank, from the singular values of every module, strongest first."""
+def ranks(spectrum: Float64[Tensor, "n k"], energy: Float64[Tensor, " n"] | None = None) -> Ranks:
+    """Energy kept against rank, from the singular values of every module, strongest first.
+
+    energy: of each whole update, where the singular values are only the leading ones (``Merged.energy``)
+    """
     kept = spectrum.square().cumsum(1)
-    whole = kept[:, -1:]
+    whole = kept[:, -1:] if energy is None else energy[:, None].clamp_min(0)
     shares = torch.where(whole > 0, kept / whole, 1.0)
     worst, rows = shares.min(0)
     total = whole.sum()
@@ -88,12 +92,17 @@ class ThreeWay:
 
 
 def three_way(space: CoreSpace, merged: Merged, rows: Sequence[int]) -> ThreeWay:
-    """The three updates of the modules at ``rows``; inner products are ``<B M A, B M' A> = sum((G_up M') * (M G_down))``."""
+    """The three updates of the modules at ``rows``, all inner products taken in core space."""
     some = list(rows)
     task = torch.arange(space.rank) < space.rank_task
-    scale, up, down = space.scale[some], space.gram_up[some], space.gram_down[some]
-    mixes = torch.diag_embed(scale * task), torch.diag_embed(scale * ~task), merged.up[some] @ merged.down[some]
-    inner = torch.stack([torch.stack([((up @ b) * (a @ down)).sum((1, 2)) for b in mixes], 1) for a in mixes], 1)
+    scale, met = space.scale[some], merged.meets(space)[some]
+    weighted = space.gram_up[some] * space.gram_down[some] * scale[:, :, None] * scale[:, None, :]
+    shares = torch.stack([task, ~task]).double()
+    with_each = torch.einsum("sk,mk->ms", shares, torch.diagonal(met, dim1=1, dim2=2) * scale)
+    inner = torch.zeros(len(some), 3, 3, dtype=torch.float64)
+    inner[:, :2, :2] = shares @ weighted @ shares.mT
+    inner[:, :2, 2] = inner[:, 2, :2] = with_each
+    inner[:, 2, 2] = merged.spectrum[some, : merged.rank].square().sum(1)
     sizes = torch.diagonal(inner, dim1=1, dim2=2).clamp_min(0).sqrt()
     pairs = torch.stack([inner[:, i, j] / (sizes[:, i] * sizes[:, j]) for i, j in ((0, 1), (0, 2), (1, 2))], 1)
     return ThreeWay(sizes, torch.where(pairs.isfinite(), pairs.clamp(-1, 1), torch.nan))

@@ -12,7 +12,8 @@ from torch import Tensor
 
 from tada_studio.core.factor import factor
 from tada_studio.core.gates import Gates, gates, unprobed
-from tada_studio.core.merge import Analysis, Merged, merge_core
+from tada_studio.core.merge import Merged, merge_core
+from tada_studio.core.mix import Analysis
 from tada_studio.lora import Adapter, LoraModule, Pair
 from tada_studio.recipe import Recipe
 
@@ -173,14 +174,45 @@ def balance_levels(pair: Pair, recipe: Recipe) -> tuple[float, float]:
     return (middle / task) ** recipe.balance, (middle / domain) ** recipe.balance
 
 
+def ramp_at(pair: Pair, name: str) -> float:
+    """.42 in the first layer, .58 in the last, straight between."""
+    layers = [place.layer for place in pair.addresses.values()]
+    there = max(layers) - min(layers)
+    return 0.42 + (0.16 * (pair.addresses[name].layer - min(layers)) / there if there else 0.0)
+
+
+def tsv(pair: Pair, name: str, rank: int, strength: float) -> Tensor:
+    """TSV: rank/2 directions of each, all left and all right vectors turned to the nearest orthonormal ones by an SVD."""
+    (u1, s1, v1), (u2, s2, v2) = (svd(delta) for delta in deltas(pair, name))
+    h1, h2 = -(-rank // 2), rank // 2
+    u, v = torch.cat([u1[:, :h1], u2[:, :h2]], 1), torch.cat([v1[:, :h1], v2[:, :h2]], 1)
+    u, v = ((lambda x, _, yt: x @ yt)(*torch.linalg.svd(side, full_matrices=False)) for side in (u, v))
+    return strength / 2 * (u * torch.cat([s1[:h1], s2[:h2]])) @ v.mT
+
+
+def knots_ties(pair: Pair, name: str, density: float, strength: float) -> Tensor:
+    """KnOTS: the full SVD of both updates side by side, TIES by hand on the two blocks of S V."""
+    task, domain = deltas(pair, name)
+    u, s, vt = torch.linalg.svd(torch.cat([task, domain], 1), full_matrices=False)
+    k = sum(m.rank for m in pair.both(name) if m is not None)
+    u, blocks = u[:, :k], [(s[:, None] * vt)[:k, side] for side in (slice(task.shape[1]), slice(task.shape[1], None))]
+    kept = []
+    for block in blocks:
+        least = block.abs().flatten().sort(descending=True).values[int(density * block.numel()) - 1]
+        kept.append(torch.where(block.abs() >= least, block, 0))
+    sign = torch.sign(kept[0] + kept[1])
+    return strength / 2 * u @ sum(torch.where(part.sign() == sign, part, 0) for part in kept)
+
+
 def merged(pair: Pair, name: str, gate: float, recipe: Recipe) -> Tensor:
     """The merged update of a module in full width, before it is brought to rank r."""
     task, domain = deltas(pair, name)
     if recipe.method == "svd":
         return task + domain
-    levels = balance_levels(pair, recipe)
-    if recipe.method == "linear":
-        return recipe.strength / 2 * (task * levels[0] + domain * levels[1])
+    levels = balance_levels(pair, recipe.but(balance=1.0) if recipe.method == "balanced" else recipe)
+    if recipe.method in ("linear", "balanced", "ramp"):
+        gate = ramp_at(pair, name) if recipe.method == "ramp" else 0.5
+        return recipe.strength * ((1 - gate) * task * levels[0] + gate * domain * levels[1])
     weights = recipe.strength * (1 - gate) * levels[0], recipe.strength * gate * levels[1]
     parts = svd(task), svd(domain)
     gone = dropped(*parts, weights, recipe)

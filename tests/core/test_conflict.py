@@ -17,7 +17,8 @@ from tada_studio.core.conflict import (
     picked,
 )
 from tada_studio.core.factor import factor, stacked
-from tada_studio.core.merge import gate_weights, merge_core
+from tada_studio.core.merge import merge_core
+from tada_studio.core.mix import gate_weights
 from tada_studio.errors import RecipeError
 from tada_studio.lora import LoraModule
 from tada_studio.recipe import Recipe

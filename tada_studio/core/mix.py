@@ -1,0 +1,112 @@
+"""The nouns that a merging method takes and gives: what is known of a pair, and how its updates are to be combined."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any, NamedTuple
+
+import torch
+from jaxtyping import Float, Float64
+from torch import Tensor
+
+from tada_studio.core.conflict import Directions, Drops, directions
+from tada_studio.core.factor import CoreSpace
+from tada_studio.core.gates import Gates
+from tada_studio.lora import Pair
+from tada_studio.recipe import Recipe
+
+
+@dataclass(frozen=True, eq=False)
+class Analysis:
+    """What the core space of a pair is asked for again and again; computed once per pair.
+
+    latest: the last merge that had to leave the core space, by the knobs it depends on; it takes seconds
+    """
+
+    pair: Pair
+    space: CoreSpace
+    latest: dict[Any, Any] = field(default_factory=dict)
+
+    @cached_property
+    def directions(self) -> Directions:
+        return directions(self.space)
+
+
+@dataclass(frozen=True, eq=False)
+class Mix:
+    """How the updates of every module are to be combined, by a method that stays in the core space.
+
+    mix:     dW = [B_T B_D] mix [A_T; A_D]
+    weights: (w_T, w_D) of every module
+    drops:   directions left out, for a method that drops any
+    """
+
+    mix: Float64[Tensor, "n k k"]
+    weights: Float64[Tensor, "n 2"]
+    drops: Drops | None = None
+
+
+class Leading(NamedTuple):
+    """The best approximation of one module's update by few directions, and what there was to approximate.
+
+    up, down: (d_out, r) and (r, d_in) in float32, the singular values split evenly between them; zero columns fill up to r
+    spectrum: the leading singular values; energy: squared Frobenius norm of the whole update
+    """
+
+    up: Float[Tensor, "d_out r"]
+    down: Float[Tensor, "r d_in"]
+    spectrum: Float64[Tensor, " s"]
+    energy: float
+
+    def times(self, factor: float) -> "Leading":
+        """The same of ``factor`` times the update; factor >= 0."""
+        half = factor**0.5
+        return Leading(self.up * half, self.down * half, self.spectrum * factor, self.energy * factor**2)
+
+
+@dataclass(frozen=True, eq=False)
+class Outside:
+    """How the updates are to be combined, by a method whose result no core-space matrix can hold.
+
+    leading: (row of a module, r, how many singular values to give) -> its merged update with weights 1 and 1
+    weights: (w_T, w_D) of every module, all equal: what that update is to be multiplied by
+    """
+
+    leading: Callable[[int, int, int], Leading]
+    weights: Float64[Tensor, "n 2"]
+    drops: Drops | None = None
+
+
+Method = Callable[[Analysis, Gates, Recipe, Tensor | None], Mix | Outside]
+
+
+def rank_of(pair: Pair, recipe: Recipe) -> int:
+    """The rank of the merged adapter: the recipe's, or the larger of the two."""
+    return recipe.rank or max(pair.task.rank, pair.domain.rank)
+
+
+def gate_weights(space: CoreSpace, gate: Float64[Tensor, " n"], recipe: Recipe) -> Float64[Tensor, "n 2"]:
+    """``strength * g_a``, each adapter scaled as a whole by its balance level."""
+    return recipe.strength * torch.stack((1 - gate, gate), 1) * balance_levels(space, recipe)
+
+
+def balance_levels(space: CoreSpace, recipe: Recipe) -> Float64[Tensor, " 2"]:
+    """What balance scales each adapter by: (geometric mean of both total norms / its own) ** balance."""
+    norms = space.squared_norms.sum(0).sqrt()
+    return (norms.prod().sqrt() / norms) ** recipe.balance if bool((norms > 0).all()) else torch.ones_like(norms)
+
+
+def even_weights(space: CoreSpace, weight: float) -> Float64[Tensor, "n 2"]:
+    """The same weight for both adapters in every module."""
+    return torch.full((len(space.names), 2), weight, dtype=torch.float64)
+
+
+def column_weights(space: CoreSpace, weights: Float64[Tensor, "n 2"]) -> Float64[Tensor, "n k"]:
+    """Each adapter's weight times its scale, at its columns of the core space."""
+    sides = torch.tensor([0] * space.rank_task + [1] * space.rank_domain)
+    return weights[:, sides] * space.scale
+
+
+def weighted_sum(space: CoreSpace, weights: Float64[Tensor, "n 2"]) -> Mix:
+    """``w_T dW_T + w_D dW_D``."""
+    return Mix(torch.diag_embed(column_weights(space, weights)), weights)
