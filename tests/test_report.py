@@ -1,12 +1,15 @@
 """What the words claim, and what they must not."""
 
+import math
+from dataclasses import replace
+
 import torch
 
 from tada_studio import report
 from tada_studio.core.gates import Depth
 from tada_studio.core.sizes import Norms, ThreeWay, ranks
 from tada_studio.core.stats import Interval
-from tada_studio.evaluate import Score
+from tada_studio.evaluate import Rates, Score, flipped
 
 
 def depth(rho, interval):
@@ -45,8 +48,59 @@ def test_a_comparison_is_paired_over_all_sides_and_says_when_it_cannot_tell():
     sides["task"]["task"] = score("task", "111001")
     sides["task"]["tada"] = score("tada", "111100")
     against_base, against_task = report.comparison_sentences(sides)
-    assert against_base == "tada against base: better (12 items won, 1 lost; p = 0.0068)."
-    assert against_task == "tada against task: cannot tell from 14 items (1 items won, 1 lost; p = 1)."
+    assert against_base == (
+        "tada against base: better (12 items won, 1 lost; p = 0.0068). domain: 8 won, 0 lost; task: 4 won, 1 lost."
+    )
+    assert against_task == (
+        "tada against task: cannot tell with 14 items (1 items won, 1 lost; p = 1). domain: 0 won, 0 lost; task: 1 won, 1 lost."
+    )
+
+
+def test_where_it_cannot_tell_it_says_about_how_many_items_would():
+    # 3 won, 1 lost of 40: d = .1, e = .05: (1.95996 sqrt .1 + .84162 sqrt .0975)^2 / .05^2 = 311.6
+    sides = {"task": {"sum": score("sum", "0001" + "1" * 36), "tada": score("tada", "1110" + "1" * 36)}}
+    (said,) = report.comparison_sentences(sides)
+    assert said.startswith(
+        "tada against sum: cannot tell with 40 items; about 312 would be needed (3 items won, 1 lost;"
+    )
+
+
+def test_right_answers_that_became_likelier_are_told_beside_the_items():
+    gold = torch.tensor([1.0, 2.0, 0.5, 1.5] * 5)
+    scores = {
+        name: replace(score(name, "1" * 20), gold=gold + shift) for name, shift in (("sum", 0.0), ("tada", -0.25))
+    }
+    (said,) = report.comparison_sentences({"task": scores})
+    assert said.endswith("task: 0 won, 0 lost, NLL -0.250 (-0.250 to -0.250).")
+
+
+def test_texts_are_compared_by_likelihood_alone_and_shown_as_perplexity():
+    draw = torch.Generator().manual_seed(0)
+    base = torch.rand(50, generator=draw) + 2
+    gold = {"base": base, "tada": base - 0.5 + 0.1 * torch.randn(50, generator=draw), "same": base}
+    scores = {
+        name: Score(name, None, None, float(nats.mean()), None, None, gold=nats, kind="text")
+        for name, nats in gold.items()
+    }
+    headers, rows = report.score_table({"domain": scores})
+    assert headers == ["variant", "domain perplexity", "domain NLL"]
+    assert rows[0] == ["base", f"{math.exp(float(base.mean())):.2f}", f"{float(base.mean()):.3f}"]
+    better, _ = report.comparison_sentences({"domain": {name: scores[name] for name in ("base", "same", "tada")}})
+    assert better.startswith("tada against base: better (p = ") and "domain: NLL -0.49" in better
+    (told,) = report.comparison_sentences({"domain": {name: scores[name] for name in ("base", "same")}})
+    assert told.startswith("same against base: cannot tell with 50 items (p = 1).")
+
+
+def test_blind_rates_stand_under_the_accuracies_and_per_character_where_it_differs():
+    rates = Rates(0.25, 0.5, None)
+    plain = replace(score("base", "10"), rates=rates)
+    normed = replace(plain, normed=torch.tensor([True, True]))
+    headers, rows = report.score_table({"domain": {"base": plain}, "task": {"base": normed}})
+    assert headers == [
+        "variant", "domain accuracy (95 %)", "domain NLL", "task accuracy (95 %)", "task per character", "task NLL", "S",
+    ]  # fmt: skip
+    blind = ["blind: chance / commonest / longest", "0.250 / 0.500 / -", "", "0.250 / 0.500 / -", "", "", ""]
+    assert rows[-1] == blind and rows[0][4] == "1.000"
 
 
 def test_a_variant_that_is_not_done_on_every_side_is_not_averaged():
@@ -65,7 +119,9 @@ def test_a_card_takes_nothing_from_a_name_that_markdown_or_html_would_obey():
 
 def test_a_variant_that_loses_is_called_worse():
     sides = {"task": {"base": score("base", "1" * 10), "tada": score("tada", "0" * 10)}}
-    assert report.comparison_sentences(sides) == ["tada against base: worse (0 items won, 10 lost; p = 0.002)."]
+    assert report.comparison_sentences(sides) == [
+        "tada against base: worse (0 items won, 10 lost; p = 0.002). task: 0 won, 10 lost."
+    ]
 
 
 def test_a_share_that_is_there_is_not_called_nothing():
@@ -104,3 +160,15 @@ def test_three_ways_in_words():
         "Task and domain point apart: their largest cosine is -0.600, at k."
     )
     assert "No projection here" in report.three_way_sentence(ThreeWay(found.norms[2:], cosines[2:]), ["v"])
+
+
+def test_what_flipped_is_listed_by_item_on_every_side():
+    sides = {
+        "domain": {"sum": score("sum", "1100"), "tada": score("tada", "1011")},
+        "text": {
+            name: Score(name, None, None, 1.0, None, None, gold=torch.ones(2), kind="text") for name in ("sum", "tada")
+        },
+    }
+    assert flipped(sides, "sum", "tada") == {"domain": ((1,), (2, 3))}
+    assert flipped(sides, "tada", "sum")["domain"].lost == (2, 3)
+    assert flipped(sides, "sum", "nobody") == {}

@@ -1,6 +1,7 @@
 """Intervals, paired tests and rank correlation, without scipy. Unknown is None, never 0; randomness takes a Generator."""
 
 import math
+from statistics import NormalDist
 from typing import NamedTuple
 
 import torch
@@ -45,6 +46,49 @@ def holm(p_values: list[float]) -> list[float]:
         worst = max(worst, min(1.0, (len(order) - step) * p_values[i]))
         corrected[i] = worst
     return corrected
+
+
+def items_needed(won: int, lost: int, n: int, level: float = 0.05, power: float = 0.8) -> int | None:
+    """About how many items would tell two variants apart, if they go on to differ as on these n; None if they do not differ.
+
+    For the paired test at ``level`` to succeed with probability ``power`` (Connor 1987): with the shares d of items that differ
+    and e = (won - lost) / n, m = (z_level sqrt(d) + z_power sqrt(d - e^2))^2 / e^2.
+    """
+    if won == lost:
+        return None
+    differ, effect = (won + lost) / n, (won - lost) / n
+    spread = _quantile(1 - level / 2) * math.sqrt(differ) + _quantile(power) * math.sqrt(max(0.0, differ - effect**2))
+    return math.ceil((spread / effect) ** 2)
+
+
+def mean_p(differences: Float[Tensor, " n"]) -> float:
+    """Two-sided p (normal approximation) that paired differences have mean 0; 1.0 where there is nothing to tell."""
+    error = _error(differences)
+    return 1.0 if not error else math.erfc(abs(float(differences.double().mean())) / error / math.sqrt(2))
+
+
+def mean_needed(differences: Float[Tensor, " n"], level: float = 0.05, power: float = 0.8) -> int | None:
+    """About how many items would tell such a mean difference from 0; None if it is 0 or nothing varies."""
+    mean, error = float(differences.double().mean()), _error(differences)
+    if not error or not mean:
+        return None
+    return math.ceil(len(differences) * ((_quantile(1 - level / 2) + _quantile(power)) * error / mean) ** 2)
+
+
+def _error(differences: Float[Tensor, " n"]) -> float:
+    """Standard error of the mean."""
+    return float(differences.double().std()) / math.sqrt(len(differences)) if len(differences) > 1 else 0.0
+
+
+_quantile = NormalDist().inv_cdf
+
+
+def bootstrap_mean(values: Float[Tensor, " n"], generator: torch.Generator, draws: int = 2000) -> Interval | None:
+    """95 % bootstrap interval of the mean of n items, such as paired differences; None for fewer than two."""
+    if len(values) < 2:
+        return None
+    counts = resamples(len(values), draws, generator).double()
+    return percentiles((counts @ values.double() / len(values)).tolist())
 
 
 def ranks(values: Float[Tensor, " n"]) -> Float[Tensor, " n"]:

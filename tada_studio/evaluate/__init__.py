@@ -8,12 +8,25 @@ from tada_studio.errors import InputError
 from tada_studio.evaluate import choice, labels
 from tada_studio.evaluate.items import Item, choose, read_items
 from tada_studio.evaluate.labels import LabelItem, Worn
-from tada_studio.evaluate.scores import Rates, Score
+from tada_studio.evaluate.scores import Flips, Rates, Score, flipped
 from tada_studio.images import ImageFile
 from tada_studio.lora import Adapter
 from tada_studio.progress import Report, silent
 
-__all__ = ["SCORERS", "Item", "LabelItem", "Rates", "Score", "Worn", "choose", "read_items", "score", "worn"]
+__all__ = [
+    "SCORERS",
+    "Flips",
+    "Item",
+    "LabelItem",
+    "Rates",
+    "Score",
+    "Worn",
+    "choose",
+    "flipped",
+    "read_items",
+    "score",
+    "worn",
+]
 
 Scorer = Callable[[Base, Sequence[Any], str, Report], Score]
 

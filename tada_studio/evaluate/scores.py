@@ -2,7 +2,7 @@
 
 import math
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -91,6 +91,24 @@ class Score:
             "accuracy_norm": self.accuracy_norm, "perplexity": self.perplexity, "kind": self.kind, "cut": self.cut,
             "chance": blind.chance, "majority": blind.majority, "longest": blind.longest, "note": self.note,
         }  # fmt: skip
+
+
+class Flips(NamedTuple):
+    """Items, by number, on which two variants differ: right before and wrong after, wrong before and right after."""
+
+    lost: tuple[int, ...]
+    won: tuple[int, ...]
+
+
+def flipped(sides: Mapping[str, Mapping[str, Score]], before: str, after: str) -> dict[str, Flips]:
+    """What flipped from one variant to another, on every side where both were told right from wrong."""
+    found = {}
+    for side, scores in sides.items():
+        first, second = (scores[name].correct if name in scores else None for name in (before, after))
+        if first is not None and second is not None:
+            lost, won = (tuple(hits.nonzero().flatten().tolist()) for hits in (first & ~second, second & ~first))
+            found[side] = Flips(lost, won)
+    return found
 
 
 def share(hits: Bool[Tensor, " n"] | None) -> float | None:

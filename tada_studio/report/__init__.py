@@ -1,10 +1,8 @@
 """Results as words: tables, sentences, Markdown, the model card. Plain text; whoever puts it into HTML escapes it."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
-from tada_studio.core import stats
-from tada_studio.evaluate import Score
 from tada_studio.lora import Adapter, Pair, Passport, Verdict
 from tada_studio.recipe import knobs
 from tada_studio.report.merge import (  # noqa: F401 - the words of the merge are asked for here
@@ -20,12 +18,14 @@ from tada_studio.report.merge import (  # noqa: F401 - the words of the merge ar
     rank_sentence,
     three_way_sentence,
 )
-
-Sides = Mapping[str, Mapping[str, Score]]
-
-#: Below this a paired test is called a difference.
-LEVEL = 0.05
-
+from tada_studio.report.scores import (  # noqa: F401 - and those of scores
+    LEVEL,
+    Sides,
+    both_skills,
+    comparison_sentences,
+    score_table,
+)
+from tada_studio.report.tables import markdown_table, text_table  # noqa: F401
 
 # -- the pair ------------------------------------------------------------------------------------------------------
 
@@ -48,86 +48,6 @@ def verdict_sentence(verdict: Verdict) -> str:
     """Whether two adapters fit, by their headers alone, in one paragraph."""
     return " ".join(
         [f"{verdict.word.capitalize()}{'.' if verdict.word == 'fits' else ':'}", *verdict.reasons, *verdict.notes]
-    )
-
-
-# -- scores --------------------------------------------------------------------------------------------------------
-
-
-def both_skills(sides: Sides, variant: str) -> float | None:
-    """Mean accuracy over the sides; None unless the variant has an accuracy on all of them."""
-    shares = [scores[variant].accuracy if variant in scores else None for scores in sides.values()]
-    known = [share for share in shares if share is not None]
-    return sum(known) / len(known) if known and len(known) == len(shares) else None
-
-
-def score_table(sides: Sides) -> tuple[list[str], list[list[str]]]:
-    """(headers, rows): a row per variant; accuracy with its 95 % interval and gold NLL on each side, and their mean S."""
-    names = list(dict.fromkeys(name for scores in sides.values() for name in scores))
-    headers = ["variant", *(text for side in sides for text in (f"{side} accuracy (95 %)", f"{side} NLL"))]
-    rows = [[name, *(text for scores in sides.values() for text in _cells(scores.get(name)))] for name in names]
-    if len(sides) > 1:
-        headers.append("S")
-        for row in rows:
-            mean = both_skills(sides, row[0])
-            row.append("" if mean is None else f"{mean:.3f}")
-    return headers, rows
-
-
-def _cells(score: Score | None) -> tuple[str, str]:
-    if score is None:
-        return "", ""
-    accuracy = "{:.3f} ({:.3f} to {:.3f})".format(*score.estimate) if score.estimate else ""
-    return accuracy, "" if score.nll is None else f"{score.nll:.3f}"
-
-
-def comparison_sentences(sides: Sides) -> list[str]:
-    """The last variant against each other one, by the paired exact test over all sides' items, Holm-corrected; then what must
-    be known about how variants were scored."""
-    notes = list(dict.fromkeys(score.note for scores in sides.values() for score in scores.values() if score.note))
-    names = [
-        name
-        for name in dict.fromkeys(n for scores in sides.values() for n in scores)
-        if both_skills(sides, name) is not None
-    ]
-    if len(names) < 2:
-        return notes
-    last, others = names[-1], names[:-1]
-    splits = [_split(sides, last, other) for other in others]
-    corrected = stats.holm([stats.mcnemar(*split) for split in splits])
-    compared = zip(others, splits, corrected, strict=True)
-    return [*(_compared(last, other, split, p, _n(sides)) for other, split, p in compared), *notes]
-
-
-def _split(sides: Sides, first: str, second: str) -> tuple[int, int]:
-    """(right only with the first, right only with the second), over the items of all sides."""
-    pairs = [(scores[first].correct, scores[second].correct) for scores in sides.values()]
-    known = [(a, b) for a, b in pairs if a is not None and b is not None]
-    return sum(int((a & ~b).sum()) for a, b in known), sum(int((b & ~a).sum()) for a, b in known)
-
-
-def _n(sides: Sides) -> int:
-    return sum(next(iter(scores.values())).n for scores in sides.values())
-
-
-def _compared(name: str, other: str, split: tuple[int, int], p: float, n: int) -> str:
-    won, lost = split
-    verdict = f"cannot tell from {n} items" if p >= LEVEL else "better" if won > lost else "worse"
-    return f"{name} against {other}: {verdict} ({won} items won, {lost} lost; p = {p:.2g})."
-
-
-def markdown_table(headers: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """A GitHub table."""
-    lines = [headers, ["---"] * len(headers), *rows]
-    return "\n".join("| " + " | ".join(str(cell).replace("|", "\\|") for cell in line) + " |" for line in lines)
-
-
-def text_table(headers: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """Columns for a terminal."""
-    table = [list(map(str, row)) for row in (headers, *rows)]
-    widths = [max(map(len, column)) for column in zip(*table, strict=True)]
-    return "\n".join(
-        "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in table
     )
 
 

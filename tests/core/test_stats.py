@@ -7,7 +7,21 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tada_studio.core.stats import Interval, holm, mcnemar, paired_p, percentiles, ranks, resamples, spearman, wilson
+from tada_studio.core.stats import (
+    Interval,
+    bootstrap_mean,
+    holm,
+    items_needed,
+    mcnemar,
+    mean_needed,
+    mean_p,
+    paired_p,
+    percentiles,
+    ranks,
+    resamples,
+    spearman,
+    wilson,
+)
 
 Z2 = 1.959963984540054**2  # 3.8415
 
@@ -52,6 +66,35 @@ def test_paired_p_counts_only_the_items_on_which_the_two_differ():
     first = torch.tensor([1, 1, 0, 1, 1, 1, 1, 0], dtype=torch.bool)
     second = torch.tensor([1, 0, 1, 0, 0, 0, 1, 0], dtype=torch.bool)  # only first: 4, only second: 1
     assert paired_p(first, second) == mcnemar(4, 1) == 2 * (1 + 5) / 2**5
+
+
+def test_items_needed_are_those_of_the_published_formula():
+    # d = .15, e = .05: 468; d = .1: 311; d = .25, e = .1: 193 (Connor 1987, 80 % power, two-sided 5 %)
+    assert abs(items_needed(20, 10, 200) - 469) <= 1
+    assert abs(items_needed(15, 5, 200) - 311) <= 1
+    assert abs(items_needed(35, 15, 200) - 194) <= 1
+    assert items_needed(10, 20, 200) == items_needed(20, 10, 200)
+    assert items_needed(7, 7, 50) is None and items_needed(0, 0, 50) is None
+    assert items_needed(20, 10, 200, level=0.005) > 1.5 * items_needed(20, 10, 200)
+
+
+def test_a_mean_difference_is_told_from_nothing_by_its_standard_error():
+    # differences -1 and 1 of mean 0; 0, 1, 2: mean 1, standard error 1/sqrt 3, z = sqrt 3: p = .0833
+    assert mean_p(torch.tensor([1.0, -1.0])) == 1.0 and mean_needed(torch.tensor([1.0, -1.0])) is None
+    assert mean_p(torch.tensor([0.0, 1.0, 2.0])) == pytest.approx(0.083265, abs=1e-5)
+    # (1.95996 + .84162)^2 / z^2 = 7.8489 / 3 times 3 items
+    assert mean_needed(torch.tensor([0.0, 1.0, 2.0])) == 8
+    assert mean_p(torch.tensor([0.5])) == 1.0 and mean_needed(torch.tensor([2.0, 2.0])) is None
+
+
+def test_the_bootstrap_of_a_mean_is_near_its_normal_interval_and_obeys_the_seed():
+    values = torch.randn(400, generator=torch.Generator().manual_seed(3))
+    low, high = bootstrap_mean(values, torch.Generator().manual_seed(0))
+    half = 1.96 * float(values.std()) / 20
+    assert low == pytest.approx(float(values.mean()) - half, abs=0.02)
+    assert high == pytest.approx(float(values.mean()) + half, abs=0.02)
+    assert (low, high) == bootstrap_mean(values, torch.Generator().manual_seed(0))
+    assert bootstrap_mean(values[:1], torch.Generator()) is None
 
 
 def test_holm_by_hand():
