@@ -20,6 +20,7 @@ from tada_studio.certify import Certificate
 from tada_studio.core.closeup import Closeup, closeup
 from tada_studio.core.gates import Depth, Gates, Readings, depth_profile
 from tada_studio.core.merge import Merged
+from tada_studio.core.mix import Mix, Outside
 from tada_studio.core.sizes import Norms, Ranks, ThreeWay, norms, ranks, three_way
 from tada_studio.core.strokes import painted
 from tada_studio.errors import BaseError, InputError, MismatchError, Stopped, TadaError
@@ -39,21 +40,30 @@ RESET = None
 
 @dataclass(frozen=True, eq=False)
 class View:
-    """Everything derived from one (pair, readings, recipe); each part is computed when first asked for."""
+    """Everything derived from one (pair, readings, recipe); each part is computed when first asked for.
+
+    before: the last merge of this pair in core space, from which ``merged`` takes what has not changed
+    """
 
     pair: Pair
     readings: Readings
     recipe: Recipe
     probed: bool
+    before: Merged | None = None
 
     @cached_property
     def gates(self) -> Gates:
         return studio.gates(self.readings, self.recipe)
 
     @cached_property
+    def how(self) -> Mix | Outside:
+        """Weights and drops. Raises RecipeError for a recipe that does not fit the pair."""
+        return studio.mix(self.pair, self.gates, self.recipe, self.readings if self.probed else None)
+
+    @cached_property
     def merged(self) -> Merged:
         """The merge in core space: spectra, drops, energies."""
-        return studio.merge_core(self.pair, self.gates, self.recipe, self.readings if self.probed else None)
+        return studio.merge_mix(self.pair, self.how, self.recipe, self.before)
 
     @cached_property
     def ranks(self) -> Ranks:
@@ -120,6 +130,7 @@ class Session:
         self._undo: list[Recipe] = []
         self._redo: list[Recipe] = []
         self._view: View | None = None
+        self._merged: tuple[Pair, Merged] | None = None  # the last one, and of which pair
         self._folder: Path | None = None
 
     # -- Open ------------------------------------------------------------------------------------------------------
@@ -192,7 +203,8 @@ class Session:
                 return None
             if self._view is None:
                 readings = self.readings or studio.unprobed(self.pair)
-                self._view = View(self.pair, readings, self.recipe, self.readings is not None)
+                merged = self._merged[1] if self._merged and self._merged[0] is self.pair else None
+                self._view = View(self.pair, readings, self.recipe, self.readings is not None, merged)
             return self._view
 
     @property
@@ -216,7 +228,7 @@ class Session:
             self._changed()
             try:
                 if (view := self.view) is not None:
-                    view.merged.how  # noqa: B018 - computing it is what checks the recipe
+                    view.how  # noqa: B018 - computing it is what checks the recipe
             except TadaError:
                 self.recipe = before
                 self._changed()
@@ -331,6 +343,8 @@ class Session:
         return self.pair
 
     def _changed(self) -> None:
+        if self._view is not None and "merged" in vars(self._view):
+            self._merged = self._view.pair, self._view.merged
         self._view = None
 
     def _stoppable(self, report: Report) -> Report:

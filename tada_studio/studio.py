@@ -27,9 +27,18 @@ from tada_studio.certify import Certificate, certify, changed_files, read_certif
 from tada_studio.core import gates as gating
 from tada_studio.core.factor import factor
 from tada_studio.core.gates import Gates
-from tada_studio.core.merge import Merged, expand, head_labels, merge_whole, output_dtype, whose_heads
+from tada_studio.core.merge import (
+    Merged,
+    expand,
+    head_labels,
+    merge_whole,
+    mixed,
+    output_dtype,
+    recompressed,
+    whose_heads,
+)
 from tada_studio.core.merge import merge_core as mix_and_recompress
-from tada_studio.core.mix import Analysis
+from tada_studio.core.mix import Analysis, Mix, Outside
 from tada_studio.errors import AdapterError, BaseError, InputError
 from tada_studio.evaluate import Item, Score, Worn, read_items, worn
 from tada_studio.evaluate import score as score_items
@@ -79,6 +88,7 @@ _READINGS: Kept[Readings] = Kept(8)
 _SCORES: Kept[Score] = Kept(256)
 _UNZIPPED: Kept[Path] = Kept(32)
 _ANALYSES: "weakref.WeakKeyDictionary[Pair, Analysis]" = weakref.WeakKeyDictionary()
+_UNPROBED: "weakref.WeakKeyDictionary[Pair, gating.Readings]" = weakref.WeakKeyDictionary()
 
 
 # -- open ----------------------------------------------------------------------------------------------------------
@@ -263,7 +273,10 @@ def probe(pair: Pair, base: Base, inputs: Sequence[Input], n: int = 32, report: 
 
 def unprobed(pair: Pair) -> gating.Readings:
     """Readings of nothing, for a pair without a base: every gate is even."""
-    return gating.unprobed(pair, analysis(pair).space.present)
+    known = _UNPROBED.get(pair)
+    if known is None:
+        known = _UNPROBED[pair] = gating.unprobed(pair, analysis(pair).space.present)
+    return known
 
 
 # -- tune and merge ------------------------------------------------------------------------------------------------
@@ -274,9 +287,19 @@ def gates(readings: gating.Readings, recipe: Recipe | None = None) -> Gates:
     return gating.gates(readings, recipe)
 
 
+def mix(pair: Pair, gate_map: Gates, recipe: Recipe, readings: gating.Readings | None = None) -> Mix | Outside:
+    """How a recipe mixes the two: weights and drops. Raises RecipeError."""
+    return mixed(analysis(pair), gate_map, recipe, None if readings is None else readings.moment)
+
+
+def merge_mix(pair: Pair, how: Mix | Outside, recipe: Recipe, before: Merged | None = None) -> Merged:
+    """The merge in core space of a mix. ``before``: an earlier merge of this pair; only what changed since is done again."""
+    return recompressed(analysis(pair), how, recipe, before)
+
+
 def merge_core(pair: Pair, gate_map: Gates, recipe: Recipe, readings: gating.Readings | None = None) -> Merged:
     """The merge in core space: spectra, drops, energies. Raises RecipeError."""
-    return mix_and_recompress(analysis(pair), gate_map, recipe, None if readings is None else readings.moment)
+    return merge_mix(pair, mix(pair, gate_map, recipe, readings), recipe)
 
 
 def merge(pair: Pair, readings: gating.Readings | None = None, recipe: Recipe | None = None) -> Adapter:

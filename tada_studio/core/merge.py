@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from functools import cached_property
 
 import torch
-from jaxtyping import Float64
+from jaxtyping import Float64, Int64
 from torch import Tensor
 
 from tada_studio.core.factor import ABSENT, CoreSpace, alike, stacked
@@ -64,16 +64,40 @@ class Merged:
         return min(1.0, kept / everything) if everything > 0 else 1.0
 
 
+def mixed(known: Analysis, gates: Gates, recipe: Recipe, moment: Tensor | None = None) -> Mix | Outside:
+    """How a recipe mixes the two. Raises RecipeError: what can be wrong with a recipe shows here, before any SVD."""
+    with one_thread():
+        return METHODS[recipe.method](known, gates, recipe, moment)
+
+
 def merge_core(known: Analysis, gates: Gates, recipe: Recipe, moment: Tensor | None = None) -> Merged:
     """The merge that a recipe asks for. In core space its cost does not depend on the width of the base."""
-    rank = rank_of(known.pair, recipe)
+    return recompressed(known, mixed(known, gates, recipe, moment), recipe)
+
+
+def recompressed(known: Analysis, how: Mix | Outside, recipe: Recipe, before: Merged | None = None) -> Merged:
+    """The merge of a mix. ``before``, a merge of the same pair, lends what it knows of modules that are mixed as they were:
+    a brush stroke then costs the modules it touched.
+    """
+    rank, space = rank_of(known.pair, recipe), known.space
     with one_thread():
-        how = METHODS[recipe.method](known, gates, recipe, moment)
         if isinstance(how, Outside):
             return _outside(known, how, recipe, rank)
-        put_in = (how.weights.square() * known.space.squared_norms).sum(1).sqrt()
-        spectrum, up, down = recompress(known.space, how.mix, rank, put_in)
+        put_in = (how.weights.square() * space.squared_norms).sum(1).sqrt()
+        if before is None or before.rank != rank or before.up is None or before.down is None:
+            spectrum, up, down = recompress(space.roots, how.mix, rank, put_in)
+        else:
+            rows, kept = _mixed_anew(how, before.how), (before.spectrum, before.up, before.down)
+            roots = space.roots[0][rows], space.roots[1][rows]
+            parts = recompress(roots, how.mix[rows], rank, put_in[rows])
+            spectrum, up, down = (old.index_copy(0, rows, part) for old, part in zip(kept, parts, strict=True))
     return Merged(how, rank, spectrum, spectrum.square().sum(1), up, down)
+
+
+def _mixed_anew(how: Mix, before: Mix | Outside) -> Int64[Tensor, " m"]:
+    assert isinstance(before, Mix)
+    changed = (how.mix != before.mix).flatten(1).any(1) | (how.weights != before.weights).any(1)
+    return changed.nonzero().flatten()
 
 
 def _outside(known: Analysis, how: Outside, recipe: Recipe, rank: int) -> Merged:
@@ -99,11 +123,12 @@ def _met(known: Analysis, row: int, merged: Leading) -> Float64[Tensor, "k k"]:
 
 
 def recompress(
-    space: CoreSpace, mix: Float64[Tensor, "n k k"], rank: int, put_in: Float64[Tensor, " n"]
+    roots: tuple[Tensor, Tensor], mix: Float64[Tensor, "n k k"], rank: int, put_in: Float64[Tensor, " n"]
 ) -> tuple[Tensor, Tensor, Tensor]:
     """(spectrum, up, down) of the best rank-r approximation of ``[B_T B_D] mix [A_T; A_D]`` in the Frobenius norm.
 
     The singular values are split evenly between the two factors. Where there are fewer than r of them, columns are zero.
+    roots:  ``CoreSpace.roots`` of the n modules
     put_in: norm of each module's weighted updates before they met; where they cancel, what is left is not taken for signal
     """
 
@@ -116,7 +141,7 @@ def recompress(
         up, down = inner @ vt.mT * inverse[:, None, :], inverse[:, :, None] * (u.mT @ root_up @ mix)
         return s, _to_rank(up, rank), _to_rank(down.mT, rank).mT
 
-    spectrum, up, down = batched(work, mix, *space.roots, put_in)
+    spectrum, up, down = batched(work, mix, *roots, put_in)
     return spectrum, up, down
 
 

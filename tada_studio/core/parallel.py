@@ -18,6 +18,8 @@ from torch import Tensor
 
 Result = TypeVar("Result")
 _WORKERS = os.cpu_count() or 1
+#: Fewer small matrices than this are done sooner than other threads are told of them.
+_WORTH_SHARING = 8
 _POOL: ThreadPoolExecutor
 _TURN: threading.RLock  # the number of torch threads is a setting of the whole process
 
@@ -66,7 +68,8 @@ def each(work: Callable[[int], Result], count: int) -> list[Result]:
 
 def batched(work: Callable[..., tuple[Tensor, ...]], *tensors: Tensor) -> tuple[Tensor, ...]:
     """``work(*tensors)`` on slices of the first axis, which must mean "one per module" in all inputs and outputs."""
-    count, parts = len(tensors[0]), min(len(tensors[0]), _WORKERS)
+    count = len(tensors[0])
+    parts = 1 if count < _WORTH_SHARING else min(count, _WORKERS)
     if parts <= 1:
         with one_thread():
             return work(*tensors)

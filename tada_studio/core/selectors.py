@@ -14,6 +14,7 @@ import math
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from functools import lru_cache
 
 import torch
 from jaxtyping import Bool, Float64
@@ -64,7 +65,8 @@ def apply_lines(cells: Cells, lines: Iterable[str]) -> Cells:
 def selected(cells: Cells, line: str) -> Bool[Tensor, "layers projections"]:
     """Which cells a line speaks of. Raises RecipeError if none."""
     where, which = _fields(line)
-    chosen = _layers(cells, where, line)[:, None] & _projections(cells, which, line)[None, :] & ~cells.values.isnan()
+    rows, columns = _layers(cells.layers, where, line), _projections(cells.projections, which, line)
+    chosen = rows[:, None] & columns[None, :] & ~cells.values.isnan()
     if not chosen.any():
         raise RecipeError(f"'{line}': selects no cell. Layers go from {cells.layers[0]} to {cells.layers[-1]}; "
                           f"projections are {', '.join(cells.projections)}.")  # fmt: skip
@@ -103,25 +105,27 @@ def _fields(line: str) -> tuple[str, str]:
     return (selectors[0], "*") if speaks_of_depth else ("*", selectors[0])
 
 
-def _layers(cells: Cells, where: str, line: str) -> Tensor:
+@lru_cache(4096)  # a map is drawn anew after every stroke, from all lines
+def _layers(layers: tuple[int, ...], where: str, line: str) -> Tensor:
     where = where.lower()
     if where == "*":
-        return torch.ones(len(cells.layers), dtype=torch.bool)
+        return torch.ones(len(layers), dtype=torch.bool)
     third = re.fullmatch(r"(\w+)\s+third", where)
     if third and third[1] in _THIRDS:
-        part = torch.arange(len(cells.layers)).tensor_split(3)[_THIRDS[third[1]]]
-        return torch.zeros(len(cells.layers), dtype=torch.bool).index_fill(0, part, True)
+        part = torch.arange(len(layers)).tensor_split(3)[_THIRDS[third[1]]]
+        return torch.zeros(len(layers), dtype=torch.bool).index_fill(0, part, True)
     listed = re.fullmatch(r"layers?\s+(\d+(?:\s*-\s*\d+)?(?:\s*,\s*\d+(?:\s*-\s*\d+)?)*)", where)
     if not listed:
         raise _bad(line, f"'{where}' names no layers")
     spans = [[int(edge) for edge in span.split("-")] for span in listed[1].split(",")]
-    return torch.tensor([any(span[0] <= layer <= span[-1] for span in spans) for layer in cells.layers])
+    return torch.tensor([any(span[0] <= layer <= span[-1] for span in spans) for layer in layers])
 
 
-def _projections(cells: Cells, which: str, line: str) -> Tensor:
-    wanted = [_matching(cells.projections, word.strip()) for word in which.split(",")]
+@lru_cache(4096)
+def _projections(projections: tuple[str, ...], which: str, line: str) -> Tensor:
+    wanted = [_matching(projections, word.strip()) for word in which.split(",")]
     if not all(any(row) for row in wanted):
-        raise _bad(line, f"'{which}' names no projection of this base ({', '.join(cells.projections)})")
+        raise _bad(line, f"'{which}' names no projection of this base ({', '.join(projections)})")
     return torch.tensor(wanted).any(0)
 
 

@@ -7,8 +7,9 @@ from dense import analysis, deltas, lora, merge, name_of, near, pair_of, pairs, 
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tada_studio.core import merge as merging
 from tada_studio.core.factor import stacked
-from tada_studio.core.merge import expand, output_dtype
+from tada_studio.core.merge import expand, output_dtype, recompress, recompressed
 from tada_studio.core.methods import METHODS
 from tada_studio.core.mix import gate_weights
 from tada_studio.lora import LoraModule
@@ -291,3 +292,30 @@ def test_the_format_is_the_recipes_or_the_wider_of_the_two_adapters():
     assert output_dtype(pair_of([brain], [brain]), Recipe()) == torch.bfloat16
     assert output_dtype(pair_of([half], [brain]), Recipe()) == output_dtype(pair_of([brain], [half]), Recipe())
     assert output_dtype(pair_of([wide], [wide]), Recipe(dtype="float16")) == torch.float16
+
+
+@given(pairs(), recipes(), recipes())
+def test_a_merge_that_borrows_from_an_earlier_one_is_the_merge(pair, drawn, earlier):
+    known, recipe = analysis(pair), recipe_for(pair, drawn)
+    before, fresh = merge(known, recipe_for(pair, earlier)), merge(known, recipe)
+    again = recompressed(known, fresh.how, recipe, before)
+    assert again.rank == fresh.rank and again.how is fresh.how
+    for name in ("spectrum", "energy", "up", "down", "met"):
+        got, want = getattr(again, name), getattr(fresh, name)
+        assert (got is None) == (want is None)
+        if want is not None:
+            near(got, want, size=max(1.0, float(want.abs().max())))
+
+
+def test_a_stroke_costs_the_modules_that_it_touched(monkeypatch):
+    names = [name_of(i) for i in range(4)]
+    pair = pair_of([lora(n, 1, 6, 5, 2) for n in names], [lora(n, 2, 6, 5, 3) for n in names])
+    known, counted = analysis(pair), []
+    monkeypatch.setattr(
+        merging, "recompress", lambda roots, mix, *rest: counted.append(len(mix)) or recompress(roots, mix, *rest)
+    )
+    before = merge(known, Recipe())
+    turned = {"overrides": ["layers 1,3 : 0.9"]}, {}, {"discard": ["layer 2 : q_proj : task 0"]}, {"rank": 2}
+    for recipe in (Recipe(**some) for some in turned):
+        recompressed(known, merge(known, recipe).how, recipe, before)
+    assert counted[2::2] == [2, 0, 1, 4]
