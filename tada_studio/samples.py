@@ -31,6 +31,22 @@ class Sample:
     readings: Path | None
     about: dict[str, Any]
 
+    @property
+    def kind(self) -> str:
+        """ "image" or "text": what the base reads, by what it is probed with."""
+        return "image" if self.probe.is_dir() else "text"
+
+    @property
+    def base_is_here(self) -> bool:
+        """Whether the base is a folder on this machine that came with the samples."""
+        return self.base is not None and Path(self.base).is_dir()
+
+    @property
+    def size(self) -> int:
+        """Bytes of all its files, its base's too where that came with it."""
+        homes = {self.task.parent, *([Path(self.base)] if self.base and self.base_is_here else [])}
+        return sum(file.stat().st_size for file in {f for home in homes for f in home.rglob("*")} if file.is_file())
+
 
 def _folder() -> Path:
     """Inside an installed package, or beside it in a checkout or on a Space."""
@@ -68,8 +84,8 @@ def _sample(folder: Path) -> Sample:
     base = about.pop("base", None)
     return Sample(
         name=folder.name,
-        title=about.pop("title"),
-        story=about.pop("story"),
+        title=about.pop("title", folder.name),
+        story=about.pop("story", ""),
         task=folder / files["task"],
         domain=folder / files["domain"],
         base=_base(folder, base),

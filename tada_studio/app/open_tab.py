@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 import gradio as gr
 
 from tada_studio import report
-from tada_studio.app import pieces
+from tada_studio.app import pieces, sample_cards
 from tada_studio.app.desk import Desk
 from tada_studio.app.long_task import steps, uploaded
 from tada_studio.app.part import EDIT, READ, WORK, Part, words
@@ -17,10 +17,13 @@ from tada_studio.errors import BaseError, InputError, Stopped, TadaError
 from tada_studio.images import SUFFIXES
 from tada_studio.inputs import Input, read_inputs
 from tada_studio.lora import Passport
-from tada_studio.progress import Progress
-from tada_studio.samples import samples
+from tada_studio.progress import Progress, Report
 
 SOURCES = [("The sample's inputs", "sample"), ("Pasted text", "pasted"), ("A file", "file")]
+_BASE_IS_FOR = (
+    "The base is needed to probe and to evaluate, and to read DoRA. Without one the weights alone can be inspected, merged "
+    "and exported."
+)
 WEIGHTS_ONLY = (
     "Until there are readings every computed gate is even; painting, merging and exporting work all the same."
 )
@@ -64,17 +67,15 @@ def probe_state(desk: Desk) -> str:
 
 
 def show(desk: Desk) -> list[Any]:
-    """Verdict, both passports, probe state."""
-    return [verdict(desk), *passports(desk), probe_state(desk)]
+    """The samples' cards, verdict, both passports, probe state."""
+    return [*sample_cards.show(desk), verdict(desk), *passports(desk), probe_state(desk)]
 
 
 # -- handlers --------------------------------------------------------------------------------------------------------
 
 
-def on_sample(desk: Desk, name: str | None) -> list[Any]:
+def on_sample(name: str, desk: Desk) -> list[Any]:
     """Open an embedded sample."""
-    if not name:
-        raise InputError("Choose a sample first.")
     desk.session.open_sample(name)
     desk.acted(f"Opened the sample “{name}”.")
     return [*show(desk), sources(desk)]
@@ -88,14 +89,28 @@ def on_own(
     base: str | None,
     task_zip: str | None = None,
     domain_zip: str | None = None,
-) -> list[Any]:
-    """Open two adapters by folder or Hub id, or the zips that were uploaded for them; an empty base means weights only."""
+) -> Iterator[list[Any]]:
+    """Open two adapters by folder or Hub id, or the zips that were uploaded for them; an empty base means weights only.
+
+    Only DoRA takes long, whose base is read too; yields updates for ``show`` and the sources.
+    """
     base_ref = places.checked(base, "Base model") if base and base.strip() else None
     first = task_zip or places.checked(task, "Task adapter")
     second = domain_zip or places.checked(domain, "Domain adapter")
-    uploaded(first, lambda task: uploaded(second, lambda domain: desk.session.open(task, domain, base_ref)))
+
+    def work(told: Report) -> None:
+        uploaded(first, lambda task: uploaded(second, lambda domain: desk.session.open(task, domain, base_ref, told)))
+
+    others = [gr.skip()] * (len(show(desk)) - 1)
+    try:
+        for step in steps(work):
+            if isinstance(step, Progress):
+                yield [*others, pieces.progress_bar(step), gr.skip()]
+    except TadaError:
+        yield [*others, probe_state(desk), gr.skip()]
+        raise
     desk.acted("Opened your own pair.")
-    return [*show(desk), sources(desk)]
+    yield [*show(desk), sources(desk)]
 
 
 def on_probe(
@@ -184,19 +199,16 @@ class Probe(NamedTuple):
 
 def open_tab(desk: gr.State, places: Places) -> Part:
     """Builds and wires the tab."""
-    with gr.Row():
-        with gr.Column(min_width=320):
-            choice, opens = _samples()
-        with gr.Column(min_width=320):
-            own = _own(places)
+    cards, opens = sample_cards.sample_cards()
+    own = _own(places)
     state = words(verdict(Desk()))
     with gr.Row():
         tables = [_column_of_words() for _ in range(2)]
     probe = _probe()
-    shown = [state, *tables, probe.bar]
+    shown = [*cards, state, *tables, probe.bar]
     opened = [*shown, probe.source]
-    changes = [opens.click(spoken(on_sample), [desk, choice], opened, **EDIT)]
-    changes.append(own.button.click(spoken(partial(on_own, places)), [desk, *own[:5]], opened, **EDIT))
+    changes = [button.click(spoken(partial(on_sample, name)), desk, opened, **EDIT) for name, button in opens.items()]
+    changes.append(own.button.click(spoken(partial(on_own, places)), [desk, *own[:5]], opened, **WORK))
     changes.append(_wire_probe(desk, probe))
     return Part(shown, show, tuple(changes))
 
@@ -206,32 +218,16 @@ def _column_of_words() -> gr.HTML:
         return words()
 
 
-def _samples() -> tuple[gr.Radio, gr.Button]:
-    known = samples()
-    words(
-        pieces.heading("Start from a sample", "Small, trained by us, with items to measure and readings already taken.")
-    )
-    choices = [(f"{sample.title}\n{sample.story}", name) for name, sample in known.items()]
-    choice = gr.Radio(
-        choices,
-        value=next(iter(known), None),
-        show_label=False,
-        container=False,
-        elem_classes="story-cards",
-        elem_id="sample",
-    )
-    return choice, gr.Button("Open this sample", elem_id="open-sample", interactive=bool(known))
-
-
 def _own(places: Places) -> Own:
     where = "Hub id such as owner/name" if places.hosted else "Folder, or Hub id such as owner/name"
     words(pieces.heading("Open your own pair", "Two PEFT LoRA adapters of one base. Nothing is sent anywhere."))
-    task = gr.Textbox(label="Task adapter: how to answer", placeholder=where, elem_id="task")
-    domain = gr.Textbox(label="Domain adapter: what to know", placeholder=where, elem_id="domain")
-    base = gr.Textbox(
-        label="Base model (may stay empty)", placeholder=f"{where}, or a .gguf file", elem_id="base",
-        info="Needed to probe and to evaluate. Without one the weights alone can be inspected, merged and exported.",
-    )  # fmt: skip
+    with gr.Row():
+        task = gr.Textbox(label="Task adapter: how to answer", placeholder=where, elem_id="task", min_width=260)
+        domain = gr.Textbox(label="Domain adapter: what to know", placeholder=where, elem_id="domain", min_width=260)
+        base = gr.Textbox(
+            label="Base model (may stay empty)", placeholder=f"{where}, or a .gguf file", elem_id="base", min_width=260,
+        )  # fmt: skip
+    words(pieces.caption(_BASE_IS_FOR))
     with gr.Accordion("Upload zips of adapter folders instead", open=places.hosted, elem_id="own-zips"), gr.Row():
         task_zip, domain_zip = _zip("Task"), _zip("Domain")
     opens = gr.Button("Open", variant="primary", elem_id="open-own")

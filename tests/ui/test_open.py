@@ -1,0 +1,99 @@
+"""The Open tab: samples as cards, pairs of one's own, DoRA with and without its base."""
+
+from dataclasses import replace
+from functools import partial
+
+import gradio as gr
+import pytest
+from pico import pico_adapter
+from playwright.sync_api import expect
+
+from tada_studio.app import open_tab, sample_cards
+from tada_studio.app.desk import Desk
+from tada_studio.app.places import Places
+from tada_studio.app.sample_cards import card, measured_line
+from tada_studio.app.spoken import spoken
+from tada_studio.errors import AdapterError
+from tada_studio.samples import samples
+
+
+def scores(**accuracy):
+    return {name: {"accuracy": value} for name, value in accuracy.items()}
+
+
+MEASURED = {
+    "mean of two sides": (
+        {"domain": scores(base=0.1, task=0.2, sum=0.8, tada=0.9), "task": scores(base=0.3, task=0.8, sum=0.7, tada=0.8)},
+        "Both skills, mean accuracy: base .20, task alone .50, plain sum .75, tada .85.",
+    ),
+    "items that need both come first": (
+        {"both": scores(base=0.28, tada=1.0), "task": scores(base=0.9, tada=0.9)}, "Items that need both: base .28, tada 1.00.",
+    ),
+    "a variant that one side lacks": ({"domain": scores(base=0.1, tada=0.5), "task": scores(tada=0.7)},
+                                      "Both skills, mean accuracy: tada .60."),
+    "one side": ({"domain": scores(tada=0.5)}, "Accuracy: tada .50."),
+    "nothing": (None, ""),
+    "something else": ("well", ""),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("measured", "line"), MEASURED.values(), ids=MEASURED)
+def test_a_card_says_what_was_measured(measured, line):
+    assert measured_line({"measured": measured} if measured else {}) == line
+
+
+def test_a_card_does_with_what_its_sample_says_and_escapes_it():
+    sample = next(iter(samples().values()))
+    bare = card(replace(sample, about={}, base=None, story="", title="<script>"), is_open=False)
+    assert "no base: weights only" in bare and "&lt;script&gt;" in bare and "<script>" not in bare
+    assert "open</span>" in card(sample, is_open=True) and "open</span>" not in bare
+
+
+def opened(desk, *fields):
+    """Whatever a person would see after the last update."""
+    return list(open_tab.on_own(Places.here(None), desk, *map(str, fields)))[-1]
+
+
+@pytest.mark.filterwarnings("ignore::UserWarning")
+def test_dora_opens_with_its_base_and_says_what_was_lost(pico, tmp_path):
+    dora, desk = pico_adapter(tmp_path / "dora", pico.base, seed=3, targets=("q_proj", "v_proj"), use_dora=True), Desk()
+    with pytest.raises(AdapterError, match="Give its base"):
+        opened(desk, dora, pico.domain, "")
+    assert desk.session.pair is None
+    shown = "".join(str(update) for update in opened(desk, dora, pico.domain, pico.base))
+    assert "DoRA, replaced by its best LoRA of its own rank on pico-base: residual" in shown
+    assert desk.session.pair.task.stands_for is not None
+
+
+def test_opening_a_sample_marks_its_card():
+    desk, name = Desk(), next(iter(samples()))
+    update = open_tab.on_sample(name, desk)
+    assert [">open</span>" in shown for shown in sample_cards.show(desk)] == [one == name for one in samples()]
+    assert update[: len(samples())] == sample_cards.show(desk)
+    with pytest.raises(gr.Error, match="lost its session"):
+        spoken(partial(open_tab.on_sample, name))(None)
+
+
+def test_one_click_on_a_card_opens_its_sample_and_typed_folders_open_a_pair(open_page, pico):
+    page = open_page()
+    page.click("#tab-open-button")
+    name = next(iter(samples()))
+    chosen = page.locator(f"#sample-{name}")
+    expect(chosen).to_be_visible(timeout=30_000)
+    assert not page.locator("#samples .badge.good").count()  # the pico pair is open
+    chosen.click(position={"x": 40, "y": 60})  # anywhere on the card
+    expect(chosen.locator(".badge.good")).to_have_text("open", timeout=60_000)
+    expect(page.locator("#side")).to_contain_text(samples()[name].title)
+    page.set_viewport_size({"width": 420, "height": 900})
+    wide = page.evaluate("document.documentElement.scrollWidth <= innerWidth")
+    assert wide, "the cards stretch a phone's page"
+    page.set_viewport_size({"width": 1280, "height": 900})
+    page.locator("#task").get_by_role("textbox").fill(str(pico.task))
+    page.locator("#domain").get_by_role("textbox").fill("nowhere/at-all/here")
+    page.click("#open-own")
+    expect(page.locator("[data-testid=toast-text]")).to_contain_text("no such folder", timeout=30_000)
+    expect(chosen.locator(".badge.good")).to_have_text("open")  # what was open stays
+    page.locator("#domain").get_by_role("textbox").fill(str(pico.domain))
+    page.click("#open-own")
+    expect(chosen.locator(".badge.good")).to_have_count(0, timeout=60_000)
+    expect(page.locator("#side")).to_contain_text("pico-task")
