@@ -29,7 +29,8 @@ class Base:
     kind:      what it reads, "text" or "image"
     labels:    of a classifier, in the order of its head's rows; () for a model that writes, or a head without names
     says:      what a person should know about how it was loaded, in plain sentences
-    has_head:  False for the bare body of a classifier, whose head an adapter brings
+    classifies: whether it answers with one of a set of labels, or writes; has_head: False for the bare body of a classifier,
+               whose head an adapter brings
     """
 
     ref: str
@@ -39,17 +40,13 @@ class Base:
     kind: str = "text"
     labels: tuple[str, ...] = ()
     says: tuple[str, ...] = ()
+    classifies: bool = False
     has_head: bool = True
 
     @property
     def name(self) -> str:
         """What to call it in files that travel: the Hub id, or a folder's own name without the path to it."""
         return Path(self.ref).name if Path(self.ref).expanduser().exists() else self.ref
-
-    @property
-    def classifies(self) -> bool:
-        """Whether its answer is one of a fixed set of labels."""
-        return self.kind == "image" or bool(self.labels)
 
     @property
     def device(self) -> torch.device:
@@ -103,7 +100,8 @@ class Base:
 
     def _relabels(self, path: str, layer: nn.Module, adapter: Adapter | None) -> bool:
         """Whether an adapter replaces all of a classifier's last layer, by one that has as many rows in every tensor."""
-        if adapter is None or path not in adapter.heads or not self.classifies or not isinstance(layer, nn.Linear):
+        inside = adapter is not None and any(f"{path}.".startswith(f"{head}.") for head in adapter.heads)
+        if adapter is None or not inside or not self.classifies or not isinstance(layer, nn.Linear):
             return False
         own = [adapter.whole.get(f"{path}.{name}") for name, _ in layer.named_parameters(recurse=False)]
         return (
@@ -224,16 +222,11 @@ def load_base(ref: str | Path, device: str = "auto", dtype: str = "auto") -> Bas
         raise
     except Exception as error:  # transformers raises anything from OSError to KeyError for a folder it cannot read
         raise BaseError(_cannot(ref, error)) from error
-    return Base(
-        ref,
-        model,
-        found.tokenizer,
+    digest, about = (
         _digest(ref, model, found.reads),
-        found.kind,
-        found.labels,
-        found.says,
-        found.has_head,
+        (found.kind, found.labels, found.says, found.classifies, found.has_head),
     )
+    return Base(ref, model, found.tokenizer, digest, *about)
 
 
 def _cannot(ref: str, error: Exception) -> str:

@@ -35,8 +35,9 @@ class Opened(NamedTuple):
     kind: str = "text"
     labels: tuple[str, ...] = ()
     says: tuple[str, ...] = ()
-    reads: str = ""
+    classifies: bool = False
     has_head: bool = True
+    reads: str = ""
 
 
 def open_files(ref: str) -> Opened:
@@ -148,7 +149,9 @@ def _text_classifier(folder: Path) -> Opened:
     from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
     model = AutoModelForSequenceClassification.from_pretrained(str(folder), dtype="auto", use_safetensors=True, **_HOW)
-    return Opened(model, AutoTokenizer.from_pretrained(str(folder), **_HOW), "text", _labels(model.config))
+    return Opened(
+        model, AutoTokenizer.from_pretrained(str(folder), **_HOW), "text", _labels(model.config), classifies=True
+    )
 
 
 def _image_classifier(folder: Path) -> Opened:
@@ -162,9 +165,8 @@ def _image_classifier(folder: Path) -> Opened:
     if missing:
         says = (_blank_head(model, missing, folder), *says)
     labels = () if missing else _labels(model.config)
-    return Opened(
-        model, reader, "image", labels, says, f" {reader.channels} {reader.says} {_settings(folder)}", not missing
-    )
+    reads = f" {reader.channels} {reader.says} {_settings(folder)}"
+    return Opened(model, reader, "image", labels, says, classifies=True, has_head=not missing, reads=reads)
 
 
 def _labels(config: Any) -> tuple[str, ...]:

@@ -151,7 +151,8 @@ def certify(adapter: Adapter, folder: str | Path, base: Base | None = None) -> C
 def _heads(adapter: Adapter, whose: Mapping[str, str]) -> dict[str, HeadCheck]:
     def check(head: str) -> HeadCheck:
         matrices = [len(t) for name, t in adapter.whole.items() if name.startswith(f"{head}.") and t.ndim > 1]
-        return HeadCheck(max(matrices, default=0), whose.get(head), adapter.labels)
+        rows = max(matrices, default=0)
+        return HeadCheck(rows, whose.get(head), adapter.labels if len(adapter.labels) == rows else ())
 
     return {head: check(head) for head in adapter.heads}
 
@@ -249,6 +250,8 @@ def _layer(peft_model: Any, name: str) -> Any:
 
 def _check(module: LoraModule, layer: Any) -> ModuleCheck:
     """The delta that PEFT computes against the merge's own, row block by row block in float32."""
+    if not hasattr(layer, "get_delta_weight"):  # PEFT put no LoRA there: the layer lies in a module that is kept whole
+        return ModuleCheck(float("inf"), float("inf"))
     rebuilt, worst, square, size = layer.get_delta_weight("merged"), 0.0, 0.0, 0.0
     rebuilt = (
         rebuilt.mT

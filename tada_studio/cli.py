@@ -218,7 +218,7 @@ def _pair_commands(commands: Any) -> None:
     one = _command(commands, "probe", "run domain inputs through the base and write readings")
     _add_pair(one)
     _add_base(one, required=True)
-    one.add_argument("--inputs", required=True, help=".txt or .jsonl of probe inputs")
+    one.add_argument("--inputs", required=True, help=".txt or .jsonl of probe inputs, or a folder or zip of images")
     one.add_argument("-n", type=int, default=32, help="how many inputs to use")
     one.add_argument("-o", "--out", required=True, help="readings.json to write (tensors go beside it)")
 
@@ -237,7 +237,7 @@ def _result_commands(commands: Any) -> None:
     """What is done with what came out: evaluate, verify; and the samples to try it on."""
     one = _command(commands, "evaluate", "score the base and adapters on multiple-choice items")
     _add_base(one, required=True)
-    one.add_argument("--items", required=True, help=".jsonl of items")
+    one.add_argument("--items", required=True, help=".jsonl of items, or a folder or zip of images by label")
     one.add_argument(
         "--adapter", action="append", default=[], metavar="NAME=PATH", help="a variant; give it several times"
     )

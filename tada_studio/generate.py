@@ -46,6 +46,10 @@ def has_chat(base: Base) -> bool:
 
 def tokens_of(base: Base, prompt: str, chat: bool = False) -> list[int]:
     """The prompt as tokens; ``chat``: as a person's turn in the base's own chat template. Raises InputError."""
+    if base.classifies:
+        raise InputError(
+            f"{base.name} answers with labels and writes no text. Compare its answers on the Evaluate tab."
+        )
     if not prompt.strip():
         raise InputError("The prompt is empty. Write a question, or take an example.")
     if not chat:

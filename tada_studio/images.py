@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path, PurePosixPath
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
@@ -25,6 +25,8 @@ from torch import Tensor
 from tada_studio.errors import BaseError, InputError
 from tada_studio.read.files import shown
 from tada_studio.read.unpack import packed, write_entry
+
+T = TypeVar("T")
 
 #: What is opened, by the name that Pillow gives it, and how such files are called.
 FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "GIF")
@@ -86,6 +88,15 @@ def image_beside(listing: Path, name: Any, where: str) -> ImageFile:
             f"{where}: there is no {shown(name)} beside {listing.name}. Give a folder or a zip that holds it with its images."
         )
     return image_file(listing.parent / path)
+
+
+def in_folder_of(path: Path, read: Callable[[Path], T]) -> T:
+    """``read`` of a folder, or of what a zip holds, with errors that name the zip. Raises InputError."""
+    folder = path if path.is_dir() else unpacked_images(path)
+    try:
+        return read(folder)
+    except InputError as error:
+        raise InputError(str(error).replace(str(folder), str(path))) from error
 
 
 def unpacked_images(archive: str | Path) -> Path:

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from tada_studio.errors import InputError
-from tada_studio.images import ImageFile, image_beside, image_file, image_files, is_image, unpacked_images
+from tada_studio.images import ImageFile, image_beside, image_file, image_files, in_folder_of, is_image
 
 Input = str | ImageFile
 T = TypeVar("T")
@@ -18,15 +18,15 @@ def read_inputs(path: str | Path) -> list[Input]:
     images, or an image. Raises InputError."""
     path = Path(path)
     if path.is_dir() or path.suffix.lower() == ".zip":
-        return _images(path, path if path.is_dir() else unpacked_images(path))
+        return in_folder_of(path, _images)
     return [image_file(path)] if is_image(path) else _lines(path)
 
 
-def _images(named: Path, folder: Path) -> list[Input]:
+def _images(folder: Path) -> list[Input]:
     images: list[Input] = list(image_files(folder))
     if not images:
         raise InputError(
-            f"{named}: holds no image. Give a folder of PNG, JPEG, WebP, BMP or GIF files, or a .txt of lines."
+            f"{folder}: holds no image. Give a folder of PNG, JPEG, WebP, BMP or GIF files, or a .txt of lines."
         )
     return images
 

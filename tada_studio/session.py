@@ -24,7 +24,7 @@ from tada_studio.core.mix import Mix, Outside
 from tada_studio.core.sizes import Norms, Ranks, ThreeWay, norms, ranks, three_way
 from tada_studio.core.strokes import painted
 from tada_studio.errors import BaseError, InputError, MismatchError, Stopped, TadaError
-from tada_studio.evaluate import Item, Score, choose
+from tada_studio.evaluate import Score, choose
 from tada_studio.generate import Manner
 from tada_studio.inputs import Input
 from tada_studio.lora import Adapter, Address, Pair
@@ -267,7 +267,7 @@ class Session:
     # -- Evaluate --------------------------------------------------------------------------------------------------
 
     def evaluate(
-        self, sides: Mapping[str, Sequence[Item]] | None, variants: Sequence[str], limit: int, report: Report = silent
+        self, sides: Mapping[str, Sequence[Any]] | None, variants: Sequence[str], limit: int, report: Report = silent
     ) -> Run:
         """Score variants ("base", "task", "domain", a method, the current recipe's method) on each side's items.
 

@@ -40,7 +40,7 @@ from tada_studio.core.merge import (
 from tada_studio.core.merge import merge_core as mix_and_recompress
 from tada_studio.core.mix import Analysis, Mix, Outside
 from tada_studio.errors import AdapterError, BaseError, InputError
-from tada_studio.evaluate import Item, Score, Worn, read_items, worn
+from tada_studio.evaluate import Score, Worn, read_items, worn
 from tada_studio.evaluate import score as score_items
 from tada_studio.export import export as write_and_certify
 from tada_studio.images import ImageFile
@@ -383,7 +383,7 @@ def remarks_on_recipe(content: Mapping[str, Any], pair: Pair, readings: gating.R
 
 
 def evaluate(
-    base: Base, variants: Mapping[str, Adapter | None], items: Sequence[Item], report: Report = silent
+    base: Base, variants: Mapping[str, Adapter | None], items: Sequence[Any], report: Report = silent
 ) -> dict[str, Score]:
     """A score for every variant (None: the base itself) on the same items, in the order given. Raises TadaError."""
     sides: Sides = {}
@@ -394,7 +394,7 @@ def evaluate(
 def score_sides(
     base: Base,
     variants: Mapping[str, Adapter | None],
-    sides: Mapping[str, Sequence[Item]],
+    sides: Mapping[str, Sequence[Any]],
     into: Sides,
     report: Report = silent,
 ) -> None:
@@ -446,7 +446,7 @@ def sample_inputs(sample: Sample) -> list[Input]:
     return read_inputs(sample.probe)
 
 
-def sample_items(sample: Sample) -> dict[str, list[Item]]:
+def sample_items(sample: Sample) -> dict[str, list[Any]]:
     """The items of each side of a sample."""
     return {side: read_items(path) for side, path in sample.items.items()}
 

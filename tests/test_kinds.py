@@ -22,6 +22,12 @@ from transformers import (
     SwinModel,
     ViTConfig,
     ViTForImageClassification,
+    ViTMAEConfig,
+    ViTMAEForPreTraining,
+    ViTMSNConfig,
+    ViTMSNForImageClassification,
+    YolosConfig,
+    YolosForObjectDetection,
 )
 from transformers.conversion_mapping import get_model_conversion_mapping
 from transformers.core_model_loading import WeightRenaming, rename_source_key
@@ -190,7 +196,10 @@ VISION = {
     "deit": (lambda: DeiTModel(DeiTConfig(**SMALL, image_size=8, patch_size=4)), "deit."),
     "beit": (lambda: BeitModel(BeitConfig(**SMALL, image_size=8, patch_size=4)), "beit."),
     "ast": (lambda: ASTModel(ASTConfig(**SMALL, max_length=32, num_mel_bins=16)), "audio_spectrogram_transformer."),
+    "msn": (lambda: ViTMSNForImageClassification(ViTMSNConfig(**SMALL, image_size=8, patch_size=4)), "vit."),
+    "mae": (lambda: ViTMAEForPreTraining(ViTMAEConfig(**SMALL, image_size=8, patch_size=4)), "vit."),
     "dinov2": (lambda: Dinov2Model(Dinov2Config(**SMALL, image_size=28)), "dinov2."),
+    "dinov2 giant": (lambda: Dinov2Model(Dinov2Config(**SMALL, image_size=28, use_swiglu_ffn=True)), "dinov2."),
     "swin": (lambda: SwinModel(SwinConfig(embed_dim=8, depths=[1, 1], num_heads=[2, 2], image_size=16, window_size=2)), "swin."),
     "segformer": (lambda: SegformerModel(SegformerConfig(hidden_sizes=[8, 8, 8, 8], num_attention_heads=[1, 1, 1, 1],
                                                          decoder_hidden_size=8)), "segformer."),
@@ -198,8 +207,9 @@ VISION = {
 NESTED, MLP = ("attention.attention.{}", "attention.output.dense"), ("intermediate.dense", "output.dense")
 #: The linear layers of one block, as transformers 4 called them.
 FOUR = {
-    **dict.fromkeys(("vit", "deit", "beit", "ast"), ("encoder.layer.1.", (*NESTED, *MLP))),
+    **dict.fromkeys(("vit", "deit", "beit", "ast", "msn", "mae"), ("encoder.layer.1.", (*NESTED, *MLP))),
     "dinov2": ("encoder.layer.1.", (*NESTED, "mlp.fc1", "mlp.fc2")),
+    "dinov2 giant": ("encoder.layer.1.", (*NESTED, "mlp.weights_out")),
     "swin": ("encoder.layers.1.blocks.0.", ("attention.self.{}", "attention.output.dense", *MLP)),
     "segformer": (
         "encoder.block.1.0.",
@@ -234,6 +244,14 @@ def test_names_of_other_models_stay():
         "encoder.layer.0.attention.self.key",
     ):
         assert canonical(name, family(name, "bert-base")) == name
+
+
+def test_yolos_which_calls_its_body_vit_keeps_its_names():
+    model = YolosForObjectDetection(YolosConfig(**SMALL, image_size=[32, 32], num_detection_tokens=2, patch_size=16))
+    there = [
+        name for name, module in model.named_modules() if isinstance(module, torch.nn.Linear) and "encoder" in name
+    ]
+    assert len(there) == 12 and all(canonical(name, family(name, "hustvl/yolos-tiny")) == name for name in there)
 
 
 def test_a_model_without_a_head_is_told_by_its_base():

@@ -14,12 +14,13 @@ from tada_studio.app.plot_panel import drawing, plot_panel
 from tada_studio.app.spoken import spoken
 from tada_studio.core.methods import METHODS
 from tada_studio.errors import InputError, Stopped, TadaError
-from tada_studio.evaluate import Item, read_items
+from tada_studio.evaluate import read_items
 from tada_studio.progress import Progress
 from tada_studio.session import Run
 
 VARIANTS = ["base", "task", "domain", *reversed(METHODS)]
 NOT_YET = "Nothing was evaluated yet. Choose variants and run: each appears as soon as it is scored."
+ITEM_FILES = [".jsonl", ".zip"]
 
 
 # -- what is shown ---------------------------------------------------------------------------------------------------
@@ -95,7 +96,7 @@ def _ended(desk: Desk, run: Run | None, said: str) -> list[Any]:
     return [*results(run), history(desk), gr.update(visible=bool(desk.session.runs)), bar]
 
 
-def _sides(domain_file: str | None, task_file: str | None) -> dict[str, Sequence[Item]] | None:
+def _sides(domain_file: str | None, task_file: str | None) -> dict[str, Sequence[Any]] | None:
     """Items from uploads; None stands for the sample's own."""
     files = {"domain": domain_file, "task": task_file}
     return {side: uploaded(file, read_items) for side, file in files.items() if file} or None
@@ -187,10 +188,15 @@ def _asked() -> Asked:
     with gr.Accordion("Items of your own (otherwise the sample's)", open=False, elem_id="own-items"):
         words(
             pieces.note(
-                'One item a line: {"question": "…", "choices": ["…", "…"], "answer": 0}. Any one of the two is enough.'
+                'One item a line: {"question": "…", "choices": ["…", "…"], "answer": 0}. '
+                "Or a zip of images, in a folder for each label. Any one of the two is enough."
             )
         )
         with gr.Row():
-            domain = gr.File(label="Domain items (.jsonl)", file_types=[".jsonl"], elem_id="domain-items", height=120)
-            task = gr.File(label="Task items (.jsonl)", file_types=[".jsonl"], elem_id="task-items", height=120)
+            domain = gr.File(
+                label="Domain items (.jsonl or zip)", file_types=[".jsonl", ".zip"], elem_id="domain-items", height=120
+            )
+            task = gr.File(
+                label="Task items (.jsonl or zip)", file_types=[".jsonl", ".zip"], elem_id="task-items", height=120
+            )
     return Asked(variants, limit, domain, task, run, stop)

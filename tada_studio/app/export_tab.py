@@ -18,6 +18,7 @@ from tada_studio.app.part import WORK, Part, words
 from tada_studio.app.places import Places
 from tada_studio.app.spoken import spoken
 from tada_studio.certify import Certificate
+from tada_studio.core.merge import whose_heads
 from tada_studio.errors import Stopped, TadaError
 from tada_studio.progress import Progress, Report
 
@@ -37,10 +38,10 @@ def summary(desk: Desk) -> str:
     view = desk.session.view
     if view is None:
         return pieces.note("Open a pair first; then this tab writes the merge on screen.", "next")
-    dropped = report.conflict_sentence(view.merged)
-    return pieces.note(
-        f"One adapter of rank {view.merged.rank} from {view.pair.task.label} and {view.pair.domain.label}. {dropped}"
-    )
+    made = f"One adapter of rank {view.merged.rank} from {view.pair.task.label} and {view.pair.domain.label}."
+    owners = whose_heads(view.pair, view.recipe)
+    heads = [report.head_sentence(view.adapter, owners)] if owners else []  # the adapter in full width takes a while
+    return pieces.note(" ".join([made, *heads, report.conflict_sentence(view.merged)]))
 
 
 def certificate(found: Certificate, folder: Path) -> str:

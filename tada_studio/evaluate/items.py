@@ -9,7 +9,7 @@ from typing import Any, NamedTuple, TypeVar
 
 from tada_studio.errors import InputError
 from tada_studio.evaluate.labels import LabelItem, all_named, read_folders, read_image, read_text
-from tada_studio.images import unpacked_images
+from tada_studio.images import in_folder_of
 
 
 @dataclass(frozen=True)
@@ -58,7 +58,7 @@ def read_items(path: str | Path) -> list[Any]:
     """
     path = Path(path)
     if path.is_dir() or path.suffix.lower() == ".zip":
-        return _in_folder(path if path.is_dir() else unpacked_images(path))
+        return in_folder_of(path, _in_folder)
     try:
         rows = path.read_text(encoding="utf-8-sig").split("\n")
     except (OSError, ValueError) as error:

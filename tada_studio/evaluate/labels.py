@@ -121,8 +121,11 @@ def worn(base: Base, variants: Mapping[str, Adapter | None], items: Sequence[Lab
 
 def _own(base: Base, name: str, adapter: Adapter | None) -> Head:
     if adapter is not None and adapter.head_tensors:
-        return Head(name, adapter, adapter.labels, max(map(len, adapter.head_tensors.values())))
-    return Head("base", None, base.labels, getattr(base.model.config, "num_labels", 0) if base.has_head else 0)
+        # of several (DistilBERT has a pre_classifier) the answer comes from the one that the model runs last
+        last = [n for n, _ in base.model.named_parameters() if n in adapter.head_tensors][-1]
+        return Head(name, adapter, adapter.labels, len(adapter.head_tensors[last]))
+    config: Any = base.model.config
+    return Head("base", None, base.labels, config.num_labels if base.has_head else 0)
 
 
 def _worn(base: Base, name: str, adapter: Adapter | None, heads: Sequence[Head], items: Sequence[LabelItem]) -> Worn:

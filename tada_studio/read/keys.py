@@ -89,7 +89,9 @@ _VIT = ((r"(^|\.)encoder\.layer\.", r"\1layers."), _NESTED, *_QKV, _OUT, *_MLP)
 #: Model families whose modules version 5 of transformers renamed: the name their modules start with, and the rules in order.
 RENAMED: dict[str, tuple[tuple[str, str], ...]] = {
     **dict.fromkeys(("vit", "deit", "beit", "ijepa", "audio_spectrogram_transformer", "vivit"), _VIT),
-    **dict.fromkeys(("dinov2", "dinov2_with_registers"), (_NESTED, *_QKV, _OUT)),
+    **dict.fromkeys(
+        ("dinov2", "dinov2_with_registers"), (_NESTED, *_QKV, _OUT, (r"\.mlp\.weights_out\b", ".mlp.down_proj"))
+    ),
     "swin": (_PLAIN, *_QKV, _OUT, *_MLP),
     "segformer": (
         (r"\.encoder\.block\.(\d+)\.", r".stages.\1.blocks."),
@@ -104,11 +106,12 @@ _BESIDE = {"segformer": (("decode_head.linear_c.", "decode_head.linear_projectio
 
 def family(name: str, base: str | None = None) -> str | None:
     """The renamed family that a module belongs to, by its first part, or for a model without a head by the base's name."""
-    first = name.split(".", 1)[0]
+    first, spelled = name.split(".", 1)[0], (base or "").lower()
     if first in RENAMED:
-        return first
+        return (
+            None if first == "vit" and "yolos" in spelled else first
+        )  # YOLOS calls its body vit and kept the old names
     if name.startswith("encoder.layer.") and ".attention.attention." in name:
-        spelled = (base or "").lower()
         return next((one for one in ("dinov2", "beit", "deit", "vit") if one in spelled), None)
     return None
 

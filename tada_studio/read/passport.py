@@ -240,6 +240,7 @@ def verdict(task: Outline, domain: Outline) -> Verdict:
         against.append(layers_differ(differ[0], task.layers[differ[0]], domain.layers[differ[0]]) + more)
     elif not shared:
         notes.append("No module is in both adapters: nothing overlaps, and every gate is all task or all domain.")
+    against += _kept_whole_and_updated(task, domain)
     resized = [
         name for name in task.whole if is_copy(name) and task.whole[name] != domain.whole.get(name, task.whole[name])
     ]
@@ -255,6 +256,16 @@ def verdict(task: Outline, domain: Outline) -> Verdict:
         )
     notes += [one.dora for one in (task, domain) if one.dora]
     return Verdict(tuple(against), (*notes, *_notes_on_modules(task, domain), *_notes_on_heads(task, domain)))
+
+
+def _kept_whole_and_updated(task: Outline, domain: Outline) -> Iterable[str]:
+    """PEFT puts no LoRA into a module that it keeps whole: the update would be lost without a word."""
+    for role, own, other, whose in (("task", task, domain, "domain"), ("domain", domain, task, "task")):
+        if name := next((name for name in own.layers if f"{name}.weight" in other.whole), None):
+            yield (
+                f"{name}: the {role} adapter updates this layer, which the {whose} adapter trained whole; no LoRA can hold both. "
+                f"Train the {role} adapter without it (exclude_modules)."
+            )
 
 
 def vocabularies_differ(name: str, task: str, domain: str) -> str:

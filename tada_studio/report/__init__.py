@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from tada_studio.lora import Adapter, Pair, Passport, Verdict
+from tada_studio.read.keys import family
 from tada_studio.recipe import knobs
 from tada_studio.report.merge import (  # noqa: F401 - the words of the merge are asked for here
     ENOUGH,
@@ -86,14 +87,14 @@ def head_rows(merged: Adapter) -> int | None:
     return rows[0] if len(rows) == 1 else None
 
 
-def head_sentence(merged: Adapter, origin: Mapping[str, Any]) -> str:
-    """Whose heads an adapter carries and what they answer with; "" if it carries none."""
+def head_sentence(merged: Adapter, owners: Mapping[str, str]) -> str:
+    """Whose heads an adapter carries and what they answer with; "" if it carries none. owners: head -> "task", ..."""
     if not merged.heads:
         return ""
-    whose = " and ".join(sorted({_OWNERS.get(one, one) for one in origin.get("heads", {}).values()}))
+    whose = " and ".join(sorted({_OWNERS.get(one, one) for one in owners.values()}))
     rows = head_rows(merged)
     labels = f", {rows} labels" if rows else ""
-    named = f" ({', '.join(merged.labels[:30])}{', ...' if len(merged.labels) > 30 else ''})" if merged.labels else ""
+    named = f" ({', '.join(merged.labels[:12])}{', ...' if len(merged.labels) > 12 else ''})" if merged.labels else ""
     return f"Carries {' and '.join(merged.heads)} whole, {whose or 'of an unknown adapter'}{labels}{named}; heads are not gated."
 
 
@@ -111,8 +112,10 @@ def _loading(merged: Adapter, origin: Mapping[str, Any]) -> list[str]:
             ")",
         ]
     lines.append('model = PeftModel.from_pretrained(base_model, "this-folder")')
-    said = _plain(head_sentence(merged, origin))
-    return ["```python", *lines, "```", "", *([said, ""] if said else [])]
+    said = [_plain(head_sentence(merged, origin.get("heads", {})))] if merged.heads else []
+    if any(family(name) for name in merged.modules):
+        said.append("Its modules have the names of transformers 5; transformers 4 does not find them.")
+    return ["```python", *lines, "```", "", *(line for sentence in said for line in (sentence, ""))]
 
 
 def _plain(text: str) -> str:
