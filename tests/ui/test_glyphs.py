@@ -17,8 +17,7 @@ from tada_studio.studio import load_base
 def test_open_probe_paint_evaluate_and_export_images(page, root):
     glyphs = sample("vit-glyphs")
     tab(page, "open")
-    page.locator("#sample").get_by_text(glyphs.title).click()
-    page.click("#open-sample")
+    page.click("#open-vit-glyphs")
     expect(page.locator("#probe-bar")).to_contain_text("Probed with 32 inputs", timeout=30_000)
     expect(page.locator("body")).to_contain_text("Fits, with notes: 24 modules in both adapters")
 
