@@ -8,7 +8,7 @@ import torch
 
 from tada_studio import studio
 from tada_studio.errors import InputError, Stopped
-from tada_studio.evaluate import Item, choose, read_items
+from tada_studio.evaluate import Item, batches, choose, read_items
 from tada_studio.evaluate import items as kinds
 from tada_studio.evaluate import score as score_any
 from tada_studio.evaluate.choice import _rows as rows_of
@@ -73,7 +73,7 @@ def test_any_batch_size_gives_the_same_numbers(base, task, pico, monkeypatch):
     items = read_items(pico.items)
     with base.wearing(task):
         usual = score(base.model, base.tokenizer, items)
-        monkeypatch.setattr(sys.modules["tada_studio.evaluate.choice"], "BATCH_TOKENS", 1)
+        monkeypatch.setitem(batches.ROOM, "cpu", 1)
         alone = score(base.model, base.tokenizer, items)
     torch.testing.assert_close(alone.loglik, usual.loglik, rtol=0, atol=1e-4)
     assert torch.equal(alone.correct, usual.correct)

@@ -5,28 +5,21 @@ from typing import Any
 
 from tada_studio.base import Base
 from tada_studio.errors import InputError
-from tada_studio.evaluate import choice, labels
-from tada_studio.evaluate.items import Item, choose, read_items
+from tada_studio.evaluate import answers, choice, labels, passages
+from tada_studio.evaluate.answers import ShortItem
+from tada_studio.evaluate.choice import Item
+from tada_studio.evaluate.items import choose, read_items
 from tada_studio.evaluate.labels import LabelItem, Worn
+from tada_studio.evaluate.passages import Passage
 from tada_studio.evaluate.scores import Flips, Rates, Score, flipped
 from tada_studio.images import ImageFile
 from tada_studio.lora import Adapter
 from tada_studio.progress import Report, silent
 
 __all__ = [
-    "SCORERS",
-    "Flips",
-    "Item",
-    "LabelItem",
-    "Rates",
-    "Score",
-    "Worn",
-    "choose",
-    "flipped",
-    "read_items",
-    "score",
-    "worn",
-]
+    "SCORERS", "Flips", "Item", "LabelItem", "Passage", "Rates", "Score", "ShortItem", "Worn",
+    "choose", "flipped", "read_items", "score", "worn",
+]  # fmt: skip
 
 Scorer = Callable[[Base, Sequence[Any], str, Report], Score]
 
@@ -36,7 +29,12 @@ def _choices(base: Base, items: Sequence[Item], name: str, report: Report) -> Sc
 
 
 #: Kind of item -> how the base as it is dressed now is scored on items of that kind.
-SCORERS: dict[type, Scorer] = {Item: _choices, LabelItem: labels.score}
+SCORERS: dict[type, Scorer] = {
+    Item: _choices,
+    LabelItem: labels.score,
+    ShortItem: answers.score,
+    Passage: passages.score,
+}
 
 
 def worn(base: Base, variants: Mapping[str, Adapter | None], items: Sequence[Any]) -> dict[str, Worn]:

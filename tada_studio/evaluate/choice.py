@@ -5,22 +5,42 @@ Every variant gets the same batches in the same order, so in float32 two variant
 """
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
 
 from tada_studio.errors import BaseError, InputError
-from tada_studio.evaluate.items import Item
+from tada_studio.evaluate.batches import in_batches
 from tada_studio.evaluate.scores import Rates, Score, commonest, interval
-from tada_studio.progress import Progress, Report, silent
+from tada_studio.progress import Report, silent
 
-#: Tokens in one batch, padding included; on a CPU small batches are two to three times as fast as large ones.
-BATCH_TOKENS = 512
 #: Longest question with its choices, in tokens; of what is longer the beginning is cut, and counted.
 LONGEST = 2048
 #: Log-likelihoods of the two ways to score must agree to this (nats), or the slower, plainer one is used.
 AGREEMENT = 1e-3
+
+
+@dataclass(frozen=True)
+class Item:
+    """A question with its choices; ``answer`` is the index of the right one."""
+
+    question: str
+    choices: tuple[str, ...]
+    answer: int
+
+
+def read_choice(value: Mapping[str, Any], where: str, listing: Path) -> Item:
+    """``{"question": str, "choices": [str, ...], "answer": int}``. Raises InputError."""
+    question, choices, answer = value.get("question"), value["choices"], value.get("answer")
+    texts = isinstance(choices, list) and all(isinstance(text, str) and text.strip() for text in choices)
+    if not isinstance(question, str) or not texts or len(set(choices)) < max(2, len(choices)):
+        raise InputError(f"{where}: needs a question and at least two different, non-empty choices.")
+    if isinstance(answer, bool) or not isinstance(answer, int) or not 0 <= answer < len(choices):
+        raise InputError(f"{where}: answer = {answer!r}; give the index of a choice, 0 to {len(choices) - 1}.")
+    return Item(question, tuple(choices), answer)
 
 
 # -- rows ----------------------------------------------------------------------------------------------------------
@@ -41,8 +61,7 @@ class Row(NamedTuple):
 
 
 def _rows(tokenizer: Any, items: Sequence[Item]) -> list[Row]:
-    rows = [_row(tokenizer, i, item) for i, item in enumerate(items)]
-    return sorted(rows, key=lambda row: -row.length)
+    return [_row(tokenizer, i, item) for i, item in enumerate(items)]
 
 
 def _row(tokenizer: Any, number: int, item: Item) -> Row:
@@ -58,16 +77,6 @@ def _row(tokenizer: Any, number: int, item: Item) -> Row:
         )
     room = LONGEST - sum(map(len, choices))
     return Row(number, context[-room:], choices, cut=len(context) > room)
-
-
-def _packed(rows: Sequence[Row]) -> list[list[Row]]:
-    """Rows, longest first, in batches of about ``BATCH_TOKENS``."""
-    batches: list[list[Row]] = [[]]
-    for row in rows:
-        if batches[-1] and (len(batches[-1]) + 1) * batches[-1][0].length > BATCH_TOKENS:
-            batches.append([])
-        batches[-1].append(row)
-    return batches
 
 
 class Want(NamedTuple):
@@ -113,7 +122,7 @@ def _shared_batch(batch: Sequence[Row], pad: int, dtype: torch.dtype) -> dict[st
     return {"input_ids": ids, "attention_mask": mask, "position_ids": positions}
 
 
-def _hidden(model: nn.Module, inputs: Mapping[str, Tensor]) -> Tensor:
+def hidden_states(model: nn.Module, inputs: Mapping[str, Tensor]) -> Tensor:
     """Last hidden states; the head is applied only where a prediction is wanted."""
     causal: Any = model  # transformers' classes say what they are by their methods, not by a type
     body = causal.get_decoder() if hasattr(causal, "get_decoder") else causal.base_model
@@ -127,10 +136,16 @@ def _loglik(model: nn.Module, hidden: Tensor, wants: Sequence[Want]) -> Tensor:
     rows, positions = (torch.tensor(list(column), device=hidden.device) for column in zip(*flat, strict=True))
     # choices often share the position before them: apply the head, the costliest layer, once to each
     places, which = torch.unique(rows * hidden.shape[1] + positions, return_inverse=True)
-    log_probs = _logits(model, hidden.flatten(0, 1)[places]).float().log_softmax(-1)
     tokens = torch.tensor([token for want in wants for token in want.tokens], device=hidden.device)
-    per_token = log_probs[which, tokens]
+    per_token = token_logliks(model, hidden.flatten(0, 1)[places], tokens, which)
     return torch.stack([part.sum() for part in per_token.split([len(want.tokens) for want in wants])]).cpu()
+
+
+def token_logliks(model: nn.Module, hidden: Tensor, tokens: Tensor, which: Tensor | None = None) -> Tensor:
+    """Log-likelihood of each token, in nats, after the state at its place in ``hidden`` (or at ``which`` of them)."""
+    logits = _logits(model, hidden).float()
+    which = torch.arange(len(tokens), device=tokens.device) if which is None else which
+    return logits[which, tokens] - logits.logsumexp(-1)[which]
 
 
 def _logits(model: Any, hidden: Tensor) -> Tensor:
@@ -146,7 +161,7 @@ def score_shared(model: nn.Module, tokenizer: Any, batch: Sequence[Row]) -> tupl
     """Each question once, its choices behind it."""
     wants = _wants(batch)
     inputs = _shared_batch(batch, tokenizer.pad_token_id or 0, next(model.parameters()).dtype)
-    return wants, _loglik(model, _hidden(model, inputs), wants)
+    return wants, _loglik(model, hidden_states(model, inputs), wants)
 
 
 def score_plain(model: nn.Module, tokenizer: Any, batch: Sequence[Row]) -> tuple[list[Want], Tensor]:
@@ -155,7 +170,7 @@ def score_plain(model: nn.Module, tokenizer: Any, batch: Sequence[Row]) -> tuple
     for row in batch:
         for c, tokens in enumerate(row.choices):
             alone = Row(row.item, row.context, [tokens], row.cut)
-            hidden = _hidden(model, {"input_ids": torch.tensor([row.context + tokens[:-1]])})
+            hidden = hidden_states(model, {"input_ids": torch.tensor([row.context + tokens[:-1]])})
             wants.append(Want(row.item, c, 0, *_wants([alone])[0][3:]))
             found.append(_loglik(model, hidden, wants[-1:]))
     return wants, torch.cat(found)
@@ -189,13 +204,12 @@ def score(
     rows = _rows(tokenizer, items)
     scorer = scorer or pick_scorer(model, tokenizer, rows)
     loglik = torch.full((len(items), max(len(item.choices) for item in items)), -torch.inf)
-    done = 0
-    for batch in _packed(rows):
-        report(Progress("evaluate", done, len(items), name))
+
+    def work(batch: list[Row]) -> None:
         wants, found = scorer(model, tokenizer, batch)
         loglik[[want.item for want in wants], [want.choice for want in wants]] = found
-        done += len(batch)
-    report(Progress("evaluate", len(items), len(items), name))
+
+    in_batches(rows, lambda row: row.length, next(model.parameters()).device, work, report, name)
     return _score(name, items, loglik, sum(row.cut for row in rows))
 
 

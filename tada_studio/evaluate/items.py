@@ -1,24 +1,17 @@
-"""Evaluation items: the nouns, and the .jsonl files that they come in. What a line holds says which kind it is."""
+"""The files that evaluation items come in: what a line of a .jsonl holds says which kind it is."""
 
 import json
 import random
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
 from tada_studio.errors import InputError
+from tada_studio.evaluate.answers import read_answer
+from tada_studio.evaluate.choice import Item, read_choice  # noqa: F401 - Item too is looked for here
 from tada_studio.evaluate.labels import LabelItem, all_named, read_folders, read_image, read_text
+from tada_studio.evaluate.passages import read_passage
 from tada_studio.images import in_folder_of
-
-
-@dataclass(frozen=True)
-class Item:
-    """A question with its choices; ``answer`` is the index of the right one."""
-
-    question: str
-    choices: tuple[str, ...]
-    answer: int
 
 
 class Kind(NamedTuple):
@@ -32,21 +25,13 @@ class Kind(NamedTuple):
     example: str
 
 
-def _choice(value: Mapping[str, Any], where: str, listing: Path) -> Item:
-    question, choices, answer = value.get("question"), value["choices"], value.get("answer")
-    texts = isinstance(choices, list) and all(isinstance(text, str) and text.strip() for text in choices)
-    if not isinstance(question, str) or not texts or len(set(choices)) < max(2, len(choices)):
-        raise InputError(f"{where}: needs a question and at least two different, non-empty choices.")
-    if isinstance(answer, bool) or not isinstance(answer, int) or not 0 <= answer < len(choices):
-        raise InputError(f"{where}: answer = {answer!r}; give the index of a choice, 0 to {len(choices) - 1}.")
-    return Item(question, tuple(choices), answer)
-
-
 #: The first kind whose key a line has is that line's kind.
 KINDS = (
-    Kind("choices", _choice, '{"question": "...", "choices": ["...", "..."], "answer": 0}'),
+    Kind("choices", read_choice, '{"question": "...", "choices": ["...", "..."], "answer": 0}'),
     Kind("image", read_image, '{"image": "photo.png", "label": "cat"}'),
     Kind("label", read_text, '{"text": "...", "label": "good"}'),
+    Kind("answer", read_answer, '{"question": "...", "answer": "a few words"}'),
+    Kind("text", read_passage, '{"text": "..."}'),
 )
 
 

@@ -104,14 +104,14 @@ def test_open_probe_paint_evaluate_export(page, pico, root):
 @pytest.fixture
 def slow_scores(monkeypatch):
     """The app runs in this process: its scorer, made slow enough for a hand to stop it, and none of its scores known yet."""
-    module, honest = sys.modules["tada_studio.evaluate"], sys.modules["tada_studio.evaluate"].score_shared
+    module, honest = sys.modules["tada_studio.evaluate.choice"], sys.modules["tada_studio.evaluate.choice"].score_shared
 
     def slowly(*args):
         time.sleep(0.1)
         return honest(*args)
 
     monkeypatch.setattr(module, "score_shared", slowly)
-    monkeypatch.setattr(module, "BATCH_TOKENS", 40)
+    monkeypatch.setitem(sys.modules["tada_studio.evaluate.batches"].ROOM, "cpu", 40)
     monkeypatch.setattr(sys.modules["tada_studio.studio"], "_SCORES", sys.modules["tada_studio.studio"].Kept(1))
 
 
