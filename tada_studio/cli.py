@@ -97,13 +97,7 @@ def probe(options: argparse.Namespace) -> int:
 def merge(options: argparse.Namespace) -> int:
     from tada_studio import report, studio
 
-    recipe = _recipe(options)
-    content = json.loads(Path(options.recipe).read_text(encoding="utf-8")) if options.recipe else {}
-    pair = studio.read_pair(options.task, options.domain, options.allow_pickle, **_dora(options, content))
-    base = studio.load_base(options.base, options.device, options.base_dtype) if options.base else None
-    readings = _readings(options, pair, base)
-    for remark in studio.remarks_on_recipe(content, pair, readings) if content else ():
-        print(f"note: {remark}", file=sys.stderr)
+    pair, base, readings, recipe = _opened(options)
     merged = studio.merge(pair, readings, recipe)
     certificate = studio.export(merged, options.out, base=base, report=_teller(options))
     gate_map = studio.gates(readings if readings is not None else studio.unprobed(pair), recipe)
@@ -116,6 +110,36 @@ def merge(options: argparse.Namespace) -> int:
     ]
     _out(options, {"out": str(options.out), "verdict": "pass", "rank": core.rank, "says": lines}, "\n".join(lines))
     return 0
+
+
+def report(options: argparse.Namespace) -> int:
+    from tada_studio import studio
+    from tada_studio.html_report import html_report
+    from tada_studio.session import View
+
+    out = Path(options.out)
+    if out.suffix != ".html":
+        raise InputError(f"-o {options.out}: give a name that ends in .html.")
+    pair, _, readings, recipe = _opened(options)
+    view = View(pair, readings if readings is not None else studio.unprobed(pair), recipe, readings is not None)
+    page = html_report(view, options.title or f"{pair.task.label} and {pair.domain.label}")
+    out.write_text(page, encoding="utf-8")
+    _out(options, {"out": str(out), "bytes": out.stat().st_size}, f"Written to {out}; it opens offline.")
+    return 0
+
+
+def _opened(options: argparse.Namespace) -> tuple[Any, Any, Any, Recipe]:
+    """(pair, base or None, readings or None, recipe) that a merge was asked for."""
+    from tada_studio import studio
+
+    recipe = _recipe(options)
+    content = json.loads(Path(options.recipe).read_text(encoding="utf-8")) if options.recipe else {}
+    pair = studio.read_pair(options.task, options.domain, options.allow_pickle, **_dora(options, content))
+    base = studio.load_base(options.base, options.device, options.base_dtype) if options.base else None
+    readings = _readings(options, pair, base)
+    for remark in studio.remarks_on_recipe(content, pair, readings) if content else ():
+        print(f"note: {remark}", file=sys.stderr)
+    return pair, base, readings, recipe
 
 
 def evaluate(options: argparse.Namespace) -> int:
@@ -173,6 +197,7 @@ COMMANDS: dict[str, Callable[[argparse.Namespace], int]] = {
     "passport": passport,
     "probe": probe,
     "merge": merge,
+    "report": report,
     "evaluate": evaluate,
     "verify": verify,
     "samples": samples,
@@ -222,15 +247,20 @@ def _pair_commands(commands: Any) -> None:
     one.add_argument("-n", type=int, default=32, help="how many inputs to use")
     one.add_argument("-o", "--out", required=True, help="readings.json to write (tensors go beside it)")
 
-    one = _command(commands, "merge", "merge two adapters into one PEFT folder, certified")
-    _add_pair(one)
-    one.add_argument("--readings", help="readings.json of a probe")
-    _add_base(one)
-    one.add_argument("--inputs", help="probe inputs, instead of --readings")
-    one.add_argument("-n", type=int, default=32, help="how many inputs to use")
-    one.add_argument("--recipe", help="recipe.json to start from; the flags below change it")
-    _add_knobs(one)
-    one.add_argument("-o", "--out", required=True, help="folder to write")
+    for name, says, out in (
+        ("merge", "merge two adapters into one PEFT folder, certified", "folder to write"),
+        ("report", "everything about a merge as one HTML file that opens offline", "the .html file to write"),
+    ):
+        one = _command(commands, name, says)
+        _add_pair(one)
+        one.add_argument("--readings", help="readings.json of a probe")
+        _add_base(one)
+        one.add_argument("--inputs", help="probe inputs, instead of --readings")
+        one.add_argument("-n", type=int, default=32, help="how many inputs to use")
+        one.add_argument("--recipe", help="recipe.json to start from; the flags below change it")
+        _add_knobs(one)
+        one.add_argument("-o", "--out", required=True, help=out)
+    one.add_argument("--title", help="what the page is called; otherwise after both adapters")
 
 
 def _result_commands(commands: Any) -> None:

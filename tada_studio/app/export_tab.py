@@ -1,5 +1,6 @@
 """Export: one PEFT folder, read back and certified, as a zip to take away."""
 
+import contextlib
 import json
 import re
 import shutil
@@ -17,9 +18,10 @@ from tada_studio.app.long_task import steps
 from tada_studio.app.part import WORK, Part, words
 from tada_studio.app.places import Places
 from tada_studio.app.spoken import spoken
-from tada_studio.certify import Certificate
+from tada_studio.certify import Certificate, read_certificate
 from tada_studio.core.merge import whose_heads
-from tada_studio.errors import Stopped, TadaError
+from tada_studio.errors import ExportError, InputError, Stopped, TadaError
+from tada_studio.html_report import html_report
 from tada_studio.progress import Progress, Report
 
 NOT_YET = "Nothing was built yet. Building writes the folder, reads it back with PEFT and compares every module."
@@ -103,6 +105,29 @@ def _built(desk: Desk, found: Certificate, target: Path) -> list[Any]:
     return [done, certificate(found, target), gr.update(value=archive, visible=True), gr.update(interactive=True)]
 
 
+def on_report(desk: Desk) -> list[Any]:
+    """Write everything that is known as one HTML file; updates (note, download)."""
+    session, view = desk.session, desk.session.view
+    if view is None:
+        raise InputError("Nothing is open yet. Open a pair first; then there is something to report.")
+    found = None
+    if desk.exported:
+        with contextlib.suppress(ExportError):  # the folder may be gone by now; the rest of the report is as good
+            found = read_certificate(desk.exported)
+    file = session.folder / f"{suggested_name(desk)}.html"
+    file.write_text(html_report(view, title(desk), session.runs, found), encoding="utf-8")
+    said = f"One file of {file.stat().st_size / 1e6:.0f} MB with every figure and table; it opens offline, in light and dark."
+    return [pieces.note(said, "good"), gr.update(value=str(file), visible=True)]
+
+
+def title(desk: Desk) -> str:
+    """What a report is called: the sample's title, or both adapters' names."""
+    pair, sample = desk.session.pair, desk.session.sample
+    if sample is not None:
+        return sample.title
+    return f"{pair.task.label} and {pair.domain.label}" if pair is not None else ""
+
+
 def _ended(said: str) -> list[Any]:
     return [
         pieces.progress_bar(None, said),
@@ -138,6 +163,7 @@ def export_tab(desk: gr.State, places: Places) -> Part:
             bar = words(pieces.progress_bar(None, ""), elem_id="export-bar")
             result = words(pieces.note(NOT_YET, "next"), elem_id="certificate")
             download = gr.DownloadButton("Download the zip", variant="primary", visible=False, elem_id="download")
+            _report_box(desk)
         with gr.Column(min_width=320):
             recipe = gr.Code(
                 "",
@@ -150,3 +176,12 @@ def export_tab(desk: gr.State, places: Places) -> Part:
             )
     built = build.click(spoken(partial(on_build, places)), [desk, name, logits], [bar, result, download, build], **WORK)
     return Part([what, recipe], show, news=(built,))
+
+
+def _report_box(desk: gr.State) -> None:
+    """Everything as one file to take away or to send to somebody."""
+    words(pieces.heading("Report", "All figures, tables, the recipe, verdicts and evaluations as one HTML file."))
+    make = gr.Button("Make the report", elem_id="make-report")
+    said = words(elem_id="report-said")
+    file = gr.DownloadButton("Download the report", variant="primary", visible=False, elem_id="report")
+    make.click(spoken(on_report), desk, [said, file], **WORK)

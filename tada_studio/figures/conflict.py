@@ -10,7 +10,7 @@ from tada_studio.figures.palette import BASE, CONFLICT, DOMAIN, MERGE, OPPOSE_TO
 
 SPECTRUM_CAPTION = (
     "Each bar is one singular direction after weighting, strongest first: task above, domain below. A red line joins two "
-    "that oppose each other. Hatched with a red edge: dropped. A dot: decided by hand. A click on a bar drops or keeps it."
+    "that oppose each other. Hatched with a red edge: dropped. A dot: decided by hand."
 )
 OVERLAP_CAPTION = (
     "How each task direction meets each domain direction, in multiples of what two random directions would show. Dark: "

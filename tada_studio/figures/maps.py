@@ -7,7 +7,10 @@ from jaxtyping import Float
 from torch import Tensor
 
 from tada_studio.core.gates import Gates
-from tada_studio.figures.palette import CONFLICT, TASK_TO_DOMAIN, plain, short_name
+from tada_studio.figures.palette import CONFLICT, DOMAIN, TASK, plain, short_name
+
+#: From task to domain over next to nothing: an even gate leans nowhere, on a white page as on a dark one.
+_PALE_BETWEEN = [(0.0, TASK), (0.5, "rgba(138,148,163,0.14)"), (1.0, DOMAIN)]
 
 GATES_CAPTION = (
     "Each cell is one projection of one layer: blue where the merge leans to the task, orange where it leans to the domain. "
@@ -21,7 +24,7 @@ LOST_CAPTION = (
 
 def gate_picture(gates: Gates) -> go.Figure:
     """The gate map with what hands set and locked."""
-    figure = _heat(gates, gates.values, TASK_TO_DOMAIN, (0.0, 1.0), "gate", ".2f")
+    figure = _heat(gates, gates.values, _PALE_BETWEEN, (0.0, 1.0), "gate", ".2f")
     for symbol, where in (("circle", gates.edited & ~gates.locked), ("square-open", gates.locked)):
         layer, projection = where.nonzero(as_tuple=True)
         figure.add_scatter(

@@ -17,6 +17,7 @@ from tada_studio.session import View
 
 NOTHING = "Open two adapters first; then every cell of the map shows its directions here."
 KNOB = "conflict_threshold"
+CLICK = "A click on a bar drops the direction or keeps it; a second click gives it back to the rule."
 
 
 # -- what is shown ---------------------------------------------------------------------------------------------------
@@ -111,7 +112,7 @@ def cell_panel(desk: gr.State) -> Part:
     heading = words()
     with gr.Row():
         with gr.Column(min_width=320):
-            spectrum = _panel("Conflict spectrum", figures.SPECTRUM_CAPTION, "spectrum")
+            spectrum = _panel("Conflict spectrum", f"{figures.SPECTRUM_CAPTION} {CLICK}", "spectrum")
         with gr.Column(min_width=320):
             task, domain = direction_table("task-directions"), direction_table("domain-directions")
     with gr.Row():

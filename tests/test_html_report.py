@@ -1,0 +1,73 @@
+"""The one-file report: all of it is in there, escaped, and the command line writes the same page."""
+
+import json
+import re
+
+import pytest
+
+from tada_studio import cli
+from tada_studio.evaluate import Score
+from tada_studio.figures import standalone
+from tada_studio.html_report import html_report
+from tada_studio.recipe import knobs
+from tada_studio.samples import planted
+from tada_studio.session import Run, Session
+
+EVIL = "<img src=x onerror=alert(1)>"
+
+
+@pytest.fixture
+def session():
+    session = Session()
+    session.open_sample(planted().name)
+    yield session
+    session.close()
+
+
+def without_plotly(page):
+    return page.replace(standalone.plotly_js().read_text(encoding="utf-8"), "")
+
+
+def figures_in(page):
+    return re.findall(r"<figure><header><span>([^<]*)</span>", page)
+
+
+def test_every_figure_table_and_verdict_is_in_it(session):
+    session.turn(keep=("layer 1 : v_proj : task 1",))
+    page = without_plotly(html_report(session.view, "planted"))
+    shown = figures_in(page)
+    assert {"Gate map", "Depth profile", "Energy dropped", "Energy against rank", "Norms by layer"} <= set(shown)
+    assert len([name for name in shown if name.startswith("Conflict spectrum, layer")]) == 3
+    assert len(re.findall('<div class="caption">.{40}', page)) == len(shown)
+    assert all(f"<td>{name}</td>" in page for name in knobs()) and "layer 1 : v_proj : task 1" in page
+    drops = session.view.merged.how.drops
+    assert f"removes {drops.count} of {drops.everything} directions" in page and "Nothing was evaluated" in page
+    assert session.pair.task.digest in page
+
+
+def test_what_files_and_people_write_stays_text(session):
+    import torch
+
+    session.pair.passports[0].facts["note"] = EVIL
+    session.pair.task.__dict__["label"] = EVIL
+    score = Score(EVIL, torch.zeros(1, 2), torch.tensor([True]), 0.5, 0.0, 1.0)
+    run = Run(1, session.recipe, None, 5, {EVIL: {EVIL: score}}, finished=True)
+    page = without_plotly(html_report(session.view, EVIL, [run], {"verdict": EVIL, "outputs": {EVIL: EVIL}}))
+    assert "<img" not in page and page.count("&lt;img") > 6
+    assert "Run 1, with this recipe" in page and "Certificate" in page
+
+
+def test_a_method_that_drops_nothing_has_a_report_too(session):
+    session.turn(method="linear")
+    page = without_plotly(html_report(session.view, "linear"))
+    assert "drops no directions" in page and "Energy dropped" not in figures_in(page)
+
+
+def test_the_command_line_writes_the_page(session, tmp_path, capsys):
+    pair = ["--task", str(planted().task), "--domain", str(planted().domain)]
+    out = tmp_path / "report.html"
+    assert cli.main(["report", *pair, "--title", "planted", "-o", str(out), "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["bytes"] == out.stat().st_size
+    assert out.read_text(encoding="utf-8") == html_report(session.view, "planted")
+    assert cli.main(["report", *pair, "-o", str(tmp_path / "report.pdf")]) == 2
+    assert "ends in .html" in capsys.readouterr().err
