@@ -8,8 +8,8 @@ import menagerie
 import pytest
 import torch
 from menagerie import FEATURES
-from pico import pico_adapter
-from safetensors.torch import load_file
+from pico import ALL, pico_adapter
+from safetensors.torch import load_file, save_file
 
 from tada_studio import cli, studio
 from tada_studio.lora import CONFIG, WEIGHTS
@@ -46,37 +46,77 @@ def by_vllm(folder):
     return {name: scale * up @ down for name, (up, down) in held.items()}
 
 
+def by_lorax(folder, layers=3):
+    """Every module's update by the rules of LoRAX's adapters/lora.py, on a Llama of so many layers.
+
+    One scale; a projection is taken if every layer of the base has its full keys, and then stacked, which wants one rank.
+    """
+    config, tensors = json.loads((folder / CONFIG).read_text()), load_file(folder / WEIGHTS)
+    scale, found = config["lora_alpha"] / (math.sqrt(config["r"]) if config["use_rslora"] else config["r"]), {}
+    for projection in ALL:
+        block = "mlp" if projection in ("gate_proj", "up_proj", "down_proj") else "self_attn"
+        names = [f"model.layers.{i}.{block}.{projection}" for i in range(layers)]
+        held = [[tensors.get(f"base_model.model.{name}.lora_{side}.weight") for side in "BA"] for name in names]
+        if all(up is not None and down is not None for up, down in held):
+            ups, downs = (torch.stack([pair[i].double() for pair in held]) for i in (0, 1))
+            found.update(zip(names, scale * ups @ downs, strict=True))
+    return found
+
+
 def test_the_merge_of_the_sample_is_the_same_update_for_every_loader(pico, tmp_path):
     merged = studio.merge(studio.read_pair(pico.task, pico.domain))
     certificate = studio.export(merged, tmp_path / "out")
     assert ticks(tmp_path / "out") == dict.fromkeys(("PEFT", "vLLM", "llama.cpp", "LoRAX"), "yes")
-    assert (
-        sum(says in certificate.sentences for says in ("PEFT: yes.", "vLLM: yes.", "llama.cpp: yes.", "LoRAX: yes."))
-        == 4
-    )
-    for read in (by_llama_cpp, by_vllm):
+    assert "PEFT: yes." in certificate.sentences
+    assert sum(": yes, by its rules (not run here)" in says for says in certificate.sentences) == 3
+    for read in (by_llama_cpp, by_vllm, by_lorax):
         found = read(tmp_path / "out")
         assert set(found) == set(merged.modules)
         for name, module in merged.modules.items():
             torch.testing.assert_close(found[name], module.delta(), rtol=1e-6, atol=1e-9)
 
 
-SETTINGS = {
-    "plain": ({}, "yes", "yes"),
-    "rsLoRA": ({"use_rslora": True}, "yes", "use_rslora"),
-    "alpha_pattern": ({"alpha_pattern": {"q_proj": 3}}, "alpha_pattern", "alpha_pattern"),
-    "rank_pattern": ({"rank_pattern": {"q_proj": 2}}, "rank_pattern", "yes"),
-}
+ONE_RANK = {"rank_pattern": {r"layers.1.self_attn.q_proj": 2}, "alpha_pattern": {r"layers.1.self_attn.q_proj": 4}}
+SETTINGS = {  # of LoraConfig; the field that stops vLLM, LoRAX and llama.cpp
+    "plain": ({}, "yes", "yes", "yes"),
+    "rsLoRA": ({"use_rslora": True}, "yes", "yes", "use_rslora"),
+    "alpha_pattern": ({"alpha_pattern": {"q_proj": 3}}, "alpha_pattern", "alpha_pattern", "alpha_pattern"),
+    "rank_pattern": ({"rank_pattern": {"q_proj": 2}}, "rank_pattern", "rank_pattern", "yes"),
+    "ranks of one scale": (ONE_RANK, "yes", "rank_pattern", "alpha_pattern"),
+    "some layers": ({"layers_to_transform": [0, 2]}, "yes", "layers", "yes"),
+}  # fmt: skip
 
 
-@pytest.mark.parametrize(("settings", "vllm", "llama"), SETTINGS.values(), ids=SETTINGS)
-def test_a_tick_means_the_right_update_and_a_cross_a_wrong_one(settings, vllm, llama, pico, tmp_path):
+@pytest.mark.parametrize(("settings", "vllm", "lorax", "llama"), SETTINGS.values(), ids=SETTINGS)
+def test_a_tick_means_the_right_update_and_a_cross_a_wrong_one(settings, vllm, lorax, llama, pico, tmp_path):
     folder = pico_adapter(tmp_path / "a", pico.base, seed=3, rank=4, **settings)
     said, ours = ticks(folder), read_adapter(folder)
-    assert (said["vLLM"], said["LoRAX"], said["llama.cpp"]) == (vllm, vllm, llama)
-    for read, expected in ((by_vllm, vllm), (by_llama_cpp, llama)):
-        wrong = max(float((found - ours.modules[name].delta()).norm()) for name, found in read(folder).items())
-        assert (wrong < 1e-5) == (expected == "yes"), wrong
+    assert (said["vLLM"], said["LoRAX"], said["llama.cpp"]) == (vllm, lorax, llama)
+    for read, expected in ((by_vllm, vllm), (by_lorax, lorax), (by_llama_cpp, llama)):
+        assert right(read, folder, ours) == (expected == "yes"), read
+
+
+def right(read, folder, ours):
+    """Whether a loader's rules give every update, and give it rightly."""
+    try:
+        found = read(folder)
+    except RuntimeError:  # ranks that cannot be stacked
+        return False
+    wrong = max((float((found[name] - ours.modules[name].delta()).norm()) for name in found), default=0.0)
+    return set(found) == set(ours.modules) and wrong < 1e-5
+
+
+def test_keys_that_lorax_does_not_look_for_are_crossed_out(pico, tmp_path):
+    folder = pico_adapter(tmp_path / "a", pico.base, seed=3, targets=("q_proj",))
+    held = {key.removeprefix("base_model.model."): tensor for key, tensor in load_file(folder / WEIGHTS).items()}
+    save_file(held, folder / WEIGHTS)
+    assert ticks(folder)["LoRAX"] == "tensor names" and by_lorax(folder) == {}
+
+
+def test_dora_is_for_peft_alone(pico, tmp_path):
+    folder = pico_adapter(tmp_path / "a", pico.base, seed=3, targets=("q_proj",), use_dora=True)
+    said = ticks(folder)
+    assert said.pop("PEFT") == "yes" and set(said.values()) == {"use_dora"}
 
 
 @pytest.mark.parametrize(("feature", "field"), [("modules_to_save", "modules_to_save"), ("bias = lora_only", "bias"),
@@ -93,7 +133,8 @@ def test_what_only_peft_reads_is_crossed_out_by_its_field(feature, field, tmp_pa
 
 
 @pytest.mark.parametrize(
-    ("rank", "says"), [(8, "vLLM: yes."), (24, "--max-lora-rank 32"), (600, "rank 600 is more than 512")]
+    ("rank", "says"),
+    [(8, "vLLM: yes, by its rules (not run here)."), (24, "--max-lora-rank 32"), (600, "rank 600 is more than 512")],
 )
 def test_ranks_that_vllm_takes(rank, says, pico, tmp_path):
     folder = pico_adapter(tmp_path / "a", pico.base, seed=3, rank=rank, targets=("q_proj",))
@@ -111,4 +152,4 @@ def test_verify_prints_the_ticks(pico, tmp_path, capsys):
     studio.export(studio.merge(studio.read_pair(pico.task, pico.domain)), tmp_path / "out")
     assert cli.main(["verify", str(tmp_path / "out")]) == 0
     printed = capsys.readouterr().out
-    assert all(f"{loader}: yes." in printed for loader in ("PEFT", "vLLM", "llama.cpp", "LoRAX"))
+    assert all(f"{loader}: yes" in printed for loader in ("PEFT", "vLLM", "llama.cpp", "LoRAX"))

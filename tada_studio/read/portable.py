@@ -1,7 +1,8 @@
 """What the loaders that people serve adapters with make of a PEFT folder: a tick each, or the field that they trip over.
 
 Judged from the config and the headers alone, by what their public code reads: vLLM's ``lora/peft_helper.py``, llama.cpp's
-``convert_lora_to_gguf.py``, LoRAX's adapter config. None of them reads rank_pattern or alpha_pattern.
+``convert_lora_to_gguf.py``, LoRAX's ``adapters/lora.py``. None of them reads rank_pattern or alpha_pattern. Only PEFT is ever
+run here, so a tick for another says no more than "by its rules".
 """
 
 import math
@@ -9,6 +10,8 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
+from tada_studio.lora import addresses
+from tada_studio.read.files import shown
 from tada_studio.read.manifest import Manifest, manifest_of
 
 #: What vLLM can be told to make room for (--max-lora-rank), up to the most; it starts with room for the second.
@@ -46,7 +49,8 @@ def _tick(loader: str, trips: Trips) -> Tick:
             bad[0][0],
             f"{loader}: no, for {', '.join(dict.fromkeys(field for field, _ in bad))}: {bad[0][1]}.",
         )
-    return Tick(loader, True, "", f"{loader}: yes{''.join(f'; {note}' for note in notes)}.")
+    how = "" if loader == "PEFT" else ", by its rules (not run here)"
+    return Tick(loader, True, "", f"{loader}: yes{how}{''.join(f'; {note}' for note in notes)}.")
 
 
 def _for_peft(manifest: Manifest) -> Trips:
@@ -77,8 +81,27 @@ def _for_llama_cpp(manifest: Manifest) -> Trips:
 
 
 def _for_lorax(manifest: Manifest) -> Trips:
+    """It looks its own layers up by their full key, stacks a projection over all layers, and says nothing of what is left."""
     yield from _one_scale(manifest, root=bool(manifest.config.get("use_rslora")))
     yield from _plain(manifest)
+    odd = next(
+        (m for m in manifest.modules.values() if m.keys["A"] != f"base_model.model.{m.written}.lora_A.weight"), None
+    )
+    if odd is not None and odd.layer[0] == "linear":
+        yield "tensor names", f"{shown(odd.keys['A'])} is not the name that it looks for, and is left out"
+    places = addresses(manifest.modules)
+    depth = 1 + max(place.layer for place in places.values())
+    for projection in dict.fromkeys(place.projection for place in places.values()):
+        ours = [name for name, place in places.items() if place.projection == projection]
+        if len(ours) < depth:
+            yield (
+                "layers",
+                f"{projection} is in {len(ours)} of {depth} layers, and it leaves out what is not in every layer of the base",
+            )
+            return
+        if len({manifest.modules[name].rank for name in ours}) > 1:
+            yield "rank_pattern", f"{projection} has several ranks, which it cannot stack"
+    yield "", f"the base must have no more than these {depth} layers"
 
 
 def _one_scale(manifest: Manifest, root: bool) -> Trips:
@@ -94,6 +117,8 @@ def _one_scale(manifest: Manifest, root: bool) -> Trips:
 def _plain(manifest: Manifest) -> Trips:
     """What only PEFT itself reads."""
     kinds = {module.layer[0] for module in manifest.modules.values()}
+    if manifest.dora:
+        yield "use_dora", "the magnitudes of DoRA are not taken"
     if manifest.heads:
         yield "modules_to_save", f"whole modules ({', '.join(manifest.heads)}) are not taken"
     if any(
