@@ -113,6 +113,8 @@ def _instead(folder: Path) -> str:
     known = next((sentence for name, sentence in _INSTEAD.items() if (folder / name).exists()), None)
     if known is None and any(folder.glob("*.gguf")):
         known = "A GGUF adapter is llama.cpp's own format; give the PEFT folder that it was converted from."
+    if inner := sorted(file.parent.name for file in folder.glob(f"*/{CONFIG}")):
+        known = f"It holds {shown(', '.join(inner), 200)}; give the one of these folders that is meant."
     return known or "Give a folder that PEFT's save_pretrained wrote."
 
 

@@ -33,7 +33,7 @@ _SHAPED = (
 
 #: Wrappers that torch puts around modules in compiled, checkpointed or sharded training, and saves as part of the name.
 _WRAPPERS = re.compile(r"(?:^|(?<=\.))(?:_orig_mod|_checkpoint_wrapped_module|_fsdp_wrapped_module)\.")
-_PREFIX = re.compile(r"(?:module\.(?=base_model\.))?(?:base_model\.model\.)?")
+_PREFIX = re.compile(r"(?:module\.(?=base_model\.))?(?:base_model\.model\.)*")  # a model that was wrapped twice has two
 _NAME = re.compile(r"[\w-]+(?:\.[\w-]+)*", re.ASCII)
 LONGEST_NAME = 300
 

@@ -171,8 +171,13 @@ def _layer(
             f"{where}: {name} has lora_{min(keys)} but not its partner; the file is incomplete. Save it again."
         )
     (kind_a, a), (kind_b, b) = ((entries[keys[role]].kind, entries[keys[role]].shape) for role in ("A", "B"))
+    if 0 in (*a, *b):
+        raise AdapterError(
+            f"{where}: {name} has factors without numbers, {a} and {b}: saved while its weights were spread over several devices "
+            "(ZeRO-3). Gather them when saving."
+        )
     for role, number, shape in (("A", kind_a, a), ("B", kind_b, b)):
-        if number not in FLOATS or not 2 <= len(shape) <= 5 or 0 in shape:
+        if number not in FLOATS or not 2 <= len(shape) <= 5:
             raise AdapterError(f"{where}: {keys[role]} is {number} of shape {shape}; LoRA factors are float matrices.")
     rank, kernel = a[0], a[2:]
     if b[1] != rank or b[2:] != (1,) * len(kernel) or (kernel and kind == "embedding"):
