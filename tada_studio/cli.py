@@ -144,18 +144,97 @@ def _opened(options: argparse.Namespace) -> tuple[Any, Any, Any, Recipe]:
 
 def evaluate(options: argparse.Namespace) -> int:
     from tada_studio import report, studio
-    from tada_studio.evaluate import choose, read_items
 
-    items = choose(read_items(options.items), options.limit)
-    base = studio.load_base(options.base, options.device, options.base_dtype)
-    named = dict(_named(text) for text in options.adapter)
-    dora = _dora(options)
-    read = {name: studio.read_adapter(path, options.allow_pickle, **dora) for name, path in named.items()}
-    variants = {"base": None, **read}
-    sides = {"items": studio.evaluate(base, variants, items, _teller(options))}
-    text = "\n".join([report.text_table(*report.score_table(sides)), "", *report.comparison_sentences(sides)])
-    _out(options, [score.to_dict() for score in sides["items"].values()], text)
+    base, variants, items, promised = _contest(options)
+    sides: studio.Sides = {}
+    studio.score_sides(base, variants, items, sides, _teller(options))
+    kept = report.promise_sentence(sides, promised)
+    said = [*report.comparison_sentences(sides), *([kept] if kept else [])]
+    if options.json and kept:
+        print(kept, file=sys.stderr)
+    rows = [{"side": side, **score.to_dict()} for side, scores in sides.items() for score in scores.values()]
+    _out(options, rows, "\n".join([report.text_table(*report.score_table(sides)), "", *said]))
     return 0
+
+
+def _contest(options: argparse.Namespace) -> tuple[Any, dict[str, Any], dict[str, Any], dict[str, Any]]:
+    """(base, variants, items by side, what the sample promises) of an ``evaluate``: of a pair, or of adapters as they are."""
+    from tada_studio import studio
+    from tada_studio.evaluate import choose
+    from tada_studio.samples import sample
+
+    one = sample(options.sample) if options.sample else None
+    if not one and bool(options.task) != bool(options.domain):
+        raise InputError("A pair needs both --task and --domain; or give --sample.")
+    base_ref = options.base or (one.base if one else None)
+    if not base_ref:
+        raise InputError("No base model to run anything through. Give --base.")
+    items = _sides(options.items) or (studio.sample_items(one) if one else None)
+    if not items:
+        raise InputError("Nothing to score. Give --items FILE, or SIDE=FILE several times, or --sample.")
+    base = studio.load_base(base_ref, options.device, options.base_dtype)
+    named, dora = dict(_named(text) for text in options.adapter), _dora(options)
+    others = {name: studio.read_adapter(path, options.allow_pickle, **dora) for name, path in named.items()}
+    chosen = {side: choose(some, options.limit) for side, some in items.items()}
+    if not one and not options.task:
+        return base, {"base": None, **others}, chosen, {}
+    whole = one is not None and not options.items and options.limit is None and not options.recipe
+    promised = one.about.get("measured", {}) if one and whole else {}
+    return base, _pair_variants(options, one, base, others), chosen, promised
+
+
+def _sides(given: Sequence[str]) -> dict[str, list[Any]]:
+    """Items by side: ``FILE`` alone is called items, ``SIDE=FILE`` by its side."""
+    from tada_studio.evaluate import read_items
+
+    sides = {}
+    for text in given:
+        name, mark, path = text.partition("=")
+        side, file = (name, path) if mark and name.isidentifier() and not Path(text).exists() else ("items", text)
+        if side in sides:
+            raise InputError(f"--items {text}: two files for the side {side}. Write SIDE=FILE to tell them apart.")
+        sides[side] = read_items(file)
+    return sides
+
+
+def _pair_variants(options: argparse.Namespace, one: Any, base: Any, others: dict[str, Any]) -> dict[str, Any]:
+    """Base, parents, baselines and the recipe's merge, which is the last: the others are compared with it."""
+    from tada_studio import studio
+
+    task, domain = (str(one.task), str(one.domain)) if one else (options.task, options.domain)
+    pair = studio.read_pair(task, domain, options.allow_pickle, **_dora(options))
+    recipe = Recipe.load(options.recipe) if options.recipe else Recipe()
+    readings = _sample_readings(options, one, pair, base)
+    merged = studio.merge(pair, readings, recipe)
+    asked = options.variants.split(",") if options.variants else [*TABLE, *others]
+    names = [name for name in dict.fromkeys(map(str.strip, asked)) if name != recipe.method]
+    found = studio.variants(pair, merged, recipe, names, others)
+    for method in ("ties", "dare_ties") if options.tuned else ():
+        if one is None and not options.validation:
+            raise InputError("--tuned needs --validation SIDE=FILE: items that are not among those scored.")
+        validation = _sides(options.validation) or studio.sample_validation(one)
+        start = Recipe(method=method, rank=max(module.rank for module in merged.modules.values()))
+        best = studio.tuned(base, pair, start, validation, report=_teller(options))
+        found[f"{method} tuned (weights {best.strength / 2:g})"] = studio.merge(pair, None, best)
+    return {**found, recipe.method: merged}
+
+
+def _sample_readings(options: argparse.Namespace, one: Any, pair: Any, base: Any) -> Any:
+    """Readings as asked for; of a sample else those that it ships, or a fresh probe."""
+    from tada_studio import studio
+    from tada_studio.probe import Readings
+
+    if options.readings or options.inputs or one is None:
+        return _readings(options, pair, base)
+    if one.readings is not None:
+        return Readings.load(one.readings)
+    return studio.probe(pair, base, studio.sample_inputs(one), report=_teller(options))
+
+
+#: What the table of a pair holds besides the recipe's own merge.
+TABLE = (
+    "base", "task", "domain", "average", "sum", "svd", "ties", "dare_ties", "knots_ties", "tsv", "ramp", "balanced",
+)  # fmt: skip
 
 
 def verify(options: argparse.Namespace) -> int:
@@ -265,15 +344,34 @@ def _pair_commands(commands: Any) -> None:
 
 def _result_commands(commands: Any) -> None:
     """What is done with what came out: evaluate, verify; and the samples to try it on."""
-    one = _command(commands, "evaluate", "score the base and adapters on multiple-choice items")
-    _add_base(one, required=True)
-    one.add_argument("--items", required=True, help=".jsonl of items, or a folder or zip of images by label")
+    one = _command(
+        commands, "evaluate", "score a pair, its merge and the baselines, or any adapters, on the same items"
+    )
+    one.add_argument("--sample", help="an embedded sample: its pair, base and items")
+    one.add_argument("--task", help="task adapter of a pair: folder, zip or Hub id")
+    one.add_argument("--domain", help="domain adapter of a pair")
+    _add_base(one)
+    one.add_argument(
+        "--items", action="append", default=[], metavar="[SIDE=]FILE",
+        help=".jsonl of items, or a folder or zip of images by label; with SIDE= several times",
+    )  # fmt: skip
     one.add_argument(
         "--adapter", action="append", default=[], metavar="NAME=PATH", help="a variant; give it several times"
     )
     _add_pickle(one)
     _add_dora(one)
-    one.add_argument("--limit", type=int, help="score at most this many items, drawn by seed")
+    one.add_argument("--readings", help="readings.json of a probe of the pair")
+    one.add_argument("--inputs", help="probe inputs, instead of --readings")
+    one.add_argument("-n", type=int, default=32, help="how many probe inputs to use")
+    one.add_argument("--recipe", help="recipe.json of the merge; usual: the default recipe")
+    one.add_argument("--variants", metavar="A,B,...", help="which of base, task, domain, average, sum and the methods")
+    one.add_argument(
+        "--tuned", action="store_true", help="also ties and dare_ties with weights chosen on validation items"
+    )
+    one.add_argument(
+        "--validation", action="append", default=[], metavar="SIDE=FILE", help="items for --tuned; a sample has its own"
+    )
+    one.add_argument("--limit", type=int, help="score at most this many items a side, drawn by seed")
 
     one = _command(commands, "verify", "re-check the certificate of an exported folder")
     one.add_argument("out", help="folder that was exported")
@@ -381,7 +479,8 @@ def _out(options: argparse.Namespace, content: Any, text: str) -> None:
 
 
 def _teller(options: argparse.Namespace) -> Callable[..., None]:
-    """Progress as one line that rewrites itself, on a terminal only."""
+    """Progress as one line that rewrites itself on a terminal; elsewhere a line for each new thing of an evaluation."""
+    told: list[str] = []
 
     def tell(progress: Any) -> None:
         if sys.stderr.isatty():
@@ -392,5 +491,8 @@ def _teller(options: argparse.Namespace) -> Callable[..., None]:
                 file=sys.stderr,
                 flush=True,
             )
+        elif progress.step == "evaluate" and progress.note not in told:
+            told.append(progress.note)
+            print(f"evaluate {progress.done}/{progress.total} {progress.note}", file=sys.stderr, flush=True)
 
     return tell

@@ -1,7 +1,7 @@
 """The embedded samples by name: folders under sample_adapters/ with a sample.json."""
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +16,7 @@ class Sample:
     """A pair with all that a person needs to try it.
 
     base:     what ``load_base`` is asked for; items: side ("domain", "task") -> items file
+    validation: side -> items that are not in ``items``, to choose and to search on; {} where the sample has none
     readings: cached probe readings (readings.json), or None
     about:    everything else that sample.json says (seed, licence, what was measured)
     """
@@ -30,6 +31,7 @@ class Sample:
     items: dict[str, Path]
     readings: Path | None
     about: dict[str, Any]
+    validation: dict[str, Path] = field(default_factory=dict)
 
     @property
     def kind(self) -> str:
@@ -93,6 +95,7 @@ def _sample(folder: Path) -> Sample:
         items={side: folder / path for side, path in files["items"].items()},
         readings=readings if readings.is_file() else None,
         about=about,
+        validation={side: folder / path for side, path in files.get("validation", {}).items()},
     )
 
 

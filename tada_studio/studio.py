@@ -38,6 +38,7 @@ from tada_studio.core.merge import (
     whose_heads,
 )
 from tada_studio.core.merge import merge_core as mix_and_recompress
+from tada_studio.core.methods import METHODS
 from tada_studio.core.mix import Analysis, Mix, Outside
 from tada_studio.errors import AdapterError, BaseError, InputError
 from tada_studio.evaluate import Score, Worn, read_items, worn
@@ -428,17 +429,61 @@ def _score(dressed: Worn, items: Sequence[Any], name: str, report: Report) -> Sc
     return replace(found, name=name, note=dressed.note)
 
 
-def variants(pair: Pair, merged: Adapter, recipe: Recipe, names: Sequence[str]) -> dict[str, Adapter | None]:
-    """Adapters by the names people use: base, task, domain, a method with default knobs at the same rank, the recipe's own."""
-    plain: dict[str, Adapter | None] = {"base": None, "task": pair.task, "domain": pair.domain}
+#: Baselines that are a method with a knob turned; every other method's name stands for it with default knobs.
+TURNED = {"average": Recipe(method="linear", strength=1.0), "sum": Recipe(method="linear", strength=2.0)}
+
+
+def variants(
+    pair: Pair, merged: Adapter, recipe: Recipe, names: Sequence[str], others: Mapping[str, Adapter] | None = None
+) -> dict[str, Adapter | None]:
+    """Adapters by the names people use: base, task, domain, average, sum, a method with default knobs, all at the same rank; the
+    recipe's own method stands for ``merged``. others: whatever else goes by a name: earlier recipes' merges, exported adapters.
+
+    Raises InputError for a name that nobody knows.
+    """
+    plain: dict[str, Adapter | None] = {"base": None, "task": pair.task, "domain": pair.domain, **(others or {})}
     rank = max(module.rank for module in merged.modules.values())
 
     def one(name: str) -> Adapter | None:
         if name in plain:
             return plain[name]
-        return merged if name == recipe.method else merge(pair, None, Recipe(method=name, rank=rank))
+        if name not in METHODS and name not in TURNED:
+            known = ", ".join([*plain, *TURNED, *METHODS])
+            raise InputError(f"{name}: no such variant. There are: {known}.")
+        if name == recipe.method:
+            return merged
+        return merge(pair, None, TURNED[name].but(rank=rank) if name in TURNED else Recipe(method=name, rank=rank))
 
     return {name: one(name) for name in names}
+
+
+#: Strengths that ``tuned`` tries: weights of .5 to 2 for each adapter.
+STRENGTHS = (1.0, 1.5, 2.0, 2.5, 3.0, 4.0)
+
+
+def tuned(
+    base: Base,
+    pair: Pair,
+    recipe: Recipe,
+    validation: Mapping[str, Sequence[Any]],
+    strengths: Sequence[float] = STRENGTHS,
+    readings: gating.Readings | None = None,
+    report: Report = silent,
+) -> Recipe:
+    """The recipe with the strength that does best on validation items: by the mean accuracy over the sides, then by NLL.
+
+    For a fair fight: PEFT's TIES averages where others add, so that its best weights are not 1 and 1.
+    """
+    recipes = {f"{recipe.method} at strength {size:g}": recipe.but(strength=size) for size in strengths}
+    sides: Sides = {}
+    adapters = {name: merge(pair, readings, one) for name, one in recipes.items()}
+    score_sides(base, adapters, validation, sides, report)
+    return recipes[max(recipes, key=lambda name: _merit([scores[name] for scores in sides.values()]))]
+
+
+def _merit(scores: Sequence[Score]) -> tuple[float, float]:
+    """What the larger of is the better."""
+    return sum(score.accuracy or 0.0 for score in scores), -sum(score.nll or 0.0 for score in scores)
 
 
 def sample_inputs(sample: Sample) -> list[Input]:
@@ -449,6 +494,13 @@ def sample_inputs(sample: Sample) -> list[Input]:
 def sample_items(sample: Sample) -> dict[str, list[Any]]:
     """The items of each side of a sample."""
     return {side: read_items(path) for side, path in sample.items.items()}
+
+
+def sample_validation(sample: Sample) -> dict[str, list[Any]]:
+    """The items of each side that a sample sets apart for choosing knobs. Raises InputError if it has none."""
+    if not sample.validation:
+        raise InputError(f"{sample.name}: has no validation items, and what is tuned on test items proves nothing.")
+    return {side: read_items(path) for side, path in sample.validation.items()}
 
 
 # -- export --------------------------------------------------------------------------------------------------------

@@ -24,6 +24,7 @@ from tada_studio.report.scores import (  # noqa: F401 - and those of scores
     Sides,
     both_skills,
     comparison_sentences,
+    promise_sentence,
     score_table,
 )
 from tada_studio.report.tables import markdown_table, text_table  # noqa: F401

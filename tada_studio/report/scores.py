@@ -6,7 +6,7 @@ comparisons are made (Holm).
 """
 
 from collections.abc import Mapping, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 
@@ -89,6 +89,29 @@ def _blind_row(sides: Sides, width: int) -> list[list[str]]:
 
 def _rates(rates: Rates | None) -> str:
     return "" if rates is None else " / ".join("-" if rate is None else f"{rate:.3f}" for rate in rates)
+
+
+def promise_sentence(sides: Sides, promised: Mapping[str, Mapping[str, Mapping[str, Any]]]) -> str:
+    """Whether measured accuracies lie within the intervals that a sample promises (side -> variant -> low, high); "" if
+    nothing that was measured is promised."""
+    known = [
+        (side, name, score.accuracy, promised[side][name])
+        for side, scores in sides.items()
+        for name, score in scores.items()
+        if name in promised.get(side, {}) and score.accuracy is not None
+    ]
+    outside = [
+        f"{name} on {side}: {share:.3f}, promised {band['low']:.3f} to {band['high']:.3f}"
+        for side, name, share, band in known
+        if not band["low"] - 5e-5 <= share <= band["high"] + 5e-5  # promises are rounded to four places
+    ]
+    if not known:
+        return ""
+    if outside:
+        return (
+            f"{len(outside)} of {len(known)} figures lie outside the sample's promised intervals: {'; '.join(outside)}."
+        )
+    return f"All {len(known)} measured figures lie within the sample's promised intervals."
 
 
 # -- the comparisons -----------------------------------------------------------------------------------------------
