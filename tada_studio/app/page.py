@@ -11,6 +11,7 @@ from tada_studio.app.api import add_endpoints
 from tada_studio.app.desk import Desk, close
 from tada_studio.app.evaluate_tab import evaluate_tab
 from tada_studio.app.export_tab import export_tab
+from tada_studio.app.help_tab import help_tab
 from tada_studio.app.inspect_tab import inspect_tab
 from tada_studio.app.open_tab import open_tab
 from tada_studio.app.part import READ, Part, skip_early
@@ -69,6 +70,7 @@ def page(start: Start) -> gr.Blocks:
                 "evaluate": partial(evaluate_tab, desk),
                 "try": partial(try_tab, desk),
                 "export": partial(export_tab, desk, start.places),
+                "help": partial(help_tab, desk),
             }.items():
                 with gr.Tab(_LABELS.get(name, name.capitalize()), id=name, elem_id=f"tab-{name}") as tab:
                     parts.append(build())

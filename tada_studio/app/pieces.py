@@ -10,6 +10,12 @@ def heading(title: str, line: str = "") -> str:
     return f'<div class="heading">{escape(title)}<small>{escape(line)}</small></div>'
 
 
+def prose(title: str, paragraphs: Iterable[str]) -> str:
+    """A title with a few paragraphs to read."""
+    body = "".join(f"<p>{escape(paragraph)}</p>" for paragraph in paragraphs)
+    return f'<section class="prose-text"><h3>{escape(title)}</h3>{body}</section>'
+
+
 def note(text: str, kind: str = "", points: Iterable[str] = ()) -> str:
     """One sentence with points under it; kind is "", "good", "bad" or "next"."""
     listed = "".join(f"<li>{escape(point)}</li>" for point in points)

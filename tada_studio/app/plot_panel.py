@@ -30,8 +30,8 @@ def served() -> list[Path]:
     return list(_FILES.values())
 
 
-def plot_panel(title: str, caption: str, none: str, elem_id: str) -> gr.HTML:
-    """An empty panel; push ``drawing(figure)`` into it. ``none`` says what to do while there is no figure.
+def plot_panel(title: str, caption: str, none: str, elem_id: str, drawn: str | None = None) -> gr.HTML:
+    """A panel; push ``drawing(figure)`` into it, or start with one. ``none`` says what to do while there is no figure.
 
     Its buttons save the figure as PNG, SVG or a page of its own. A click on a point is the event point_click (x, y, curve,
     data). ``elem_id`` is for tests and style sheets only.
@@ -45,7 +45,7 @@ def plot_panel(title: str, caption: str, none: str, elem_id: str) -> gr.HTML:
         f'<template class="pp-page">{standalone.figure_block(title, caption, None)}</template></div>'
     )
     return gr.HTML(
-        value=None, files={name: str(path) for name, path in _FILES.items()}, html_template=template, css_template=_CSS,
+        value=drawn, files={name: str(path) for name, path in _FILES.items()}, html_template=template, css_template=_CSS,
         js_on_load=_JS, apply_default_css=False, container=True, padding=True, min_width=320, elem_id=elem_id,
     )  # fmt: skip
 

@@ -40,7 +40,8 @@ def conflict_spectrum(near: Closeup) -> go.Figure:
     figure.update_yaxes(visible=False, range=[0, 1], fixedrange=True, row=2, col=1)
     figure.update_yaxes(title="domain", range=[top, 0], row=3, col=1)
     last = max(len(near.task), len(near.domain), 1) - 0.5
-    figure.update_xaxes(range=[-0.5, last], showgrid=False, zeroline=False, fixedrange=True)
+    step = max(1, round(last / 6))
+    figure.update_xaxes(range=[-0.5, last], showgrid=False, zeroline=False, fixedrange=True, tick0=0, dtick=step)
     figure.update_xaxes(title={"text": "direction, strongest first", "standoff": 4}, row=3, col=1)
     return figure.update_layout(
         height=400, bargap=0.25, showlegend=False, hovermode="x", margin={"l": 64, "r": 8, "t": 12, "b": 40}
@@ -109,7 +110,8 @@ def merged_spectrum(near: Closeup, rank: int) -> go.Figure:
         hovertemplate="energy kept up to here: %{y:.2%}<extra></extra>", secondary_y=True,
     )  # fmt: skip
     figure.add_vline(x=rank - 0.5, line_dash="dash", line_width=1, line_color=MERGE)
-    figure.update_xaxes(title="merged direction", zeroline=False, showgrid=False)
+    step = max(1, round(len(spectrum) / 6))
+    figure.update_xaxes(title="merged direction", zeroline=False, showgrid=False, tick0=0, dtick=step)
     figure.update_yaxes(title="singular value", rangemode="tozero", secondary_y=False)
     figure.update_yaxes(range=[0, 1.02], tickvals=[0, 0.5, 0.9, 1], tickformat=".0%", showgrid=False, secondary_y=True)
     return figure.update_layout(height=300, showlegend=False, bargap=0.25, margin={"l": 56, "r": 44, "t": 12, "b": 40})

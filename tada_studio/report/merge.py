@@ -57,7 +57,8 @@ def cell_sentence(merged: Merged, near: Closeup) -> str:
         return f"Nothing is dropped here. {kept}"
     named = ", ".join(gone[:8]) + (f" and {len(gone) - 8} more" if len(gone) > 8 else "")
     lost, n = percent(float(drops.lost[near.row])), len(near.task) + len(near.domain)
-    return f"{len(gone)} of {n} directions are dropped here: {named}. That is {lost} of this module's energy. {kept}"
+    are = "is" if len(gone) == 1 else "are"
+    return f"{len(gone)} of {n} directions {are} dropped here: {named}. That is {lost} of this module's energy. {kept}"
 
 
 def fate_says(fate: Fate, other: str) -> str:

@@ -132,6 +132,7 @@ def test_names_from_files_are_escaped():
         pieces.note(evil, evil, [evil]), pieces.said(evil), pieces.cards([(evil, evil)]), pieces.heading(evil, evil),
         pieces.fact_table(evil, [(evil, evil)]), pieces.table([evil], [[evil]]), pieces.progress_bar(None, evil),
         pieces.empty(evil, evil), pieces.caption(evil), pieces.badge(evil, evil),
+        pieces.prose(evil, [evil]),
     ]  # fmt: skip
     assert not any("<img" in piece for piece in made)
 

@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from tada_studio.app import edits
+from tada_studio.app import edits, help_tab
 from tada_studio.app.controls import follow, turn_twin
 from tada_studio.app.desk import Desk
 from tada_studio.app.inspect import cell_panel, layer_panel, norms_panel, rank_panel
@@ -140,3 +140,22 @@ def test_a_layer_is_chosen_from_the_list_and_the_cell_follows(desk):
     choice, said, _ = layer_panel.on_layer(desk, 3)
     assert choice["value"] == 3 and desk.cell[0] == 3 and "of 7 projections" in said
     assert layer_panel.on_layer(desk, "<b>")[0]["value"] == 3
+
+
+# -- help ------------------------------------------------------------------------------------------------------------
+
+
+def test_the_help_example_is_live_and_is_what_its_text_says():
+    """Gate .5: the task's two go; below .4 the domain's; past 96 one pair counts, past 192 none."""
+    said = lambda *turned: help_tab.example(*turned)[1]  # noqa: E731
+    assert "2 of 6 directions are dropped here: task 1, task 2" in said(0.5, 8.0, 3)
+    assert "2 of 6 directions are dropped here: domain 0, domain 1" in said(0.35, 8.0, 3)
+    assert "1 of 6 directions is dropped here: task 1" in said(0.5, 97.0, 3)
+    assert "Nothing is dropped here" in said(0.5, 193.0, 3)
+    assert "Rank 6 keeps 100.0%" in said(0.5, 8.0, 6)
+    assert "overrides += layer 1 : v_proj : 0.35" in help_tab.example(0.35, 8.0, 3)[3]
+
+
+def test_the_example_leaves_the_desk_as_it_is():
+    desk = Desk()
+    assert len(help_tab.on_turn(desk, 0.5, 8.0, 3)) == 4 and desk.session.pair is None
