@@ -148,12 +148,19 @@ def evaluate(options: argparse.Namespace) -> int:
     base, variants, items, promised = _contest(options)
     sides: studio.Sides = {}
     studio.score_sides(base, variants, items, sides, _teller(options))
+    tasks = (
+        studio.score_tasks(base, variants, options.lm_eval, options.limit, _teller(options)) if options.lm_eval else {}
+    )
+    sides |= {task: {n: r.score for n, r in found.items() if r.score is not None} for task, found in tasks.items()}
     kept = report.promise_sentence(sides, promised)
     said = [*report.comparison_sentences(sides), *([kept] if kept else [])]
     if options.json and kept:
         print(kept, file=sys.stderr)
     rows = [{"side": side, **score.to_dict()} for side, scores in sides.items() for score in scores.values()]
-    _out(options, rows, "\n".join([report.text_table(*report.score_table(sides)), "", *said]))
+    results = [(task, name, dict(one.metrics)) for task, found in tasks.items() for name, one in found.items()]
+    says = [f"{t}, {name}: {', '.join(f'{k} {v:.4g}' for k, v in metrics.items())}" for t, name, metrics in results]
+    told = [{"side": task, "name": name, "metrics": metrics} for task, name, metrics in results]
+    _out(options, [*rows, *told], "\n".join([report.text_table(*report.score_table(sides)), "", *said, *says]))
     return 0
 
 
@@ -169,9 +176,11 @@ def _contest(options: argparse.Namespace) -> tuple[Any, dict[str, Any], dict[str
     base_ref = options.base or (one.base if one else None)
     if not base_ref:
         raise InputError("No base model to run anything through. Give --base.")
-    items = _sides(options.items) or (studio.sample_items(one) if one else None)
-    if not items:
-        raise InputError("Nothing to score. Give --items FILE, or SIDE=FILE several times, or --sample.")
+    items = _sides(options.items) or (studio.sample_items(one) if one and not options.lm_eval else {})
+    if not items and not options.lm_eval:
+        raise InputError(
+            "Nothing to score. Give --items FILE, or SIDE=FILE several times, or --sample, or --lm-eval TASK."
+        )
     base = studio.load_base(base_ref, options.device, options.base_dtype)
     named, dora = dict(_named(text) for text in options.adapter), _dora(options)
     others = {name: studio.read_adapter(path, options.allow_pickle, **dora) for name, path in named.items()}
@@ -371,7 +380,13 @@ def _result_commands(commands: Any) -> None:
     one.add_argument(
         "--validation", action="append", default=[], metavar="SIDE=FILE", help="items for --tuned; a sample has its own"
     )
-    one.add_argument("--limit", type=int, help="score at most this many items a side, drawn by seed")
+    one.add_argument(
+        "--lm-eval", action="append", default=[], metavar="TASK|FILE.yaml",
+        help="a task of lm-evaluation-harness (pip install 'tada-studio[lm-eval]'), or a task file that you trust",
+    )  # fmt: skip
+    one.add_argument(
+        "--limit", type=int, help="score at most this many items a side, drawn by seed (a task's first ones)"
+    )
 
     one = _command(commands, "verify", "re-check the certificate of an exported folder")
     one.add_argument("out", help="folder that was exported")

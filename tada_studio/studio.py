@@ -43,6 +43,8 @@ from tada_studio.core.mix import Analysis, Mix, Outside
 from tada_studio.errors import AdapterError, BaseError, InputError
 from tada_studio.evaluate import Score, Worn, read_items, worn
 from tada_studio.evaluate import score as score_items
+from tada_studio.evaluate.harness import TaskResult, read_task
+from tada_studio.evaluate.harness import run as run_task
 from tada_studio.export import export as write_and_certify
 from tada_studio.images import ImageFile
 from tada_studio.inputs import Input, choose, read_inputs
@@ -411,6 +413,27 @@ def score_sides(
             into.setdefault(side, {})[name] = _score(dressed[side][name], items, name, part)
             done += len(items)
     report(Progress("evaluate", done, total, "all variants scored"))
+
+
+def score_tasks(
+    base: Base,
+    variants: Mapping[str, Adapter | None],
+    tasks: Sequence[str],
+    limit: int | None = None,
+    report: Report = silent,
+) -> dict[str, dict[str, TaskResult]]:
+    """Task -> variant -> result of lm-evaluation-harness (the extra ``lm-eval``); tasks by name or as .yaml files. Raises
+    InputError, MismatchError."""
+    read = [read_task(task) for task in tasks]
+    for worn_adapter in filter(None, variants.values()):
+        base.check_fits(worn_adapter)
+    found: dict[str, dict[str, TaskResult]] = {}
+    for name, adapter in variants.items():
+        for task in read:
+            with base.wearing(adapter):
+                result = run_task(base, task, limit, name, report)
+            found.setdefault(result.task, {})[name] = result
+    return found
 
 
 def _shifted(report: Report, before: int, total: int) -> Report:
