@@ -44,6 +44,7 @@ _WHERE = {
     "load_base": "studio",
     "merge": "studio",
     "probe": "studio",
+    "push": "studio",
     "read_adapter": "studio",
     "read_inputs": "probe",
     "read_items": "evaluate",

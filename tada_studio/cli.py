@@ -260,6 +260,15 @@ def verify(options: argparse.Namespace) -> int:
     return 2 if wrong else 0
 
 
+def push(options: argparse.Namespace) -> int:
+    from tada_studio import studio
+
+    address = studio.push(options.out, options.repo, private=not options.public)
+    seen = "public" if options.public else "private"
+    _out(options, {"address": address, "private": not options.public}, f"Pushed to {address} ({seen}).")
+    return 0
+
+
 def samples(options: argparse.Namespace) -> int:
     from tada_studio.samples import sample, samples
 
@@ -288,6 +297,7 @@ COMMANDS: dict[str, Callable[[argparse.Namespace], int]] = {
     "report": report,
     "evaluate": evaluate,
     "verify": verify,
+    "push": push,
     "samples": samples,
 }
 
@@ -391,6 +401,13 @@ def _result_commands(commands: Any) -> None:
     one = _command(commands, "verify", "re-check the certificate of an exported folder")
     one.add_argument("out", help="folder that was exported")
     _add_base(one)
+
+    one = _command(commands, "push", "upload an exported folder to the Hub, as whom this machine is logged in")
+    one.add_argument("out", help="folder that was exported")
+    one.add_argument("repo", help="owner/name")
+    one.add_argument(
+        "--public", action="store_true", help="for everybody to see; a new repository is private otherwise"
+    )
 
     one = _command(commands, "samples", "list the embedded samples, or print the paths of one")
     one.add_argument("name", nargs="?", help="a sample's name")

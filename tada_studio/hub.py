@@ -1,12 +1,15 @@
-"""Adapters from the Hugging Face Hub. The only file through which adapters come over the network."""
+"""Adapters from the Hugging Face Hub, and exports to it. The only file through which adapters cross the network."""
 
+import importlib
+import importlib.util
 import re
 from collections.abc import Callable
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tada_studio.errors import AdapterError
+from tada_studio.certify import CERTIFICATE, changed_files, read_certificate
+from tada_studio.errors import AdapterError, ExportError, TadaError
 from tada_studio.lora import CONFIG, LABELS, WEIGHTS
 from tada_studio.read import look_at
 from tada_studio.read.config import judge
@@ -81,17 +84,84 @@ def _at_most(stream: Callable[[], Any], length: int) -> bytes:
     return bytes(content)
 
 
-@contextmanager
-def _in_words(ref: str) -> "Iterator[None]":
-    """Turn what the Hub's client raises into one sentence."""
-    import httpx
-    from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
+# -- to the Hub ----------------------------------------------------------------------------------------------------
+
+
+def push(folder: str | Path, repo_id: str, private: bool = True, token: str | None = None) -> str:
+    """Upload an exported folder as a model repository; returns its address.
+
+    token: one that may write; None: whatever this machine is logged in with. Only the certified files go, as one commit, and
+    only into a new repository or one that holds an earlier export. Raises ExportError.
+    """
+    from huggingface_hub import HfApi, constants
+
+    folder = Path(folder).expanduser()
+    _check_pushable(folder, repo_id)
+    if constants.HF_HUB_OFFLINE:
+        raise ExportError(
+            f"{repo_id}: cannot be reached offline (HF_HUB_OFFLINE is set). Take the zip or the folder, and push it from elsewhere."
+        )
+    api = HfApi(token=token or None)
+    with _in_words(repo_id, "pushed to", ExportError, token):
+        _check_target(api, repo_id, private)
+        api.create_repo(repo_id, private=private, exist_ok=True)
+        names = [*read_certificate(folder)["outputs"], CERTIFICATE]
+        api.upload_folder(
+            repo_id=repo_id, folder_path=folder, allow_patterns=names, commit_message="Merged with TaDA Studio"
+        )
+    return f"{api.endpoint}/{repo_id}"
+
+
+def _check_pushable(folder: Path, repo_id: str) -> None:
+    if not re.fullmatch(r"[\w][\w.-]{0,95}/[\w][\w.-]{0,95}", repo_id, re.ASCII):
+        raise ExportError(
+            f"{repo_id!r}: is no name of a repository. Give owner/name, such as your-name/minerals-merged."
+        )
+    written = read_certificate(folder)
+    changed = changed_files(folder, written["outputs"])
+    if changed or written["verdict"] != "pass":
+        raise ExportError(
+            f"{folder}: {', '.join(changed) or 'its certificate'} does not hold any more. Export it again."
+        )
+
+
+def _check_target(api: Any, repo_id: str, private: bool) -> None:
+    """Nothing of somebody's is written over, and nothing that was to be private becomes public."""
+    from huggingface_hub.errors import RepositoryNotFoundError
 
     try:
+        found = api.model_info(repo_id)
+    except RepositoryNotFoundError:
+        return
+    held = {one.rfilename for one in found.siblings or ()} - {".gitattributes"}
+    if held and CERTIFICATE not in held:
+        raise ExportError(f"{repo_id}: exists and holds no export of TaDA Studio. Give a new name.")
+    if private and not found.private:
+        raise ExportError(f"{repo_id}: exists and is public. Give a new name, or say that it may be public.")
+
+
+@contextmanager
+def _in_words(
+    ref: str, done: str = "fetched from", kind: type[TadaError] = AdapterError, secret: str | None = None
+) -> "Iterator[None]":
+    """Turn what the Hub's client raises into one sentence, without the token."""
+    from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
+
+    known: tuple[type[Exception], ...] = (HfHubHTTPError, LocalEntryNotFoundError, OSError, ValueError, *_of_the_line())
+    try:
         yield
-    except (HfHubHTTPError, LocalEntryNotFoundError, httpx.HTTPError, OSError, ValueError) as error:
+    except known as error:
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-        raise AdapterError(
-            f"{ref}: could not be fetched from the Hub ({reason}). Check the name and the connection, "
-            "or give the folder of a downloaded copy."
-        ) from error
+        reason = reason.replace(secret, "***") if secret else reason
+        instead = (
+            "or give the folder of a downloaded copy" if kind is AdapterError else "and a token that may write there"
+        )
+        raise kind(
+            f"{ref}: could not be {done} the Hub ({reason}). Check the name and the connection, {instead}."
+        ) from (None if secret else error)
+
+
+def _of_the_line() -> tuple[type[Exception], ...]:
+    """What a lost connection raises: the Hub's client speaks through httpx, or since its version 2.4 through httpx2."""
+    installed = (name for name in ("httpx", "httpx2") if importlib.util.find_spec(name))
+    return tuple(importlib.import_module(name).HTTPError for name in installed)

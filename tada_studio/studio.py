@@ -544,6 +544,11 @@ def _card(merged: Adapter, measured: Sides) -> str:
     return model_card(merged, merged.origin.to_dict() if merged.origin else {}, measured)
 
 
+def push(folder: str | Path, repo_id: str, private: bool = True, token: str | None = None) -> str:
+    """Upload an exported folder to the Hub; see ``hub.push``. Raises ExportError."""
+    return hub.push(folder, repo_id, private, token)
+
+
 def verify(folder: str | Path, base: Base | None = None) -> tuple[list[str], Certificate]:
     """Re-check an exported folder: (what is wrong, a fresh certificate). Raises ExportError if it has no certificate."""
     written = read_certificate(folder)

@@ -151,6 +151,11 @@ def test_the_verdict_on_a_hub_adapter_takes_its_config_and_header_alone(hub, pic
     assert not list(tmp_path.rglob("*.safetensors"))
 
 
+def test_a_connection_that_is_refused_is_one_sentence(tmp_path):
+    done = passport_of("http://127.0.0.1:9", tmp_path, "someone/some-lora")
+    assert done.returncode == 2 and "could not be fetched" in done.stderr and "Traceback" not in done.stderr
+
+
 def test_a_server_that_knows_no_ranges_is_understood(hub, pico, tmp_path):
     FakeHub.ranges = False
     assert json.loads(passport_of(hub, tmp_path, "someone/some-lora").stdout)[0]["modules"] == 21

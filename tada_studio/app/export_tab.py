@@ -17,6 +17,7 @@ from tada_studio.app.desk import Desk
 from tada_studio.app.long_task import steps
 from tada_studio.app.part import WORK, Part, words
 from tada_studio.app.places import Places
+from tada_studio.app.push_box import push_box
 from tada_studio.app.spoken import spoken
 from tada_studio.certify import Certificate, read_certificate
 from tada_studio.core.merge import whose_heads
@@ -163,6 +164,7 @@ def export_tab(desk: gr.State, places: Places) -> Part:
             bar = words(pieces.progress_bar(None, ""), elem_id="export-bar")
             result = words(pieces.note(NOT_YET, "next"), elem_id="certificate")
             download = gr.DownloadButton("Download the zip", variant="primary", visible=False, elem_id="download")
+            push_box(desk, places)
             _report_box(desk)
         with gr.Column(min_width=320):
             recipe = gr.Code(

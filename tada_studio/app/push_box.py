@@ -1,0 +1,61 @@
+"""From the Export tab to the Hub: as the visitor who signed in on a Space, or with this machine's own login or a pasted token."""
+
+from typing import Any
+
+import gradio as gr
+
+from tada_studio import studio
+from tada_studio.app import pieces
+from tada_studio.app.desk import Desk
+from tada_studio.app.part import WORK, words
+from tada_studio.app.places import Places
+from tada_studio.app.spoken import spoken
+from tada_studio.errors import ExportError
+
+
+def on_push(
+    desk: Desk, repo: str | None, private: bool, pasted: str | None, signed: gr.OAuthToken | None = None
+) -> list[Any]:
+    """Push what was built last; updates (note, token box, which is emptied whatever happens to the rest)."""
+    if not desk.exported:
+        raise ExportError("Nothing was built yet. Build and certify first; then the folder can be pushed.")
+    token = signed.token if signed is not None else (pasted or "").strip() or None
+    address = studio.push(desk.exported, (repo or "").strip(), private, token)
+    return [pieces.note(f"Pushed to {address} ({'private' if private else 'public'}).", "good"), ""]
+
+
+def on_push_as_visitor(desk: Desk, repo: str | None, private: bool, signed: gr.OAuthToken | None) -> list[Any]:
+    """The same on a public server, whose own login is nobody's to use."""
+    if signed is None:
+        raise ExportError("Nobody is signed in. Sign in with Hugging Face first; the push is made in your name.")
+    return on_push(desk, repo, private, None, signed)[:1]
+
+
+def push_box(desk: gr.State, places: Places) -> None:
+    """Builds and wires the box."""
+    with gr.Accordion("Push to the Hugging Face Hub", open=False, elem_id="push-box"):
+        words(
+            pieces.caption(
+                "Uploads the certified files as a model repository. Nothing is sent before you press the button."
+            )
+        )
+        repo = gr.Textbox(label="Repository", placeholder="your-name/minerals-merged", elem_id="push-repo")
+        private = gr.Checkbox(True, label="Private", elem_id="push-private")
+        if places.hosted:
+            gr.LoginButton(size="sm")
+            token = None
+        else:
+            token = gr.Textbox(
+                label="Access token (may stay empty)", type="password", elem_id="push-token",
+                info="Kept nowhere. Empty: as whom this machine is logged in (hf auth login, or HF_TOKEN).",
+            )  # fmt: skip
+        button = gr.Button("Push", elem_id="push")
+        said = words(elem_id="push-said")
+    if token is None:
+        button.click(spoken(on_push_as_visitor), [desk, repo, private], [said], **WORK)
+    else:
+        button.click(spoken(_without_visitor), [desk, repo, private, token], [said, token], **WORK)
+
+
+def _without_visitor(desk: Desk, repo: str | None, private: bool, pasted: str | None) -> list[Any]:
+    return on_push(desk, repo, private, pasted)
