@@ -11,7 +11,6 @@ from tada_studio.app.desk import Desk
 from tada_studio.core.conflict import Direction, picked
 from tada_studio.core.gates import Gates
 from tada_studio.errors import InputError
-from tada_studio.lora import Address
 from tada_studio.recipe import Recipe
 from tada_studio.session import RESET, View
 
@@ -112,23 +111,20 @@ def turn(desk: Desk, value: Any, name: str) -> None:
     desk.said = f"{name.replace('_', ' ')} is now {'automatic' if value is None else value}. Undo: Ctrl+Z.{about}"
 
 
-def pick(desk: Desk, side: Any, number: Any) -> None:
-    """Drop or keep one direction of the shown cell by hand, against the rule; a second time gives it back to the rule."""
+def pick(desk: Desk, row: Any, side: Any, number: Any) -> None:
+    """Drop or keep one direction of module ``row`` by hand, against the rule; a second time gives it back to the rule."""
     view = desk.session.view
     if view is None or side not in ("task", "domain"):
         raise InputError("The page sent a direction that cannot be read. Reload the page.")
-    drops = view.merged.how.drops
+    drops, row, number = view.merged.how.drops, _whole(row), _whole(number)
     if drops is None:
         raise InputError("This method keeps every direction. Choose the method tada to drop any.")
-    i, j = shown_cell(desk, view)
-    address, number = Address(view.gates.layers[i], view.gates.projections[j]), _whole(number)
-    row = list(view.pair.addresses.values()).index(address)
     gone, by_hand = (drops.task, drops.task_by_hand) if side == "task" else (drops.domain, drops.domain_by_hand)
-    if not 0 <= number < gone.shape[1]:
-        raise InputError(f"{side} {number}: there is no such direction in {address}.")
-    one = Direction(address, side, number)
+    if not (0 <= row < gone.shape[0] and 0 <= number < gone.shape[1]):
+        raise InputError(f"{side} {number}: there is no such direction. Reload the page.")
+    address = list(view.pair.addresses.values())[row]
     fate = None if by_hand[row, number] else not gone[row, number]
-    desk.session.restore(picked(view.recipe, one, fate))
+    desk.session.restore(picked(view.recipe, Direction(address, side, number), fate))
     word = {None: "is left to the rule again", True: "is dropped by hand", False: "is kept by hand"}[fate]
     desk.acted(f"{address}: {side} {number} {word}. Undo: Ctrl+Z.")
 

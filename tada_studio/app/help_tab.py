@@ -63,15 +63,15 @@ WHERE = (
 # -- what is shown ---------------------------------------------------------------------------------------------------
 
 
-def recipe_of(gate: float, threshold: float, rank: int) -> Recipe:
+def recipe_of(gate: Any, threshold: Any, rank: Any) -> Recipe:
     """The recipe that the three sliders make. Raises RecipeError."""
-    line = f"layer {CELL.layer} : {CELL.projection} : {float(gate):g}"
+    line = f"layer {CELL.layer} : {CELL.projection} : {gate}"
     return Recipe(overrides=(line,), conflict_threshold=threshold, rank=rank)
 
 
-def example(gate: float, threshold: float, rank: int) -> list[Any]:
+def example(recipe: Recipe) -> list[Any]:
     """Spectrum, sentence, merged spectrum and recipe of the planted cell. Raises TadaError where the sample is left out."""
-    sample, recipe = planted(), recipe_of(gate, threshold, rank)
+    sample = planted()
     pair = studio.read_pair(sample.task, sample.domain)
     view = View(pair, studio.unprobed(pair), recipe, probed=False)
     near = view.closeup(CELL)
@@ -90,7 +90,7 @@ def example(gate: float, threshold: float, rank: int) -> list[Any]:
 
 def on_turn(desk: Desk, gate: Any, threshold: Any, rank: Any) -> list[Any]:
     """A hand turns one of the example's sliders; what is open stays as it is."""
-    return example(gate, threshold, rank)
+    return example(recipe_of(gate, threshold, rank))
 
 
 # -- layout and wiring -----------------------------------------------------------------------------------------------
@@ -101,7 +101,7 @@ def help_tab(desk: gr.State) -> Part:
     words(pieces.heading("Help", "Four words explain the screen. The example is live: move its three sliders."))
     words(pieces.box(pieces.fact_table("Where do I see …", WHERE)))
     try:
-        spectrum, said, merged, lines = example(*START)
+        spectrum, said, merged, lines = example(recipe_of(*START))
     except TadaError as error:
         words(pieces.note(f"The live example is missing: {error}", "bad"))
         words("".join(map(pieces.prose, ("Gate", "Conflict", "Rank", "Recipe"), (GATE, CONFLICT, RANK, RECIPE))))

@@ -32,7 +32,7 @@ def conflict_spectrum(near: Closeup) -> go.Figure:
     figure = make_subplots(rows=3, cols=1, row_heights=[0.41, 0.18, 0.41], vertical_spacing=0.0, shared_xaxes=True)
     top = 1.08 * max([fate.strength for fate in (*near.task, *near.domain)], default=1.0) or 1.0
     for row, (name, colour, fates) in {1: ("task", TASK, near.task), 3: ("domain", DOMAIN, near.domain)}.items():
-        figure.add_trace(_bars(name, colour, fates), row=row, col=1)
+        figure.add_trace(_bars(name, colour, fates, near.row), row=row, col=1)
         figure.add_trace(_by_hand(fates), row=row, col=1)
     for trace in _bridge(near):
         figure.add_trace(trace, row=2, col=1)
@@ -48,7 +48,8 @@ def conflict_spectrum(near: Closeup) -> go.Figure:
     )
 
 
-def _bars(name: str, colour: str, fates: Sequence[Fate]) -> go.Bar:
+def _bars(name: str, colour: str, fates: Sequence[Fate], module: int) -> go.Bar:
+    """A click on a bar carries its customdata."""
     gone = [fate.dropped for fate in fates]
     marker = {
         "color": colour,
@@ -56,7 +57,7 @@ def _bars(name: str, colour: str, fates: Sequence[Fate]) -> go.Bar:
         "pattern": {"shape": ["/" if is_gone else "" for is_gone in gone], "solidity": 0.35},
         "line": {"color": CONFLICT, "width": [2 if is_gone else 0 for is_gone in gone]},
     }
-    said = [[name, fate.number, "dropped" if fate.dropped else "kept"] for fate in fates]
+    said = [[name, fate.number, "dropped" if fate.dropped else "kept", module] for fate in fates]
     return go.Bar(
         x=[fate.number for fate in fates], y=[fate.strength for fate in fates], marker=marker, name=name, customdata=said,
         hovertemplate=f"{name} %{{x}}: %{{y:.4g}}, %{{customdata[2]}}<extra></extra>",

@@ -23,11 +23,13 @@ def desk():
     desk.session.close()
 
 
+def row_of(desk):
+    return [str(a) for a in desk.session.pair.addresses.values()].index("layer 1 v_proj")
+
+
 def at_cell(desk):
     """(drops of the task, of the domain) in the shown cell."""
-    view = desk.session.view
-    row = [str(a) for a in view.pair.addresses.values()].index("layer 1 v_proj")
-    drops = view.merged.how.drops
+    drops, row = desk.session.view.merged.how.drops, row_of(desk)
     return drops.task[row].tolist(), drops.domain[row].tolist()
 
 
@@ -48,25 +50,42 @@ def test_the_section_says_what_is_dropped_where(desk):
 def test_a_pick_goes_against_the_rule_and_a_second_one_back_to_it(desk):
     before = at_cell(desk)
     assert before == ([False, True, True], [False, False, False])
-    edits.pick(desk, "task", 1)
+    edits.pick(desk, row_of(desk), "task", 1)
     assert at_cell(desk)[0] == [False, False, True] and desk.session.recipe.keep == ("layer 1 : v_proj : task 1",)
     assert "kept by hand" in cell_panel.show(desk)[4] and "kept by hand" in desk.said
-    edits.pick(desk, "domain", 2)
+    edits.pick(desk, row_of(desk), "domain", 2)
     assert at_cell(desk)[1] == [False, False, True] and "dropped by hand" in cell_panel.show(desk)[5]
-    edits.pick(desk, "task", 1)
-    edits.pick(desk, "domain", 2)
+    edits.pick(desk, row_of(desk), "task", 1)
+    edits.pick(desk, row_of(desk), "domain", 2)
     assert at_cell(desk) == before and desk.session.recipe == Recipe()
     edits.undo(desk)
     assert desk.session.recipe.discard == ("layer 1 : v_proj : domain 2",)
 
 
 @pytest.mark.parametrize(
-    ("side", "number"), [("both", 0), (None, 0), ("task", 99), ("task", -1), ("task", "x"), ("task", None)]
+    "what",
+    [
+        (0, "both", 0),
+        (0, None, 0),
+        (0, "task", 99),
+        (0, "task", -1),
+        (0, "task", "x"),
+        (None, "task", 0),
+        (999, "task", 0),
+        (-1, "task", 0),
+    ],
 )
-def test_a_pick_that_names_no_direction_is_refused(desk, side, number):
+def test_a_pick_that_names_no_direction_is_refused(desk, what):
     with pytest.raises(InputError):
-        edits.pick(desk, side, number)
+        edits.pick(desk, *what)
     assert desk.session.recipe == Recipe()
+
+
+def test_a_pick_goes_to_the_module_it_was_made_in_whatever_is_shown_by_now(desk):
+    before = row_of(desk)
+    cell_panel.on_cell(desk, "3:up_proj")
+    edits.pick(desk, before, "domain", 2)
+    assert desk.session.recipe.discard == ("layer 1 : v_proj : domain 2",)
 
 
 def test_a_method_without_drops_offers_no_ticks_and_says_so(desk):
@@ -74,7 +93,7 @@ def test_a_method_without_drops_offers_no_ticks_and_says_so(desk):
     shown = cell_panel.show(desk)
     assert "keeps every direction" in shown[4] and "drops no directions" in shown[0]
     with pytest.raises(InputError, match="Choose the method tada"):
-        edits.pick(desk, "task", 1)
+        edits.pick(desk, row_of(desk), "task", 1)
 
 
 def test_the_price_of_a_threshold_is_told_at_once(desk):
@@ -94,11 +113,12 @@ def test_a_twin_is_moved_only_when_it_shows_something_else(desk):
 @pytest.mark.parametrize(
     ("data", "means"),
     [
-        (["task", 3, "kept"], ("task", 3)),
-        (["domain", 0], ("domain", 0)),
-        ([1, 2, -3.0], (None, None)),
-        (None, (None, None)),
-        ("task", (None, None)),
+        (["task", 3, "kept", 7], (7, "task", 3)),
+        (["domain", 0, "dropped", 0], (0, "domain", 0)),
+        ([1, 2, -3.0], None),
+        (["task", "3", "kept", 7], None),
+        (None, None),
+        ("task", None),
     ],
 )
 def test_only_clicks_on_bars_pick(data, means):
@@ -106,7 +126,7 @@ def test_only_clicks_on_bars_pick(data, means):
 
 
 def test_the_spectrum_shows_lines_hatches_and_dots(desk):
-    edits.pick(desk, "domain", 2)
+    edits.pick(desk, row_of(desk), "domain", 2)
     traces = json.loads(cell_panel.show(desk)[6])["data"]
     bars = [trace for trace in traces if trace["type"] == "bar"]
     assert bars[0]["marker"]["pattern"]["shape"] == ["", "/", "/"]
@@ -147,13 +167,17 @@ def test_a_layer_is_chosen_from_the_list_and_the_cell_follows(desk):
 
 def test_the_help_example_is_live_and_is_what_its_text_says():
     """Gate .5: the task's two go; below .4 the domain's; past 96 one pair counts, past 192 none."""
-    said = lambda *turned: help_tab.example(*turned)[1]  # noqa: E731
+    desk = Desk()
+
+    def said(*turned):
+        return help_tab.on_turn(desk, *turned)[1]
+
     assert "2 of 6 directions are dropped here: task 1, task 2" in said(0.5, 8.0, 3)
     assert "2 of 6 directions are dropped here: domain 0, domain 1" in said(0.35, 8.0, 3)
     assert "1 of 6 directions is dropped here: task 1" in said(0.5, 97.0, 3)
     assert "Nothing is dropped here" in said(0.5, 193.0, 3)
     assert "Rank 6 keeps 100.0%" in said(0.5, 8.0, 6)
-    assert "overrides += layer 1 : v_proj : 0.35" in help_tab.example(0.35, 8.0, 3)[3]
+    assert "overrides += layer 1 : v_proj : 0.35" in help_tab.on_turn(desk, 0.35, 8, 3)[3]
 
 
 def test_the_example_leaves_the_desk_as_it_is():

@@ -42,8 +42,8 @@ def show(desk: Desk) -> list[Any]:
         follow(desk, KNOB),
         gr.update(choices=choices(view), value=_name(address)),
         pieces.heading(f"Layer {address.layer} · {address.projection}", report.cell_sentence(view.merged, near)),
-        rows("task", near.task if near.drops else None),
-        rows("domain", near.domain if near.drops else None),
+        rows("task", near),
+        rows("domain", near),
         *map(drawing, pictures),
     ]
 
@@ -135,13 +135,12 @@ def _picks(desk: gr.State, spectrum: gr.HTML, tables: tuple[gr.HTML, ...], shown
     """A tick in a table or a click on a bar drops or keeps a direction."""
 
     def on_tick(desk: Desk, news: gr.EventData) -> list[Any]:  # gradio looks for its event in the annotations
-        edits.pick(desk, getattr(news, "side", None), getattr(news, "number", None))
+        edits.pick(desk, *(getattr(news, name, None) for name in ("row", "side", "number")))
         return show(desk)
 
     def on_bar(desk: Desk, news: gr.EventData) -> list[Any]:
-        side, number = bar(getattr(news, "data", None))
-        if side is not None:
-            edits.pick(desk, side, number)
+        if (found := bar(getattr(news, "data", None))) is not None:
+            edits.pick(desk, *found)
         return show(desk)
 
     return [
@@ -150,9 +149,9 @@ def _picks(desk: gr.State, spectrum: gr.HTML, tables: tuple[gr.HTML, ...], shown
     ]
 
 
-def bar(data: Any) -> tuple[Any, Any]:
-    """(side, number) of a clicked bar; (None, None) for a click on anything else."""
+def bar(data: Any) -> tuple[int, str, int] | None:
+    """(row, side, number) of a clicked bar; None for a click on anything else."""
     match data:
-        case ["task" | "domain" as side, int() | float() as number, *_]:
-            return side, number
-    return None, None
+        case ["task" | "domain" as side, int() as number, str(), int() as row]:
+            return row, side, number
+    return None

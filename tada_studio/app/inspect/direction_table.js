@@ -2,10 +2,10 @@
 let last = null;
 
 element.addEventListener('change', (event) => {
-  const { side, number } = event.target.dataset;
+  const { row, side, number } = event.target.dataset;
   if (number === undefined) return;
   last = `[data-side='${side}'][data-number='${number}']`;
-  trigger('pick', { side, number: Number(number) });
+  trigger('pick', { row: Number(row), side, number: Number(number) });
 });
 
 watch('value', () => {

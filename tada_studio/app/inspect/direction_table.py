@@ -1,6 +1,5 @@
 """The directions of one adapter in one module as a table with a tick each: ticked stays in the merge."""
 
-from collections.abc import Sequence
 from html import escape
 from pathlib import Path
 
@@ -8,7 +7,7 @@ import gradio as gr
 
 from tada_studio import report
 from tada_studio.app import pieces
-from tada_studio.core.closeup import Fate
+from tada_studio.core.closeup import Closeup, Fate
 
 #: "weights" and "inputs": how far the two meet, in multiples of chance.
 HEAD = ("kept", "direction", "energy", "opposes most", "weights", "inputs", "state")
@@ -17,18 +16,18 @@ _JS = Path(__file__).with_suffix(".js").read_text(encoding="utf-8")
 
 
 def direction_table(elem_id: str) -> gr.HTML:
-    """An empty table; push ``rows(...)`` into it. A tick is the event pick (side, number)."""
+    """An empty table; push ``rows(...)`` into it. A tick is the event pick (row, side, number)."""
     return gr.HTML("", js_on_load=_JS, apply_default_css=False, elem_id=elem_id, elem_classes="words")
 
 
-def rows(side: str, fates: Sequence[Fate] | None) -> str:
-    """The table's HTML; None where the method drops nothing at all."""
-    if fates is None:
+def rows(side: str, near: Closeup) -> str:
+    """The table's HTML for one adapter."""
+    if not near.drops:
         return pieces.empty("No choice here", "This method keeps every direction. Choose the method tada to drop any.")
-    other = {"task": "domain", "domain": "task"}[side]
+    fates, other = (near.task, "domain") if side == "task" else (near.domain, "task")
     if not fates:
         return pieces.empty(f"Nothing of the {side} adapter", "It does not change this module.")
-    body = "".join(_row(side, other, fate) for fate in fates)
+    body = "".join(_row(near.row, side, other, fate) for fate in fates)
     head = "".join(f'<th scope="col">{name}</th>' for name in HEAD)
     caption = f"<caption>{side.capitalize()} directions: untick to drop, tick to keep</caption>"
     return (
@@ -37,11 +36,11 @@ def rows(side: str, fates: Sequence[Fate] | None) -> str:
     )
 
 
-def _row(side: str, other: str, fate: Fate) -> str:
+def _row(row: int, side: str, other: str, fate: Fate) -> str:
     says = report.fate_says(fate, other)
     kind = "hand" if fate.by_hand else "bad" if fate.dropped or fate.opposed else ""
     tick = (
-        f'<input type="checkbox" data-side="{side}" data-number="{fate.number}" '
+        f'<input type="checkbox" data-row="{row}" data-side="{side}" data-number="{fate.number}" '
         f'aria-label="keep {side} {fate.number}"{"" if fate.dropped else " checked"}>'
     )
     cells = [
