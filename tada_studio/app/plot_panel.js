@@ -3,7 +3,8 @@
 //
 // plotly.js is the copy inside the installed Python package, served as one static file and loaded once for all panels.
 const root = ((window.gradio_config && window.gradio_config.root) || location.origin).replace(/\/$/, '') + '/';
-const files = { ...props.files };  // an update leaves the component without the props that it does not name
+// from the page and not from props: a panel that is filled before it is first seen has lost all props but its value
+const files = JSON.parse(element.querySelector('.pp').dataset.files);
 const served = (name) => root + 'gradio_api/file=' + files[name];
 window.__tadaPlotly ??= new Promise((resolve, reject) => {
   const before = window.Plotly;

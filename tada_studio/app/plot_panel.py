@@ -1,6 +1,7 @@
 """A plotly figure as a component: gr.Plot ignores dark mode and remounts at every update, this one does neither."""
 
 import html
+import json
 from pathlib import Path
 from typing import Protocol, runtime_checkable
 
@@ -16,6 +17,7 @@ _FILES = {
     "plotly": standalone.plotly_js(), "template": standalone.TEMPLATE, "css": standalone.PAGE_CSS,
     "themed": standalone.THEMED_JS,
 }  # fmt: skip
+_PATHS = html.escape(json.dumps({name: str(path) for name, path in _FILES.items()}))
 
 
 @runtime_checkable
@@ -38,14 +40,15 @@ def plot_panel(title: str, caption: str, none: str, elem_id: str, drawn: str | N
     """
     # static: after an update the page is morphed to the rendered template, which would strip plotly's own nodes
     template = (
-        f'<div class="pp empty"><div class="pp-head"><div class="pp-title">{html.escape(title)}</div>{_buttons()}</div>'
+        f'<div class="pp empty" data-files="{_PATHS}">'
+        f'<div class="pp-head"><div class="pp-title">{html.escape(title)}</div>{_buttons()}</div>'
         f'<div class="pp-chart" role="img" aria-label="{html.escape(title)}"></div>'
         f'<div class="pp-none empty-state">{html.escape(none)}</div>'
         f'<div class="pp-caption caption">{html.escape(caption)}</div>'
         f'<template class="pp-page">{standalone.figure_block(title, caption, None)}</template></div>'
     )
     return gr.HTML(
-        value=drawn, files={name: str(path) for name, path in _FILES.items()}, html_template=template, css_template=_CSS,
+        value=drawn, html_template=template, css_template=_CSS,
         js_on_load=_JS, apply_default_css=False, container=True, padding=True, min_width=320, elem_id=elem_id,
     )  # fmt: skip
 
