@@ -13,6 +13,7 @@ from safetensors.torch import load_file, save_file
 from transformers import AutoModelForImageClassification, ViTImageProcessorPil, ViTModel
 
 from tada_studio import cli, report, studio
+from tada_studio.certify import _test_input as input_for_logits
 from tada_studio.certify import certify
 from tada_studio.errors import AdapterError, BaseError, InputError, MismatchError
 from tada_studio.evaluate import LabelItem, read_items
@@ -333,6 +334,11 @@ def test_the_merge_carries_the_head_of_the_task_certified_and_loads_with_peft(sa
     wrong, again = studio.verify(tmp_path / "out", same_base)
     assert wrong == [] and again.heads["classifier"].rows == 5
     assert studio.read_adapter(tmp_path / "out").labels == NEW
+
+
+def test_the_picture_that_logits_are_compared_on_is_noise_and_always_the_same(base):
+    once, again = (input_for_logits(base)["pixel_values"] for _ in range(2))
+    assert torch.equal(once, again) and once.shape == (1, 3, SIDE, SIDE) and once.std() > 0.1
 
 
 def test_a_lost_row_of_the_head_fails_the_certificate(same_base, pair, tmp_path):
