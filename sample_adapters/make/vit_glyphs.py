@@ -29,7 +29,7 @@ from peft import LoraConfig, get_peft_model
 from PIL import Image
 from torch import Tensor, nn
 from train import Plan, train
-from transformers import ViTConfig, ViTForImageClassification, ViTImageProcessor
+from transformers import ViTConfig, ViTForImageClassification, ViTImageProcessorPil
 from transformers.utils import logging
 
 from tada_studio import report, studio
@@ -116,7 +116,7 @@ def make_base(folder: Path, lesson: Lesson, seed: int, work: Path) -> None:
     teach(model, lesson, seed, work)
     model.save_pretrained(folder)
     size = {"height": SIDE, "width": SIDE}
-    ViTImageProcessor(size=size, image_mean=[0.5], image_std=[0.5]).save_pretrained(folder)
+    ViTImageProcessorPil(size=size, image_mean=[0.5], image_std=[0.5]).save_pretrained(folder)
 
 
 def make_adapter(folder: Path, lesson: Lesson, seed: int, work: Path, base: Path) -> None:
