@@ -91,7 +91,7 @@ def inspect_tab(desk: gr.State) -> Part:
 
 def _sections(desk: gr.State) -> dict[str, Part]:
     built: dict[str, Part] = {}
-    with gr.Tabs(elem_id="sections"):
+    with gr.Tabs(elem_id="sections", overflow_behavior="wrap"):
         for name, (label, build) in SECTIONS.items():
             with gr.Tab(label, id=name, elem_id=f"section-{name}") as tab:
                 built[name] = part = build(desk)

@@ -63,7 +63,7 @@ def page(start: Start) -> gr.Blocks:
         parts = [sidebar()]
         tabs = []
         first = "inspect" if start.sample or start.task else "open"
-        with gr.Tabs(selected=first, elem_id="tabs"):
+        with gr.Tabs(selected=first, elem_id="tabs", overflow_behavior="wrap"):
             for name, build in {
                 "open": partial(open_tab, desk, start.places),
                 "inspect": partial(inspect_tab, desk),

@@ -52,7 +52,7 @@ def _rho(depth: Depth) -> str:
     if depth.rho is None:
         return "share against depth: no rank correlation, the gates do not vary"
     known = f" (95 %: {depth.interval.low:+.2f} to {depth.interval.high:+.2f})" if depth.interval else ""
-    return f"share against depth: rho {depth.rho:+.2f}{known}"
+    return f"rho {depth.rho:+.2f}{known}"
 
 
 def _every_other(ticks: list[int] | tuple[int, ...]) -> list[int]:
