@@ -2,6 +2,7 @@
 
 import json
 import sys
+import weakref
 
 import pytest
 import torch
@@ -67,6 +68,16 @@ def test_a_model_that_ignores_the_mask_falls_back_to_the_plain_way(base, monkeyp
 
     monkeypatch.setattr(module, "_shared_batch", blind)
     assert pick_scorer(base.model, base.tokenizer, rows_of(base.tokenizer, ITEMS)) is score_plain
+
+
+def test_the_way_to_score_is_picked_once_for_a_model(base, task, monkeypatch):
+    module, tried = sys.modules["tada_studio.evaluate.choice"], []
+    monkeypatch.setattr(module, "_PICKED", weakref.WeakKeyDictionary())
+    monkeypatch.setattr(module, "pick_scorer", lambda *args: tried.append(1) or pick_scorer(*args))
+    score(base.model, base.tokenizer, ITEMS)
+    with base.wearing(task):
+        score(base.model, base.tokenizer, ITEMS[:1])
+    assert len(tried) == 1
 
 
 def test_any_batch_size_gives_the_same_numbers(base, task, pico, monkeypatch):

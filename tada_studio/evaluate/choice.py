@@ -4,6 +4,7 @@ A question is run once: its choices stand behind it in one row, and a mask lets 
 Every variant gets the same batches in the same order, so in float32 two variants differ only where they really differ.
 """
 
+import weakref
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -191,6 +192,16 @@ def pick_scorer(model: nn.Module, tokenizer: Any, rows: Sequence[Row]) -> Scorer
     return score_shared if bool((shared - plain).abs().max() < room) else score_plain
 
 
+#: What was picked for a model stays: the architecture decides, not what it wears, and trying costs as much as many items.
+_PICKED: "weakref.WeakKeyDictionary[nn.Module, Scorer]" = weakref.WeakKeyDictionary()
+
+
+def _picked(model: nn.Module, tokenizer: Any, rows: Sequence[Row]) -> Scorer:
+    if model not in _PICKED:
+        _PICKED[model] = pick_scorer(model, tokenizer, rows)
+    return _PICKED[model]
+
+
 @torch.inference_mode()
 def score(
     model: nn.Module,
@@ -202,7 +213,7 @@ def score(
 ) -> Score:
     """One variant's score on the items. Raises BaseError if the model's numbers are not finite."""
     rows = _rows(tokenizer, items)
-    scorer = scorer or pick_scorer(model, tokenizer, rows)
+    scorer = scorer or _picked(model, tokenizer, rows)
     loglik = torch.full((len(items), max(len(item.choices) for item in items)), -torch.inf)
 
     def work(batch: list[Row]) -> None:

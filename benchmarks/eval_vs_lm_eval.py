@@ -1,0 +1,123 @@
+"""Claim: at equal answers our scorer takes a third of the time of lm-evaluation-harness's HF backend, or less.
+
+    python benchmarks/eval_vs_lm_eval.py                                       # the shipped smollm2-minerals items, both sides
+    python benchmarks/eval_vs_lm_eval.py --items arc.jsonl --count 40 --threads 2
+
+Both score the same model object with the same adapter in it, in float32, interleaved in one process; log-likelihoods must
+agree to 1e-3 and every hit must be the same, or nothing is written. The harness is charged for its requests alone, not for
+start, task or report. Time is CPU time of the process, which on one thread other programs on the machine disturb little.
+
+How far ahead we are depends on the items: we run a question once for all its choices, the harness once a choice, but it too runs
+a question once where every choice is a single token.
+"""
+
+import argparse
+import logging
+import time
+from collections.abc import Sequence
+from functools import partial
+from pathlib import Path
+
+import torch
+from common import machine, median, readable, table, write_section
+from lm_eval.api.instance import Instance
+from lm_eval.models.huggingface import HFLM
+
+from tada_studio import studio
+from tada_studio.base import Base
+from tada_studio.evaluate import Item, Score, choose, read_items, score
+from tada_studio.samples import sample
+
+GOAL = 3.0
+
+
+def requests(items: Sequence[Item]) -> list[Instance]:
+    """What the harness makes of multiple-choice items."""
+    return [
+        Instance("loglikelihood", {}, (item.question.rstrip(), f" {choice}"), k)
+        for item in items
+        for k, choice in enumerate(item.choices)
+    ]
+
+
+def with_harness(base: Base, items: Sequence[Item], rows: int) -> list[float]:
+    lm = HFLM(
+        pretrained=base.model, tokenizer=base.tokenizer, batch_size=rows, max_length=2048, softmax_dtype="float32"
+    )
+    return [loglik for loglik, _ in lm.loglikelihood(requests(items), disable_tqdm=True)]
+
+
+def check_equal(ours: Score, theirs: Sequence[float], items: Sequence[Item]) -> float:
+    """The largest difference of a log-likelihood; raises AssertionError unless every answer is the same."""
+    assert ours.loglik is not None and ours.correct is not None
+    first, worst = 0, 0.0
+    for i, item in enumerate(items):
+        row = torch.tensor(theirs[first : first + len(item.choices)])
+        first += len(item.choices)
+        worst = max(worst, float((ours.loglik[i, : len(row)] - row).abs().max()))
+        assert bool(ours.correct[i]) == (int(row.argmax()) == item.answer), f"item {i}: another answer"
+    assert worst < 1e-3, f"log-likelihoods differ by {worst}"
+    return worst
+
+
+def timed(work: partial) -> tuple[float, object]:
+    start = time.process_time()
+    result = work()
+    return time.process_time() - start, result
+
+
+def race(base: Base, items: Sequence[Item], repeats: int, rows: int) -> tuple[list[float], list[float], float]:
+    """(ours, theirs, largest difference): CPU seconds of each round; the first round is a warm-up."""
+    ours, theirs, worst = [], [], 0.0
+    for turn in range(repeats + 1):
+        took, mine = timed(partial(score, base, items))
+        took_them, found = timed(partial(with_harness, base, items, rows))
+        worst = max(worst, check_equal(mine, found, items))
+        if turn:
+            ours.append(took)
+            theirs.append(took_them)
+    return ours, theirs, worst
+
+
+def row(name: str, count: int, ours: list[float], theirs: list[float], worst: float) -> list[str]:
+    ratio = median([them / us for us, them in zip(ours, theirs, strict=True)])
+    verdict = f"{GOAL:g}x: {'reached' if ratio >= GOAL else 'missed'}"
+    return [
+        name,
+        str(count),
+        readable(median(ours)),
+        readable(median(theirs)),
+        f"{ratio:.2f}x",
+        verdict,
+        f"{worst:.1e}",
+    ]
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--items", type=Path, action="append", help=".jsonl of multiple-choice items; several times")
+    parser.add_argument("--count", type=int, default=24, help="items of each file, drawn by seed")
+    parser.add_argument("--repeats", type=int, default=5)
+    parser.add_argument("--rows", type=int, default=8, help="batch size of the harness")
+    parser.add_argument("--threads", type=int, default=1)
+    asked = parser.parse_args()
+    torch.set_num_threads(asked.threads)
+    logging.disable(logging.WARNING)
+    chosen = sample("smollm2-minerals")
+    files = asked.items or list(chosen.items.values())
+    base, adapter = studio.load_base(str(chosen.base), "cpu", "float32"), studio.read_adapter(chosen.task)
+    rows = []
+    with base.wearing(adapter):
+        for path in files:
+            items = choose(read_items(path), asked.count)
+            rows.append(row(path.stem, len(items), *race(base, items, asked.repeats, asked.rows)))
+            print(rows[-1], flush=True)
+    head = ["items", "n", "ours (CPU)", "lm-eval (CPU)", "as long as ours", "goal", "largest difference (nats)"]
+    about = f"SmolLM2-135M with a LoRA adapter worn, float32, medians of {asked.repeats} interleaved rounds. {machine('lm_eval')}"
+    text = f"{table(head, rows)}\n\n{about}"
+    print(text)
+    write_section("eval_vs_lm_eval", "Multiple choice, against lm-evaluation-harness", text)
+
+
+if __name__ == "__main__":
+    main()
