@@ -1,45 +1,180 @@
-"""Writes studio_light.png and studio_dark.png: the real app with the embedded sample, seen by a headless Chromium.
+"""All pictures of the screen: the real app, seen by a headless Chromium, in light and dark, at three widths.
 
-python assets/make_screenshots.py            needs the test extra and a Chromium (CHROMIUM names another one)
+python assets/make_screenshots.py [SCREEN ...]    all of them, or only those named; needs the test extra and a Chromium
+                                                  (the environment variable CHROMIUM names another one)
+
+Writes studio_light.png and studio_dark.png, which the README shows, and screens/SCREEN_THEME_WIDTH.png. A palette
+of 256 colours keeps them small.
 """
 
 import os
+import sys
+import tempfile
+from collections.abc import Callable
 from pathlib import Path
 
-from playwright.sync_api import Page, expect, sync_playwright
+from PIL import Image
+from playwright.sync_api import Browser, Page, expect, sync_playwright
 
 from tada_studio import app
+from tada_studio.html_report import html_report
+from tada_studio.session import Session
 
-HERE = Path(__file__).parent
+HERE = Path(__file__).resolve().parent
 CHROMIUM = os.environ.get("CHROMIUM", "/usr/bin/chromium")
-WIDTH, HEIGHT = 1440, 900
+THEMES, WIDTHS, HEIGHT, TALLEST, COLOURS = ("light", "dark"), (1440, 1024, 420), 900, 2600, 256
+LONG = 180_000
+#: Evaluating takes seconds on this sample: its base is tiny.
+QUICK = "vit-glyphs"
 
 
-def photograph(page: Page, url: str, theme: str) -> None:
-    """The Inspect tab as it opens, with one stroke painted and its charts drawn."""
-    page.goto(f"{url}?__theme={theme}")
-    expect(page.locator("#gates .gm-grid[data-ready='1']")).to_be_visible(timeout=60_000)
+# -- screens: what a hand does until there is something to see ------------------------------------------------------------
+
+
+def drawn(page: Page, panel: str) -> None:
+    expect(page.locator(f"#{panel} .pp-chart[data-draws] .main-svg").first).to_be_visible(timeout=LONG)
+
+
+def tab(page: Page, name: str) -> None:
+    page.click(f"#tab-{name}-button")
+
+
+def inspect(page: Page) -> None:
+    """The map with one stroke painted, and its depth profile."""
+    tab(page, "inspect")
     for layer in range(24, 28):
         page.locator(f"#gates .gm-cell[data-i='{layer}'][data-j='3']").click()
-    expect(page.locator("#said")).to_contain_text("painted")
-    expect(page.locator("#depth .pp-chart[data-ready='1'] .main-svg").first).to_be_visible(timeout=60_000)
-    page.mouse.move(WIDTH - 5, HEIGHT - 5)  # away from the map, or its tip would cover part of it
-    page.wait_for_timeout(1500)
-    page.screenshot(path=HERE / f"studio_{theme}.png")
+    expect(page.locator("#said")).to_contain_text("painted", timeout=LONG)
+    drawn(page, "depth")
 
 
-def main() -> None:
-    demo = app.build()
-    _, url, _ = app.launch(demo, prevent_thread_lock=True, quiet=True)
+def section(name: str, panel: str) -> Callable[[Page], None]:
+    def show(page: Page) -> None:
+        tab(page, "inspect")
+        page.click(f"#section-{name}-button")
+        drawn(page, panel)
+        page.locator("#sections").scroll_into_view_if_needed()
+
+    return show
+
+
+def evaluate(page: Page) -> None:
+    """A finished run; on the page that has the quick sample open."""
+    tab(page, "evaluate")
+    page.click("#run")
+    expect(page.locator("#scores tbody tr").first).to_be_visible(timeout=LONG)
+    expect(page.locator("#run")).to_be_enabled(timeout=LONG)
+    drawn(page, "bars")
+
+
+def help_screen(page: Page) -> None:
+    tab(page, "help")
+    drawn(page, "help-merged")
+
+
+SCREENS: dict[str, Callable[[Page], None]] = {
+    "open": lambda page: tab(page, "open"),
+    "inspect": inspect,
+    "conflict": section("cell", "spectrum"),
+    "rank": section("rank", "rank-curve"),
+    "norms": section("norms", "norms"),
+    "layer": section("layer", "three-way"),
+    "evaluate": evaluate,
+    "try": lambda page: tab(page, "try"),
+    "export": lambda page: tab(page, "export"),
+    "help": help_screen,
+}
+#: Sections are photographed alone: what stands above them is on the picture of the Inspect tab.
+PART = {"conflict": "#sections", "rank": "#sections", "norms": "#sections", "layer": "#sections"}
+
+
+# -- the camera ------------------------------------------------------------------------------------------------------
+
+
+def photograph(page: Page, path: Path, part: str | None) -> None:
+    """One picture, not taller than TALLEST."""
+    page.mouse.move(2, 2)  # away from the map, or its tip would cover part of it
+    page.evaluate("scrollTo(0, 0)")
+    page.wait_for_timeout(1200)
+    if part:
+        page.locator(part).first.screenshot(path=path)
+    else:
+        page.screenshot(path=path, full_page=True)
+    shrink(path)
+
+
+def shrink(path: Path) -> None:
+    with Image.open(path) as picture:
+        cut = picture.convert("RGB").crop((0, 0, picture.width, min(picture.height, TALLEST)))
+    cut.quantize(COLOURS, method=Image.Quantize.MAXCOVERAGE, dither=Image.Dither.NONE).save(path, optimize=True)
+
+
+def opened(browser: Browser, url: str, theme: str, width: int) -> Page:
+    page = browser.new_page(viewport={"width": width, "height": HEIGHT}, reduced_motion="reduce", color_scheme=theme)
+    page.set_default_timeout(LONG)
+    page.goto(f"{url}?__theme={theme}")
+    expect(page.locator("#gates .gm-grid[data-ready='1']")).to_be_attached(timeout=LONG)
+    return page
+
+
+def screens(browser: Browser, url: str, names: list[str]) -> None:
+    for theme in THEMES:
+        for width in WIDTHS if names else ():
+            page = opened(browser, url, theme, width)
+            for name in names:
+                SCREENS[name](page)
+                photograph(page, HERE / "screens" / f"{name}_{theme}_{width}.png", PART.get(name))
+                print(name, theme, width, flush=True)
+            page.close()
+
+
+def for_the_readme(browser: Browser, url: str) -> None:
+    """What fits into one window of the Inspect tab."""
+    for theme in THEMES:
+        page = opened(browser, url, theme, WIDTHS[0])
+        inspect(page)
+        page.mouse.move(2, 2)
+        page.wait_for_timeout(1200)
+        page.screenshot(path=HERE / f"studio_{theme}.png")
+        shrink(HERE / f"studio_{theme}.png")
+        page.close()
+
+
+def report(browser: Browser) -> None:
+    session = Session()
+    session.open_sample(app.DEFAULT)
+    file = session.folder / "report.html"
+    file.write_text(html_report(session.view, session.sample.title), encoding="utf-8")
+    for theme in THEMES:
+        for width in WIDTHS:
+            page = browser.new_page(viewport={"width": width, "height": HEIGHT}, color_scheme=theme)
+            page.goto(file.as_uri())
+            expect(page.locator("body[data-ready='1']")).to_be_attached(timeout=LONG)
+            photograph(page, HERE / "screens" / f"report_{theme}_{width}.png", None)
+            page.close()
+    session.close()
+
+
+def main(wanted: list[str]) -> None:
+    (HERE / "screens").mkdir(exist_ok=True)
+    work = Path(tempfile.gettempdir()) / "merges"  # the Export tab shows where it writes to: not somebody's home
+    work.mkdir(exist_ok=True)
+    os.chdir(work)
+    usual, quick = app.build(), app.build(sample=QUICK)
+    urls = [app.launch(demo, prevent_thread_lock=True, quiet=True)[1] for demo in (usual, quick)]
+    chosen = wanted or [*SCREENS, "report", "readme"]
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox", "--disable-gpu"])
-        for theme in ("light", "dark"):
-            page = browser.new_page(viewport={"width": WIDTH, "height": HEIGHT}, reduced_motion="reduce")
-            photograph(page, url, theme)
-            page.close()
+        screens(browser, urls[0], [name for name in SCREENS if name in chosen and name != "evaluate"])
+        screens(browser, urls[1], [name for name in ("evaluate",) if name in chosen])
+        if "report" in chosen:
+            report(browser)
+        if "readme" in chosen:
+            for_the_readme(browser, urls[0])
         browser.close()
-    demo.close()
+    for demo in (usual, quick):
+        demo.close()
 
 
 if __name__ == "__main__":
-    main()
+    main(sys.argv[1:])

@@ -1,12 +1,14 @@
 """The sidebar: what is open, how far one has come, and what to do next."""
 
 from html import escape
+from pathlib import Path
 from typing import Any
 
 import gradio as gr
 
 from tada_studio.app.desk import Desk
 from tada_studio.app.part import Part, words
+from tada_studio.session import Session
 
 _TITLE = (
     '<div class="side-title">TaDA Studio</div>'
@@ -21,7 +23,7 @@ def what_is_open(desk: Desk) -> str:
     session = desk.session
     if session.pair is None:
         return '<dl class="side-open"><div><dt>Project</dt><dd>nothing open</dd></div></dl>'
-    base = session.base.ref if session.base else session.base_ref or "none: weights only"
+    base = _base(session)
     rows = [
         ("Project", "", session.sample.title if session.sample else "your own pair"),
         ("Task adapter", "task", session.pair.task.label),
@@ -29,6 +31,13 @@ def what_is_open(desk: Desk) -> str:
         ("Base", "base", base if session.base or not session.base_ref else f"{base} (loaded when needed)"),
     ]
     return f'<dl class="side-open">{"".join(_row(*row) for row in rows)}</dl>'
+
+
+def _base(session: Session) -> str:
+    """The base by name; a folder that a sample brings along is not spelled out."""
+    ref = session.base.ref if session.base else session.base_ref or "none: weights only"
+    own = session.sample is not None and ref == session.sample.base and Path(ref).is_dir()
+    return f"{Path(ref).name}, in the sample" if own else ref
 
 
 def _row(name: str, colour: str, value: str) -> str:

@@ -74,8 +74,8 @@ def closeup(
     opposed = drops.opposed[row] if drops else torch.zeros_like(weight, dtype=torch.bool)
     strengths = [side.strength[row] * merged.how.weights[row, i] for i, side in enumerate((found.task, found.domain))]
     there = (found.task.strength[row] > 0)[:, None] & (found.domain.strength[row] > 0)[None, :]
-    # of all that it meets the most opposed one; of those in conflict with it, if there are any
-    order = torch.where(there, in_force, torch.inf) - torch.where(opposed, 1e6, 0.0)
+    # the most opposed one that is there; where any is in conflict, it is
+    order = torch.where(there, in_force, torch.inf)
     hands = _hands(merged, found, row)
     flipped = weight.mT, None if activation is None else activation.mT
     energy, size = merged.spectrum[row].square(), strengths[0][:, None] * strengths[1][None, :]

@@ -21,6 +21,7 @@ def score_bars(sides: Mapping[str, Mapping[str, Score]]) -> go.Figure:
     for column, scores in enumerate(sides.values(), start=1):
         figure.add_trace(_accuracy_bars(list(scores.values())), row=1, col=column)
     figure.update_yaxes(range=[0, 1], tickformat=".0%")
+    figure.update_xaxes(automargin=True)
     figure.update_yaxes(title="answered correctly", row=1, col=1)
     return figure.update_layout(height=340, showlegend=False, bargap=0.35, margin={"l": 64, "r": 8, "t": 36, "b": 40})
 

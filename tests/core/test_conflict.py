@@ -379,9 +379,16 @@ def test_every_direction_is_told_with_the_one_it_runs_against():
     assert near.sizes[:2, :2].flatten().tolist() == pytest.approx([1.0, 3.5 / 4, 3 / 5, 3 * 3.5 / 20])
 
 
-def test_a_direction_in_conflict_names_a_rival_it_conflicts_with():
-    near = close(OPPOSED, Recipe())
-    assert [fate.rival for fate in near.domain[:2]] == [0, 1]
+def test_a_rival_is_a_direction_that_is_there():
+    """Task 0 agrees with the one direction that the domain has; what pads the table meets it at 0, which is less."""
+    wide = pair_of(
+        [planted({0: 5.0}), lora(name_of(1), 1, 20, 20, 2)], [planted({0: 4.0}), lora(name_of(1), 2, 20, 20, 2)]
+    )
+    near = close(wide, Recipe())
+    assert [(fate.rival, fate.units[0]) for fate in near.task] == [(0, pytest.approx(20))]
+
+
+def test_beyond_the_floor_nothing_is_opposed():
     assert [fate.opposed for fate in close(OPPOSED, Recipe(conflict_floor=1.0)).task] == [False] * 3
 
 

@@ -61,3 +61,10 @@ def test_energy_kept_against_rank_by_hand():
 def test_a_merge_of_nothing_loses_nothing_at_any_rank():
     got = ranks(torch.zeros(2, 4, dtype=torch.float64))
     assert got.everywhere.tolist() == got.worst.tolist() == [1.0] * 4 and got.smallest(0.99) == 1
+
+
+@given(st.integers(0, 2**32), st.integers(1, 9), st.integers(1, 9))
+def test_the_last_rank_keeps_everything_whatever_the_rounding(seed, n, k):
+    spectrum = torch.rand(n, k, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+    found = ranks(spectrum)
+    assert found.smallest(1.0) <= k and found.at(k)[:2] == (pytest.approx(1.0), pytest.approx(1.0))
