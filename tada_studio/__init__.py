@@ -50,6 +50,7 @@ _WHERE = {
     "read_items": "evaluate",
     "read_pair": "studio",
     "samples": "samples",
+    "search": "tuning",
     "verify": "studio",
 }
 

@@ -4,6 +4,7 @@ import argparse
 import json
 import sys
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -246,6 +247,44 @@ TABLE = (
 )  # fmt: skip
 
 
+def tune(options: argparse.Namespace) -> int:
+    from tada_studio import report, studio, tuning
+    from tada_studio.samples import sample
+    from tada_studio.search import QUICK, QUICK_ITEMS, Plan, halves
+
+    one = sample(options.sample) if options.sample else None
+    if one is None and not (
+        options.task and options.domain and options.base and (options.items_domain or options.items_task)
+    ):
+        raise InputError(
+            "Nothing to tune. Give --sample NAME; or --base, --task, --domain and --items-domain and/or --items-task."
+        )
+    files = {"domain": options.items_domain, "task": options.items_task}
+    own = _sides([f"{side}={file}" for side, file in files.items() if file])
+    start = Recipe.load(options.recipe) if options.recipe else Recipe()
+    usual = QUICK if options.quick else Plan()
+    given = {name: getattr(options, name) for name in ("trials", "seeds", "seed") if getattr(options, name) is not None}
+    plan = replace(usual, **given, minutes=options.minutes)
+    split = halves(own, plan.seed) if own or one is None else tuning.sample_split(one, plan.seed)
+    split = split.limited(QUICK_ITEMS) if options.quick else split
+    task, domain = (str(one.task), str(one.domain)) if one else (options.task, options.domain)
+    base = studio.load_base(options.base or (one and one.base) or "", options.device, options.base_dtype)
+    pair = studio.read_pair(task, domain, options.allow_pickle, **_dora(options))
+    readings = _sample_readings(options, one, pair, base)
+    found = tuning.search(
+        pair, base, readings, split, start=start, plan=plan, storage=options.storage, search_rank=options.search_rank,
+        report=_teller(options),
+    )  # fmt: skip
+    if options.out:
+        content = studio.MergeOrigin(pair, readings, found.recipe).to_dict()
+        Path(options.out).write_text(json.dumps(content, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+    assert found.judged is not None, "a search that was not stopped has been judged"
+    table = report.text_table(*report.score_table(found.judged.sides))
+    said = "\n".join(report.search_sentences(found))
+    _out(options, report.tuning_dict(found), f"{table}\n\n{said}\nFound: {report.knobs_turned(found.recipe)}.")
+    return 0
+
+
 def verify(options: argparse.Namespace) -> int:
     from tada_studio import studio
 
@@ -296,6 +335,7 @@ COMMANDS: dict[str, Callable[[argparse.Namespace], int]] = {
     "merge": merge,
     "report": report,
     "evaluate": evaluate,
+    "tune": tune,
     "verify": verify,
     "push": push,
     "samples": samples,
@@ -398,6 +438,8 @@ def _result_commands(commands: Any) -> None:
         "--limit", type=int, help="score at most this many items a side, drawn by seed (a task's first ones)"
     )
 
+    _tune_options(_command(commands, "tune", "search the knobs on some items and judge the find on the others"))
+
     one = _command(commands, "verify", "re-check the certificate of an exported folder")
     one.add_argument("out", help="folder that was exported")
     _add_base(one)
@@ -411,6 +453,30 @@ def _result_commands(commands: Any) -> None:
 
     one = _command(commands, "samples", "list the embedded samples, or print the paths of one")
     one.add_argument("name", nargs="?", help="a sample's name")
+
+
+def _tune_options(one: argparse.ArgumentParser) -> None:
+    one.add_argument("--sample", help="an embedded sample, instead of --base, --task, --domain and items")
+    _add_base(one)
+    one.add_argument("--task", help="task adapter: folder, zip or Hub id")
+    one.add_argument("--domain", help="domain adapter: folder, zip or Hub id")
+    _add_pickle(one)
+    _add_dora(one)
+    for side in ("domain", "task"):
+        one.add_argument(f"--items-{side}", metavar="FILE", help=f"{side} items; half of them are only for the verdict")
+    one.add_argument("--readings", help="readings.json of a probe; a sample has its own")
+    one.add_argument("--inputs", help="probe inputs, instead of --readings")
+    one.add_argument("-n", type=int, default=32, help="how many inputs to use")
+    one.add_argument("--recipe", help="recipe.json to start from; what is not searched stays as it is there")
+    one.add_argument("--trials", type=int, help="how many points to try, of all seeds together; usual: 120")
+    one.add_argument("--minutes", type=float, help="how long it may take in all, the verdict included")
+    one.add_argument("--seeds", type=int, help="independent searches; usual: 3")
+    one.add_argument("--seed", type=int, help="of the first search, and of the halves")
+    one.add_argument("--search-rank", action="store_true", help="search the rank as well")
+    says = "file, or database URL, that keeps the trials: a stopped search goes on, and several processes join in"
+    one.add_argument("--storage", metavar="FILE|URL", help=says)
+    one.add_argument("--quick", action="store_true", help="a look at whether it works: 12 trials on few items")
+    one.add_argument("-o", "--out", help="recipe.json to write")
 
 
 def _command(commands: Any, name: str, says: str) -> argparse.ArgumentParser:

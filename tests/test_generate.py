@@ -5,7 +5,7 @@ import torch
 
 from tada_studio import studio
 from tada_studio.errors import InputError
-from tada_studio.generate import Manner, _pick, answers, has_chat, stream, tokens_of
+from tada_studio.generate import Manner, _left_padded, _pick, answers, has_chat, stream, tokens_of
 
 PROMPTS = ("question : what is quartz ? answer :", "gold is", "the red rock in deep water is old and")
 
@@ -88,3 +88,10 @@ def test_what_does_not_fit_is_said_and_an_answer_ends_where_the_base_does(base):
     with pytest.raises(InputError, match="reads 128 in all"):
         answers(base, [[5] * 128], Manner())
     assert len(answers(base, [[5] * 126], Manner(most=9))[0].split()) == 2
+
+
+def test_padding_on_the_left_counts_no_position():
+    inputs = _left_padded([[5], [5, 6, 7]], pad=3, device=torch.device("cpu"))
+    assert inputs["input_ids"].tolist() == [[3, 3, 5], [5, 6, 7]]
+    assert inputs["position_ids"].tolist() == [[0, 0, 0], [0, 1, 2]]
+    assert inputs["attention_mask"].tolist() == [[0, 0, 1], [1, 1, 1]]

@@ -1,0 +1,98 @@
+"""Auto-tune in words that cannot fool: what was searched on which items, and what the untouched ones say of the find."""
+
+from typing import Any
+
+from tada_studio.core.judge import Comparison
+from tada_studio.recipe import Recipe
+from tada_studio.search import Trial, Tuning
+
+#: How a verdict begins.
+_WORDS = {
+    "better": "better",
+    "worse": "worse",
+    "mixed": "better by one measure and worse by the other",
+    "cannot tell": "cannot tell",
+}
+
+
+def search_sentences(tuning: Tuning) -> list[str]:
+    """The whole search in a few sentences; the verdicts come first, once there are any."""
+    judged = tuning.judged
+    verdicts = [verdict_on(name, *found) for name, found in judged.against.items()] if judged else []
+    return [*verdicts, *(sentence for sentence in (_promised(tuning), _searched(tuning), _seeds(tuning)) if sentence)]
+
+
+def verdict_on(name: str, found: Comparison, word: str) -> str:
+    """The find against another variant on the untouched items."""
+    start = f"Tuned against {name}: {_WORDS[word]} with {found.n} untouched items"
+    counts = f"{found.won} more right, {found.lost} fewer" if found.won or found.lost else "the same items right"
+    gain = f"{found.gain:+.3f} nats for the right answer (95 % {found.low:+.3f} to {found.high:+.3f})"
+    more = "; no difference at all" if not found.needed else f"; about {found.needed:,} would be needed"
+    return f"{start}{more if word == 'cannot tell' else ''}: {counts} (p = {found.p_right:.2g}); {gain}, p = {found.p_gold:.2g}."
+
+
+def _promised(tuning: Tuning) -> str:
+    """What the search half promised, beside what came of it: the best of many trials always looks better than it is."""
+    best, default = tuning.best, tuning.marks.get("default")
+    if best is None or default is None or tuning.judged is None or tuning.recipe == tuning.start:
+        return ""
+    promise = best.value - sum(mark.gold for mark in default.values()) / len(default)
+    kept = tuning.judged.against["default"][0].gain
+    return f"Over the default the search items promised {promise:+.3f} nats; the untouched ones gave {kept:+.3f}."
+
+
+def _searched(tuning: Tuning) -> str:
+    search, held = tuning.split.counts
+    pruned = sum(trial.state == "pruned" for trial in tuning.trials)
+    found = (
+        "" if tuning.best is None or tuning.recipe != tuning.start else " None beat the recipe that it started from."
+    )
+    return f"{len(tuning.trials)} trials, {pruned} stopped early, on {search} items; {held} held out ({tuning.split.says}).{found}"
+
+
+def _seeds(tuning: Tuning) -> str:
+    """Whether several seeds found the same."""
+    seeds = sorted({trial.seed for trial in tuning.trials})
+    done = [[t for t in tuning.trials if t.seed == seed and t.state == "done"] for seed in seeds]
+    best = [max(trials, key=lambda t: t.value) for trials in done if trials]
+    if len(best) < 2:
+        return ""
+    low, high = min(t.value for t in best), max(t.value for t in best)
+    names = [name for name in ("sharpness", "strength") if name in best[0].params]
+    knobs = "; ".join(f"{name} {', '.join(f'{t.params[name]:g}' for t in best)}" for name in names)
+    says = "where they differ, the items do not say which is right"
+    return f"{len(best)} seeds found {low:.3f} to {high:.3f} nats with {knobs}: {says}."
+
+
+def knobs_turned(recipe: Recipe) -> str:
+    """What a recipe turned away from the defaults."""
+    plain, knobs = Recipe().to_dict(), recipe.to_dict()
+    return (
+        ", ".join(
+            f"{name} {value if not isinstance(value, list) else '; '.join(value)}"
+            for name, value in knobs.items()
+            if value != plain[name]
+        )
+        or "all defaults"
+    )
+
+
+def tuning_dict(tuning: Tuning) -> dict[str, Any]:
+    """A search as plain JSON values."""
+    judged = tuning.judged
+    found = judged.against if judged else {}
+    held = judged.sides if judged else {}
+    return {
+        "recipe": tuning.recipe.to_dict(),
+        "says": search_sentences(tuning),
+        "verdict": {name: {"word": word, **one._asdict()} for name, (one, word) in found.items()},
+        "held_out": {side: [score.to_dict() for score in scores.values()] for side, scores in held.items()},
+        "items": dict(zip(("searched", "held_out"), tuning.split.counts, strict=True)),
+        "marks": {name: {side: mark._asdict() for side, mark in marks.items()} for name, marks in tuning.marks.items()},
+        "trials": [_trial(trial) for trial in tuning.trials],
+        "seconds": tuning.seconds,
+    }
+
+
+def _trial(trial: Trial) -> dict[str, Any]:
+    return {**trial._asdict(), "marks": {side: mark._asdict() for side, mark in trial.marks.items()}}
