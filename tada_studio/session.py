@@ -13,7 +13,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from tada_studio import studio
+from tada_studio import studio, tuning
 from tada_studio.ask import Answer, Question, ask
 from tada_studio.base import Base
 from tada_studio.certify import Certificate
@@ -28,11 +28,13 @@ from tada_studio.evaluate import Score, choose
 from tada_studio.generate import Manner
 from tada_studio.inputs import Input
 from tada_studio.lora import Adapter, Address, Pair
+from tada_studio.marks import items_digest
 from tada_studio.probe import Readings as SavedReadings
 from tada_studio.progress import Progress, Report, silent
 from tada_studio.recipe import Recipe
 from tada_studio.samples import Sample
 from tada_studio.samples import sample as sample_named
+from tada_studio.search import Plan, Tuning, halves
 
 #: Painting an unlocked cell with None gives it back to the readings.
 RESET = None
@@ -127,6 +129,8 @@ class Session:
         self.recipe = Recipe()
         self.runs: list[Run] = []
         self.answers: dict[str, Answer] = {}
+        self.tuning: Tuning | None = None
+        self._looks: dict[str, int] = {}  # at the items that a search holds out, by their digest
         self._undo: list[Recipe] = []
         self._redo: list[Recipe] = []
         self._view: View | None = None
@@ -144,7 +148,7 @@ class Session:
         with self.lock:
             self.pair, self.readings, self.sample, self.base_ref = pair, None, None, base or None
             self.base = self.base if self.base is not None and self.base.ref == base else None
-            self.answers = {}
+            self.answers, self.tuning = {}, None
             self.recipe, self._undo, self._redo, self.runs = Recipe(), [], [], []
             self._changed()
 
@@ -294,6 +298,32 @@ class Session:
     def stop(self) -> None:
         """Ask whatever is running to stop at its next piece."""
         self.stopping.set()
+
+    # -- Auto-tune -------------------------------------------------------------------------------------------------
+
+    def tune(
+        self, sides: Mapping[str, Sequence[Any]] | None, plan: Plan, most: int | None = None, report: Report = silent
+    ) -> Tuning:
+        """Search the knobs from the recipe on screen, and judge the find; ``self.tuning`` fills in.
+
+        sides None: the sample's items. most: items a side to search on. A search that was stopped goes on where it was.
+        """
+        pair = self._open_pair()
+        split = tuning.sample_split(self.sample, plan.seed) if self.sample and not sides else None
+        if split is None and not sides:
+            raise InputError("No items to tune on. Upload .jsonl files of items: half of each is kept for the verdict.")
+        split = split or halves(sides or {}, plan.seed)
+        split = split if most is None else split.limited(most)
+        self.stopping.clear()
+        report = self._stoppable(report)
+        base = self.load_base(report=report)
+        self.tuning = found = tuning.new_search(pair, self.readings, split, self.recipe)
+        held = items_digest(split.held)
+        found.looks = self._looks.get(held, 0) + 1
+        trials = self.folder / "trials.log"
+        tuning.search(pair, base, self.readings, split, plan=plan, storage=trials, into=found, report=report)
+        self._looks[held] = found.looks
+        return found
 
     # -- Try it ----------------------------------------------------------------------------------------------------
 

@@ -20,13 +20,14 @@ from tada_studio.app.plot_panel import served
 from tada_studio.app.sidebar import sidebar
 from tada_studio.app.spoken import spoken
 from tada_studio.app.try_tab import try_tab
+from tada_studio.app.tune_tab import tune_tab
 from tada_studio.errors import TadaError
 
 #: On a phone the sidebar would lie over the whole page.
 _FOLD_SIDEBAR = "() => { if (innerWidth < 768) document.querySelector('#side .toggle-button')?.click(); }"
 
 #: Tabs that are called otherwise than in the code.
-_LABELS = {"try": "Try it"}
+_LABELS = {"try": "Try it", "tune": "Auto-tune"}
 
 
 @dataclass(frozen=True)
@@ -68,6 +69,7 @@ def page(start: Start) -> gr.Blocks:
                 "open": partial(open_tab, desk, start.places),
                 "inspect": partial(inspect_tab, desk),
                 "evaluate": partial(evaluate_tab, desk),
+                "tune": partial(tune_tab, desk),
                 "try": partial(try_tab, desk),
                 "export": partial(export_tab, desk, start.places),
                 "help": partial(help_tab, desk),

@@ -18,6 +18,7 @@ from tada_studio.figures.conflict import (
 from tada_studio.figures.depth import DEPTH_CAPTION, DEPTH_MARGIN, depth_profile
 from tada_studio.figures.maps import GATES_CAPTION, LOST_CAPTION, gate_picture, lost_picture
 from tada_studio.figures.scores import SCORES_CAPTION, score_bars
+from tada_studio.figures.search import TUNING_CAPTION, tuning_scatter
 from tada_studio.figures.sizes import (
     NORMS_CAPTION,
     RANK_CAPTION,
@@ -40,6 +41,7 @@ __all__ = [
     "SCORES_CAPTION",
     "SPECTRUM_CAPTION",
     "THREE_WAY_CAPTION",
+    "TUNING_CAPTION",
     "against_chance",
     "conflict_spectrum",
     "depth_profile",
@@ -51,4 +53,5 @@ __all__ = [
     "overlap_table",
     "score_bars",
     "three_way_bars",
+    "tuning_scatter",
 ]

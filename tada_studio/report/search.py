@@ -19,7 +19,10 @@ def search_sentences(tuning: Tuning) -> list[str]:
     """The whole search in a few sentences; the verdicts come first, once there are any."""
     judged = tuning.judged
     verdicts = [verdict_on(name, *found) for name, found in judged.against.items()] if judged else []
-    return [*verdicts, *(sentence for sentence in (_promised(tuning), _searched(tuning), _seeds(tuning)) if sentence)]
+    return [
+        *verdicts,
+        *(sentence for sentence in (_looks(tuning), _promised(tuning), _searched(tuning), _seeds(tuning)) if sentence),
+    ]
 
 
 def verdict_on(name: str, found: Comparison, word: str) -> str:
@@ -27,8 +30,18 @@ def verdict_on(name: str, found: Comparison, word: str) -> str:
     start = f"Tuned against {name}: {_WORDS[word]} with {found.n} untouched items"
     counts = f"{found.won} more right, {found.lost} fewer" if found.won or found.lost else "the same items right"
     gain = f"{found.gain:+.3f} nats for the right answer (95 % {found.low:+.3f} to {found.high:+.3f})"
-    more = "; no difference at all" if not found.needed else f"; about {found.needed:,} would be needed"
+    more = "; no difference at all" if not found.needed else f"; {_needed(found.needed)} would be needed"
     return f"{start}{more if word == 'cannot tell' else ''}: {counts} (p = {found.p_right:.2g}); {gain}, p = {found.p_gold:.2g}."
+
+
+def _needed(items: int) -> str:
+    return f"about {items:,}" if items <= 100_000 else "more than 100,000"
+
+
+def _looks(tuning: Tuning) -> str:
+    if tuning.looks < 2 or tuning.judged is None:
+        return ""
+    return f"This is look {tuning.looks} at these items in this session: with every look a lucky find gets likelier."
 
 
 def _promised(tuning: Tuning) -> str:

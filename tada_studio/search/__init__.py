@@ -73,6 +73,7 @@ class Tuning:
     """A search, as far as it has come.
 
     marks: what is known of the parents, the recipe to start from and the baselines, on the items that are searched on
+    looks: how often somebody has looked at the untouched items, this search's verdict included
     """
 
     split: Split
@@ -82,6 +83,7 @@ class Tuning:
     trials: list[Trial] = field(default_factory=list)
     judged: Judged | None = None
     seconds: float = 0.0
+    looks: int = 1
 
     @property
     def best(self) -> Trial | None:

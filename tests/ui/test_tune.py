@@ -1,0 +1,94 @@
+"""Auto-tune on the screen: the handlers without a browser, and the tab in one."""
+
+import re
+import sys
+import time
+
+import pytest
+from hands import tab
+from playwright.sync_api import expect
+
+from tada_studio import tuning
+from tada_studio.app import tune_tab
+from tada_studio.app.desk import Desk
+from tada_studio.app.page import Start
+from tada_studio.errors import InputError
+from tada_studio.recipe import Recipe
+
+
+@pytest.fixture
+def desk(pico):
+    desk = Start(task=str(pico.task), domain=str(pico.domain), base=str(pico.base)).desk()
+    yield desk
+    desk.session.close()
+
+
+@pytest.fixture
+def few(monkeypatch):
+    """Two baselines: the others are measured elsewhere."""
+    two = {"average": Recipe(method="linear", strength=1.0), "sum": Recipe(method="linear", strength=2.0)}
+    monkeypatch.setattr(tuning, "baselines", lambda rank: two)
+
+
+def test_a_search_streams_in_is_judged_and_can_be_taken_and_undone(desk, pico, few):
+    files = (str(pico.items), None)
+    first, *_, last = list(tune_tab.on_tune(desk, 4, None, 1, 12, *files))
+    assert [update["interactive"] for update in first[-2:]] == [False, True]
+    assert [update["interactive"] for update in last[2:4]] == [True, False]
+    assert last[0] and "On the untouched items" in last[1] and "Tuned against default" in last[1]
+    found = desk.session.tuning
+    assert len(found.trials) == 4 and found.split.counts == (12, 25) and found.looks == 1
+    found.marks["start"] = {"domain": found.best.marks["domain"]._replace(gold=-99.0)}
+    before = desk.session.recipe
+    assert "auto-tune" in tune_tab.on_take(desk) or found.recipe == before
+    assert desk.session.recipe == found.recipe
+    *_, again = list(tune_tab.on_judge(desk, 4, None, 1, 12, *files))
+    assert "This is look 2 at these items" in again[1]
+
+
+@pytest.mark.parametrize(
+    ("asked", "says"),
+    [
+        ((4, None, 1, None, None, None), "No items to tune on"),
+        (("x", None, 1, None, None, None), "must be numbers"),
+        ((4, -1, 1, None, None, None), "minutes"),
+        ((4, None, 99, None, None, None), "seeds"),
+        ((4, None, 1, "x", None, None), "whole number"),
+    ],
+)
+def test_what_cannot_be_searched_is_said_and_the_button_is_free_again(desk, asked, says):
+    updates = []
+    with pytest.raises(InputError, match=says):
+        for update in tune_tab.on_tune(desk, *asked):
+            updates.append(update)
+    assert says in updates[-1][4] and updates[-1][5]["interactive"]
+
+
+def test_nothing_to_take_before_a_search():
+    with pytest.raises(InputError, match="Nothing was searched"):
+        tune_tab.on_take(Desk())
+    picture, said, take, judge, _ = tune_tab.show(Desk())
+    assert (
+        picture is None and "Nothing was searched yet" in said and not take["interactive"] and not judge["interactive"]
+    )
+
+
+def test_search_stop_judge_and_take(page, pico, few, monkeypatch):
+    tab(page, "tune")
+    page.click("#tune-own > button")
+    page.set_input_files("#tune-domain input[type=file]", str(pico.items))
+    expect(page.locator("#tune-domain")).to_contain_text("items")
+    page.locator("#tune-most input").fill("16")
+    module, honest = sys.modules["tada_studio.marks"], sys.modules["tada_studio.marks"].score
+    monkeypatch.setattr(module, "score", lambda *args: time.sleep(0.05) or honest(*args))
+    page.click("#tune")
+    expect(page.locator("#tune-bar")).to_contain_text(re.compile(r"trial [4-9]"), timeout=120_000)
+    page.click("#tune-stop")
+    expect(page.locator("#tune-bar")).to_contain_text("Stopped", timeout=60_000)
+    expect(page.locator("#tune-verdict")).to_contain_text("No verdict yet")
+    expect(page.locator("#tune-picture .pp-chart .points .point").first).to_be_attached(timeout=60_000)
+    page.click("#tune-judge")
+    expect(page.locator("#tune-verdict")).to_contain_text("Tuned against default", timeout=120_000)
+    expect(page.locator("#tune-take")).to_be_enabled()
+    page.click("#tune-take")
+    expect(page.locator("#tune-bar")).to_contain_text("Undo", timeout=30_000)
