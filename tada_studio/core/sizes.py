@@ -36,7 +36,7 @@ class Ranks:
 
     def smallest(self, share: float) -> int:
         """The smallest rank that keeps this share of the whole merge."""
-        return int((self.everywhere < share * (1 - 1e-12)).sum()) + 1
+        return int((self.everywhere < share).sum()) + 1
 
 
 def ranks(spectrum: Float64[Tensor, "n k"], energy: Float64[Tensor, " n"] | None = None) -> Ranks:

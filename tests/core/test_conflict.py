@@ -419,3 +419,12 @@ def test_a_closeup_shows_the_space_that_the_rule_looks_at():
         near = close(OPPOSED, Recipe(conflict_space=space), moment=moment)
         torch.testing.assert_close(near.in_force, near.weight if space == "weight" else near.activation)
     assert near.task[0].units[1] == pytest.approx(float(near.activation[0, near.task[0].rival]))
+
+
+def test_a_closeup_reads_its_own_module():
+    pair = pair_of(*([lora(name_of(i), seed + i, 9, 8, 3) for i in (0, 1)] for seed in (1, 5)))
+    known, recipe = analysis(pair), Recipe(conflict_space="activation")
+    moment, _ = moment_of(pair, known.space, 3)
+    for row in (0, 1):
+        want = in_units_of_chance(known.directions, recipe, moment)[row]
+        torch.testing.assert_close(close(pair, recipe, row, moment).activation, want)
