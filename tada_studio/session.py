@@ -22,6 +22,7 @@ from tada_studio.core.gates import Depth, Gates, Readings, depth_profile
 from tada_studio.core.merge import Merged
 from tada_studio.core.mix import Mix, Outside
 from tada_studio.core.sizes import Norms, Ranks, ThreeWay, norms, ranks, three_way
+from tada_studio.core.stability import Stability, stability
 from tada_studio.core.strokes import painted
 from tada_studio.errors import BaseError, InputError, MismatchError, Stopped, TadaError
 from tada_studio.evaluate import Score, choose
@@ -101,6 +102,11 @@ class View:
     @cached_property
     def depth(self) -> Depth:
         return depth_profile(self.readings, self.gates, self.recipe)
+
+    @cached_property
+    def stability(self) -> Stability:
+        """Whether fewer or other inputs would have given the same gates; takes a second or two."""
+        return stability(self.readings, self.gates, self.recipe, studio.analysis(self.pair).space)
 
 
 @dataclass(eq=False)

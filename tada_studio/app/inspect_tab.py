@@ -21,6 +21,7 @@ from tada_studio.app.inspect.layer_panel import layer_panel
 from tada_studio.app.inspect.map_panel import Map
 from tada_studio.app.inspect.norms_panel import norms_panel
 from tada_studio.app.inspect.rank_panel import rank_panel
+from tada_studio.app.inspect.stability_panel import stability_panel
 from tada_studio.app.part import DRAG, EDIT, READ, Part, skip_early, words
 from tada_studio.app.spoken import spoken
 
@@ -33,6 +34,7 @@ SECTIONS: dict[str, tuple[str, Callable[[gr.State], Part]]] = {
     "rank": ("Rank", rank_panel),
     "norms": ("Norms and balance", norms_panel),
     "layer": ("One layer, three ways", layer_panel),
+    "stability": ("Stability", stability_panel),
 }
 
 

@@ -27,8 +27,10 @@ from tada_studio.figures.sizes import (
     norms_by_layer,
     three_way_bars,
 )
+from tada_studio.figures.stability import BANDS_CAPTION, SUBSETS_CAPTION, cell_bands, stability_curve
 
 __all__ = [
+    "BANDS_CAPTION",
     "CHANCE_CAPTION",
     "DEPTH_CAPTION",
     "DEPTH_MARGIN",
@@ -40,9 +42,11 @@ __all__ = [
     "RANK_CAPTION",
     "SCORES_CAPTION",
     "SPECTRUM_CAPTION",
+    "SUBSETS_CAPTION",
     "THREE_WAY_CAPTION",
     "TUNING_CAPTION",
     "against_chance",
+    "cell_bands",
     "conflict_spectrum",
     "depth_profile",
     "energy_against_rank",
@@ -52,6 +56,7 @@ __all__ = [
     "norms_by_layer",
     "overlap_table",
     "score_bars",
+    "stability_curve",
     "three_way_bars",
     "tuning_scatter",
 ]

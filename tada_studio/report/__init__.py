@@ -28,6 +28,7 @@ from tada_studio.report.scores import (  # noqa: F401 - and those of scores
     score_table,
 )
 from tada_studio.report.search import knobs_turned, search_sentences, tuning_dict, verdict_on  # noqa: F401
+from tada_studio.report.stability import stability_sentences  # noqa: F401
 from tada_studio.report.tables import markdown_table, text_table  # noqa: F401
 
 # -- the pair ------------------------------------------------------------------------------------------------------

@@ -7,7 +7,7 @@ import pytest
 from tada_studio.app import edits, help_tab
 from tada_studio.app.controls import follow, turn_twin
 from tada_studio.app.desk import Desk
-from tada_studio.app.inspect import cell_panel, layer_panel, norms_panel, rank_panel
+from tada_studio.app.inspect import cell_panel, layer_panel, norms_panel, rank_panel, stability_panel
 from tada_studio.errors import InputError
 from tada_studio.recipe import Recipe
 from tada_studio.samples import planted
@@ -183,3 +183,15 @@ def test_the_help_example_is_live_and_is_what_its_text_says():
 def test_the_example_leaves_the_desk_as_it_is():
     desk = Desk()
     assert len(help_tab.on_turn(desk, 0.5, 8.0, 3)) == 4 and desk.session.pair is None
+
+
+# -- stability -------------------------------------------------------------------------------------------------------
+
+
+def test_the_stability_section_waits_for_readings_and_then_judges_them(desk):
+    said, curve, bands = stability_panel.show(desk)
+    assert "Probe on the Open tab" in said and curve is None and bands is None
+    desk.session.open_sample("smollm2-minerals")
+    said, curve, bands = stability_panel.show(desk)
+    assert "two halves of them rank the cells" in said and "no gate moves by more than" in said
+    assert len(json.loads(bands)["data"][0]["y"]) == 210 and json.loads(curve)["data"][0]["x"] == [4, 8, 16]
