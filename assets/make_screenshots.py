@@ -58,6 +58,14 @@ def section(name: str, panel: str) -> Callable[[Page], None]:
     return show
 
 
+def conflict(page: Page) -> None:
+    """The cell that loses most: the first of the list."""
+    section("cell", "spectrum")(page)
+    page.locator("#cell input").click()
+    page.get_by_role("option").first.click()
+    expect(page.locator("#task-directions, #domain-directions").locator(".gone").first).to_be_attached(timeout=LONG)
+
+
 def evaluate(page: Page) -> None:
     """A finished run; on the page that has the quick sample open."""
     tab(page, "evaluate")
@@ -75,11 +83,12 @@ def help_screen(page: Page) -> None:
 SCREENS: dict[str, Callable[[Page], None]] = {
     "open": lambda page: tab(page, "open"),
     "inspect": inspect,
-    "conflict": section("cell", "spectrum"),
+    "conflict": conflict,
     "rank": section("rank", "rank-curve"),
     "norms": section("norms", "norms"),
     "layer": section("layer", "three-way"),
     "evaluate": evaluate,
+    "tune": lambda page: tab(page, "tune"),
     "try": lambda page: tab(page, "try"),
     "export": lambda page: tab(page, "export"),
     "help": help_screen,
