@@ -9,10 +9,14 @@ from typing import ClassVar
 
 import gradio as gr
 import pytest
+from gradio.helpers import special_args
 
 from tada_studio import cli, studio
 from tada_studio.app.desk import Desk
+from tada_studio.app.page import Start, page
+from tada_studio.app.places import Places
 from tada_studio.app.push_box import on_push, on_push_as_visitor
+from tada_studio.app.spoken import spoken
 from tada_studio.errors import ExportError
 from tada_studio.lora import CONFIG, WEIGHTS
 
@@ -135,6 +139,16 @@ def test_the_export_tab_pushes_with_a_pasted_token_or_as_the_visitor(hub, export
     visitor = gr.OAuthToken(token=TOKEN, scope="manage-repos", expires_at=0)
     assert "me/visitors" in on_push_as_visitor(desk, "me/visitors", False, visitor)[0]
     assert set(hub.repos) == {"me/merged", "me/visitors"}
+
+
+def test_a_public_server_asks_for_no_token_and_hands_the_visitors_own_on(monkeypatch):
+    monkeypatch.delenv("OAUTH_CLIENT_ID", raising=False)  # a Space without hf_oauth: it must start all the same
+    demo = page(Start(places=Places(hosted=True)))
+    ids = [getattr(block, "elem_id", None) for block in demo.blocks.values()]
+    assert "push" in ids and "push-token" not in ids and not demo.expects_oauth
+    visitor = gr.OAuthToken(token=TOKEN, scope="manage-repos", expires_at=0)
+    given, *_ = special_args(spoken(on_push_as_visitor), inputs=["desk", "me/merged", True], token=visitor)
+    assert given == ["desk", "me/merged", True, visitor]
 
 
 def test_a_token_that_may_not_write_is_one_sentence_without_the_token(hub, exported, monkeypatch):

@@ -19,6 +19,8 @@ from tada_studio.progress import Progress
 from tada_studio.session import Run
 
 VARIANTS = ["base", "task", "domain", *reversed(METHODS)]
+#: Ticked at the start: the others take longer, or are only asked for by people who know them.
+QUICK = ["base", "task", "domain", "linear", "tada"]
 NOT_YET = "Nothing was evaluated yet. Choose variants and run: each appears as soon as it is scored."
 ITEM_FILES = [".jsonl", ".zip"]
 
@@ -177,9 +179,7 @@ def evaluate_tab(desk: gr.State) -> Part:
 
 def _asked() -> Asked:
     with gr.Row(equal_height=True):
-        variants = gr.CheckboxGroup(
-            VARIANTS, value=VARIANTS, label="Variants", elem_id="variants", scale=4, min_width=320
-        )
+        variants = gr.CheckboxGroup(VARIANTS, value=QUICK, label="Variants", elem_id="variants", scale=4, min_width=320)
         limit = gr.Slider(10, 1000, 50, step=10, label="Items a side", elem_id="limit", scale=2, min_width=200)
         run = gr.Button("Run", variant="primary", elem_id="run", elem_classes="act", scale=1, min_width=110)
         stop = gr.Button(

@@ -1,5 +1,7 @@
 """From the Export tab to the Hub: as the visitor who signed in on a Space, or with this machine's own login or a pasted token."""
 
+import importlib.util
+import os
 from typing import Any
 
 import gradio as gr
@@ -31,6 +33,11 @@ def on_push_as_visitor(desk: Desk, repo: str | None, private: bool, signed: gr.O
     return on_push(desk, repo, private, None, signed)[:1]
 
 
+def can_sign_in() -> bool:
+    """Whether this server lets visitors sign in: a Space with ``hf_oauth`` in its README, and gradio's own extra for it."""
+    return bool(os.environ.get("OAUTH_CLIENT_ID")) and all(map(importlib.util.find_spec, ("authlib", "itsdangerous")))
+
+
 def push_box(desk: gr.State, places: Places) -> None:
     """Builds and wires the box."""
     with gr.Accordion("Push to the Hugging Face Hub", open=False, elem_id="push-box"):
@@ -41,9 +48,11 @@ def push_box(desk: gr.State, places: Places) -> None:
         )
         repo = gr.Textbox(label="Repository", placeholder="your-name/minerals-merged", elem_id="push-repo")
         private = gr.Checkbox(True, label="Private", elem_id="push-private")
-        if places.hosted:
+        token = None
+        if places.hosted and can_sign_in():
             gr.LoginButton(size="sm")
-            token = None
+        elif places.hosted:
+            words(pieces.note("Nobody can sign in on this server; download the zip and push it from your own machine."))
         else:
             token = gr.Textbox(
                 label="Access token (may stay empty)", type="password", elem_id="push-token",

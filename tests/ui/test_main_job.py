@@ -43,8 +43,9 @@ def evaluate(page, pico):
     page.click("#run")
     expect(page.locator("#eval-bar")).to_contain_text("Run 1 is done", timeout=120_000)
     rows = page.locator("#scores tbody tr")
-    expect(rows).to_have_count(5)
-    assert rows.locator("td:first-child").all_inner_texts() == ["base", "task", "domain", "linear", "tada"]
+    expect(rows).to_have_count(6)
+    names = rows.locator("td:first-child").all_inner_texts()
+    assert names[:5] == ["base", "task", "domain", "linear", "tada"]  # and last what blind guesses would get
     expect(page.locator("#sentences")).to_contain_text("tada against base")
     expect(page.locator("#bars .pp-chart .bars .point").first).to_be_attached(timeout=30_000)
 
