@@ -22,7 +22,7 @@ from tada_studio.session import Session
 
 HERE = Path(__file__).resolve().parent
 CHROMIUM = os.environ.get("CHROMIUM", "/usr/bin/chromium")
-THEMES, WIDTHS, HEIGHT, TALLEST, COLOURS = ("light", "dark"), (1440, 1024, 420), 900, 2600, 256
+THEMES, WIDTHS, HEIGHT, TALLEST, COLOURS = ("light", "dark"), (1440, 1024, 420), 900, 2000, 256
 LONG = 180_000
 #: Evaluating takes seconds on this sample: its base is tiny.
 QUICK = "vit-glyphs"
@@ -115,7 +115,7 @@ def photograph(page: Page, path: Path, part: str | None) -> None:
 def shrink(path: Path) -> None:
     with Image.open(path) as picture:
         cut = picture.convert("RGB").crop((0, 0, picture.width, min(picture.height, TALLEST)))
-    cut.quantize(COLOURS, method=Image.Quantize.MAXCOVERAGE, dither=Image.Dither.NONE).save(path, optimize=True)
+    cut.quantize(COLOURS, method=Image.Quantize.MEDIANCUT, dither=Image.Dither.NONE).save(path, optimize=True)
 
 
 def opened(browser: Browser, url: str, theme: str, width: int) -> Page:

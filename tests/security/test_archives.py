@@ -116,6 +116,16 @@ def test_broken_archives_are_one_sentence(harm, pico, tmp_path, refused):
     refused(unpack, archive, tmp_path / "target")
 
 
+def test_entries_that_are_too_much_only_together_are_refused(pico, tmp_path, refused, monkeypatch):
+    """Each file is small enough by itself; it is their sum that would fill the disk."""
+    entries = good(pico)
+    together = sum(len(content) for _, content in entries)
+    monkeypatch.setattr("tada_studio.read.unpack.MOST_BYTES", together - 1)
+    archive = zipped(tmp_path / "a.zip", entries)
+    (tmp_path / "target").mkdir()
+    assert "unfolds to more than" in refused(unpack, archive, tmp_path / "target")
+
+
 def test_an_archive_that_lies_about_its_size_is_stopped_while_it_is_written(pico, tmp_path):
     archive = zipped(tmp_path / "a.zip", [good(pico)[0], (WEIGHTS, b"\0" * 500_000)])
     content = bytearray(archive.read_bytes())
