@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from tada_studio.errors import InputError, TadaError
-from tada_studio.recipe import Recipe, knobs
+from tada_studio.recipe import Recipe, knobs, read_log
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -100,6 +100,9 @@ def merge(options: argparse.Namespace) -> int:
 
     pair, base, readings, recipe = _opened(options)
     merged = studio.merge(pair, readings, recipe)
+    content = _recipe_file(options)
+    if recipe == Recipe.from_dict(content.get("recipe", {})):  # else flags changed it, and the log would not tell how
+        merged = studio.logged(merged, read_log(content))
     certificate = studio.export(merged, options.out, base=base, report=_teller(options))
     gate_map = studio.gates(readings if readings is not None else studio.unprobed(pair), recipe)
     core = studio.merge_core(pair, gate_map, recipe, readings)
@@ -134,13 +137,17 @@ def _opened(options: argparse.Namespace) -> tuple[Any, Any, Any, Recipe]:
     from tada_studio import studio
 
     recipe = _recipe(options)
-    content = json.loads(Path(options.recipe).read_text(encoding="utf-8")) if options.recipe else {}
+    content = _recipe_file(options)
     pair = studio.read_pair(options.task, options.domain, options.allow_pickle, **_dora(options, content))
     base = studio.load_base(options.base, options.device, options.base_dtype) if options.base else None
     readings = _readings(options, pair, base)
     for remark in studio.remarks_on_recipe(content, pair, readings) if content else ():
         print(f"note: {remark}", file=sys.stderr)
     return pair, base, readings, recipe
+
+
+def _recipe_file(options: argparse.Namespace) -> dict[str, Any]:
+    return json.loads(Path(options.recipe).read_text(encoding="utf-8")) if options.recipe else {}
 
 
 def evaluate(options: argparse.Namespace) -> int:

@@ -5,6 +5,7 @@ Sliders, command-line flags, range checks and the README's table all read the sa
 
 import json
 import math
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import Field, asdict, dataclass, field, fields, replace
 from pathlib import Path
@@ -98,6 +99,30 @@ class Recipe:
 def knobs() -> dict[str, Field]:
     """Every knob by name, with its default and, under ``metadata``, what it says and its range or options."""
     return {spec.name: spec for spec in fields(Recipe)}
+
+
+def read_log(content: Mapping[str, Any]) -> tuple[str, ...]:
+    """The steps that a recipe.json tells of; none if it tells none."""
+    log = content.get("log")
+    return tuple(step for step in log if isinstance(step, str)) if isinstance(log, list) else ()
+
+
+def changes(before: Recipe, after: Recipe) -> str:
+    """What was done between two recipes, in one line that can be read back: "strength 2 to 1.5", "+ layer 3 : q : 0.7"."""
+    pairs = ((name, getattr(before, name), getattr(after, name)) for name in knobs())
+    return "; ".join(_change(*pair) for pair in pairs if pair[1] != pair[2])
+
+
+def _change(name: str, old: Any, new: Any) -> str:
+    if not isinstance(new, tuple):
+        return f"{name} {_said(old)} to {_said(new)}"
+    added, gone = Counter(new) - Counter(old), Counter(old) - Counter(new)
+    lines = [*(f"+ {line}" for line in added.elements()), *(f"- {line}" for line in gone.elements())]
+    return f"{'' if name == 'overrides' else f'{name}: '}{', '.join(lines) or 'the same lines in another order'}"
+
+
+def _said(value: Any) -> str:
+    return "automatic" if value is None else f"{value:g}" if isinstance(value, float) else str(value)
 
 
 def _known(names: Mapping[str, Any]) -> None:

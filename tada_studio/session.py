@@ -10,15 +10,18 @@ import threading
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
+from itertools import pairwise, starmap
 from pathlib import Path
 from typing import Any
+
+from torch import Tensor
 
 from tada_studio import studio, tuning
 from tada_studio.ask import Answer, Question, ask
 from tada_studio.base import Base
 from tada_studio.certify import Certificate
 from tada_studio.core.closeup import Closeup, closeup
-from tada_studio.core.gates import Depth, Gates, Readings, depth_profile
+from tada_studio.core.gates import Depth, Gates, Readings, bands, depth_profile
 from tada_studio.core.merge import Merged
 from tada_studio.core.mix import Mix, Outside
 from tada_studio.core.sizes import Norms, Ranks, ThreeWay, norms, ranks, three_way
@@ -32,7 +35,7 @@ from tada_studio.lora import Adapter, Address, Pair
 from tada_studio.marks import items_digest
 from tada_studio.probe import Readings as SavedReadings
 from tada_studio.progress import Progress, Report, silent
-from tada_studio.recipe import Recipe
+from tada_studio.recipe import Recipe, changes
 from tada_studio.samples import Sample
 from tada_studio.samples import sample as sample_named
 from tada_studio.search import Plan, Tuning, halves
@@ -98,6 +101,17 @@ class View:
     def adapter(self) -> Adapter:
         """The merge in full width, as it is evaluated and exported."""
         return studio.merge(self.pair, self.readings if self.probed else None, self.recipe)
+
+    @cached_property
+    def band(self) -> Tensor:
+        """(low, high) of every computed gate over probe inputs, whatever hands have set; NaN without readings."""
+        plain = self.recipe.but(overrides=())
+        return bands(self.readings, studio.gates(self.readings, plain), plain)
+
+    @property
+    def adapter_norms(self) -> Tensor:
+        """(n, 2) Frobenius norms of the task's and the domain's updates, before any weight."""
+        return studio.analysis(self.pair).space.squared_norms.sqrt()
 
     @cached_property
     def depth(self) -> Depth:
@@ -225,6 +239,12 @@ class Session:
     def can_redo(self) -> bool:
         return bool(self._redo)
 
+    @property
+    def log(self) -> tuple[str, ...]:
+        """What was done to the recipe, in order; what was undone is not in it."""
+        with self.lock:
+            return tuple(starmap(changes, pairwise([*self._undo, self.recipe])))
+
     def turn(self, **knobs: Any) -> None:
         """Set knobs of the recipe by name. Raises RecipeError and changes nothing if a value is out of range."""
         self.restore(self.recipe.but(**knobs))
@@ -246,8 +266,10 @@ class Session:
             self._undo.append(before)
             self._redo.clear()
 
-    def paint(self, cells: Iterable[tuple[int, int]], value: float | None) -> None:
-        """Set the gate of cells (row of ``gates.layers``, column of ``gates.projections``); None: back to the readings."""
+    def paint(self, cells: Iterable[tuple[int, int]], value: float | str | None) -> None:
+        """Set the gate of cells (row of ``gates.layers``, column of ``gates.projections``); None: back to the readings;
+        SMOOTH: the mean with their neighbours in depth.
+        """
         view = self.view
         if view is None:
             raise MismatchError("Nothing is open yet. Open two adapters first.")
@@ -355,7 +377,11 @@ class Session:
         latest = next((run for run in reversed(self.runs) if run.recipe == self.recipe and run.sides), None)
         report = self._stoppable(report)
         return studio.export(
-            view.adapter, out, base=self.base, report=report, measured=latest.sides if latest else None
+            studio.logged(view.adapter, self.log),
+            out,
+            base=self.base,
+            report=report,
+            measured=latest.sides if latest else None,
         )
 
     @property

@@ -328,19 +328,27 @@ def merge(pair: Pair, readings: gating.Readings | None = None, recipe: Recipe | 
     )
 
 
+def logged(merged: Adapter, log: Sequence[str]) -> Adapter:
+    """The merge with the steps that led to its recipe: recipe.json keeps them, the weights do not depend on them."""
+    origin = merged.origin
+    return replace(merged, origin=replace(origin, log=tuple(log))) if isinstance(origin, MergeOrigin) else merged
+
+
 @dataclass(frozen=True, eq=False)
 class MergeOrigin:
-    """What a merge came from; ``to_dict`` is recipe.json."""
+    """What a merge came from; ``to_dict`` is recipe.json. log: what was done to the recipe, in order, if a hand made it."""
 
     pair: Pair
     readings: gating.Readings | None
     recipe: Recipe
+    log: tuple[str, ...] = ()
 
     def to_dict(self) -> dict[str, Any]:
         heads = whose_heads(self.pair, self.recipe)
         return {
             "format": FORMAT,
             "recipe": self.recipe.to_dict(),
+            **({"log": list(self.log)} if self.log else {}),
             **({"heads": heads} if heads else {}),
             "inputs": {
                 "task": _input(self.pair.task),

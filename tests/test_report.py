@@ -12,15 +12,23 @@ from tada_studio.core.stats import Interval
 from tada_studio.evaluate import Rates, Score, flipped
 
 
-def depth(rho, interval):
+def depth(rho, interval, thirds=(0.4, 0.5, 0.6), by_chance=0.001):
     flat = torch.full((3,), 0.5, dtype=torch.float64)
-    return Depth(rho, interval, {}, (0.4, 0.5, 0.6), flat, flat, flat)
+    return Depth(rho, interval, {}, thirds, flat, flat, flat, by_chance)
 
 
 def test_the_trend_is_only_what_its_interval_says():
     assert "rises with depth" in report.depth_sentence(depth(0.4, Interval(0.1, 0.6)), True)
     assert "no clear trend" in report.depth_sentence(depth(0.4, Interval(-0.1, 0.6)), True)
     assert "falls with depth" in report.depth_sentence(depth(-0.4, Interval(-0.6, -0.1)), True)
+    assert "falls with depth: the reverse" in report.compared_depth_sentence("x", depth(-0.4, Interval(-0.6, -0.1)))
+
+
+def test_a_trend_that_shuffled_layers_show_too_is_none_and_a_small_one_is_flat():
+    unsure = report.depth_sentence(depth(0.4, Interval(0.3, 0.5), by_chance=0.2), True)
+    assert "no clear trend" in unsure and "20%" in unsure
+    for flat in (depth(0.1, Interval(0.05, 0.19)), depth(0.9, Interval(0.8, 0.95), thirds=(0.495, 0.5, 0.51))):
+        assert "is flat over depth" in report.depth_sentence(flat, True)
 
 
 def test_without_an_interval_none_is_invented():
@@ -30,7 +38,9 @@ def test_without_an_interval_none_is_invented():
 
 
 def test_cells_set_by_hand_are_said_to_be_in_the_trend():
-    assert "3 cells are set by hand" in report.depth_sentence(depth(0.4, Interval(0.1, 0.6)), True, edited=3)
+    assert "3 cells set by hand count as they are" in report.depth_sentence(
+        depth(0.4, Interval(0.1, 0.6)), True, edited=3
+    )
 
 
 def score(name, right):

@@ -4,6 +4,8 @@ import time
 from dataclasses import dataclass, field
 from typing import Any
 
+from tada_studio.core.gates import Readings
+from tada_studio.lora import Pair
 from tada_studio.session import Session
 
 #: Turns of one knob that follow each other within this many seconds are one drag of a slider, and one step to undo.
@@ -20,6 +22,7 @@ class Desk:
     said:  what just happened, in words
     exported: where the last export went
     twins: by knob, what a second control of it shows
+    compared: (name, pair, readings) of other readings drawn in the depth profile
     """
 
     session: Session = field(default_factory=Session)
@@ -29,6 +32,7 @@ class Desk:
     said: str = ""
     exported: str | None = None
     twins: dict[str, Any] = field(default_factory=dict)
+    compared: tuple[str, Pair, Readings] | None = None
     _turned: tuple[str, float] = ("", 0.0)
 
     def turn(self, name: str, value: Any) -> None:

@@ -3,14 +3,18 @@
 Everything that arrives comes from a browser and is checked as such.
 """
 
-from collections.abc import Iterable, Mapping
+import shutil
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from tada_studio import report
 from tada_studio.app.desk import Desk
 from tada_studio.core.conflict import Direction, picked
 from tada_studio.core.gates import Gates
+from tada_studio.core.selectors import SMOOTH, Cells, Checked, check
 from tada_studio.errors import InputError
+from tada_studio.probe import Readings as SavedReadings
 from tada_studio.recipe import Recipe
 from tada_studio.session import RESET, View
 
@@ -21,12 +25,14 @@ CONFLICT_KNOBS = ("conflict_threshold", "conflict_floor", "conflict_space", "dro
 
 #: Starting points for all gates: name -> what it says about itself.
 PRESETS = {
-    "readings": "As the readings say",
-    "even": "Even everywhere",
+    "readings": "As the readings say (probe)",
+    "even": "Even everywhere (uniform)",
     "ramp": "Ramp: domain grows with depth",
     "task": "Task only",
     "domain": "Domain only",
 }
+#: A preset of the person's own: its name -> its selector lines.
+Saved = Mapping[str, Sequence[str]]
 
 
 def stroke(desk: Desk, news: Mapping[str, Any]) -> None:
@@ -38,6 +44,11 @@ def stroke(desk: Desk, news: Mapping[str, Any]) -> None:
     elif tool == "reset":
         session.paint(cells, RESET)
         desk.acted(f"{_count(cells)} given back to the readings. Undo: Ctrl+Z.")
+    elif tool == "smooth":
+        session.paint(cells, SMOOTH)
+        desk.acted(
+            f"{_count(cells)} averaged with the layers next to {'it' if len(set(cells)) == 1 else 'them'}. Undo: Ctrl+Z."
+        )
     else:
         value = _share(news.get("value"))
         session.paint(cells, value)
@@ -129,12 +140,24 @@ def pick(desk: Desk, row: Any, side: Any, number: Any) -> None:
     desk.acted(f"{address}: {side} {number} {word}. Undo: Ctrl+Z.")
 
 
-def add_line(desk: Desk, line: str | None) -> None:
-    """One selector line after those there are. Raises RecipeError."""
-    if not line or not line.strip():
-        raise InputError("The line is empty. Write, for example, layers 20-31 : attn : 0.7")
-    desk.session.add_line(line)
-    desk.acted(f"Added “{line.strip()}”. Undo: Ctrl+Z.")
+def preview(desk: Desk, text: str | None) -> list[Checked]:
+    """What the lines would do if they were added now, each after those before it."""
+    view = desk.session.view
+    if view is None or not text or not text.strip():
+        return []
+    gates = view.gates
+    cells = Cells(gates.layers, gates.projections, gates.computed)
+    cells.values, cells.edited, cells.locked = gates.values.clone(), gates.edited.clone(), gates.locked.clone()
+    return check(cells, text.splitlines())
+
+
+def add_lines(desk: Desk, text: str | None) -> None:
+    """Selector lines after those there are: all of them, or none if one cannot be read. Raises RecipeError."""
+    lines = [line.strip() for line in (text or "").splitlines() if line.strip()]
+    if not lines:
+        raise InputError("There is no line. Write, for example, layers 20-31 : attn : 0.7")
+    desk.session.turn(overrides=(*desk.session.recipe.overrides, *lines))
+    desk.acted(f"Added {f'“{lines[0]}”' if len(lines) == 1 else f'{len(lines)} lines'}. Undo: Ctrl+Z.")
 
 
 def set_lines(desk: Desk, text: str | None, name: str) -> None:
@@ -146,13 +169,48 @@ def set_lines(desk: Desk, text: str | None, name: str) -> None:
     desk.acted(f"{len(lines)} {name} line{'' if len(lines) == 1 else 's'} in force. Undo: Ctrl+Z.")
 
 
-def preset(desk: Desk, name: str | None) -> None:
-    """Start again from one of PRESETS: replaces all edits of gates, locks too."""
-    view = desk.session.view
-    if view is None or name not in PRESETS:
+def preset(desk: Desk, name: str | None, saved: Saved | None = None) -> None:
+    """Start again from one of PRESETS or of the person's own: replaces all edits of gates, locks too. Raises RecipeError."""
+    view, own = desk.session.view, own_presets(saved)
+    if view is None or (name not in PRESETS and name not in own):
         raise InputError("Nothing is open yet. Open two adapters first.")
-    desk.session.turn(overrides=_preset_lines(name, view.gates))
-    desk.acted(f"{PRESETS[name]}: all gates start from there. Undo: Ctrl+Z.")
+    lines = _preset_lines(name, view.gates) if name in PRESETS else own[name]
+    desk.session.turn(overrides=lines)
+    desk.acted(f"{PRESETS.get(name, name)}: all gates start from there. Undo: Ctrl+Z.")
+
+
+def clear(desk: Desk) -> None:
+    """Give all cells back to the readings, locked ones too."""
+    preset(desk, "readings")
+
+
+def own_presets(saved: Any) -> dict[str, tuple[str, ...]]:
+    """The person's own presets, as far as what the browser kept can be read."""
+    if not isinstance(saved, Mapping):
+        return {}
+    readable = {name: lines for name, lines in saved.items() if isinstance(lines, list | tuple)}
+    return {str(name): tuple(line for line in lines if isinstance(line, str)) for name, lines in readable.items()}
+
+
+def save_preset(desk: Desk, name: str | None, saved: Any) -> dict[str, list[str]]:
+    """All presets of the person's own after keeping the selector lines in force under a name. Raises InputError."""
+    name = " ".join((name or "").split())
+    if not name or len(name) > 60 or name in PRESETS:
+        raise InputError("Give the preset a name of its own, of up to 60 letters.")
+    own = {kept: list(lines) for kept, lines in own_presets(saved).items()}
+    own[name] = list(desk.session.recipe.overrides)
+    desk.acted(f"Saved “{name}” with {len(own[name])} lines, in this browser.")
+    return own
+
+
+def forget_preset(desk: Desk, name: str | None, saved: Any) -> dict[str, list[str]]:
+    """All presets of the person's own without this one. Raises InputError."""
+    own = {kept: list(lines) for kept, lines in own_presets(saved).items()}
+    if name not in own:
+        raise InputError("Choose a preset of your own first; the five that come with the app stay.")
+    del own[name]
+    desk.acted(f"“{name}” is forgotten.")
+    return own
 
 
 def _preset_lines(name: str, gates: Gates) -> tuple[str, ...]:
@@ -162,6 +220,28 @@ def _preset_lines(name: str, gates: Gates) -> tuple[str, ...]:
         return (f"* : {name}",)
     last = max(1, len(gates.layers) - 1)
     return tuple(f"layer {layer} : {i / last:.2f}" for i, layer in enumerate(gates.layers))
+
+
+def compare(desk: Desk, files: Sequence[str] | None) -> None:
+    """Draw the depth profile of other readings of this pair too: a readings.json with its .safetensors. Raises TadaError."""
+    pair = desk.session.pair
+    if pair is None:
+        raise InputError("Nothing is open yet. Open two adapters first.")
+    by_kind = {Path(file).suffix.lower(): Path(file) for file in files or ()}
+    if set(by_kind) != {".json", ".safetensors"}:
+        raise InputError("Readings are two files: give readings.json and readings.safetensors together.")
+    folder = desk.session.folder / "compared"
+    folder.mkdir(exist_ok=True)
+    for kind, file in by_kind.items():  # an upload puts each file into a folder of its own
+        shutil.copyfile(file, folder / f"readings{kind}")
+    readings = SavedReadings.load(folder / "readings.json")
+    readings.belongs_to(pair)
+    desk.compared = by_kind[".json"].stem[:60], pair, readings
+    desk.acted(f"The depth profile shows {desk.compared[0]} beside the readings in force.")
+
+
+def forget_compared(desk: Desk) -> None:
+    desk.compared = None
 
 
 def undo(desk: Desk) -> None:

@@ -10,13 +10,13 @@ from typing import Any
 
 import gradio as gr
 
-from tada_studio.app import edits
+from tada_studio.app import edits, pieces
 from tada_studio.app.controls import on_turn
 from tada_studio.app.desk import Desk
 from tada_studio.app.inspect import map_panel
 from tada_studio.app.inspect.cell_panel import cell_panel
 from tada_studio.app.inspect.depth_panel import depth_panel
-from tada_studio.app.inspect.knob_column import Knobs, knob_column
+from tada_studio.app.inspect.knob_column import Knobs, checks, knob_column, presets, touched
 from tada_studio.app.inspect.layer_panel import layer_panel
 from tada_studio.app.inspect.map_panel import Map
 from tada_studio.app.inspect.norms_panel import norms_panel
@@ -38,12 +38,19 @@ SECTIONS: dict[str, tuple[str, Callable[[gr.State], Part]]] = {
 }
 
 
+#: Moves the page only if what was asked for cannot be seen.
+_INTO_SIGHT = """() => {
+  const sections = document.getElementById('sections'), top = sections.getBoundingClientRect().top;
+  if (top > innerHeight - 260) sections.scrollIntoView({ block: 'start', behavior: 'smooth' });
+}"""
+
+
 # -- handlers --------------------------------------------------------------------------------------------------------
 
 
 def settled(depth: Part, sections: Mapping[str, Part], desk: Desk) -> list[Any]:
-    """What follows once the map has come to rest: the depth profile and the section in sight."""
-    return [*depth.show(desk), *in_sight(sections, desk)]
+    """What follows once the map has come to rest: what its card tells, the depth profile and the section in sight."""
+    return [map_panel.facts(desk), *depth.show(desk), *in_sight(sections, desk)]
 
 
 def in_sight(sections: Mapping[str, Part], desk: Desk) -> list[Any]:
@@ -79,27 +86,28 @@ def inspect_tab(desk: gr.State) -> Part:
     cards = words(map_panel.stat_cards(None))
     with gr.Row():
         with gr.Column(scale=4, min_width=320):
-            picture, depth = map_panel.map_panel(cards), depth_panel()
+            picture, depth = map_panel.map_panel(cards), depth_panel(desk)
         with gr.Column(scale=1, min_width=270, elem_classes="knob-column"):
             side = knob_column()
-    sections = _sections(desk)
-    at_once = [*picture, *side.boxes.values()]
+    tabs, sections = _sections(desk)
+    at_once = [*picture, *side.texts]
     whole = Part([*at_once, *side.controls.components], partial(_all, side), _changes(sections))
     _wire_map(desk, picture, at_once, side, whole)
-    _wire_figures(desk, picture, depth, sections)
+    _wire_figures(desk, picture, depth, tabs, sections)
     _wire_knobs(desk, side, at_once, whole)
+    _wire_lines(desk, picture, side, whole)
     return whole
 
 
-def _sections(desk: gr.State) -> dict[str, Part]:
+def _sections(desk: gr.State) -> tuple[gr.Tabs, dict[str, Part]]:
     built: dict[str, Part] = {}
-    with gr.Tabs(elem_id="sections", overflow_behavior="wrap"):
+    with gr.Tabs(elem_id="sections", overflow_behavior="wrap") as tabs:
         for name, (label, build) in SECTIONS.items():
             with gr.Tab(label, id=name, elem_id=f"section-{name}") as tab:
                 built[name] = part = build(desk)
             shown = skip_early(spoken(partial(on_section, name, part)), len(part.components))
             tab.select(shown, desk, part.components, **READ)
-    return built
+    return tabs, built
 
 
 def _changes(sections: Mapping[str, Part]) -> tuple[Any, ...]:
@@ -128,9 +136,10 @@ def _wire_map(desk: gr.State, picture: Map, at_once: list[Any], side: Knobs, who
         event(after(edits.undo, whole.show), desk, whole.components, **EDIT)
     for event in (picture.redo.click, grid.redo):
         event(after(edits.redo, whole.show), desk, whole.components, **EDIT)
+    picture.clear.click(after(edits.clear, whole.show), desk, whole.components, **EDIT)
 
 
-def _wire_figures(desk: gr.State, picture: Map, depth: Part, sections: Mapping[str, Part]) -> None:
+def _wire_figures(desk: gr.State, picture: Map, depth: Part, tabs: gr.Tabs, sections: Mapping[str, Part]) -> None:
     closer = [component for part in sections.values() for component in part.components]
     under = [*depth.components, *closer]
     how = {**READ, "trigger_mode": "always_last"}
@@ -139,8 +148,15 @@ def _wire_figures(desk: gr.State, picture: Map, depth: Part, sections: Mapping[s
         edits.select(desk, getattr(news, "index", None))
         return in_sight(sections, desk)
 
-    picture.grid.settled(skip_early(spoken(partial(settled, depth, sections)), len(under)), desk, under, **how)
+    def on_inspect(desk: Desk, news: gr.EventData) -> list[Any]:
+        desk.section = "cell"
+        return [gr.update(selected="cell"), *on_select(desk, news)]
+
+    rest = [picture.grid, *under]
+    picture.grid.settled(skip_early(spoken(partial(settled, depth, sections)), len(rest)), desk, rest, **how)
     picture.grid.cell_select(spoken(on_select), desk, closer, **how)
+    shown = picture.grid.inspect(spoken(on_inspect), desk, [tabs, *closer], **how)
+    shown.success(None, None, None, js=_INTO_SIGHT, api_visibility="private")
 
 
 def _wire_knobs(desk: gr.State, side: Knobs, at_once: list[Any], whole: Part) -> None:
@@ -148,10 +164,7 @@ def _wire_knobs(desk: gr.State, side: Knobs, at_once: list[Any], whole: Part) ->
         return after(act, whole.show)
 
     back = {"fn": spoken(whole.show), "inputs": desk, "outputs": whole.components, **READ}
-    added = side.line.submit(edit(edits.add_line), [desk, side.line], whole.components, **EDIT)
-    # in the browser: an answer from Python could come late and wipe the next line while it is being written
-    added.success(None, None, side.line, js="() => ''", api_visibility="private")
-    chosen = side.preset.input(edit(edits.preset), [desk, side.preset], whole.components, **EDIT)
+    chosen = side.preset.input(edit(edits.preset), [desk, side.preset, side.own], whole.components, **EDIT)
     chosen.then(lambda: None, None, side.preset, **READ)
     for name, box in side.boxes.items():
         left = box.blur(edit(partial(edits.set_lines, name=name)), [desk, box], whole.components, **EDIT)
@@ -160,3 +173,30 @@ def _wire_knobs(desk: gr.State, side: Knobs, at_once: list[Any], whole: Part) ->
         # the control itself is no output: a slider must not be moved under the hand that drags it
         turned = on_turn(control, after(partial(edits.turn, name=name), partial(quick, side)), [desk], at_once, **DRAG)
         turned.failure(**back)
+
+
+def on_line(desk: Desk, text: str | None) -> list[Any]:
+    """What the lines being written would do: in words, as cells on the map, and whether they can be added."""
+    found = edits.preview(desk, text)
+    addable = bool(found) and all(one.touched is not None for one in found)
+    return [checks(found), gr.update(preview=touched(found)), gr.update(visible=addable)]
+
+
+def _wire_lines(desk: gr.State, picture: Map, side: Knobs, whole: Part) -> None:
+    about = [side.check, picture.grid, side.add]
+    written = skip_early(spoken(on_line), len(about))
+    side.line.change(written, [desk, side.line], about, **{**READ, "trigger_mode": "always_last"})
+    for event in (side.line.submit, side.add.click):
+        added = event(after(edits.add_lines, whole.show), [desk, side.line], whole.components, **EDIT)
+        # in the browser: an answer from Python could come late and wipe the next line while it is being written
+        added.success(None, None, side.line, js="() => ''", api_visibility="private")
+
+    def kept(act: Callable[..., Any]) -> Callable[..., list[Any]]:
+        def handler(desk: Desk, name: str | None, saved: Any) -> list[Any]:
+            return [act(desk, name, saved), pieces.said(desk.said)]
+
+        return spoken(handler)
+
+    for event, act in ((side.save.click, edits.save_preset), (side.forget.click, edits.forget_preset)):
+        event(kept(act), [desk, side.name, side.own], [side.own, picture.said], **READ)
+    gr.on(None, presets, side.own, side.preset, **READ)  # None: when the page opens, and whenever they change

@@ -37,6 +37,16 @@ def badge(text: str, kind: str = "") -> str:
     return f'<span class="badge {escape(kind)}">{escape(text)}</span>'
 
 
+def checks(rows: Iterable[tuple[bool, str, str]]) -> str:
+    """(whether it is right, what was written, what is said about it) rows; read out by screen readers."""
+    made = "".join(
+        f'<li class="{"good" if right else "bad"}"><span class="mark" aria-hidden="true">{"✓" if right else "✗"}</span>'
+        f"<span><code>{escape(text)}</code> {escape(says)}</span></li>"
+        for right, text, says in rows
+    )
+    return f'<ul class="checks" role="status">{made}</ul>' if made else ""
+
+
 def said(text: str) -> str:
     """What just happened; read out by screen readers."""
     return f'<div class="said" role="status" aria-live="polite">{escape(text)}</div>'

@@ -5,7 +5,7 @@ contrast  c    ln s_D - ln s_T
 gate      g_D  sigmoid(sharpness * (c - calibration)), then the selector lines of the recipe
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import NamedTuple
@@ -22,6 +22,8 @@ from tada_studio.recipe import Recipe
 
 #: Bootstrap draws over probe inputs for every band and interval of a gate map.
 DRAWS = 200
+#: Orders of the layers with which a trend over depth is compared.
+SHUFFLES = 999
 
 
 @dataclass(frozen=True, eq=False)
@@ -120,15 +122,21 @@ def computed_gates(
     readings: Readings, recipe: Recipe, times: Float[Tensor, " m"] | None = None
 ) -> Float64[Tensor, " n"]:
     """g_D of every module from the readings alone; ``times`` counts inputs for a bootstrap draw."""
-    projections = [place.projection for place in readings.addresses.values()]
-    there = readings.present
     if not readings.tokens.numel():
-        return _who_is_there(torch.full((len(projections),), 0.5, dtype=torch.float64), there)
+        return _who_is_there(torch.full((len(readings.names),), 0.5, dtype=torch.float64), readings.present)
     task, domain = readings.average(recipe, times)
+    return _computed(readings, recipe, task[None], domain[None])[0]
+
+
+def _computed(
+    readings: Readings, recipe: Recipe, task: Float64[Tensor, "draws n"], domain: Float64[Tensor, "draws n"]
+) -> Float64[Tensor, "draws n"]:
+    """The gates that average responses give."""
+    projections = [place.projection for place in readings.addresses.values()]
     contrast = domain.log() - task.log()
     centred = contrast - _calibration(contrast, projections, recipe.calibration)
     gate = torch.sigmoid(recipe.sharpness * centred)
-    return _who_is_there(torch.where(gate.isnan(), 0.5, gate), there)  # NaN: neither adapter reacted to any input
+    return _who_is_there(torch.where(gate.isnan(), 0.5, gate), readings.present)  # NaN: neither reacted to any input
 
 
 def _who_is_there(gate: Tensor, present: Tensor) -> Tensor:
@@ -138,15 +146,16 @@ def _who_is_there(gate: Tensor, present: Tensor) -> Tensor:
     return torch.where(only_task, 0.0, torch.where(only_domain, 1.0, torch.where(neither, 0.5, gate)))
 
 
-def _calibration(contrast: Tensor, projections: list[str], how: str) -> Tensor:
+def _calibration(contrast: Float64[Tensor, "draws n"], projections: list[str], how: str) -> Tensor:
+    """What counts as even in each draw: the median of known contrasts."""
     if how == "none":
         return torch.zeros_like(contrast)
     groups = projections if how == "projection" else [""] * len(projections)
     level = torch.zeros_like(contrast)
     for group in set(groups):
         rows = torch.tensor([name == group for name in groups])
-        known = contrast[rows & contrast.isfinite()]
-        level[rows] = known.quantile(0.5) if len(known) else 0.0
+        known = torch.where(contrast.isfinite(), contrast, torch.nan)[:, rows]
+        level[:, rows] = known.nanquantile(0.5, dim=1, keepdim=True).nan_to_num(0.0)
     return level
 
 
@@ -167,6 +176,7 @@ class Depth(NamedTuple):
     thirds:   mean g_D of the shallow, middle and deep third of the layers
     share:    (layers,) mean g_D of each layer
     low, high: (layers,) 95 % band of that mean
+    by_chance: how often layers in another order show as strong a trend: inputs may agree on one that is no more than that
     """
 
     rho: float | None
@@ -176,6 +186,7 @@ class Depth(NamedTuple):
     share: Float64[Tensor, " layers"]
     low: Float64[Tensor, " layers"]
     high: Float64[Tensor, " layers"]
+    by_chance: float
 
 
 def depth_profile(readings: Readings, gate_map: Gates, recipe: Recipe) -> Depth:
@@ -185,14 +196,15 @@ def depth_profile(readings: Readings, gate_map: Gates, recipe: Recipe) -> Depth:
     """
     there, values = gate_map.there, gate_map.values
     depth = torch.tensor(gate_map.layers, dtype=torch.float64)[:, None].expand_as(values)
-    draws = list(_redrawn(readings, gate_map, recipe))
-    rhos = [rho for rho in (stats.spearman(depth[there], v[there]) for v in draws) if rho is not None]
-    means = torch.stack([v.nanmean(1) for v in [values, *draws]])
+    draws = _redrawn(readings, gate_map, recipe)
+    rhos = stats.spearman_rows(depth[there], draws[:, there])
+    means = torch.cat([values[None], draws]).nanmean(2)
     band = means.quantile(torch.tensor([0.025, 0.975], dtype=torch.float64), dim=0)
     thirds = values.nanmean(1).tensor_split(3)
     return Depth(
         rho=stats.spearman(depth[there], values[there]),
-        interval=stats.percentiles(rhos),
+        interval=stats.percentiles(rhos[~rhos.isnan()].tolist()),
+        by_chance=_by_chance(gate_map, recipe.seed),
         by_projection={
             name: stats.spearman(depth[there[:, j], j], values[there[:, j], j])
             for j, name in enumerate(gate_map.projections)
@@ -206,20 +218,36 @@ def depth_profile(readings: Readings, gate_map: Gates, recipe: Recipe) -> Depth:
 
 def bands(readings: Readings, gate_map: Gates, recipe: Recipe) -> Float64[Tensor, "2 layers projections"]:
     """The 95 % bootstrap band of every cell (low, high) over probe inputs; NaN without readings."""
-    draws = list(_redrawn(readings, gate_map, recipe))
-    if not draws:
+    draws = _redrawn(readings, gate_map, recipe)
+    if not len(draws):
         return torch.full((2, *gate_map.values.shape), torch.nan, dtype=torch.float64)
-    return torch.stack(draws).quantile(torch.tensor([0.025, 0.975], dtype=torch.float64), dim=0)
+    return draws.quantile(torch.tensor([0.025, 0.975], dtype=torch.float64), dim=0)
 
 
-def _redrawn(readings: Readings, gate_map: Gates, recipe: Recipe) -> Iterator[Tensor]:
+def _redrawn(readings: Readings, gate_map: Gates, recipe: Recipe) -> Float64[Tensor, "draws layers projections"]:
     """The gate map as other draws of as many probe inputs would have given it."""
     inputs = len(readings.tokens)
     if inputs < 2:
-        return
+        return gate_map.values[None][:0]
     _, _, cells = _grid(tuple(readings.addresses.values()))
-    generator = torch.Generator().manual_seed(recipe.seed)
-    for times in stats.resamples(inputs, DRAWS, generator):
-        values = gate_map.values.clone()
-        values[cells] = computed_gates(readings, recipe, times)
-        yield torch.where(gate_map.edited | gate_map.locked, gate_map.values, values)
+    times = stats.resamples(inputs, DRAWS, torch.Generator().manual_seed(recipe.seed))
+    values = gate_map.values.repeat(len(times), 1, 1)
+    values[:, cells[0], cells[1]] = _computed(readings, recipe, *_averages(readings, recipe, times))
+    return torch.where(gate_map.edited | gate_map.locked, gate_map.values, values)
+
+
+def _averages(readings: Readings, recipe: Recipe, times: Float[Tensor, "draws m"]) -> tuple[Tensor, Tensor]:
+    """``Readings.average`` for many draws at once, (draws, n) each. Not for gates that are merged: see there."""
+    weight = readings.tokens.double() * times.double()
+    share = weight / weight.sum(1, keepdim=True)
+    if recipe.response == "rms":
+        return (share @ readings.rms_task.square().mT).sqrt(), (share @ readings.rms_domain.square().mT).sqrt()
+    return share @ readings.task.mT, share @ readings.domain.mT
+
+
+def _by_chance(gate_map: Gates, seed: int) -> float:
+    """How often the same layers in another order show as strong a trend; each layer's cells stay together."""
+    there = gate_map.there
+    ranks = torch.zeros_like(gate_map.values)
+    ranks[there] = stats.ranks(gate_map.values[there]) - (float(there.sum()) - 1) / 2
+    return stats.shuffled_order_p(ranks.sum(1), there.sum(1).double(), SHUFFLES, torch.Generator().manual_seed(seed))

@@ -7,7 +7,7 @@
 where   ``layer 3``, ``layers 2-5,9``, ``shallow|middle|deepest third`` or ``*``
 which   ``*``, ``attn``, ``mlp`` or names with commas; where or which may be left out
 what    a number (g_D), ``+0.1``, ``-0.1``, ``task`` (0), ``domain`` (1), ``even`` (.5), ``reset`` (computed again),
-        ``lock`` or ``unlock``
+        ``smooth`` (the mean of the cell and its neighbours in depth), ``lock`` or ``unlock``
 """
 
 import math
@@ -22,6 +22,8 @@ from torch import Tensor
 
 from tada_studio.errors import RecipeError
 
+#: What a line says to average gates over depth.
+SMOOTH = "smooth"
 _WORDS = {"task": 0.0, "domain": 1.0, "even": 0.5}
 _THIRDS = {"shallow": 0, "shallowest": 0, "middle": 1, "deep": 2, "deepest": 2}
 _FAMILIES = {
@@ -52,14 +54,49 @@ class Cells:
 def apply_lines(cells: Cells, lines: Iterable[str]) -> Cells:
     """``cells`` after every line, in order. Raises RecipeError for a line that cannot be read or that selects nothing."""
     for line in lines:
-        where, what = selected(cells, line), _parts(line)[-1].lower()
-        if what in ("lock", "unlock"):
-            cells.locked[where] = what == "lock"
-        elif what == "reset":
-            _write(cells, where & ~cells.locked, cells.computed, edited=False)
-        else:
-            _write(cells, where & ~cells.locked, _target(cells, what, line), edited=True)
+        apply_line(cells, line)
     return cells
+
+
+def apply_line(cells: Cells, line: str) -> Bool[Tensor, "layers projections"]:
+    """Do what one line says, and tell which cells it touched: locked ones only if it locks or unlocks. Raises RecipeError."""
+    where, what = selected(cells, line), _parts(line)[-1].lower()
+    if what in ("lock", "unlock"):
+        cells.locked[where] = what == "lock"
+        return where
+    where = where & ~cells.locked
+    if what == "reset":
+        _write(cells, where, cells.computed, edited=False)
+    else:
+        _write(cells, where, _target(cells, what, line), edited=True)
+    return where
+
+
+@dataclass(frozen=True, eq=False)
+class Checked:
+    """What one line would do, before it is added.
+
+    touched: the cells that it sets, locks or gives back; None if it cannot be read, and then ``problem`` says why
+    held:    how many of the cells it speaks of stay, because they are locked
+    """
+
+    line: str
+    touched: Bool[Tensor, "layers projections"] | None = None
+    held: int = 0
+    problem: str = ""
+
+
+def check(cells: Cells, lines: Iterable[str]) -> list[Checked]:
+    """What each line would do to ``cells``, each after those before it that can be read. Blank lines are passed over."""
+    return [_checked(cells, line.strip()) for line in lines if line.strip()]
+
+
+def _checked(cells: Cells, line: str) -> Checked:
+    try:
+        touched = apply_line(cells, line)
+    except RecipeError as error:
+        return Checked(line, problem=str(error))
+    return Checked(line, touched, int(selected(cells, line).sum() - touched.sum()))
 
 
 def selected(cells: Cells, line: str) -> Bool[Tensor, "layers projections"]:
@@ -79,6 +116,8 @@ def _write(cells: Cells, where: Tensor, values: Tensor, edited: bool) -> None:
 
 
 def _target(cells: Cells, what: str, line: str) -> Tensor:
+    if what == SMOOTH:
+        return smoothed(cells.values)
     try:
         number = _WORDS[what] if what in _WORDS else float(what)
     except ValueError:
@@ -88,6 +127,16 @@ def _target(cells: Cells, what: str, line: str) -> Tensor:
     if not 0 <= number <= 1:
         raise _bad(line, f"the gate {what} is outside 0 to 1")
     return torch.full_like(cells.values, number)
+
+
+def smoothed(values: Float64[Tensor, "layers projections"]) -> Float64[Tensor, "layers projections"]:
+    """The mean of each cell and of its neighbours in depth, as far as there are any."""
+
+    def around(of: Tensor) -> Tensor:
+        padded = torch.nn.functional.pad(of, (0, 0, 1, 1))
+        return padded[:-2] + padded[1:-1] + padded[2:]
+
+    return around(values.nan_to_num()) / around((~values.isnan()).to(values.dtype))
 
 
 def _parts(line: str) -> list[str]:

@@ -5,7 +5,7 @@ from statistics import NormalDist
 from typing import NamedTuple
 
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Float64
 from torch import Tensor
 
 _Z95 = 1.959963984540054  # two-sided 95 % point of the standard normal
@@ -105,6 +105,34 @@ def spearman(x: Float[Tensor, " n"], y: Float[Tensor, " n"]) -> float | None:
     a, b = (r - r.mean() for r in (ranks(x), ranks(y)))
     scale = a.norm() * b.norm()
     return float(a @ b / scale) if scale > 0 else None
+
+
+def spearman_rows(x: Float[Tensor, " n"], rows: Float[Tensor, "draws n"]) -> Float64[Tensor, " draws"]:
+    """``spearman`` of x with each row; NaN where it is undefined."""
+    ordered = rows.double().sort(1).values
+    first, last = torch.searchsorted(ordered, rows.double()), torch.searchsorted(ordered, rows.double(), right=True)
+    b = (first + last - 1) / 2
+    a, b = ranks(x) - (len(x) - 1) / 2, b.double() - (len(x) - 1) / 2
+    scale = a.norm() * b.norm(dim=1)
+    return torch.where((scale > 0) & (len(x) >= 3), b @ a / scale, torch.nan)
+
+
+def shuffled_order_p(
+    sums: Float64[Tensor, " groups"], sizes: Float64[Tensor, " groups"], draws: int, generator: torch.Generator
+) -> float:
+    """Two-sided permutation p of a trend over ordered groups: how often a shuffled order shows one as steep.
+
+    sums:  of the centred values in each group, in order
+    sizes: how many values each group has
+    """
+    order = torch.stack(
+        [torch.arange(len(sums)), *(torch.randperm(len(sums), generator=generator) for _ in range(draws))]
+    )
+    place = order.double()
+    place = place - (place * sizes).sum(1, keepdim=True) / sizes.sum()
+    size = (place.square() * sizes).sum(1).sqrt()
+    trend = (place @ sums / torch.where(size > 0, size, 1)).abs()
+    return float((trend >= trend[0] * (1 - 1e-9)).double().mean())
 
 
 def resamples(n: int, draws: int, generator: torch.Generator) -> Float[Tensor, "draws n"]:

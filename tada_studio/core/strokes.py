@@ -6,15 +6,16 @@ from jaxtyping import Bool
 from torch import Tensor, zeros_like
 
 from tada_studio.core.gates import Gates
-from tada_studio.core.selectors import Cells, selected
+from tada_studio.core.selectors import SMOOTH, Cells, selected
 
 
 def painted(
-    gate_map: Gates, lines: Sequence[str], cells: Iterable[tuple[int, str]], value: float | None
+    gate_map: Gates, lines: Sequence[str], cells: Iterable[tuple[int, str]], value: float | str | None
 ) -> tuple[str, ...]:
-    """The recipe's selector lines after a brush stroke over (layer, projection) cells; value None: back to the readings.
+    """The recipe's selector lines after a brush stroke over (layer, projection) cells.
 
-    Earlier lines that the stroke covers completely go, so that the list stays as short as what it says.
+    value: a gate, None (back to the readings) or SMOOTH. Earlier lines that a gate or None covers completely go, so that the
+    list stays as short as what it says; but not before a line that smooths, which has seen what they made.
     """
     grid = Cells(gate_map.layers, gate_map.projections, gate_map.computed)
     rows = {(layer, name): (gate_map.layers.index(layer), gate_map.projections.index(name)) for layer, name in cells}
@@ -23,17 +24,21 @@ def painted(
         stroke[i, j] = not gate_map.locked[i, j]
     if not stroke.any():
         return tuple(lines)
-    left = [line for line in lines if _survives(grid, line, stroke)]
+    seen = max((i for i, line in enumerate(lines) if _what(line) == SMOOTH), default=-1)
+    seen = len(lines) if value == SMOOTH else seen
+    left = [line for i, line in enumerate(lines) if i < seen or _survives(grid, line, stroke)]
     if value is None and not any((selected(grid, line) & stroke).any() for line in left):
         return tuple(left)
-    what = "reset" if value is None else f"{round(float(value), 4):g}"
+    what = "reset" if value is None else value if isinstance(value, str) else f"{round(float(value), 4):g}"
     return (*left, *(f"{where} : {what}" for where in _spelled(gate_map, stroke)))
 
 
 def _survives(grid: Cells, line: str, stroke: Bool[Tensor, "layers projections"]) -> bool:
-    if line.rsplit(":", 1)[-1].strip().lower() in ("lock", "unlock"):
-        return True
-    return bool((selected(grid, line) & ~stroke).any())
+    return _what(line) in ("lock", "unlock") or bool((selected(grid, line) & ~stroke).any())
+
+
+def _what(line: str) -> str:
+    return line.rsplit(":", 1)[-1].strip().lower()
 
 
 def _spelled(gate_map: Gates, stroke: Bool[Tensor, "layers projections"]) -> list[str]:

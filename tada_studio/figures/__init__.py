@@ -15,7 +15,7 @@ from tada_studio.figures.conflict import (
     merged_spectrum,
     overlap_table,
 )
-from tada_studio.figures.depth import DEPTH_CAPTION, DEPTH_MARGIN, depth_profile
+from tada_studio.figures.depth import DEPTH_CAPTION, DEPTH_MARGIN, DEPTH_MARGIN_RIGHT, depth_profile
 from tada_studio.figures.maps import GATES_CAPTION, LOST_CAPTION, gate_picture, lost_picture
 from tada_studio.figures.scores import SCORES_CAPTION, score_bars
 from tada_studio.figures.search import TUNING_CAPTION, tuning_scatter
@@ -34,6 +34,7 @@ __all__ = [
     "CHANCE_CAPTION",
     "DEPTH_CAPTION",
     "DEPTH_MARGIN",
+    "DEPTH_MARGIN_RIGHT",
     "GATES_CAPTION",
     "LOST_CAPTION",
     "MERGED_CAPTION",

@@ -5,10 +5,12 @@ from html import escape
 import plotly.graph_objects as go
 
 from tada_studio.core.gates import Depth, Gates
-from tada_studio.figures.palette import BASE, LINES, TASK_TO_DOMAIN, plain, short_name
+from tada_studio.figures.palette import BASE, LINES, MERGE, TASK_TO_DOMAIN, plain, short_name
 
 #: Left margin of figures over depth, in pixels; the gate map reserves as much for its row names: layers line up.
 DEPTH_MARGIN = 72
+#: And the right one, where the map has the means of its rows.
+DEPTH_MARGIN_RIGHT = 46
 
 DEPTH_CAPTION = (
     "Mean gate of each layer, on the depth axis of the map; above the dashed line the domain has the larger share. "
@@ -16,8 +18,11 @@ DEPTH_CAPTION = (
 )
 
 
-def depth_profile(depth: Depth, gates: Gates) -> go.Figure:
-    """Mean gate by layer with its band and Spearman's rho; one line for each projection waits in the legend."""
+def depth_profile(depth: Depth, gates: Gates, other: tuple[str, Depth] | None = None) -> go.Figure:
+    """Mean gate by layer with its band and Spearman's rho; one line for each projection waits in the legend.
+
+    other: (name, profile) of other readings of the same pair, drawn beside it.
+    """
     place = list(range(len(gates.layers)))
     figure = go.Figure()
     figure.add_scatter(x=place, y=plain(depth.high), mode="lines", line_width=0, hoverinfo="skip", showlegend=False)
@@ -30,6 +35,12 @@ def depth_profile(depth: Depth, gates: Gates) -> go.Figure:
         marker={"color": plain(depth.share), "colorscale": TASK_TO_DOMAIN, "cmin": 0, "cmax": 1, "size": 9},
         customdata=gates.layers, hovertemplate="layer %{customdata}: %{y:.3f}<extra></extra>",
     )  # fmt: skip
+    if other is not None:
+        name, second = other
+        figure.add_scatter(
+            x=place, y=plain(second.share), mode="lines", name=escape(name), line={"color": MERGE, "width": 2, "dash": "dot"},
+            customdata=gates.layers, hovertemplate="compared, layer %{customdata}: %{y:.3f}<extra></extra>",
+        )  # fmt: skip
     for j, projection in enumerate(map(escape, gates.projections)):  # plotly reads names as HTML, and files choose them
         figure.add_scatter(
             x=place, y=plain(gates.values[:, j]), mode="lines", name=short_name(projection),
@@ -38,14 +49,17 @@ def depth_profile(depth: Depth, gates: Gates) -> go.Figure:
             hovertemplate=f"layer %{{customdata}} {projection}: %{{y:.3f}}<extra></extra>",
         )  # fmt: skip
     figure.add_hline(y=0.5, line_dash="dash", line_width=1, line_color=BASE)
-    figure.add_annotation(text=_rho(depth), xref="paper", yref="paper", x=0, y=1.12, xanchor="left", showarrow=False)
+    rho = _rho(depth) if other is None else f"{_rho(depth)}; compared {_short_rho(other[1])}"
+    figure.add_annotation(text=rho, xref="paper", yref="paper", x=0, y=1.12, xanchor="left", showarrow=False)
     figure.update_xaxes(
         range=[-0.5, len(place) - 0.5], tickvals=_every_other(place), ticktext=_every_other(gates.layers)
     )
     figure.update_xaxes(title={"text": "layer", "standoff": 4}, fixedrange=True, zeroline=False)
     figure.update_yaxes(title="domain's share", range=[0, 1], tickvals=[0, 0.5, 1], fixedrange=True, automargin=False)
     legend = {"orientation": "h", "y": -0.34, "x": 0, "itemwidth": 30, "traceorder": "normal"}
-    return figure.update_layout(height=270, margin={"l": DEPTH_MARGIN, "r": 2, "t": 28, "b": 36}, legend=legend)
+    return figure.update_layout(
+        height=270, margin={"l": DEPTH_MARGIN, "r": DEPTH_MARGIN_RIGHT, "t": 28, "b": 36}, legend=legend
+    )
 
 
 def _rho(depth: Depth) -> str:
@@ -53,6 +67,10 @@ def _rho(depth: Depth) -> str:
         return "share against depth: no rank correlation, the gates do not vary"
     known = f" (95 %: {depth.interval.low:+.2f} to {depth.interval.high:+.2f})" if depth.interval else ""
     return f"rho {depth.rho:+.2f}{known}"
+
+
+def _short_rho(depth: Depth) -> str:
+    return "undefined" if depth.rho is None else f"{depth.rho:+.2f}"
 
 
 def _every_other(ticks: list[int] | tuple[int, ...]) -> list[int]:

@@ -9,6 +9,7 @@ from tada_studio.recipe import knobs
 from tada_studio.report.merge import (  # noqa: F401 - the words of the merge are asked for here
     ENOUGH,
     cell_sentence,
+    compared_depth_sentence,
     conflict_sentence,
     depth_sentence,
     fate_meets,

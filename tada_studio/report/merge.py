@@ -12,6 +12,10 @@ from tada_studio.core.sizes import Norms, Ranks, ThreeWay
 HARDLY = 0.02
 #: The share of a merge's energy that is called enough.
 ENOUGH = 0.99
+#: A trend over depth is called flat where rho is surely smaller than this, or the thirds' mean gates differ by less than that.
+FLAT_RHO, FLAT_THIRDS = 0.2, 0.02
+#: A trend that other orders of the layers show this often is not called one.
+BY_CHANCE = 0.05
 #: From this factor on, norms are said to differ several-fold.
 SEVERAL = 3.0
 
@@ -135,21 +139,43 @@ def depth_sentence(depth: Depth, probed: bool, edited: int = 0) -> str:
     if not probed:
         return (
             "No readings yet: wherever both adapters have a module the computed gate is even. "
-            "Probe the base to see where task and domain live."
+            f"Probe the base to see where task and domain live.{_by_hand(edited)}"
         )
     if depth.rho is None:
-        return "The gates do not vary, so there is no trend with depth."
+        return f"The gates do not vary, so there is no trend with depth.{_by_hand(edited)}"
+    return f"The domain's share {_trend(depth)}: {rho_and_thirds(depth)}.{_by_hand(edited)}"
+
+
+def compared_depth_sentence(label: str, depth: Depth) -> str:
+    """The same of other readings of this pair, whose gates are as computed."""
+    if depth.rho is None:
+        return f"{label}: its gates do not vary."
+    return f"{label}: the domain's share {_trend(depth)}: {rho_and_thirds(depth)}."
+
+
+def rho_and_thirds(depth: Depth) -> str:
     thirds = " / ".join(f"{third:.2f}" for third in depth.thirds)
-    hand = f" {edited} cells are set by hand and count as they are." if edited else ""
-    return f"The domain's share {_trend(depth.interval)}: rho {depth.rho:+.2f} ({_spread(depth.interval)}); thirds {thirds}.{hand}"
+    rho = "undefined" if depth.rho is None else f"{depth.rho:+.2f}"
+    return f"rho {rho} ({_spread(depth.interval)}); shallow, middle and deep third {thirds}"
 
 
-def _trend(interval: stats.Interval | None) -> str:
-    if interval is None:
+def _by_hand(edited: int) -> str:
+    return "" if not edited else f" {_count(edited, 'cell')} set by hand count{'s' if edited == 1 else ''} as they are."
+
+
+def _trend(depth: Depth) -> str:
+    """In words. A trend has to hold for other draws of inputs and to be more than another order of the layers would show."""
+    if depth.interval is None:
         return "has an unknown trend with depth"
-    if interval.low > 0:
-        return "rises with depth, as the paper reports"
-    return "falls with depth" if interval.high < 0 else "shows no clear trend with depth"
+    low, high = depth.interval
+    if max(-low, high) < FLAT_RHO or max(depth.thirds) - min(depth.thirds) < FLAT_THIRDS:
+        return "is flat over depth: this pair does not show the paper's asymmetry"
+    if low > 0 and depth.by_chance < BY_CHANCE:
+        return "rises with depth: this pair shows the paper's asymmetry"
+    if high < 0 and depth.by_chance < BY_CHANCE:
+        return "falls with depth: the reverse of the paper's asymmetry"
+    shuffled = f" (layers in another order show as much in {depth.by_chance:.0%} of cases)"
+    return f"shows no clear trend with depth{shuffled if depth.by_chance >= BY_CHANCE else ''}"
 
 
 def _spread(interval: stats.Interval | None) -> str:

@@ -16,6 +16,7 @@ from playwright.sync_api import Browser, BrowserContext, Page, Route, expect, sy
 
 from tada_studio import app
 
+expect.set_options(timeout=20_000)  # waiting costs nothing where the machine is quiet
 CHROMIUM = os.environ.get("CHROMIUM", "/usr/bin/chromium")
 QUIET = [
     "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
@@ -93,7 +94,7 @@ def browser() -> Iterator[Browser]:
 def context(browser: Browser) -> Iterator[BrowserContext]:
     """One for all tests, so that scripts are fetched and compiled once; every page is a session of its own anyway."""
     shared = browser.new_context(reduced_motion="reduce")
-    shared.set_default_timeout(15_000)
+    shared.set_default_timeout(30_000)
     yield shared
     shared.close()
 
@@ -118,7 +119,7 @@ def open_page(context: BrowserContext, url: str) -> Iterator[Callable[..., Page]
         page.on("pageerror", lambda error: problems.append(str(error)))
         page.on("console", lambda said: problems.append(said.text) if said.type == "error" else None)
         page.goto(url + path)
-        expect(page.locator("#gates .gm-grid[data-ready='1']")).to_be_attached(timeout=30_000)
+        expect(page.locator("#gates .gm-grid[data-ready='1']")).to_be_attached(timeout=90_000)
         return page
 
     yield make

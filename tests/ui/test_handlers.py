@@ -1,20 +1,30 @@
 """The app's handlers without a browser: they are plain functions of a desk."""
 
 import json
+from concurrent.futures import ThreadPoolExecutor
 from types import SimpleNamespace
 
 import gradio as gr
 import pytest
 
-from tada_studio.app import edits, evaluate_tab, export_tab, open_tab, pieces, sidebar
+from tada_studio.app import edits, evaluate_tab, export_tab, inspect_tab, open_tab, pieces, sidebar
 from tada_studio.app.controls import Controls, further_controls, main_controls
 from tada_studio.app.desk import Desk
-from tada_studio.app.gate_map import payload
-from tada_studio.app.inspect import cell_panel, depth_panel, layer_panel, map_panel, norms_panel, rank_panel
+from tada_studio.app.gate_map import cell_facts, payload
+from tada_studio.app.inspect import (
+    cell_panel,
+    depth_panel,
+    knob_column,
+    layer_panel,
+    map_panel,
+    norms_panel,
+    rank_panel,
+)
 from tada_studio.app.page import Start
 from tada_studio.app.places import Places
 from tada_studio.app.spoken import spoken
 from tada_studio.errors import InputError, RecipeError
+from tada_studio.inputs import read_inputs
 from tada_studio.recipe import Recipe, knobs
 
 
@@ -89,6 +99,113 @@ def test_a_refused_value_in_a_drag_keeps_the_last_good_one(desk):
     with pytest.raises(RecipeError):
         edits.turn(desk, 99.0, "sharpness")
     assert desk.session.recipe.sharpness == 1.5
+
+
+def test_smoothing_averages_with_the_layers_next_to_it_and_is_a_line_of_the_recipe(desk):
+    edits.stroke(desk, news(cells=[[1, 0]], value=0.8))
+    edits.stroke(desk, news(tool="smooth", cells=[[0, 0], [1, 0]], id=2))
+    first = desk.session.view.gates.values[:, 0].tolist()
+    assert first == pytest.approx([(0.5 + 0.8) / 2, (0.5 + 0.8 + 0.5) / 3, 0.5])
+    assert desk.session.recipe.overrides[-1] == "layers 0-1 : q_proj : smooth"
+    edits.stroke(desk, news(cells=[[1, 0]], value=0.1, id=3))
+    assert desk.session.view.gates.values[:, 0].tolist() == pytest.approx([first[0], 0.1, 0.5])
+
+
+def test_lines_are_checked_while_they_are_written_and_added_together_or_not_at_all(desk):
+    edits.stroke(desk, news(tool="lock", cells=[[0, 0]]))
+    written = "layers 0-1 : attn : 0.7\n\nq,k : +0.1\nlayer 9 : * : 1\nlayer 0 : q : unlock"
+    found = edits.preview(desk, written)
+    assert [one.touched is not None for one in found] == [True, True, False, True]
+    assert [int(one.touched.sum()) for one in found if one.touched is not None] == [7, 5, 1]
+    assert found[0].held == 1 and "selects no cell" in found[2].problem
+    shown, cells, button = inspect_tab.on_line(desk, written)
+    assert shown.count("<li") == 4 and "1 locked stay" in shown and not button["visible"]
+    assert [0, 0] in cells["preview"] and [2, 2] not in cells["preview"]
+    before = desk.session.recipe
+    with pytest.raises(RecipeError):
+        edits.add_lines(desk, written)
+    assert desk.session.recipe == before
+    edits.add_lines(desk, "layers 0-1 : attn : 0.7\nq,k : +0.1")
+    assert desk.session.recipe.overrides[-2:] == ("layers 0-1 : attn : 0.7", "q,k : +0.1")
+    edits.undo(desk)
+    assert desk.session.recipe == before
+
+
+def test_presets_of_ones_own_are_kept_used_and_forgotten(desk):
+    edits.stroke(desk, news(cells=[[0, 0]], value=0.3))
+    own = edits.save_preset(desk, " My  start ", {"broken": 3})
+    assert own == {"My start": ["layer 0 : q_proj : 0.3"]}
+    edits.clear(desk)
+    assert desk.session.recipe == Recipe()
+    edits.preset(desk, "My start", own)
+    assert float(desk.session.view.gates.values[0, 0]) == 0.3
+    assert ("My start (yours)", "My start") in knob_column.presets(own)["choices"]
+    assert edits.forget_preset(desk, "My start", own) == {}
+    for wrong in ("", "even", "x" * 99):
+        with pytest.raises(InputError):
+            edits.save_preset(desk, wrong, own)
+
+
+def test_the_log_says_what_was_done_in_order_and_the_export_keeps_it(desk, tmp_path):
+    edits.stroke(desk, news(cells=[[0, 0]], value=0.3))
+    edits.stroke(desk, news(cells=[[0, 0], [1, 0]], value=0.6, id=2))
+    edits.turn(desk, 1.5, "strength")
+    edits.undo(desk)
+    edits.turn(desk, 5, "rank")
+    log = ["+ layer 0 : q_proj : 0.3", "+ layers 0-1 : q_proj : 0.6, - layer 0 : q_proj : 0.3", "rank automatic to 5"]
+    assert list(desk.session.log) == log
+    desk.session.export(tmp_path / "out")
+    assert json.loads((tmp_path / "out" / "recipe.json").read_text())["log"] == log
+    assert knob_column.log(desk).index("rank automatic") < knob_column.log(desk).index("layers 0-1")
+
+
+def test_other_readings_are_drawn_beside_those_in_force_and_taken_away(desk, pico, tmp_path):
+    desk.session.probe(read_inputs(pico.inputs))
+    folder = tmp_path / "a", tmp_path / "b"
+    desk.session.readings.save(tmp_path / "generic.json")
+    for place, kind in zip(
+        folder, (".json", ".safetensors"), strict=True
+    ):  # as uploads lie: each in a folder of its own
+        place.mkdir()
+        (tmp_path / "generic").with_suffix(kind).rename(place / f"generic{kind}")
+    files = [str(folder[0] / "generic.json"), str(folder[1] / "generic.safetensors")]
+    with pytest.raises(InputError, match="two files"):
+        edits.compare(desk, files[:1])
+    edits.compare(desk, files)
+    edits.stroke(desk, news())
+    drawn, said, button = depth_panel.show(desk)
+    assert "generic: " in said and '"name":"generic"' in drawn and button["visible"]
+    edits.forget_compared(desk)
+    assert depth_panel.show(desk)[1] == ""
+
+
+def test_ten_desks_that_work_at_once_do_not_mix(pico):
+    desks = [Start(task=str(pico.task), domain=str(pico.domain)).desk() for _ in range(10)]
+
+    def work(number):
+        for k in range(20):
+            edits.stroke(desks[number], news(cells=[[k % 3, k % 7]], value=number / 10, id=k + 1))
+            map_panel.show(desks[number])
+
+    with ThreadPoolExecutor(10) as pool:
+        list(pool.map(work, range(10)))
+    for number, one in enumerate(desks):
+        gates = one.session.view.gates
+        assert one.ack == 20 and int(gates.edited.sum()) == 20
+        assert set(gates.values[gates.edited].tolist()) == {number / 10}
+        one.session.close()
+
+
+def test_the_card_on_a_cell_tells_readings_band_and_norms(desk, pico):
+    assert set(cell_facts(desk.session.view)) == {"norm_task", "norm_domain"}
+    desk.session.probe(read_inputs(pico.inputs))
+    edits.stroke(desk, news(cells=[[0, 0]], value=1.0))
+    facts, gates = cell_facts(desk.session.view), desk.session.view.gates
+    assert facts["low"][0][0] <= float(gates.computed[0, 0]) + 1e-5 and facts["high"][0][0] < 1
+    name, place = list(desk.session.pair.addresses.items())[-1]
+    norm = float(desk.session.pair.task.modules[name].delta().norm())
+    assert facts["norm_task"][place.layer][gates.projections.index(place.projection)] == pytest.approx(norm, rel=1e-3)
+    assert facts["task"][0][0] > 0 and len(facts["domain"]) == 3
 
 
 def test_every_knob_has_a_control_or_a_box_of_lines():

@@ -1,9 +1,30 @@
 """The gate map under a hand: strokes, keys, undo, locks, refusals, two people at once."""
 
+import json
 import re
 
-from hands import PROJECTIONS, cell, edited, settled, stat, stroke, tool, typed
+import pytest
+import torch
+from hands import PROJECTIONS, cell, edited, middle, settled, stat, stroke, tab, tool, typed
 from playwright.sync_api import expect
+from safetensors.torch import save_file
+
+
+def sized_adapter(folder, layers, projections, seed):
+    """An adapter of rank 1 on a base that is not there, as wide as a hand."""
+    draw = torch.Generator().manual_seed(seed)
+    tensors = {}
+    for i in range(layers):
+        for j in range(projections):
+            name = f"base_model.model.layers.{i}.p{j}"
+            tensors |= {
+                f"{name}.lora_{x}.weight": torch.randn(*s, generator=draw) for x, s in (("A", (1, 4)), ("B", (4, 1)))
+            }
+    folder.mkdir()
+    save_file(tensors, folder / "adapter_model.safetensors", {"format": "pt"})
+    config = {"peft_type": "LORA", "r": 1, "lora_alpha": 1, "target_modules": [f"p{j}" for j in range(projections)]}
+    (folder / "adapter_config.json").write_text(json.dumps(config))
+    return folder
 
 
 def test_a_stroke_paints_every_cell_on_its_way_and_undo_takes_it_back(page):
@@ -95,17 +116,164 @@ def test_a_refused_knob_says_why_and_falls_back(page):
     expect(page.locator("#knob-rank input[type=number]")).to_have_value("")
 
 
-def test_selector_lines_are_added_and_a_bad_one_is_refused_in_words(page):
-    line = page.locator("#line textarea, #line input")
-    line.fill("layers 1-2 : attn : 0.7")
-    line.press("Enter")
+def test_selector_lines_are_checked_while_they_are_written_and_added_together(page):
+    line, check = page.locator("#line textarea"), page.locator("#line-check")
+    line.fill("layers 1-2 : attn : 0.7\nlayers 90 : <img src=x onerror=alert(1)> : 0.7")
+    expect(check).to_contain_text("touches 8 cells")
+    expect(check.locator(".bad")).to_contain_text("<img src=x onerror=alert(1)>")
+    expect(check.locator("img")).to_have_count(0)
+    expect(page.locator("#gates .previewed")).to_have_count(8)
+    expect(page.locator("#line-add")).to_have_count(0)
+    line.press("Shift+Enter")
+    expect(page.locator("[data-testid=toast-text]")).to_contain_text("<img src=x onerror=alert(1)>")
+    settled(page, 0)
+    line.fill("layers 1-2 : attn : 0.7\nlayer 0 : * : lock")
+    page.click("#line-add")
     settled(page, 8)
-    line.fill("layers 90 : <img src=x onerror=alert(1)> : 0.7")
-    line.press("Enter")
-    toast = page.locator("[data-testid=toast-text]")
-    expect(toast).to_contain_text("<img src=x onerror=alert(1)>")
-    expect(toast.locator("img")).to_have_count(0)
-    settled(page, 8)
+    expect(line).to_have_value("")
+    expect(page.locator("#gates .previewed")).to_have_count(0)
+    expect(page.locator("#gates .gm-cell.locked")).to_have_count(7)
+
+
+def test_every_tool_and_undo_and_redo_through_all_of_them(page):
+    def gate(layer, projection, says):
+        expect(cell(page, layer, projection)).to_have_accessible_name(re.compile(f"gate {says}"))
+
+    tool(page, "Rectangle")
+    page.mouse.move(*middle(cell(page, 0, "q_proj")))
+    page.mouse.down()
+    page.mouse.move(*middle(cell(page, 2, "o_proj")), steps=3)
+    expect(edited(page)).to_have_count(12)
+    page.mouse.move(*middle(cell(page, 1, "k_proj")), steps=3)  # a smaller one gives the rest back
+    page.mouse.up()
+    settled(page, 4)
+    tool(page, "Smooth")
+    stroke(page, (1, "q_proj"))
+    settled(page, 4)
+    gate(1, "q_proj", "0\\.83")  # (1 + 1 + .5) / 3
+    line = page.locator("#line textarea")
+    line.fill("layer 2 : mlp : 0.1")
+    expect(page.locator("#line-check")).to_contain_text("touches 3 cells")
+    line.press("Shift+Enter")
+    settled(page, 7)
+    page.locator("#preset input").click()
+    page.get_by_role("option", name="Ramp").click()
+    settled(page, 21)
+    page.click("#all-lines > button")
+    expect(page.locator("#log li").first).to_contain_text("+ layer 0 : 0.00")
+    for left in (7, 4, 4, 0):
+        page.click("#undo")
+        settled(page, left)
+    expect(page.locator("#undo")).to_be_disabled()
+    for count in (4, 4, 7, 21):
+        page.click("#redo")
+        settled(page, count)
+    page.click("#clear")
+    settled(page, 0)
+
+
+def test_number_keys_and_the_wheel_set_the_brush_and_a_wheel_alone_scrolls_the_page(page):
+    brush = page.locator("#brush input[type=number]")
+    cell(page, 1, "v_proj").hover()
+    page.keyboard.press("5")
+    expect(brush).to_have_value("0.5")
+    page.keyboard.down("Shift")
+    page.mouse.wheel(0, -100)
+    expect(brush).to_have_value("0.55")
+    page.keyboard.up("Shift")
+    page.mouse.wheel(0, 200)
+    expect(brush).to_have_value("0.55")
+    page.wait_for_function("() => [...document.querySelectorAll('*')].some((one) => one.scrollTop > 50)")
+    cell(page, 1, "v_proj").hover()  # the map went away under the pointer
+    page.keyboard.press("d")
+    expect(brush).to_have_value("1")
+
+
+def test_by_keyboard_alone_a_range_is_selected_painted_and_locked(page):
+    cell(page, 0, "q_proj").focus()
+    page.keyboard.press("ArrowDown")
+    page.keyboard.press("3")
+    page.keyboard.press("Shift+ArrowRight")
+    page.keyboard.press("Shift+ArrowDown")
+    expect(page.locator("#gates .ranged")).to_have_count(4)
+    page.keyboard.press("Enter")
+    settled(page, 4)
+    expect(cell(page, 1, "v_proj")).to_have_accessible_name(re.compile("gate 0\\.30, set by hand"))
+    page.keyboard.press("Control+ ")
+    expect(page.locator("#gates .ranged")).to_have_count(7)
+    page.keyboard.press("Delete")
+    settled(page, 2)
+    page.locator("#tool").get_by_label("Lock").focus()
+    page.keyboard.press(" ")
+    cell(page, 1, "v_proj").focus()
+    page.keyboard.press("Shift+ ")
+    page.keyboard.press("Enter")
+    expect(page.locator("#gates .gm-cell.locked")).to_have_count(3)
+
+
+def test_the_table_edits_the_same_cells_by_keyboard(page):
+    page.locator("#shows").get_by_label("Table").check()
+    field = page.get_by_label("layer 0 v_proj, computed")
+    field.fill("0.25")
+    field.press("Enter")
+    settled(page, 1)
+    expect(page.get_by_label("layer 0 v_proj, set by hand")).to_have_value("0.25")
+    below = page.get_by_label("layer 1 v_proj, computed")
+    expect(below).to_be_focused()
+    below.fill("much")
+    below.press("Enter")
+    expect(below).to_have_attribute("aria-invalid", "true")
+    expect(page.locator("#gates .gm-hint")).to_contain_text("Type a gate from 0 to 1")
+    below.fill("lock")
+    below.press("Enter")
+    expect(page.get_by_label("layer 1 v_proj, computed, locked")).to_be_visible()
+    page.keyboard.press("Control+z")
+    expect(page.get_by_label("layer 1 v_proj, computed, locked")).to_have_count(0)
+    page.locator("#shows").get_by_label("Gates").check()
+    expect(cell(page, 0, "v_proj")).to_have_accessible_name(re.compile(r"gate 0\.25, set by hand"))
+
+
+def test_a_finger_paints_on_a_phone_and_inspects(open_page):
+    page = open_page(width=420, height=860)
+    hand = page.context.new_cdp_session(page)
+    hand.send("Emulation.setTouchEmulationEnabled", {"enabled": True})
+    cell(page, 0, "k_proj").scroll_into_view_if_needed()
+    assert page.evaluate("document.documentElement.scrollWidth") <= 420
+    path = [middle(cell(page, layer, "k_proj")) for layer in (0, 1, 2)]
+    for kind, point in (("touchStart", path[0]), ("touchMove", path[1]), ("touchMove", path[2]), ("touchEnd", None)):
+        points = [{"x": point[0], "y": point[1]}] if point else []
+        hand.send("Input.dispatchTouchEvent", {"type": kind, "touchPoints": points})
+    settled(page, 3)
+    tool(page, "Inspect")
+    x, y = middle(cell(page, 2, "v_proj"))
+    hand.send("Input.dispatchTouchEvent", {"type": "touchStart", "touchPoints": [{"x": x, "y": y}]})
+    hand.send("Input.dispatchTouchEvent", {"type": "touchEnd", "touchPoints": []})
+    expect(page.locator(".heading", has_text="Layer 2 · v_proj")).to_be_in_viewport(timeout=30_000)
+    settled(page, 3)
+
+
+@pytest.mark.parametrize(("layers", "projections"), [(126, 12), (6, 2)])
+def test_maps_of_any_size_are_painted_and_paged(open_page, root, layers, projections):
+    page = open_page()
+    folders = [sized_adapter(root / f"{role}-{layers}", layers, projections, seed) for seed, role in enumerate("td")]
+    tab(page, "open")
+    page.locator("#task textarea, #task input").fill(str(folders[0]))
+    page.locator("#domain textarea, #domain input").fill(str(folders[1]))
+    page.locator("#base textarea, #base input").fill("")
+    page.click("#open-own")
+    tab(page, "inspect")
+    expect(page.locator("#gates .gm-cell")).to_have_count(layers * projections, timeout=30_000)
+    last = layers - 1
+    cell(page, last, "p1").scroll_into_view_if_needed()
+    stroke(page, (last - 4, "p1"), (last, "p1"))
+    settled(page, 5)
+    assert page.evaluate("document.documentElement.scrollWidth") <= 1280
+    page.locator("#shows").get_by_label("Table").check()
+    expect(page.locator("#gates .gm-turner button")).to_have_count(-(-layers // 24) if layers > 24 else 0)
+    if layers > 24:
+        page.locator("#gates .gm-turner button").last.click()
+    expect(page.get_by_label(f"layer {last} p1, set by hand")).to_have_value("1")
+    assert page.locator("#gates .gm-value").count() <= 24 * projections
 
 
 def test_two_pages_are_two_sessions(open_page):
@@ -147,10 +315,10 @@ def test_the_map_can_show_conflict_instead_of_gates(page):
 def test_the_tip_under_a_resting_hand_says_what_the_stroke_made(page):
     place = cell(page, 1, "v_proj")
     place.hover()
-    expect(page.locator("#gates .gm-tip")).to_contain_text("gate 0.")
+    expect(page.locator("#gates .gm-tip")).to_contain_text("0.50, about even")
     place.click()
     settled(page, 1)
-    expect(page.locator("#gates .gm-tip")).to_contain_text("gate 1.00")
+    expect(page.locator("#gates .gm-tip")).to_contain_text("1.00, leans to domain")
 
 
 def test_a_burst_of_strokes_is_taken_in_the_order_of_the_hand(page):

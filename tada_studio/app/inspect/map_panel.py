@@ -1,17 +1,15 @@
-"""The gate map with its toolbar, and the line under it that says what just happened and takes it back."""
+"""The gate map, the line under it that says what just happened and takes it back, and the verdict on what it shows."""
 
 from typing import Any, NamedTuple
 
 import gradio as gr
 
+from tada_studio import report
 from tada_studio.app import edits, pieces
 from tada_studio.app.desk import Desk
-from tada_studio.app.gate_map import gate_map, hand_over, payload
+from tada_studio.app.gate_map import cell_facts, gate_map, payload
 from tada_studio.app.part import words
 from tada_studio.session import View
-
-TOOLS = [("Paint", "paint"), ("Reset", "reset"), ("Lock", "lock"), ("Inspect", "inspect")]
-SHOWS = [("Gates", "gate"), ("Conflict", "conflict")]
 
 
 def stat_cards(view: View | None) -> str:
@@ -21,7 +19,7 @@ def stat_cards(view: View | None) -> str:
             [("-", "gates set by hand"), ("-", "mean gate"), ("-", "directions dropped"), ("-", "energy kept")]
         )
     gates, merged = view.gates, view.merged
-    locked, drops = int(gates.locked.sum()), merged.how.drops
+    locked, drops = int(gates.locked.sum()), view.how.drops
     return pieces.cards([
         (str(int(gates.edited.sum())), "gates set by hand" + (f", {locked} locked" if locked else "")),
         (f"{float(gates.values.nanmean()):.2f}", "mean gate: 0 is task, 1 is domain"),
@@ -38,8 +36,22 @@ def show(desk: Desk) -> list[Any]:
         pieces.said(desk.said),
         gr.update(interactive=session.can_undo),
         gr.update(interactive=session.can_redo),
+        gr.update(interactive=bool(session.recipe.overrides)),
         stat_cards(session.view),
+        verdict(session.view),
     ]
+
+
+def verdict(view: View | None) -> str:
+    """Whether the domain's share rises with depth: what the map says, in one sentence."""
+    if view is None:
+        return ""
+    return pieces.note(report.depth_sentence(view.depth, view.probed, int(view.gates.edited.sum())))
+
+
+def facts(desk: Desk) -> Any:
+    """What the card on a cell tells; for when the map has come to rest."""
+    return gr.update(facts=cell_facts(desk.session.view))
 
 
 def truth(desk: Desk) -> list[Any]:
@@ -63,26 +75,18 @@ class Map(NamedTuple):
     said: gr.HTML
     undo: gr.Button
     redo: gr.Button
+    clear: gr.Button
     cards: gr.HTML
+    verdict: gr.HTML
 
 
 def map_panel(cards: gr.HTML) -> Map:
     """Builds the panel; ``cards`` stand above it, over the whole width."""
-    _toolbar()
     grid = gate_map()
     with gr.Row(elem_classes="below-map"):
         said = words(pieces.said(""), elem_id="said")
-        undo, redo = _small("↶ Undo", "undo"), _small("↷ Redo", "redo")
-    return Map(grid, said, undo, redo, cards)
-
-
-def _toolbar() -> None:
-    with gr.Row(equal_height=True, elem_classes="toolbar"):
-        tool = gr.Radio(TOOLS, value="paint", label="Tool", elem_id="tool", scale=4, min_width=360)
-        brush = gr.Slider(0, 1, 1, step=0.05, label="Brush: domain", elem_id="brush", scale=3, min_width=200)
-        shows = gr.Radio(SHOWS, value="gate", label="Map shows", elem_id="shows", scale=2, min_width=190)
-    for prop, control in {"tool": tool, "brush": brush, "shows": shows}.items():
-        control.input(None, control, None, js=hand_over(prop), api_visibility="private")
+        undo, redo, clear = _small("↶ Undo", "undo"), _small("↷ Redo", "redo"), _small("Reset all", "clear")
+    return Map(grid, said, undo, redo, clear, cards, words(elem_id="verdict"))
 
 
 def _small(text: str, name: str) -> gr.Button:

@@ -1,0 +1,317 @@
+// The hand on the gate map: strokes, the brush, keys, and news from Python.
+//
+// Edits are drawn at once and sent to Python as numbered strokes; Python answers with the truth. An answer that is older than
+// the last stroke is ignored, or cells would blink back while a hand is still painting.
+const hint = element.querySelector('.gm-hint');
+const brushBar = element.querySelector('.gm-brush input[type=range]');
+const brushBox = element.querySelector('.gm-brush input[type=number]');
+const KEYS = 'Keys: arrows move (with Shift they select), 0 to 9 set the brush (5 is .5), T, E and D set it to 0, .5 and 1, Enter uses the tool, Delete resets.';
+const GESTURES = {
+  paint: 'Drag to paint; with Shift, a rectangle. A layer number or row name takes the whole line. Brush: keys 0 to 9 (5 is .5), or Shift and the wheel. Right-drag resets.',
+  rectangle: 'Drag from corner to corner. Brush: keys 0 to 9 (5 is .5), or Shift and the wheel.',
+  reset: 'Drag over cells to give them back to the readings.',
+  lock: 'Drag over cells to lock them against later edits; start on a locked one to unlock.',
+  smooth: 'Drag over cells to average each with the layers next to it. Do it again for more.',
+  inspect: 'Click a cell: what its two adapters do, and what is dropped there, is shown below.',
+};
+const TYPING = 'Type a gate and press Enter. task, even, domain, lock and unlock are understood; an empty field goes back to the readings.';
+const MOVES = { ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, -1], ArrowDown: [0, 1] };
+const BRUSHES = { t: 0, e: 0.5, d: 1 };
+
+let stroke = null;
+let sent = 0;
+let over = false;      // whether a pointer rests on the map
+
+const say = (words) => { hint.textContent = words; };
+function gestures() {
+  const swipe = root.classList.contains('scrolls') ? ' Swipe the layer numbers to move along the map.' : '';
+  say(isTable() ? TYPING : GESTURES[tools.tool] + swipe);
+}
+
+// -- strokes ---------------------------------------------------------------------------------------------------------
+
+function touch(i, j) {
+  const key = `${i},${j}`;
+  if (stroke.before.has(key) || !isThere(i, j)) return;
+  stroke.before.set(key, { at: [i, j], gate: map.gates[i][j], edited: map.edited[i][j], locked: map.locked[i][j] });
+  if (stroke.tool === 'lock') map.locked[i][j] = stroke.on;
+  else if (!map.locked[i][j]) {
+    map.edited[i][j] = stroke.tool !== 'reset';
+    map.gates[i][j] = { paint: stroke.value, reset: map.computed[i][j], smooth: averaged(i, j) }[stroke.tool];
+  }
+  drawCell(i, j);
+}
+
+// With its neighbours in depth, as they were before the stroke.
+const averaged = (i, j) => mean([i - 1, i, i + 1].map((k) => stroke.start[k]?.[j] ?? null));
+
+function putBack(key) {
+  const { at: [i, j], gate, edited, locked } = stroke.before.get(key);
+  [map.gates[i][j], map.edited[i][j], map.locked[i][j]] = [gate, edited, locked];
+  stroke.before.delete(key);
+  drawCell(i, j);
+}
+
+function begin(places, tool, value = tools.brush, on = undefined) {
+  const [i, j] = places[0];
+  const kind = { rectangle: 'paint', inspect: 'paint' }[tool] ?? tool;
+  const locking = on ?? !(isThere(i, j) && map.locked[i][j]);
+  stroke = { tool: kind, value, on: locking, before: new Map(), from: places[0], last: places[0], start: kind === 'smooth' ? structuredClone(map.gates) : [] };
+  places.forEach((place) => touch(...place));
+}
+
+function stretch(to) {
+  const inside = rectangle(stroke.from, to);
+  const kept = new Set(inside.map(String));
+  [...stroke.before.keys()].filter((key) => !kept.has(key)).forEach(putBack);
+  inside.forEach((place) => touch(...place));
+}
+
+function commit() {
+  if (!stroke) return;
+  const { tool, value, on, before } = stroke;
+  stroke = null;
+  grid.classList.remove('busy');
+  if (!before.size) return;
+  sent += 1;
+  outbox.push({ tool, cells: [...before.values()].map((one) => one.at), value, on, id: sent });
+  drawMargins();
+  drawTable();
+  post();
+}
+
+function giveUp() {
+  if (!stroke) return;
+  [...stroke.before.keys()].forEach(putBack);
+  stroke = null;
+}
+
+// One stroke is on its way at a time: two requests can overtake each other, and a cell that both painted would keep the older.
+const outbox = [];
+let underway = null;
+let patience = null;
+function post() {
+  if (underway !== null || !outbox.length) return;
+  underway = outbox[0].id;
+  patience = setTimeout(answered, 5000);  // an answer that was lost must not silence the map
+  trigger('stroke', outbox.shift());
+}
+
+function answered() {
+  clearTimeout(patience);
+  underway = null;
+  post();
+}
+
+// -- the pointer -------------------------------------------------------------------------------------------------------
+
+// Every cell on the way, for a pointer that moves faster than its events.
+function between([x0, y0], [x1, y1]) {
+  const steps = Math.max(Math.abs(x1 - x0), Math.abs(y1 - y0), 1);
+  return Array.from({ length: steps + 1 }, (_, k) => [Math.round(x0 + ((x1 - x0) * k) / steps), Math.round(y0 + ((y1 - y0) * k) / steps)]);
+}
+
+function under(event) {
+  const hit = document.elementFromPoint(event.clientX, event.clientY);
+  return hit && grid.contains(hit) ? hit : null;
+}
+
+const place = (hit) => (hit && hit.classList.contains('gm-cell') ? [+hit.dataset.i, +hit.dataset.j] : null);
+
+// A row name stands for its row, a layer number for its column.
+function line(hit) {
+  if (hit?.dataset.row !== undefined) return map.layers.map((_, i) => [i, +hit.dataset.row]);
+  if (hit?.dataset.column !== undefined) return map.projections.map((_, j) => [+hit.dataset.column, j]);
+  return null;
+}
+
+const erases = (event) => event.altKey || event.button === 2;
+
+function useOnLine(event, whole) {
+  if (tools.tool === 'inspect') return;
+  begin(whole, erases(event) ? 'reset' : tools.tool);
+  commit();
+}
+
+grid.addEventListener('pointerdown', (event) => {
+  if (!live() || (event.button !== 0 && event.button !== 2)) return;
+  const hit = under(event);
+  const [at, whole] = [place(hit), line(hit)];
+  if (whole && event.button === 2) useOnLine(event, whole);
+  if (!at || tools.tool === 'inspect') return;  // a finger that looks may also want to scroll: the click decides
+  event.preventDefault();
+  select(...at, true);
+  grid.setPointerCapture(event.pointerId);
+  begin([at], erases(event) ? 'reset' : tools.tool);
+  stroke.boxed = event.shiftKey || tools.tool === 'rectangle';
+  showTip(...at);
+});
+
+grid.addEventListener('click', (event) => {
+  if (!live()) return;
+  const hit = event.target;
+  const [at, whole] = [place(hit), line(hit)];
+  if (whole) useOnLine(event, whole);
+  if (!at || tools.tool !== 'inspect') return;
+  select(...at, true);
+  trigger('inspect', { index: at });
+});
+
+grid.addEventListener('pointermove', (event) => {
+  over = true;
+  const at = live() ? place(under(event)) : null;
+  if (!at) { if (!stroke) hideTip(); return; }
+  showTip(...at);
+  if (!stroke) return;
+  if (stroke.boxed) stretch(at);
+  else between(stroke.last, at).forEach((passed) => touch(...passed));
+  stroke.last = at;
+  select(...at, true);
+});
+
+grid.addEventListener('pointerleave', () => { over = false; if (!stroke) hideTip(); });
+grid.addEventListener('pointerup', (event) => { commit(); if (event.pointerType === 'touch') hideTip(); });
+grid.addEventListener('pointercancel', commit);
+grid.addEventListener('focusin', (event) => { if (event.target.matches(':focus-visible') && !over) say(KEYS); });
+grid.addEventListener('focusout', gestures);
+grid.addEventListener('contextmenu', (event) => event.preventDefault());
+
+// -- the tools ---------------------------------------------------------------------------------------------------------
+
+function setBrush(to) {
+  tools.brush = Math.min(1, Math.max(0, Math.round(to * 100) / 100));
+  brushBar.value = brushBox.value = tools.brush;
+  element.querySelector('.gm-brush').style.setProperty('--gm-chip', gateColour(tools.brush));
+  root.dataset.brush = tools.brush;
+}
+
+function look() {
+  Object.assign(root.dataset, { tool: tools.tool, shows: tools.shows });
+  gestures();
+  hideTip();
+  if (live()) drawAll();
+}
+
+element.querySelectorAll('.gm-choice').forEach((group) => group.addEventListener('change', (event) => {
+  tools[group.dataset.sets] = event.target.value;
+  look();
+}));
+brushBar.addEventListener('input', () => setBrush(Number(brushBar.value)));
+brushBox.addEventListener('change', () => setBrush(Number(brushBox.value) || 0));
+
+// Only with Shift: a wheel alone scrolls the page, over the map too.
+grid.addEventListener('wheel', (event) => {
+  if (!event.shiftKey || !['paint', 'rectangle'].includes(tools.tool)) return;
+  event.preventDefault();
+  setBrush(tools.brush - 0.05 * Math.sign(event.deltaY || event.deltaX));
+}, { passive: false });
+
+new ResizeObserver(() => {
+  const scrolls = scroller.scrollWidth > scroller.clientWidth + 1;
+  if (scrolls !== root.classList.contains('scrolls')) { root.classList.toggle('scrolls', scrolls); gestures(); }
+}).observe(scroller);
+
+// -- keys ------------------------------------------------------------------------------------------------------------
+
+function step([right, down], extend) {
+  const i = Math.min(map.layers.length - 1, Math.max(0, selected[0] + right));
+  const j = Math.min(map.projections.length - 1, Math.max(0, selected[1] + down));
+  select(i, j, true, extend);
+  showTip(i, j);
+  if (!extend) trigger('cell_select', { index: [i, j] });
+}
+
+function use(tool) {
+  if (tool === 'inspect') { trigger('inspect', { index: selected }); return; }
+  begin(ranged(), tool);
+  commit();
+}
+
+function range(from, to) { anchor = from; select(...to, true, true); }
+
+grid.addEventListener('keydown', (event) => {
+  if (!live() || event.metaKey) return;
+  const [last, lowest] = [map.layers.length - 1, map.projections.length - 1];
+  const whole = event.ctrlKey && {
+    a: () => range([0, 0], [last, lowest]),
+    ' ': () => range([selected[0], 0], [selected[0], lowest]),
+  }[event.key];
+  const act = whole || (!event.ctrlKey && ({
+    Home: () => step([-last, 0], event.shiftKey),
+    End: () => step([last, 0], event.shiftKey),
+    Enter: () => use(tools.tool),
+    ' ': () => (event.shiftKey ? range([0, selected[1]], [last, selected[1]]) : use(tools.tool)),
+    Delete: () => use('reset'),
+    Backspace: () => use('reset'),
+    Escape: () => { giveUp(); hideTip(); select(...selected, true); },
+  }[event.key] ?? (MOVES[event.key] && (() => step(MOVES[event.key], event.shiftKey)))));
+  if (!act) return;
+  event.preventDefault();
+  act();
+});
+
+const typing = (target) => target.closest?.('input:not([type=range]):not([type=radio]):not([type=checkbox]), textarea, [contenteditable=true]');
+
+// On the document and not on a cell, so that they work wherever the focus is; a node that left the page takes its ears along.
+function onPage(kind, listener) {
+  const hear = (event) => { if (!element.isConnected) document.removeEventListener(kind, hear); else if (live() && element.offsetParent) listener(event); };
+  document.addEventListener(kind, hear);
+}
+
+onPage('keydown', (event) => {
+  if (event.ctrlKey || event.metaKey || event.altKey || typing(event.target) || !(over || grid.contains(event.target))) return;
+  const key = event.key.toLowerCase();
+  const brush = /^\d$/.test(key) ? Number(key) / 10 : BRUSHES[key];
+  if (brush === undefined) return;
+  event.preventDefault();
+  setBrush(brush);
+});
+
+onPage('keydown', (event) => {
+  const field = typing(event.target);
+  if (!(event.ctrlKey || event.metaKey) || (field && (!field.matches('.gm-value') || field.dataset.dirty))) return;
+  const key = event.key.toLowerCase();
+  const redo = key === 'y' || (key === 'z' && event.shiftKey);
+  if (key !== 'z' && !redo) return;
+  event.preventDefault();
+  if (redo) trigger('redo', {});
+  else trigger('undo', {});
+});
+
+// -- news from Python ------------------------------------------------------------------------------------------------
+
+let telling = null;
+// Figures below the map follow once it has settled, so that a burst of strokes draws them once.
+function tell() {
+  clearTimeout(telling);
+  telling = setTimeout(() => trigger('settled', { rev: map.rev }), 80);
+}
+
+function retell() { if (tipOf && !tip.hidden && cells[tipOf[0]]?.[tipOf[1]]) showTip(...tipOf); }
+
+function arrived() {
+  const news = props.value;
+  if (news && underway !== null && (news.ack === null || news.ack >= underway)) answered();
+  const isStale = news && news.ack !== null && news.ack < sent;
+  if (!news || stroke || isStale) return;
+  load();
+  retell();  // the hand still rests there: say what is true now
+  if (!map.live) return;
+  grid.dataset.ready = '1';
+  grid.dataset.rev = map.rev;
+  tell();
+}
+
+// Cells that the selector lines being typed would touch.
+function previewed() {
+  if (!live()) return;
+  grid.querySelectorAll('.previewed').forEach((shown) => shown.classList.remove('previewed'));
+  (props.preview ?? []).forEach(([i, j]) => cells[i]?.[j]?.classList.add('previewed'));
+}
+
+watch('value', arrived);
+watch('facts', retell);
+watch('preview', previewed);
+setBrush(tools.brush);
+look();
+arrived();
