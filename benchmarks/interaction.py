@@ -15,7 +15,7 @@ import statistics
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import replace
+from dataclasses import fields
 from pathlib import Path
 
 import torch
@@ -26,12 +26,12 @@ os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
 from playwright.sync_api import Page, sync_playwright
 
 from tada_studio import app, studio
-from tada_studio.core.gates import Readings
+from tada_studio.probe import Readings
 
 GOALS = {"median": 120, "95th percentile": 250}
 CHROMIUM = os.environ.get("CHROMIUM", "/usr/bin/chromium")
-#: Cells of one stroke, as a hand drags them.
-LENGTH = 4
+#: Cells of one stroke, as a hand drags them, and after how many strokes the same cells come again.
+LENGTH, ROUND = 4, 28
 
 # Stops once all three are other than at the release: the map's revision, a card's figure, the text under the map.
 CLOCK = """() => {
@@ -83,10 +83,10 @@ def random_readings(folder: Path, inputs: int = 32) -> Readings:
     task, domain = (torch.rand(2, len(pair.names), inputs, generator=draw, dtype=torch.float64) + 1) / 50
     domain = domain * torch.linspace(1, 1.5, len(pair.names), dtype=torch.float64)[:, None]
     about = {"task": pair.task.digest, "domain": pair.domain.digest}
-    return replace(
-        studio.unprobed(pair), task=task, domain=domain, rms_task=task, rms_domain=domain, about=about,
-        tokens=torch.full((inputs,), 20),
-    )  # fmt: skip
+    nothing = studio.unprobed(pair)
+    taken = {"task": task, "domain": domain, "rms_task": task, "rms_domain": domain, "about": about}
+    known = {spec.name: getattr(nothing, spec.name) for spec in fields(nothing)}
+    return Readings(**{**known, **taken, "tokens": torch.full((inputs,), 20)})
 
 
 def times(page: Page, strokes: int) -> list[float]:
@@ -99,10 +99,11 @@ def times(page: Page, strokes: int) -> list[float]:
         first, last = (
             page.locator(f"#gates .gm-cell[data-i='{i}'][data-j='{row}']") for i in (layer, layer + LENGTH - 1)
         )
+        button = "right" if k // ROUND % 2 else "left"  # every other round gives back: numbers change with each stroke
         first.hover()
-        page.mouse.down()
+        page.mouse.down(button=button)
         last.hover()
-        page.mouse.up()
+        page.mouse.up(button=button)
         page.wait_for_function("n => window.tadaTimes.length > n", arg=k, timeout=30_000)
         page.wait_for_timeout(400)  # a hand rests between strokes; the figures below follow meanwhile
     return page.evaluate("window.tadaTimes")[3:]

@@ -40,9 +40,13 @@ def test_api_command_line_and_session_write_the_same_bytes(pico, tmp_path, capsy
     session.add_line(line)
     session.export(tmp_path / "session")
 
-    for name in (WEIGHTS, CONFIG, "recipe.json"):
-        files = [(tmp_path / door / name).read_bytes() for door in ("api", "cli", "again", "session")]
+    doors = ("api", "cli", "again", "session")
+    for name in (WEIGHTS, CONFIG):
+        files = [(tmp_path / door / name).read_bytes() for door in doors]
         assert files[1:] == files[:1] * 3, name
+    recipes = [json.loads((tmp_path / door / "recipe.json").read_bytes()) for door in doors]
+    assert len(recipes[-1].pop("log")) == 2  # what the session's hand did, in order; the other doors have no hand
+    assert recipes[1:] == recipes[:1] * 3
 
 
 def test_the_main_job_by_command_line(pico, tmp_path, capsys):

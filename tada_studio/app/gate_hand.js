@@ -310,7 +310,7 @@ function previewed() {
 }
 
 watch('value', arrived);
-watch('facts', retell);
+watch('facts', () => { drawn = []; if (live()) drawAll(); retell(); });  // cells are named by what was read of them
 watch('preview', previewed);
 setBrush(tools.brush);
 look();

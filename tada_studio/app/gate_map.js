@@ -143,6 +143,7 @@ function facts(i, j) {
   const words = [`${where}: gate ${map.gates[i][j].toFixed(2)}`];
   if (map.edited[i][j]) words.push(`set by hand (computed ${map.computed[i][j].toFixed(2)})`);
   if (map.locked[i][j]) words.push('locked');
+  if (props.facts?.task) words.push(`task response ${number(known('task', i, j))}`, `domain response ${number(known('domain', i, j))}`);
   if (map.lost) words.push(dropped(i, j));
   return words;
 }
