@@ -27,6 +27,7 @@ from tada_studio.core.mix import Mix, Outside
 from tada_studio.core.sizes import Norms, Ranks, ThreeWay, norms, ranks, three_way
 from tada_studio.core.stability import Stability, stability
 from tada_studio.core.strokes import painted
+from tada_studio.effect import Effects, measure, parts
 from tada_studio.errors import BaseError, InputError, MismatchError, Stopped, TadaError
 from tada_studio.evaluate import Score, choose
 from tada_studio.generate import Manner
@@ -150,6 +151,7 @@ class Session:
         self.runs: list[Run] = []
         self.answers: dict[str, Answer] = {}
         self.tuning: Tuning | None = None
+        self.effects: Effects | None = None
         self._looks: dict[str, int] = {}  # at the items that a search holds out, by their digest
         self._undo: list[Recipe] = []
         self._redo: list[Recipe] = []
@@ -168,7 +170,7 @@ class Session:
         with self.lock:
             self.pair, self.readings, self.sample, self.base_ref = pair, None, None, base or None
             self.base = self.base if self.base is not None and self.base.ref == base else None
-            self.answers, self.tuning = {}, None
+            self.answers, self.tuning, self.effects = {}, None, None
             self.recipe, self._undo, self._redo, self.runs = Recipe(), [], [], []
             self._changed()
 
@@ -352,6 +354,39 @@ class Session:
         tuning.search(pair, base, self.readings, split, plan=plan, storage=trials, into=found, report=report)
         self._looks[held] = found.looks
         return found
+
+    # -- Effect ----------------------------------------------------------------------------------------------------
+
+    def measure_effects(
+        self,
+        kinds: Sequence[str],
+        most: int = 24,
+        report: Report = silent,
+        sides: Mapping[str, Sequence[Any]] | None = None,
+    ) -> Effects:
+        """What each "layer", "projection" or "cell" of the merge on screen does on ``most`` items a side, never test items.
+
+        sides None: the sample's. ``self.effects`` fills in; what it already holds of this recipe and these items is kept.
+        """
+        pair, view = self._open_pair(), self.view
+        assert view is not None
+        if not sides and (self.sample is None or not self.sample.items):
+            raise InputError("Effects are measured on a sample's items. Open a sample that has some.")
+        self.stopping.clear()
+        report = self._stoppable(report)
+        base = self.load_base(report=report)
+        sample = None if sides else self.sample
+        split = (halves(sides or {}) if sample is None else tuning.sample_split(sample)).limited(most)
+        kind = (
+            "validation items" if sample and sample.validation else "half of the items, which auto-tune searches on too"
+        )
+        says = f"{split.counts[0]} {kind}; none of the items that verdicts rest on"
+        if self.effects is None or (self.effects.recipe, self.effects.says) != (self.recipe, says):
+            self.effects = Effects(self.recipe, says)
+        todo = parts(pair.addresses, kinds)
+        heads = {"task": pair.task, "domain": pair.domain}
+        measure(base, view.adapter, heads, split.search, todo, self.effects, report)
+        return self.effects
 
     # -- Try it ----------------------------------------------------------------------------------------------------
 

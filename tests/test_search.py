@@ -35,7 +35,6 @@ class Bed:
 
 @pytest.fixture(scope="module")
 def bed(pico, tmp_path_factory):
-    torch.set_num_threads(1)
     folder = tmp_path_factory.mktemp("items")
     items = {
         side: read_items(pico_items(folder / f"{side}.jsonl", 24, seed=i)) for i, side in enumerate(("domain", "task"))

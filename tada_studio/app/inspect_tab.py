@@ -16,6 +16,7 @@ from tada_studio.app.desk import Desk
 from tada_studio.app.inspect import map_panel
 from tada_studio.app.inspect.cell_panel import cell_panel
 from tada_studio.app.inspect.depth_panel import depth_panel
+from tada_studio.app.inspect.effect_panel import effect_panel
 from tada_studio.app.inspect.knob_column import Knobs, checks, knob_column, presets, touched
 from tada_studio.app.inspect.layer_panel import layer_panel
 from tada_studio.app.inspect.map_panel import Map
@@ -35,6 +36,7 @@ SECTIONS: dict[str, tuple[str, Callable[[gr.State], Part]]] = {
     "norms": ("Norms and balance", norms_panel),
     "layer": ("One layer, three ways", layer_panel),
     "stability": ("Stability", stability_panel),
+    "effect": ("Effect", effect_panel),
 }
 
 

@@ -16,6 +16,7 @@ from tada_studio.figures.conflict import (
     overlap_table,
 )
 from tada_studio.figures.depth import DEPTH_CAPTION, DEPTH_MARGIN, DEPTH_MARGIN_RIGHT, depth_profile
+from tada_studio.figures.effect import CELLS_CAPTION, EFFECT_CAPTION, effect_bars, effect_cells
 from tada_studio.figures.maps import GATES_CAPTION, LOST_CAPTION, gate_picture, lost_picture
 from tada_studio.figures.scores import SCORES_CAPTION, score_bars
 from tada_studio.figures.search import TUNING_CAPTION, tuning_scatter
@@ -31,10 +32,12 @@ from tada_studio.figures.stability import BANDS_CAPTION, SUBSETS_CAPTION, cell_b
 
 __all__ = [
     "BANDS_CAPTION",
+    "CELLS_CAPTION",
     "CHANCE_CAPTION",
     "DEPTH_CAPTION",
     "DEPTH_MARGIN",
     "DEPTH_MARGIN_RIGHT",
+    "EFFECT_CAPTION",
     "GATES_CAPTION",
     "LOST_CAPTION",
     "MERGED_CAPTION",
@@ -50,6 +53,8 @@ __all__ = [
     "cell_bands",
     "conflict_spectrum",
     "depth_profile",
+    "effect_bars",
+    "effect_cells",
     "energy_against_rank",
     "gate_picture",
     "lost_picture",

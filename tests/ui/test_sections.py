@@ -7,7 +7,7 @@ import pytest
 from tada_studio.app import edits, help_tab
 from tada_studio.app.controls import follow, turn_twin
 from tada_studio.app.desk import Desk
-from tada_studio.app.inspect import cell_panel, layer_panel, norms_panel, rank_panel, stability_panel
+from tada_studio.app.inspect import cell_panel, effect_panel, layer_panel, norms_panel, rank_panel, stability_panel
 from tada_studio.errors import InputError
 from tada_studio.recipe import Recipe
 from tada_studio.samples import planted
@@ -195,3 +195,20 @@ def test_the_stability_section_waits_for_readings_and_then_judges_them(desk):
     said, curve, bands = stability_panel.show(desk)
     assert "two halves of them rank the cells" in said and "no gate moves by more than" in said
     assert len(json.loads(bands)["data"][0]["y"]) == 210 and json.loads(curve)["data"][0]["x"] == [4, 8, 16]
+
+
+# -- effect ----------------------------------------------------------------------------------------------------------
+
+
+def test_effects_stream_in_beside_the_energy_and_age_with_the_recipe(desk):
+    with pytest.raises(InputError, match="sample's items"):
+        list(effect_panel.on_layers(desk, 4))
+    desk.session.open_sample("vit-glyphs")
+    first, *_, last = list(effect_panel.on_layers(desk, 4))
+    assert not first[4]["interactive"] and first[6]["interactive"] and last[4]["interactive"]
+    layers = len(desk.session.view.gates.layers)
+    bars = json.loads(last[1])["data"]
+    assert {trace["name"] for trace in bars} == {"both items", "task items", "energy share"}
+    assert len(bars[0]["y"]) == layers and last[2] is None and "Measured on 8" in last[0]
+    desk.session.turn(strength=1.0)
+    assert "The recipe has changed since" in effect_panel.show(desk)[0]
