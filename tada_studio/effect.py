@@ -21,12 +21,19 @@ from tada_studio.recipe import Recipe
 
 #: Draws of a bootstrap over items.
 DRAWS = 1000
+#: The side of probe texts: nobody is right or wrong on them, so they are shown, and do not judge.
+PROBE = "probe"
+
+
+def side_words(side: str) -> str:
+    """A side as sentences and legends call it."""
+    return "probe texts (a token)" if side == PROBE else f"{side} items"
 
 
 class Change(NamedTuple):
     """What leaving a part out does to one side: mean change over the items, in nats an item; below 0: the part helps.
 
-    gold:   of the log-likelihood of the right answer; low, high: its 95 % bootstrap interval
+    gold:   of the log-likelihood of the right answer, and of probe texts that of a token; low, high: its 95 % bootstrap interval
     margin: of the log-likelihood of the right choice over the best other one; None for items without choices
     """
 
@@ -63,9 +70,13 @@ class Effects:
         return [part for part in self.changes if part.kind == kind]
 
     def total(self, part: Part) -> float:
-        """Mean over the sides."""
-        found = self.changes[part].values()
+        """Mean over the sides that judge."""
+        found = self.judged(part).values()
         return sum(change.gold for change in found) / len(found)
+
+    def judged(self, part: Part) -> dict[str, Change]:
+        """What leaving the part out does to the sides of items, which can be right or wrong."""
+        return {side: change for side, change in self.changes[part].items() if side != PROBE}
 
     def goes_with_energy(self, kind: str) -> float | None:
         """Spearman's correlation over a kind's parts of how much is lost without them and how much energy they hold."""

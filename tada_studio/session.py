@@ -27,9 +27,9 @@ from tada_studio.core.mix import Mix, Outside
 from tada_studio.core.sizes import Norms, Ranks, ThreeWay, norms, ranks, three_way
 from tada_studio.core.stability import Stability, stability
 from tada_studio.core.strokes import painted
-from tada_studio.effect import Effects, measure, parts
+from tada_studio.effect import PROBE, Effects, measure, parts
 from tada_studio.errors import BaseError, InputError, MismatchError, Stopped, TadaError
-from tada_studio.evaluate import Score, choose
+from tada_studio.evaluate import Passage, Score, choose
 from tada_studio.generate import Manner
 from tada_studio.inputs import Input
 from tada_studio.lora import Adapter, Address, Pair
@@ -377,16 +377,23 @@ class Session:
         base = self.load_base(report=report)
         sample = None if sides else self.sample
         split = (halves(sides or {}) if sample is None else tuning.sample_split(sample)).limited(most)
-        kind = (
-            "validation items" if sample and sample.validation else "half of the items, which auto-tune searches on too"
-        )
-        says = f"{split.counts[0]} {kind}; none of the items that verdicts rest on"
+        kind = "validation items" if sample and sample.validation else "items of the half that auto-tune searches on"
+        texts = self._probe_texts(base, most)
+        probed = f" and {len(texts[PROBE])} probe texts" if texts else ""
+        says = f"{split.counts[0]} {kind}{probed}; none of the items that verdicts rest on"
         if self.effects is None or (self.effects.recipe, self.effects.says) != (self.recipe, says):
             self.effects = Effects(self.recipe, says)
-        todo = parts(pair.addresses, kinds)
         heads = {"task": pair.task, "domain": pair.domain}
-        measure(base, view.adapter, heads, split.search, todo, self.effects, report)
+        todo = parts(pair.addresses, kinds)
+        measure(base, view.adapter, heads, {**split.search, **texts}, todo, self.effects, report)
         return self.effects
+
+    def _probe_texts(self, base: Base, most: int) -> dict[str, list[Passage]]:
+        """The sample's probe inputs as a side of its own, where they are texts and the base writes some."""
+        if self.sample is None or base.kind != "text" or base.classifies:
+            return {}
+        inputs = studio.sample_inputs(self.sample)[:most]
+        return {PROBE: [Passage(text) for text in inputs if isinstance(text, str)]}
 
     # -- Try it ----------------------------------------------------------------------------------------------------
 

@@ -1,13 +1,16 @@
 """Effects of a merge's parts: each equals scoring the merge without it; geometry beside it; a stop keeps what is done."""
 
+import math
+
 import pytest
 import torch
 from pico import pico_items
+from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from tada_studio import studio
-from tada_studio.effect import Change, Effects, Part, energy_shares, margins, measure, parts, without
+from tada_studio.effect import PROBE, Change, Effects, Part, energy_shares, margins, measure, parts, without
 from tada_studio.errors import InputError, Stopped
-from tada_studio.evaluate import Item, read_items
+from tada_studio.evaluate import Item, Passage, read_items
 from tada_studio.recipe import Recipe
 from tada_studio.report import effect_sentences
 from tada_studio.session import Session
@@ -53,6 +56,39 @@ def test_an_effect_is_what_scoring_without_the_part_says(session, sides):
             assert change.low <= change.gold <= change.high
 
 
+@torch.inference_mode()
+def one_by_one(folder, merged, gone, items):
+    """(log-probability of the right choice among the choices, its lead over the best other), means over the items: the zeroed
+    update added to the base's own weights, every choice run alone, the head at every position."""
+    model, tokenizer = AutoModelForCausalLM.from_pretrained(folder), AutoTokenizer.from_pretrained(folder)
+    for name, module in merged.modules.items():
+        model.get_submodule(name).weight.data += module.delta() * (0.0 if name in gone else 1.0)
+    gold, lead = [], []
+    for item in items:
+        start = len(tokenizer(item.question).input_ids)
+        logliks = []
+        for choice in item.choices:
+            ids = torch.tensor([tokenizer(f"{item.question} {choice}").input_ids])
+            said = model(input_ids=ids).logits[0].log_softmax(-1)
+            logliks.append(sum(float(said[i - 1, ids[0, i]]) for i in range(start, ids.shape[1])))
+        right = logliks.pop(item.answer)
+        gold.append(right - math.log(sum(map(math.exp, [right, *logliks]))))
+        lead.append(right - max(logliks))
+    return sum(gold) / len(items), sum(lead) / len(items)
+
+
+def test_an_effect_is_what_zeroing_the_layer_s_update_does_to_items_scored_one_by_one(pico, session, sides):
+    merged, (layer, *_) = session.view.adapter, parts(session.pair.addresses, ("layer",))
+    change = measured(session, sides, [layer]).changes[layer]
+    for side, items in sides.items():
+        (whole, lead), (rest, lead_of_rest) = (
+            one_by_one(pico.base, merged, gone, items) for gone in ((), layer.modules)
+        )
+        assert abs(rest - whole) > 1e-3, "the layer does nothing, and nothing is tested"
+        assert change[side].gold == pytest.approx(rest - whole, abs=1e-5)
+        assert change[side].margin == pytest.approx(lead_of_rest - lead, abs=1e-5)
+
+
 def test_without_everything_there_is_the_base_and_without_nothing_no_change(session, sides):
     merged = session.view.adapter
     found = measured(session, sides, [Part("layer", "all", tuple(merged.modules)), Part("layer", "none", ())])
@@ -62,6 +98,18 @@ def test_without_everything_there_is_the_base_and_without_nothing_no_change(sess
         assert changes["all"].gold == pytest.approx(scores["whole"].nll - scores["base"].nll, abs=1e-6)
         assert changes["none"] == Change(0.0, 0.0, 0.0, 0.0)
     assert [found.energy[part] for part in found.changes] == pytest.approx([1.0, 0.0])
+
+
+def test_probe_texts_are_shown_by_the_token_and_do_not_judge(session, sides):
+    whole, texts = session.view.adapter, [Passage("the old rock is a hard red crystal"), Passage("iron ore")]
+    part = parts(session.pair.addresses, ("layer",))[0]
+    found = measured(session, {**sides, PROBE: texts}, [part])
+    scores = studio.evaluate(session.base, {"whole": whole, "rest": without(whole, part.modules)}, texts)
+    change = found.changes[part][PROBE]
+    assert change.gold == pytest.approx(scores["whole"].nll - scores["rest"].nll, abs=1e-6) and change.margin is None
+    assert abs(change.gold) > 1e-4 and list(found.judged(part)) == list(sides)
+    assert found.total(part) == measured(session, sides, [part]).total(part)
+    assert "probe texts (a token) " in effect_sentences(found)[0]
 
 
 def test_energy_shares_are_those_of_the_dense_updates(session):
@@ -98,7 +146,7 @@ def test_a_stop_keeps_what_is_done_and_the_base_bare_and_the_rest_follows(sessio
 
 def test_items_for_verdicts_are_never_measured_on(session, sides):
     found = session.measure_effects(("projection",), most=4, sides=sides)
-    assert found is session.effects and len(found.changes) == 7 and "half of the items" in found.says
+    assert found is session.effects and len(found.changes) == 7 and "items of the half" in found.says
     assert session.measure_effects(("layer",), most=4, sides=sides) is found and len(found.changes) == 10
     with pytest.raises(InputError, match="sample's items"):
         session.measure_effects(("layer",))
@@ -116,7 +164,7 @@ def effects(lost, energy):
 def test_the_words_say_what_matters_what_harms_and_whether_size_tells():
     said = " ".join(effect_sentences(effects([0.1, 0.5, -0.2, 0.3], [0.2, 0.4, 0.1, 0.3])))
     assert (
-        "Without layer 1 the right answers lose most: task -0.500" in said
+        "Without layer 1 the right answers lose most: task items -0.500" in said
         and "better without layer 2 on every side" in said
     )
     assert "rho +1.00" in said and "how large a part is tells which matter" in said and "40 validation items" in said

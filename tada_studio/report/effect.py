@@ -1,6 +1,6 @@
 """What parts of a merge do, in words, beside how large they are."""
 
-from tada_studio.effect import Effects, Part
+from tada_studio.effect import Effects, Part, side_words
 
 _KINDS = {"layer": "layers", "projection": "projections", "cell": "cells"}
 
@@ -20,14 +20,14 @@ def effect_sentences(found: Effects) -> list[str]:
 def _most(found: Effects, kind: str) -> str:
     parts = found.of(kind)
     most = min(parts, key=found.total)
-    harmful = [part for part in parts if all(change.low > 0 for change in found.changes[part].values())]
+    harmful = [part for part in parts if all(change.low > 0 for change in found.judged(part).values())]
     harm = f"; better without {', '.join(part.name for part in harmful[:5])} on every side" if harmful else ""
     return f"Without {most.name} the right answers lose most: {_lost(found, most)}{harm}."
 
 
 def _lost(found: Effects, part: Part) -> str:
     return ", ".join(
-        f"{side} {change.gold:+.3f} nats (95 % {change.low:+.3f} to {change.high:+.3f})"
+        f"{side_words(side)} {change.gold:+.3f} nats (95 % {change.low:+.3f} to {change.high:+.3f})"
         for side, change in found.changes[part].items()
     )
 

@@ -205,10 +205,10 @@ def test_effects_stream_in_beside_the_energy_and_age_with_the_recipe(desk):
         list(effect_panel.on_layers(desk, 4))
     desk.session.open_sample("vit-glyphs")
     first, *_, last = list(effect_panel.on_layers(desk, 4))
-    assert not first[4]["interactive"] and first[6]["interactive"] and last[4]["interactive"]
+    assert not first[5]["interactive"] and first[7]["interactive"] and last[5]["interactive"]
     layers = len(desk.session.view.gates.layers)
     bars = json.loads(last[1])["data"]
-    assert {trace["name"] for trace in bars} == {"both items", "task items", "energy share"}
-    assert len(bars[0]["y"]) == layers and last[2] is None and "Measured on 8" in last[0]
+    assert {trace["name"] for trace in bars} == {"both items", "task items", "share of the energy"}
+    assert len(bars[0]["y"]) == layers and last[3] is None and "Measured on 8" in last[0]
     desk.session.turn(strength=1.0)
     assert "The recipe has changed since" in effect_panel.show(desk)[0]

@@ -22,19 +22,19 @@ NOTHING = (
 
 
 def show(desk: Desk) -> list[Any]:
-    """Sentences, bars and cells."""
+    """Sentences, layers, projections and cells."""
     view, found = desk.session.view, desk.session.effects
     if view is None or found is None or not found.changes:
-        return [pieces.note(NOTHING, "next"), None, None]
+        return [pieces.note(NOTHING, "next"), None, None, None]
     first, *more = report.effect_sentences(found)
     if found.recipe != view.recipe:
         more.append("The recipe has changed since: measure again to see what its parts do now.")
-    bars, cells = figures.effect_bars(found, view.gates), figures.effect_cells(found, view.gates)
-    return [pieces.note(first, points=more), drawing(bars), drawing(cells)]
+    drawn = [figures.effect_bars(found, view.gates, kind) for kind in ("layer", "projection")]
+    return [pieces.note(first, points=more), *map(drawing, (*drawn, figures.effect_cells(found, view.gates)))]
 
 
 def on_measure(desk: Desk, kinds: tuple[str, ...], most: Any) -> Iterator[list[Any]]:
-    """Measure; yields (sentences, bars, cells, bar, measure, cells button, stop)."""
+    """Measure; yields (sentences, layers, projections, cells, progress, measure, measure cells, stop)."""
     session = desk.session
 
     def now(body: list[Any], bar: str, running: bool) -> list[Any]:
@@ -42,13 +42,13 @@ def on_measure(desk: Desk, kinds: tuple[str, ...], most: Any) -> Iterator[list[A
         return [*body, bar, free, free, gr.update(interactive=running)]
 
     try:
-        yield now([gr.skip()] * 3, pieces.progress_bar(None, "Starting…"), running=True)
+        yield now([gr.skip()] * 4, pieces.progress_bar(None, "Starting…"), running=True)
         drawn = 0
         for step in steps(lambda told: session.measure_effects(kinds, _whole(most), told)):
             if isinstance(step, Progress):
                 many = len(session.effects.changes) if session.effects else 0
                 # a picture for every few parts: drawing costs the browser more than a part costs here
-                body = show(desk) if many >= drawn + 5 else [gr.skip()] * 3
+                body = show(desk) if many >= drawn + 5 else [gr.skip()] * 4
                 drawn = many if many >= drawn + 5 else drawn
                 yield now(body, pieces.progress_bar(step), running=True)
         yield now(show(desk), pieces.finished_bar("Every part was left out once."), running=False)
@@ -105,11 +105,17 @@ def effect_panel(desk: gr.State) -> Part:
         )
     bar = words(pieces.progress_bar(None, ""), elem_id="effect-bar")
     said = words(pieces.note(NOTHING, "next"), elem_id="effect-said")
-    bars = plot_panel("Effect beside energy", figures.EFFECT_CAPTION, "Bars appear here, part by part.", "effect-bars")
-    cells = plot_panel(
-        "Effect of every cell", figures.CELLS_CAPTION, "“Measure every cell” fills this map.", "effect-cells"
-    )
-    shown = [said, bars, cells]
+    none = "Bars appear here, part by part."
+    with gr.Row():
+        with gr.Column(scale=2, min_width=320):
+            layers = plot_panel(
+                "Effect of each layer, beside its energy", figures.EFFECT_CAPTION, none, "effect-layers"
+            )
+        with gr.Column(min_width=320):
+            projections = plot_panel("Effect of each projection", figures.EFFECT_CAPTION, none, "effect-projections")
+    none = "“Measure every cell” fills this map."
+    cells = plot_panel("Effect of every cell", figures.CELLS_CAPTION, none, "effect-cells")
+    shown = [said, layers, projections, cells]
     for button, handler in ((go, on_layers), (each, on_cells)):
         button.click(spoken(handler), [desk, most], [*shown, bar, go, each, stop], **WORK)
     stop.click(spoken(on_stop), desk, None, **READ)
