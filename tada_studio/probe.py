@@ -54,12 +54,15 @@ class Readings(gates.Readings):
         """Readings that ``save`` wrote. Raises InputError."""
         path = Path(path)
         try:
+            if path.stat().st_size > _LARGEST:
+                raise ValueError(f"it is larger than {_LARGEST:,} bytes")
             content = json.loads(path.read_text(encoding="utf-8"))
             with safe_open(path.with_suffix(".safetensors"), framework="pt") as file:
                 tensors = {name: file.get_tensor(name) for name in _TENSORS}
             tensors["moment"] = tensors["moment"].double()
+            _check(content["names"], content["about"], tensors)
             return cls(names=tuple(content["names"]), about=content["about"], **tensors)
-        except (OSError, ValueError, KeyError, TypeError, SafetensorError) as error:
+        except (OSError, ValueError, KeyError, TypeError, RecursionError, SafetensorError) as error:
             raise InputError(
                 f"{path}: no readings could be read ({error}). Give a readings.json that 'tada-studio probe' wrote, "
                 "with its readings.safetensors beside it."
@@ -73,6 +76,28 @@ class Readings(gates.Readings):
             tensor = getattr(self, name)
             sha.update((tensor.float() if name == "moment" else tensor).contiguous().numpy().tobytes())
         return sha.hexdigest()
+
+
+#: Bytes of a readings.json; a real one names a few thousand modules.
+_LARGEST = 16_000_000
+
+
+def _check(names: Any, about: Any, tensors: Mapping[str, Tensor]) -> None:
+    """Raise ValueError unless all of it is what ``save`` writes: files travel, and are edited."""
+    if not (isinstance(names, list) and all(isinstance(name, str) for name in names) and len(set(names)) == len(names)):
+        raise ValueError("its names are no modules")
+    if not (isinstance(about, dict) and all(isinstance(text, str) for text in about.values())):
+        raise ValueError("what it is about is no text")
+    n, m, k = len(names), tensors["tokens"].numel(), tensors["moment"].shape[-1] if tensors["moment"].ndim else 0
+    shapes = {"moment": (n, k, k), "tokens": (m,), "present": (n, 2)}
+    kinds = {"tokens": torch.int64, "present": torch.bool}
+    for name, tensor in tensors.items():
+        if tuple(tensor.shape) != shapes.get(name, (n, m)) or tensor.dtype != kinds.get(name, torch.float64):
+            raise ValueError(f"{name} is {tensor.dtype} of shape {tuple(tensor.shape)}")
+        if tensor.is_floating_point() and not tensor.isfinite().all():
+            raise ValueError(f"{name} holds NaN or infinity")
+    if m < 1 or int(tensors["tokens"].min()) < 1:
+        raise ValueError("it has an input without a token")
 
 
 _TENSORS = tuple(spec.name for spec in fields(gates.Readings) if spec.name not in ("names", "about"))

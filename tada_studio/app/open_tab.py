@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 import gradio as gr
 
 from tada_studio import report
-from tada_studio.app import pieces, sample_cards
+from tada_studio.app import pieces, readings_box, sample_cards
 from tada_studio.app.desk import Desk
 from tada_studio.app.long_task import steps, uploaded
 from tada_studio.app.part import EDIT, READ, WORK, Part, words
@@ -155,6 +155,12 @@ def _buttons(running: bool) -> list[Any]:
     return [gr.update(interactive=not running), gr.update(interactive=running)]
 
 
+def on_readings(desk: Desk, files: Sequence[str] | None) -> str:
+    """Use uploaded readings; the bar says so."""
+    readings_box.take(desk, files)
+    return probe_state(desk)
+
+
 def on_stop(desk: Desk) -> None:
     """Ask whatever runs to stop."""
     desk.session.stop()
@@ -209,7 +215,7 @@ def open_tab(desk: gr.State, places: Places) -> Part:
     opened = [*shown, probe.source]
     changes = [button.click(spoken(partial(on_sample, name)), desk, opened, **EDIT) for name, button in opens.items()]
     changes.append(own.button.click(spoken(partial(on_own, places)), [desk, *own[:5]], opened, **WORK))
-    changes.append(_wire_probe(desk, probe))
+    changes += [_wire_probe(desk, probe), _wire_readings(desk, probe)]
     return Part(shown, show, tuple(changes))
 
 
@@ -266,3 +272,9 @@ def _wire_probe(desk: gr.State, probe: Probe) -> Any:
     probe.stop.click(spoken(on_stop), desk, None, **READ)
     inputs = [desk, probe.source, probe.pasted, probe.file, probe.n]
     return probe.button.click(spoken(on_probe), inputs, [probe.bar, probe.button, probe.stop], **WORK)
+
+
+def _wire_readings(desk: gr.State, probe: Probe) -> Any:
+    box = readings_box.readings_box()
+    box.save.click(spoken(readings_box.on_save), desk, box.saved, **READ)
+    return box.given.upload(spoken(on_readings), [desk, box.given], probe.bar, **EDIT)

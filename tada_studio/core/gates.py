@@ -60,6 +60,8 @@ class Readings:
                 raise MismatchError(
                     f"The readings were taken for another {role} adapter than {adapter.label}. Probe this pair again."
                 )
+        if self.names != pair.names or self.moment.shape[-1] != pair.task.rank + pair.domain.rank:
+            raise MismatchError("The readings are of other modules or ranks than this pair's. Probe it again.")
 
     def average(self, recipe: Recipe, times: Float[Tensor, " m"] | None = None) -> tuple[Tensor, Tensor]:
         """Each adapter's (n,) response over the tokens of all inputs, input i counted ``times[i]`` times."""

@@ -1,19 +1,24 @@
 """The Open tab: samples as cards, pairs of one's own, DoRA with and without its base."""
 
+import json
+import shutil
 from dataclasses import replace
 from functools import partial
 
 import gradio as gr
 import pytest
+import torch
 from pico import pico_adapter
 from playwright.sync_api import expect
+from safetensors.torch import load_file, save_file
 
-from tada_studio.app import open_tab, sample_cards
+from tada_studio.app import open_tab, readings_box, sample_cards
 from tada_studio.app.desk import Desk
+from tada_studio.app.page import Start
 from tada_studio.app.places import Places
 from tada_studio.app.sample_cards import card, measured_line
 from tada_studio.app.spoken import spoken
-from tada_studio.errors import AdapterError
+from tada_studio.errors import AdapterError, InputError, MismatchError
 from tada_studio.samples import samples
 
 
@@ -97,3 +102,80 @@ def test_one_click_on_a_card_opens_its_sample_and_typed_folders_open_a_pair(open
     page.click("#open-own")
     expect(chosen.locator(".badge.good")).to_have_count(0, timeout=60_000)
     expect(page.locator("#side")).to_contain_text("pico-task")
+
+
+# -- readings as files -----------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def probed(pico):
+    desk = Start(task=str(pico.task), domain=str(pico.domain), base=str(pico.base)).desk()
+    desk.session.probe(["what is the hard red metal", "iron or gold"])
+    yield desk
+    desk.session.close()
+
+
+def test_readings_travel_from_one_desk_to_another(probed, pico, tmp_path):
+    saved = readings_box.on_save(probed)["value"]
+    apart = []  # as a browser uploads them: each to a folder of its own
+    for i, file in enumerate(saved):
+        (tmp_path / str(i)).mkdir()
+        apart.append(str(shutil.copy(file, tmp_path / str(i))))
+    other = Start(task=str(pico.task), domain=str(pico.domain)).desk()
+    assert "Probed with 2 inputs" in open_tab.on_readings(other, apart[::-1])
+    assert other.session.readings.digest == probed.session.readings.digest
+    assert torch.equal(other.session.view.gates.values, probed.session.view.gates.values)
+    with pytest.raises(MismatchError, match="another task adapter"):
+        open_tab.on_readings(Start(task=str(pico.domain), domain=str(pico.task)).desk(), apart)
+    other.session.close()
+
+
+def test_readings_that_are_none_are_one_sentence(probed, pico, tmp_path):
+    unprobed = Start(task=str(pico.task), domain=str(pico.domain)).desk()
+    with pytest.raises(InputError, match="no readings yet"):
+        readings_box.on_save(unprobed)
+    file, tensors = (tmp_path / name for name in ("readings.json", "readings.safetensors"))
+    for given in (None, [str(file)], [str(file), str(file)]):
+        with pytest.raises(InputError, match="both files"):
+            open_tab.on_readings(unprobed, given)
+    probed.session.readings.save(file)
+    held, content = load_file(tensors), json.loads(file.read_text())
+    wrong = {
+        "of shape": {**held, "task": held["task"][:-1].clone()},
+        "NaN": {**held, "domain": held["domain"] * torch.nan},
+        "without a token": {**held, "tokens": held["tokens"] * 0},
+        "other modules or ranks": {**held, "moment": held["moment"][:, 1:, 1:].contiguous()},
+        "no modules": held,
+        "no readings could be read": {"task": held["task"]},
+    }
+    for says, changed in wrong.items():
+        save_file(changed, tensors)
+        file.write_text(json.dumps({**content, "names": ["a", "a"]} if says == "no modules" else content))
+        with pytest.raises((InputError, MismatchError), match=says):
+            open_tab.on_readings(unprobed, [str(file), str(tensors)])
+    assert unprobed.session.readings is None
+
+
+def test_readings_are_saved_and_given_in_the_browser(open_page, pico, tmp_path):
+    page = open_page()
+    page.click("#tab-open-button")
+    page.locator("#probe-source").get_by_label("Pasted text").check()
+    page.locator("#probe-text textarea").fill("what is the hard red metal\niron or gold")
+    page.click("#probe")
+    expect(page.locator("#probe-bar")).to_contain_text("Probed with 2 inputs", timeout=60_000)
+    page.click("#readings-box > button")
+    page.click("#save-readings")
+    links = page.locator("#saved-readings a[download]")
+    expect(links).to_have_count(2, timeout=30_000)
+    files = []
+    for i in range(2):
+        with page.expect_download() as download:
+            links.nth(i).click()
+        files.append(tmp_path / download.value.suggested_filename)
+        download.value.save_as(files[-1])
+    fresh = open_page()
+    fresh.click("#tab-open-button")
+    fresh.click("#readings-box > button")
+    fresh.locator("#given-readings input[type=file]").set_input_files(files)
+    expect(fresh.locator("#probe-bar")).to_contain_text("Probed with 2 inputs", timeout=60_000)
+    expect(fresh.locator("#side")).to_contain_text("2 inputs read", timeout=30_000)
