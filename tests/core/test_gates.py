@@ -209,8 +209,11 @@ def test_a_line_that_cannot_be_read_is_refused():
 def test_readings_of_another_pair_are_refused_and_the_adapter_is_named():
     one, other = [lora(name_of(0), 1, 3, 3, 1)], [lora(name_of(0), 2, 3, 3, 1)]
     pair = pair_of(one, other)
-    readings = replace(WORKED, about={"task": pair.task.digest, "domain": pair.domain.digest})
+    about = {"task": pair.task.digest, "domain": pair.domain.digest}
+    readings = replace(unprobed(pair, torch.ones(1, 2, dtype=torch.bool)), about=about)
     readings.belongs_to(pair)
+    with pytest.raises(MismatchError, match="other modules or ranks"):
+        replace(WORKED, about=about).belongs_to(pair)
     with pytest.raises(MismatchError, match=r"another task adapter than task\. Probe this pair again"):
         readings.belongs_to(pair_of(other, other))
     with pytest.raises(MismatchError, match="another domain adapter than domain"):
