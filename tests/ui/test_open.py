@@ -22,6 +22,10 @@ from tada_studio.errors import AdapterError, InputError, MismatchError
 from tada_studio.samples import samples
 
 
+#: Milliseconds; a browser among other work is slow, never wrong for it.
+SLOW = 120_000
+
+
 def scores(**accuracy):
     return {name: {"accuracy": value} for name, value in accuracy.items()}
 
@@ -81,14 +85,15 @@ def test_opening_a_sample_marks_its_card():
 
 def test_one_click_on_a_card_opens_its_sample_and_typed_folders_open_a_pair(open_page, pico):
     page = open_page()
+    page.set_default_timeout(SLOW)
     page.click("#tab-open-button")
     name = next(iter(samples()))
     chosen = page.locator(f"#sample-{name}")
-    expect(chosen).to_be_visible(timeout=30_000)
+    expect(chosen).to_be_visible(timeout=SLOW)
     assert not page.locator("#samples .badge.good").count()  # the pico pair is open
     chosen.click(position={"x": 40, "y": 60})  # anywhere on the card
-    expect(chosen.locator(".badge.good")).to_have_text("open", timeout=60_000)
-    expect(page.locator("#side")).to_contain_text(samples()[name].title)
+    expect(chosen.locator(".badge.good")).to_have_text("open", timeout=SLOW)
+    expect(page.locator("#side")).to_contain_text(samples()[name].title, timeout=SLOW)
     page.set_viewport_size({"width": 420, "height": 900})
     wide = page.evaluate("document.documentElement.scrollWidth <= innerWidth")
     assert wide, "the cards stretch a phone's page"
@@ -96,12 +101,12 @@ def test_one_click_on_a_card_opens_its_sample_and_typed_folders_open_a_pair(open
     page.locator("#task").get_by_role("textbox").fill(str(pico.task))
     page.locator("#domain").get_by_role("textbox").fill("nowhere/at-all/here")
     page.click("#open-own")
-    expect(page.locator("[data-testid=toast-text]")).to_contain_text("no such folder", timeout=30_000)
-    expect(chosen.locator(".badge.good")).to_have_text("open")  # what was open stays
+    expect(page.locator("[data-testid=toast-text]")).to_contain_text("no such folder", timeout=SLOW)
+    expect(chosen.locator(".badge.good")).to_have_text("open", timeout=SLOW)  # what was open stays
     page.locator("#domain").get_by_role("textbox").fill(str(pico.domain))
     page.click("#open-own")
-    expect(chosen.locator(".badge.good")).to_have_count(0, timeout=60_000)
-    expect(page.locator("#side")).to_contain_text("pico-task")
+    expect(chosen.locator(".badge.good")).to_have_count(0, timeout=SLOW)
+    expect(page.locator("#side")).to_contain_text("pico-task", timeout=SLOW)
 
 
 # -- readings as files -----------------------------------------------------------------------------------------------
@@ -158,15 +163,16 @@ def test_readings_that_are_none_are_one_sentence(probed, pico, tmp_path):
 
 def test_readings_are_saved_and_given_in_the_browser(open_page, pico, tmp_path):
     page = open_page()
+    page.set_default_timeout(SLOW)
     page.click("#tab-open-button")
     page.locator("#probe-source").get_by_label("Pasted text").check()
     page.locator("#probe-text textarea").fill("what is the hard red metal\niron or gold")
     page.click("#probe")
-    expect(page.locator("#probe-bar")).to_contain_text("Probed with 2 inputs", timeout=60_000)
+    expect(page.locator("#probe-bar")).to_contain_text("Probed with 2 inputs", timeout=SLOW)
     page.click("#readings-box > button")
     page.click("#save-readings")
     links = page.locator("#saved-readings a[download]")
-    expect(links).to_have_count(2, timeout=30_000)
+    expect(links).to_have_count(2, timeout=SLOW)
     files = []
     for i in range(2):
         with page.expect_download() as download:
@@ -174,8 +180,9 @@ def test_readings_are_saved_and_given_in_the_browser(open_page, pico, tmp_path):
         files.append(tmp_path / download.value.suggested_filename)
         download.value.save_as(files[-1])
     fresh = open_page()
+    fresh.set_default_timeout(SLOW)
     fresh.click("#tab-open-button")
     fresh.click("#readings-box > button")
     fresh.locator("#given-readings input[type=file]").set_input_files(files)
-    expect(fresh.locator("#probe-bar")).to_contain_text("Probed with 2 inputs", timeout=60_000)
-    expect(fresh.locator("#side")).to_contain_text("2 inputs read", timeout=30_000)
+    expect(fresh.locator("#probe-bar")).to_contain_text("Probed with 2 inputs", timeout=SLOW)
+    expect(fresh.locator("#side")).to_contain_text("2 inputs read", timeout=SLOW)
