@@ -21,7 +21,6 @@ from tada_studio.app.spoken import spoken
 from tada_studio.errors import AdapterError, InputError, MismatchError
 from tada_studio.samples import samples
 
-
 #: Milliseconds; a browser among other work is slow, never wrong for it.
 SLOW = 120_000
 
