@@ -1,6 +1,7 @@
 """Log-likelihoods against a computation of one choice at a time by the plain model, and the base left as it was."""
 
 import json
+import random
 import sys
 import weakref
 
@@ -14,6 +15,7 @@ from tada_studio.evaluate import items as kinds
 from tada_studio.evaluate import score as score_any
 from tada_studio.evaluate.choice import _rows as rows_of
 from tada_studio.evaluate.choice import blind_rates, pick_scorer, score, score_plain, score_shared
+from tada_studio.evaluate.tree import Tree, common
 
 ITEMS = [
     Item("question : what is quartz ? answer :", ("hard", "soft rock", "red hot metal"), 1),
@@ -58,15 +60,99 @@ def test_the_shared_prefix_is_really_shared_and_agrees_with_the_plain_way(base):
     )
 
 
+def test_a_tree_holds_every_beginning_once_and_each_token_sees_its_own():
+    draw = random.Random(0)
+    for size in (1, 2, 3, 9):
+        tree, paths = Tree(), [[draw.randrange(3) for _ in range(draw.randint(1, 6))] for _ in range(size)]
+        grown, nodes = [], []
+        for path in paths:
+            grown.append((tree.growth([path]), len(tree)))
+            nodes.append(tree.add(path))
+            assert len(tree) == sum(grown[-1])
+        assert Tree().growth(paths) == len(tree) == len({tuple(p[:k]) for p in paths for k in range(1, len(p) + 1)})
+        assert tree.growth(paths) == 0
+        sees = tree.sees(len(tree) + 1)
+        for path, way in zip(paths, nodes, strict=True):
+            assert [tree.tokens[node] for node in way] == path and [tree.depths[node] for node in way] == list(
+                range(len(path))
+            )
+            for k, node in enumerate(way):
+                assert sees[node].nonzero().flatten().tolist() == sorted(way[: k + 1])
+        assert sees[-1].nonzero().flatten().tolist() == [len(tree)]
+    assert common([[1, 2, 3], [1, 2], [1, 2, 4]]) == 2 and common([[1], []]) == 0 and common([[5, 6]]) == 2
+
+
+@pytest.fixture
+def told(base):
+    """How many tokens went through the model, call by call."""
+    counts = []
+    hook = base.model.model.embed_tokens.register_forward_hook(
+        lambda layer, given, out: counts.append(given[0].numel())
+    )
+    yield counts
+    hook.remove()
+
+
+def test_what_questions_begin_with_alike_goes_through_the_model_once(base, told):
+    items = [Item(f"question : what is {word} ? answer :", ("hard", "soft"), 0) for word in ("gold", "iron", "salt")]
+    score(base.model, base.tokenizer, items, scorer=score_shared)
+    # "question : what is" once; a word and "? answer :" for each; single tokens behind them are predicted, not read
+    assert told == [4 + 3 * 4]
+
+
+SHOTS = " ".join(["question : what is old ? answer : rock ."] * 4)
+
+
+def test_a_beginning_that_all_share_is_read_once_and_kept_for_every_batch(base, task, told, monkeypatch):
+    items = [Item(f"{SHOTS} {item.question}", item.choices, item.answer) for item in ITEMS]
+    monkeypatch.setitem(batches.ROOM, "cpu", 12)
+    score(base.model, base.tokenizer, items)  # what the model can do is tried once
+    told.clear()
+    with base.wearing(task):
+        found = score(base.model, base.tokenizer, items).loglik
+        assert told == [40, 11, 2 + 9]  # four times ten words; the first question and its choices; the other two
+        for i, item in enumerate(items):
+            for j, choice in enumerate(item.choices):
+                assert float(found[i, j]) == pytest.approx(float(plain_loglik(base, item.question, choice)), abs=1e-4)
+
+
+def test_a_model_that_does_not_go_on_from_what_it_keeps_reads_everything_again(base, told, monkeypatch):
+    module = sys.modules["tada_studio.evaluate.choice"]
+    items = [Item(f"{SHOTS} {item.question}", item.choices, item.answer) for item in ITEMS]
+    right = score(base.model, base.tokenizer, items).loglik
+    monkeypatch.setattr(module, "_GOES_ON", weakref.WeakKeyDictionary())
+    monkeypatch.setitem(batches.ROOM, "cpu", 60)
+    after = module._after
+
+    def forgets(model, inputs, past):
+        return after(model, inputs, past) + (0.0 if past.kept is None else 1.0)
+
+    monkeypatch.setattr(module, "_after", forgets)
+    torch.testing.assert_close(score(base.model, base.tokenizer, items).loglik, right, rtol=0, atol=1e-4)
+    told.clear()
+    score(base.model, base.tokenizer, items)
+    assert told == [40 + 11, 40 + 2 + 9]
+
+
+def test_rows_longer_than_a_window_of_the_model_s_own_are_scored_the_plain_way(base, monkeypatch):
+    module, used = sys.modules["tada_studio.evaluate.choice"], []
+    monkeypatch.setattr(module, "score_plain", lambda *args: used.append(1) or score_plain(*args))
+    score(base.model, base.tokenizer, ITEMS)
+    assert not used
+    monkeypatch.setattr(base.model.config, "sliding_window", 8, raising=False)
+    score(base.model, base.tokenizer, ITEMS)
+    assert used
+
+
 def test_a_model_that_ignores_the_mask_falls_back_to_the_plain_way(base, monkeypatch):
     module = sys.modules["tada_studio.evaluate.choice"]
-    honest = module._shared_batch
+    honest = module.shared_batch
 
     def blind(*args):
         inputs = honest(*args)
         return {**inputs, "attention_mask": torch.zeros_like(inputs["attention_mask"]).tril()}
 
-    monkeypatch.setattr(module, "_shared_batch", blind)
+    monkeypatch.setattr(module, "shared_batch", blind)
     assert pick_scorer(base.model, base.tokenizer, rows_of(base.tokenizer, ITEMS)) is score_plain
 
 

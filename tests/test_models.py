@@ -7,9 +7,9 @@ from peft import LoraConfig, get_peft_model
 from pico import WORDS, pico_base, pico_items
 
 from tada_studio import studio
-from tada_studio.evaluate import read_items
+from tada_studio.evaluate import batches, choice, read_items
 from tada_studio.evaluate.choice import _rows as rows_of
-from tada_studio.evaluate.choice import pick_scorer, score_shared
+from tada_studio.evaluate.choice import pick_scorer, score, score_plain, score_shared
 from tada_studio.recipe import Recipe
 
 SMALL = {
@@ -68,3 +68,14 @@ def test_the_shared_prefix_works_on_it(family, tmp_path):
     items = read_items(pico_items(tmp_path / "items.jsonl", 3))
     items = [type(item)(item.question, tuple(f"{c} rock" for c in item.choices), item.answer) for item in items]
     assert pick_scorer(base.model, base.tokenizer, rows_of(base.tokenizer, items)) is score_shared
+
+
+def test_it_goes_on_from_a_beginning_that_it_has_read_once(family, tmp_path, monkeypatch):
+    base = studio.load_base(family / "base", device="cpu")
+    plain = read_items(pico_items(tmp_path / "items.jsonl", 6))
+    shots = " ".join(WORDS[:20] * 2)
+    items = [type(item)(f"{shots} {item.question}", item.choices, item.answer) for item in plain]
+    alone = score(base.model, base.tokenizer, items, scorer=score_plain).loglik
+    monkeypatch.setitem(batches.ROOM, "cpu", 24)
+    torch.testing.assert_close(score(base.model, base.tokenizer, items).loglik, alone, rtol=0, atol=1e-4)
+    assert choice._GOES_ON[base.model]

@@ -37,9 +37,14 @@ def in_batches(
     work: Callable[[list[T]], None],
     report: Report,
     name: str,
+    pack: Callable[[Sequence[T], int], list[list[T]]] | None = None,
 ) -> None:
-    """``work`` on all rows, batch by batch, longest first. Raises BaseError if a single row does not fit into memory."""
-    waiting, done = packed(rows, length, _room(device)), 0
+    """``work`` on all rows, batch by batch. Raises BaseError if a single row does not fit into memory.
+
+    pack: (rows, tokens) -> batches of at most so many tokens; None: longest first, each with its padding
+    """
+    pack = pack or (lambda rows, tokens: packed(rows, length, tokens))
+    waiting, done = pack(rows, room(device)), 0
     while waiting:
         report(Progress("evaluate", done, len(rows), name))
         batch = waiting[0]
@@ -52,16 +57,16 @@ def in_batches(
                 raise BaseError(
                     f"{name}: memory ran out on a single item of {length(batch[0])} tokens. Give shorter items, or use the CPU."
                 ) from error
-            ROOM[device.type] = max(1, len(batch) * length(batch[0]) // 2)
-            rest = [row for later in waiting for row in later]
-            waiting = packed(rest, length, _room(device))
+            ROOM[device.type] = max(1, min(room(device), sum(map(length, batch))) // 2)
+            waiting = pack([row for later in waiting for row in later], room(device))
             continue
         done += len(batch)
         waiting.pop(0)
     report(Progress("evaluate", len(rows), len(rows), name))
 
 
-def _room(device: torch.device) -> int:
+def room(device: torch.device) -> int:
+    """Tokens that one batch on this device may hold."""
     return ROOM.get(device.type, ROOM["cpu"])
 
 

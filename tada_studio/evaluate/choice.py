@@ -1,9 +1,11 @@
 """Multiple choice by log-likelihood: the same items for any number of variants of one loaded base.
 
-A question is run once: its choices stand behind it in one row, and a mask lets each of them see the question and itself.
-Every variant gets the same batches in the same order, so in float32 two variants differ only where they really differ.
+A question is run once: its choices stand behind it, and a mask lets each of them see the question and itself. What questions
+begin with alike is run once for all of them (tree.py). Every variant gets the same batches in the same order, so in float32 two
+variants differ only where they really differ.
 """
 
+import copy
 import weakref
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -14,12 +16,17 @@ import torch
 from torch import Tensor, nn
 
 from tada_studio.errors import BaseError, InputError
-from tada_studio.evaluate.batches import in_batches
+from tada_studio.evaluate.batches import in_batches, room
 from tada_studio.evaluate.scores import Rates, Score, commonest, interval
+from tada_studio.evaluate.tree import Row, Want, common, packed, sacks_of, shared_batch, wants_of
 from tada_studio.progress import Report, silent
 
 #: Longest question with its choices, in tokens; of what is longer the beginning is cut, and counted.
 LONGEST = 2048
+#: Tokens in one row of a batch; a batch of more has several rows. Attention within a row costs its length squared.
+WIDTH = 512
+#: A beginning that all items share is read ahead of them, once, if it has this many tokens; a shorter one is not worth a cache.
+WORTH_KEEPING = 32
 #: Log-likelihoods of the two ways to score must agree to this (nats), or the slower, plainer one is used.
 AGREEMENT = 1e-3
 
@@ -47,20 +54,6 @@ def read_choice(value: Mapping[str, Any], where: str, listing: Path) -> Item:
 # -- rows ----------------------------------------------------------------------------------------------------------
 
 
-class Row(NamedTuple):
-    """One item as tokens."""
-
-    item: int
-    context: list[int]
-    choices: list[list[int]]
-    cut: bool
-
-    @property
-    def length(self) -> int:
-        # the last token of a choice is predicted, never read
-        return len(self.context) + sum(len(choice) - 1 for choice in self.choices)
-
-
 def _rows(tokenizer: Any, items: Sequence[Item]) -> list[Row]:
     return [_row(tokenizer, i, item) for i, item in enumerate(items)]
 
@@ -80,55 +73,40 @@ def _row(tokenizer: Any, number: int, item: Item) -> Row:
     return Row(number, context[-room:], choices, cut=len(context) > room)
 
 
-class Want(NamedTuple):
-    """Where in a batch's output the prediction of one choice is: tokens[i] is predicted at (row, positions[i])."""
+class Past(NamedTuple):
+    """A beginning that all items share, as a model has read it: how many tokens, and what it keeps of them."""
 
-    item: int
-    choice: int
-    row: int
-    positions: list[int]
-    tokens: list[int]
+    tokens: int
+    kept: Any
 
 
-def _wants(batch: Sequence[Row]) -> list[Want]:
-    wants = []
-    for r, row in enumerate(batch):
-        start = len(row.context)
-        for c, tokens in enumerate(row.choices):
-            positions = [len(row.context) - 1, *range(start, start + len(tokens) - 1)]
-            wants.append(Want(row.item, c, r, positions, tokens))
-            start += len(tokens) - 1
-    return wants
+NO_PAST = Past(0, None)
 
 
-def _shared_batch(batch: Sequence[Row], pad: int, dtype: torch.dtype) -> dict[str, Tensor]:
-    """Ids, positions and a (rows, 1, length, length) mask in which each choice sees its question and itself only."""
-    length = batch[0].length
-    ids, positions = torch.full((len(batch), length), pad), torch.zeros(len(batch), length, dtype=torch.long)
-    sees = torch.eye(length, dtype=torch.bool).repeat(
-        len(batch), 1, 1
-    )  # padding sees itself: a softmax needs something
-    for r, row in enumerate(batch):
-        n = start = len(row.context)
-        ids[r, :n], positions[r, :n] = torch.tensor(row.context), torch.arange(n)
-        sees[r, :n, :n] = torch.ones(n, n, dtype=torch.bool).tril()
-        for tokens in row.choices:
-            span = slice(start, start + len(tokens) - 1)
-            m = len(tokens) - 1
-            ids[r, span], positions[r, span] = torch.tensor(tokens[:-1], dtype=torch.long), torch.arange(n, n + m)
-            sees[r, span, :n] = True
-            sees[r, span, span] = torch.ones(m, m, dtype=torch.bool).tril()
-            start += m
-    mask = torch.zeros(len(batch), 1, length, length, dtype=dtype).masked_fill_(~sees[:, None], torch.finfo(dtype).min)
-    return {"input_ids": ids, "attention_mask": mask, "position_ids": positions}
+def _run(model: nn.Module, inputs: Mapping[str, Tensor], **how: Any) -> Any:
+    causal: Any = model  # transformers' classes say what they are by their methods, not by a type
+    body = causal.get_decoder() if hasattr(causal, "get_decoder") else causal.base_model
+    device = next(model.parameters()).device
+    return body(**{name: tensor.to(device) for name, tensor in inputs.items()}, **how)
 
 
 def hidden_states(model: nn.Module, inputs: Mapping[str, Tensor]) -> Tensor:
     """Last hidden states; the head is applied only where a prediction is wanted."""
-    causal: Any = model  # transformers' classes say what they are by their methods, not by a type
-    body = causal.get_decoder() if hasattr(causal, "get_decoder") else causal.base_model
-    device = next(model.parameters()).device
-    return body(**{name: tensor.to(device) for name, tensor in inputs.items()}, use_cache=False).last_hidden_state
+    return _run(model, inputs, use_cache=False).last_hidden_state
+
+
+def _read_once(model: nn.Module, tokens: Sequence[int]) -> Past:
+    kept = _run(model, {"input_ids": torch.tensor([list(tokens)])}, use_cache=True).past_key_values
+    return Past(len(tokens), kept)
+
+
+def _after(model: nn.Module, inputs: Mapping[str, Tensor], past: Past) -> Tensor:
+    """Last hidden states of what comes after ``past``, which is as good as new afterwards."""
+    if past.kept is None:
+        return hidden_states(model, inputs)
+    kept = copy.deepcopy(past.kept)  # the model would add to it
+    kept.batch_repeat_interleave(len(inputs["input_ids"]))
+    return _run(model, inputs, past_key_values=kept, use_cache=True).last_hidden_state
 
 
 def _loglik(model: nn.Module, hidden: Tensor, wants: Sequence[Want]) -> Tensor:
@@ -155,51 +133,86 @@ def _logits(model: Any, hidden: Tensor) -> Tensor:
     return logits if not cap else cap * torch.tanh(logits / cap)
 
 
+#: (model, tokenizer, batch, what all its rows begin with, read already) -> where the predictions are, and log-likelihoods
+Scorer = Callable[..., tuple[list[Want], Tensor]]
+
+
 # -- scoring -------------------------------------------------------------------------------------------------------
 
 
-def score_shared(model: nn.Module, tokenizer: Any, batch: Sequence[Row]) -> tuple[list[Want], Tensor]:
-    """Each question once, its choices behind it."""
-    wants = _wants(batch)
-    inputs = _shared_batch(batch, tokenizer.pad_token_id or 0, next(model.parameters()).dtype)
-    return wants, _loglik(model, hidden_states(model, inputs), wants)
+def score_shared(
+    model: nn.Module, tokenizer: Any, batch: Sequence[Row], past: Past = NO_PAST
+) -> tuple[list[Want], Tensor]:
+    """Each question once, its choices behind it, and what questions begin with alike once for all of them."""
+    sacks = sacks_of(batch, WIDTH, past.tokens)
+    wants, inputs = (
+        wants_of(sacks),
+        shared_batch(sacks, tokenizer.pad_token_id or 0, next(model.parameters()).dtype, past.tokens),
+    )
+    return wants, _loglik(model, _after(model, inputs, past), wants)
 
 
-def score_plain(model: nn.Module, tokenizer: Any, batch: Sequence[Row]) -> tuple[list[Want], Tensor]:
+def score_plain(
+    model: nn.Module, tokenizer: Any, batch: Sequence[Row], past: Past = NO_PAST
+) -> tuple[list[Want], Tensor]:
     """Each choice in a row of its own, one at a time: slow, and right for any causal model."""
     wants, found = [], []
     for row in batch:
         for c, tokens in enumerate(row.choices):
-            alone = Row(row.item, row.context, [tokens], row.cut)
-            hidden = hidden_states(model, {"input_ids": torch.tensor([row.context + tokens[:-1]])})
-            wants.append(Want(row.item, c, 0, *_wants([alone])[0][3:]))
+            whole = row.context + tokens[:-1]
+            wants.append(Want(row.item, c, 0, list(range(len(row.context) - 1, len(whole))), tokens))
+            hidden = hidden_states(model, {"input_ids": torch.tensor([whole])})
             found.append(_loglik(model, hidden, wants[-1:]))
     return wants, torch.cat(found)
 
 
-Scorer = Callable[[nn.Module, Any, Sequence[Row]], tuple[list[Want], Tensor]]
-
-
 @torch.inference_mode()
 def pick_scorer(model: nn.Module, tokenizer: Any, rows: Sequence[Row]) -> Scorer:
-    """``score_shared`` if this architecture honours the mask: the two ways are compared on the item with most to go wrong."""
-    test = [max(rows, key=lambda row: sum(len(choice) - 1 for choice in row.choices))]
+    """``score_shared`` if this architecture honours the mask: the two ways are compared on the item with most to go wrong, in
+    company."""
+    hardest = max(rows, key=lambda row: sum(len(choice) - 1 for choice in row.choices))
+    test = [hardest, *(row for row in rows[:1] if row is not hardest)]
+    return score_shared if _agree(model, tokenizer, test, score_plain) else score_plain
+
+
+def _agree(model: nn.Module, tokenizer: Any, test: Sequence[Row], other: Scorer, past: Past = NO_PAST) -> bool:
+    """Whether ``score_shared`` after ``past`` finds what another way finds without it."""
     try:
-        (_, shared), (_, plain) = (score(model, tokenizer, test) for score in (score_shared, score_plain))
+        (_, shared), (_, found) = score_shared(model, tokenizer, test, past), other(model, tokenizer, test)
     except (TypeError, ValueError, RuntimeError, AttributeError):
-        return score_plain
-    room = AGREEMENT if next(model.parameters()).dtype == torch.float32 else 0.5
-    return score_shared if bool((shared - plain).abs().max() < room) else score_plain
+        return False
+    most = AGREEMENT if next(model.parameters()).dtype == torch.float32 else 0.5
+    return bool((shared - found).abs().max() < most)
 
 
 #: What was picked for a model stays: the architecture decides, not what it wears, and trying costs as much as many items.
 _PICKED: "weakref.WeakKeyDictionary[nn.Module, Scorer]" = weakref.WeakKeyDictionary()
+#: Whether a model goes on from what it keeps of a beginning; likewise.
+_GOES_ON: "weakref.WeakKeyDictionary[nn.Module, bool]" = weakref.WeakKeyDictionary()
 
 
 def _picked(model: nn.Module, tokenizer: Any, rows: Sequence[Row]) -> Scorer:
+    window = getattr(getattr(model, "config", None), "sliding_window", None)
+    if window and max(row.length for row in rows) > window:
+        return score_plain  # the model's own mask would let tokens see less than ours does
     if model not in _PICKED:
         _PICKED[model] = pick_scorer(model, tokenizer, rows)
     return _PICKED[model]
+
+
+def _past(model: nn.Module, tokenizer: Any, rows: Sequence[Row], tokens: int) -> Past:
+    """What all rows begin with, read once, if more than one batch of so many tokens would have to read it."""
+    shared = min(common([row.context for row in rows]), min(len(row.context) for row in rows) - 1)
+    if shared < WORTH_KEEPING or len(packed(rows, tokens)) < 2 or not _GOES_ON.get(model, True):
+        return NO_PAST
+    try:
+        past = _read_once(model, rows[0].context[:shared])
+    except (TypeError, ValueError, RuntimeError, AttributeError):  # it keeps nothing
+        _GOES_ON[model] = False
+        return NO_PAST
+    if model not in _GOES_ON:
+        _GOES_ON[model] = _agree(model, tokenizer, [rows[0], rows[-1]], score_shared, past)
+    return past if _GOES_ON[model] else NO_PAST
 
 
 @torch.inference_mode()
@@ -212,15 +225,19 @@ def score(
     scorer: Scorer | None = None,
 ) -> Score:
     """One variant's score on the items. Raises BaseError if the model's numbers are not finite."""
-    rows = _rows(tokenizer, items)
+    rows, device = _rows(tokenizer, items), next(model.parameters()).device
     scorer = scorer or _picked(model, tokenizer, rows)
+    past = _past(model, tokenizer, rows, room(device)) if scorer is score_shared else NO_PAST
     loglik = torch.full((len(items), max(len(item.choices) for item in items)), -torch.inf)
 
     def work(batch: list[Row]) -> None:
-        wants, found = scorer(model, tokenizer, batch)
+        wants, found = scorer(model, tokenizer, batch, past)
         loglik[[want.item for want in wants], [want.choice for want in wants]] = found
 
-    in_batches(rows, lambda row: row.length, next(model.parameters()).device, work, report, name)
+    def pack(waiting: Sequence[Row], tokens: int) -> list[list[Row]]:
+        return packed(waiting, tokens, past.tokens)
+
+    in_batches(rows, lambda row: row.length, device, work, report, name, pack)
     return _score(name, items, loglik, sum(row.cut for row in rows))
 
 
