@@ -1,0 +1,157 @@
+"""evaluate: a pair, its merge and the baselines, or any adapters, on the same items."""
+
+import argparse
+import sys
+from typing import Any
+
+from tada_studio.cli.flags import (
+    add_base,
+    add_dora,
+    add_pickle,
+    answer,
+    command,
+    dora_of,
+    sample_readings,
+    sides_of,
+    teller,
+)
+from tada_studio.errors import InputError
+from tada_studio.recipe import Recipe
+
+#: What the table of a pair holds besides the recipe's own merge.
+TABLE = (
+    "base", "task", "domain", "average", "sum", "svd", "ties", "dare_ties", "knots_ties", "tsv", "ramp", "balanced",
+)  # fmt: skip
+
+
+def evaluate(options: argparse.Namespace) -> int:
+    from tada_studio import report, studio
+
+    base, variants, items, promised = _contest(options)
+    sides: studio.Sides = {}
+    studio.score_sides(base, variants, items, sides, teller(options))
+    tasks = (
+        studio.score_tasks(base, variants, options.lm_eval, options.limit, teller(options)) if options.lm_eval else {}
+    )
+    sides |= {task: {n: r.score for n, r in found.items() if r.score is not None} for task, found in tasks.items()}
+    kept = report.promise_sentence(sides, promised)
+    said = [*report.comparison_sentences(sides), *([kept] if kept else [])]
+    if options.json and kept:
+        print(kept, file=sys.stderr)
+    rows = [{"side": side, **score.to_dict()} for side, scores in sides.items() for score in scores.values()]
+    results = [(task, name, dict(one.metrics)) for task, found in tasks.items() for name, one in found.items()]
+    says = [f"{t}, {name}: {', '.join(f'{k} {v:.4g}' for k, v in metrics.items())}" for t, name, metrics in results]
+    told = [{"side": task, "name": name, "metrics": metrics} for task, name, metrics in results]
+    answer(options, [*rows, *told], "\n".join([report.text_table(*report.score_table(sides)), "", *said, *says]))
+    return 0
+
+
+def _contest(options: argparse.Namespace) -> tuple[Any, dict[str, Any], dict[str, Any], dict[str, Any]]:
+    """(base, variants, items by side, what the sample promises) of an ``evaluate``: of a pair, or of adapters as they are."""
+    from tada_studio import studio
+    from tada_studio.evaluate import choose
+    from tada_studio.samples import sample
+
+    one = sample(options.sample) if options.sample else None
+    if not one and bool(options.task) != bool(options.domain):
+        raise InputError("A pair needs both --task and --domain; or give --sample.")
+    base_ref = options.base or (one.base if one else None)
+    if not base_ref:
+        raise InputError("No base model to run anything through. Give --base.")
+    items = sides_of(options.items) or (studio.sample_items(one) if one and not options.lm_eval else {})
+    if not items and not options.lm_eval:
+        raise InputError(
+            "Nothing to score. Give --items FILE, or SIDE=FILE several times, or --sample, or --lm-eval TASK."
+        )
+    base = studio.load_base(base_ref, options.device, options.base_dtype)
+    named, dora = dict(_named(text) for text in options.adapter), dora_of(options)
+    others = {name: studio.read_adapter(path, options.allow_pickle, **dora) for name, path in named.items()}
+    chosen = {side: choose(some, options.limit) for side, some in items.items()}
+    if not one and not options.task:
+        return base, {"base": None, **others}, chosen, {}
+    whole = one is not None and not options.items and options.limit is None and not options.recipe
+    promised = one.about.get("measured", {}) if one and whole else {}
+    return base, _pair_variants(options, one, base, others), chosen, promised
+
+
+def _pair_variants(options: argparse.Namespace, one: Any, base: Any, others: dict[str, Any]) -> dict[str, Any]:
+    """Base, parents, baselines and the recipe's merge, which is the last: the others are compared with it."""
+    from tada_studio import studio
+
+    task, domain = (str(one.task), str(one.domain)) if one else (options.task, options.domain)
+    pair = studio.read_pair(task, domain, options.allow_pickle, **dora_of(options))
+    recipe = Recipe.load(options.recipe) if options.recipe else Recipe()
+    readings = sample_readings(options, one, pair, base)
+    merged = studio.merge(pair, readings, recipe)
+    asked = options.variants.split(",") if options.variants else [*TABLE, *others]
+    names = [name for name in dict.fromkeys(map(str.strip, asked)) if name != recipe.method]
+    found = studio.variants(pair, merged, recipe, names, others)
+    for method in ("ties", "dare_ties") if options.tuned else ():
+        if one is None and not options.validation:
+            raise InputError("--tuned needs --validation SIDE=FILE: items that are not among those scored.")
+        validation = sides_of(options.validation) or studio.sample_validation(one)
+        start = Recipe(method=method, rank=max(module.rank for module in merged.modules.values()))
+        best = studio.tuned(base, pair, start, validation, report=teller(options))
+        found[f"{method} tuned (weights {best.strength / 2:g})"] = studio.merge(pair, None, best)
+    return {**found, recipe.method: merged}
+
+
+def _named(text: str) -> tuple[str, str]:
+    name, mark, path = text.partition("=")
+    if not (name and mark and path):
+        raise InputError(f"--adapter {text}: write NAME=PATH, such as tada=out/.")
+    return name, path
+
+
+# -- flags ---------------------------------------------------------------------------------------------------------
+
+
+def add(commands: Any) -> None:
+    """Its flags."""
+    one = command(commands, "evaluate", "score a pair, its merge and the baselines, or any adapters, on the same items")
+    _add_contest(one)
+    _add_merge(one)
+    _add_tasks(one)
+
+
+def _add_contest(one: argparse.ArgumentParser) -> None:
+    """What is scored, on what."""
+    one.add_argument("--sample", help="an embedded sample: its pair, base and items")
+    one.add_argument("--task", help="task adapter of a pair: folder, zip or Hub id")
+    one.add_argument("--domain", help="domain adapter of a pair")
+    add_base(one)
+    one.add_argument(
+        "--items", action="append", default=[], metavar="[SIDE=]FILE",
+        help=".jsonl of items, or a folder or zip of images by label; with SIDE= several times",
+    )  # fmt: skip
+    one.add_argument(
+        "--adapter", action="append", default=[], metavar="NAME=PATH", help="a variant; give it several times"
+    )
+    add_pickle(one)
+    add_dora(one)
+
+
+def _add_tasks(one: argparse.ArgumentParser) -> None:
+    """Tasks of lm-evaluation-harness, and how many items of anything."""
+    one.add_argument(
+        "--lm-eval", action="append", default=[], metavar="TASK|FILE.yaml",
+        help="a task of lm-evaluation-harness (pip install 'tada-studio[lm-eval]'), or a task file that you trust",
+    )  # fmt: skip
+    one.add_argument(
+        "--limit", type=int, help="score at most this many items a side, drawn by seed (a task's first ones)"
+    )
+
+
+def _add_merge(one: argparse.ArgumentParser) -> None:
+    """How the pair is merged, and what stands beside the merge."""
+    one.add_argument("--readings", help="readings.json of a probe of the pair")
+    one.add_argument("--inputs", help="probe inputs, instead of --readings")
+    one.add_argument("-n", type=int, default=32, help="how many probe inputs to use")
+    one.add_argument("--recipe", help="recipe.json of the merge; usual: the default recipe")
+    one.add_argument("--variants", metavar="A,B,...", help="which of base, task, domain, average, sum and the methods")
+    one.add_argument(
+        "--tuned", action="store_true", help="also ties and dare_ties with weights chosen on validation items"
+    )
+    one.add_argument(
+        "--validation", action="append", default=[], metavar="SIDE=FILE", help="items for --tuned; a sample has its own"
+    )

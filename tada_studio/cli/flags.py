@@ -1,0 +1,144 @@
+"""What the commands share: flags, what is made of them, and how an answer is printed."""
+
+import argparse
+import json
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from tada_studio.errors import InputError
+from tada_studio.recipe import Recipe, knobs
+
+
+def command(commands: Any, name: str, says: str) -> argparse.ArgumentParser:
+    parser = commands.add_parser(name, help=says)
+    parser.add_argument("--json", action="store_true", help="machine-readable output on stdout")
+    return parser
+
+
+def add_pair(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--task", required=True, help="task adapter: folder, zip or Hub id")
+    parser.add_argument("--domain", required=True, help="domain adapter: folder, zip or Hub id")
+    add_pickle(parser)
+    add_dora(parser)
+
+
+def add_dora(parser: argparse.ArgumentParser) -> None:
+    says = "rank of the LoRA that stands in for DoRA, whose base --base must name; unset: the adapter's own"
+    parser.add_argument("--dora-rank", type=int, metavar="1..4096", help=says)
+
+
+def add_pickle(parser: argparse.ArgumentParser) -> None:
+    says = "also read an adapter_model.bin, as numbers only; a file from someone you trust"
+    parser.add_argument("--allow-pickle", action="store_true", help=says)
+
+
+def add_base(parser: argparse.ArgumentParser, required: bool = False) -> None:
+    parser.add_argument("--base", required=required, help="base model: Hub id, folder or .gguf file")
+    parser.add_argument("--device", default="auto", help="auto, cpu, cuda or mps")
+    parser.add_argument(
+        "--base-dtype", default="auto", choices=("auto", "float32", "bfloat16"), help="number format of the base"
+    )
+
+
+def add_knobs(parser: argparse.ArgumentParser) -> None:
+    """One flag for every knob of the recipe; a line knob may be given several times."""
+    for name, spec in knobs().items():
+        flag, about = f"--{name.replace('_', '-')}", spec.metadata
+        if "lines" in about:
+            parser.add_argument(flag, action="append", metavar="LINE", help=about["says"])
+        elif "options" in about:
+            # not argparse's own choices: a wrong word gets the recipe's message, as from every other door
+            parser.add_argument(flag, metavar="|".join(about["options"]), help=about["says"])
+        else:
+            parser.add_argument(flag, metavar=f"{about['low']:g}..{about['high']:g}", help=about["says"])
+
+
+# -- what is made of them -----------------------------------------------------------------------------------------
+
+
+def dora_of(options: argparse.Namespace, recipe: dict[str, Any] | None = None) -> dict[str, Any]:
+    """What DoRA is read with; a recipe.json to be repeated says which rank was taken."""
+    inputs = ((recipe or {}).get("inputs") or {}).values()
+    kept = [one["stands_for"]["rank"] for one in inputs if isinstance(one, dict) and "stands_for" in one]
+    rank = options.dora_rank if options.dora_rank is not None else next(iter(kept), None)
+    return {"base": options.base, "dora_rank": rank, "report": teller(options)}
+
+
+def recipe_of(options: argparse.Namespace) -> Recipe:
+    start = Recipe.load(options.recipe) if options.recipe else Recipe()
+    given = {name: getattr(options, name) for name in knobs() if getattr(options, name) is not None}
+    return start.but(**given)
+
+
+def readings_of(options: argparse.Namespace, pair: Any, base: Any) -> Any:
+    from tada_studio import studio
+    from tada_studio.probe import Readings, read_inputs
+
+    if options.readings and options.inputs:
+        raise InputError("Give --readings or --inputs, not both: readings are what inputs were turned into.")
+    if options.readings:
+        readings = Readings.load(options.readings)
+        readings.belongs_to(pair)
+        return readings
+    if options.inputs:
+        if base is None:
+            raise InputError(
+                "--inputs needs --base, the model that they go through; or give --readings of an earlier probe."
+            )
+        return studio.probe(pair, base, read_inputs(options.inputs), options.n, teller(options))
+    return None
+
+
+def sample_readings(options: argparse.Namespace, one: Any, pair: Any, base: Any) -> Any:
+    """Readings as asked for; of a sample else those that it ships, or a fresh probe."""
+    from tada_studio import studio
+    from tada_studio.probe import Readings
+
+    if options.readings or options.inputs or one is None:
+        return readings_of(options, pair, base)
+    if one.readings is not None:
+        return Readings.load(one.readings)
+    return studio.probe(pair, base, studio.sample_inputs(one), report=teller(options))
+
+
+def sides_of(given: Sequence[str]) -> dict[str, list[Any]]:
+    """Items by side: ``FILE`` alone is called items, ``SIDE=FILE`` by its side."""
+    from tada_studio.evaluate import read_items
+
+    sides = {}
+    for text in given:
+        name, mark, path = text.partition("=")
+        side, file = (name, path) if mark and name.isidentifier() and not Path(text).exists() else ("items", text)
+        if side in sides:
+            raise InputError(f"--items {text}: two files for the side {side}. Write SIDE=FILE to tell them apart.")
+        sides[side] = read_items(file)
+    return sides
+
+
+# -- printing ------------------------------------------------------------------------------------------------------
+
+
+def answer(options: argparse.Namespace, content: Any, text: str) -> None:
+    print(json.dumps(content, indent=2, ensure_ascii=False) if options.json else text)
+
+
+def teller(options: argparse.Namespace) -> Callable[..., None]:
+    """Progress as one line that rewrites itself on a terminal; elsewhere a line for each new thing of an evaluation."""
+    told: list[str] = []
+
+    def tell(progress: Any) -> None:
+        if sys.stderr.isatty():
+            end = "\n" if progress.done == progress.total else ""
+            print(
+                f"\r\033[K{progress.step} {progress.done}/{progress.total} {progress.note}",
+                end=end,
+                file=sys.stderr,
+                flush=True,
+            )
+        elif progress.step == "evaluate" and progress.note not in told:
+            told.append(progress.note)
+            print(f"evaluate {progress.done}/{progress.total} {progress.note}", file=sys.stderr, flush=True)
+
+    return tell

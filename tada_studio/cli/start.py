@@ -1,0 +1,71 @@
+"""Where one starts: the app in the browser, the embedded samples."""
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+from tada_studio.cli.flags import answer, command
+from tada_studio.errors import InputError
+
+
+def app(options: argparse.Namespace) -> int:
+    from tada_studio.samples import DEFAULT, sample
+
+    if bool(options.task) != bool(options.domain):
+        raise InputError("A pair needs both --task and --domain; or give --sample, or nothing for the usual sample.")
+    name = None if options.task else sample(options.sample or DEFAULT).name
+
+    from tada_studio.app import launch  # after the checks: gradio takes seconds
+
+    launch(
+        sample=name,
+        task=options.task,
+        domain=options.domain,
+        base=options.base,
+        host=options.host,
+        port=options.port,
+        open_browser=not options.no_browser,
+        root=options.root,
+    )
+    return 0
+
+
+def samples(options: argparse.Namespace) -> int:
+    from tada_studio.samples import sample, samples
+
+    if options.name:
+        one = sample(options.name)
+        paths = {
+            "task": one.task,
+            "domain": one.domain,
+            "probe": one.probe,
+            **{f"items_{k}": v for k, v in one.items.items()},
+        }
+        rows = {"name": one.name, "base": one.base, **{name: str(path) for name, path in paths.items()}}
+        answer(options, rows, "\n".join(f"{name:13} {value}" for name, value in rows.items()))
+        return 0
+    found = list(samples().values())
+    listed = [{"name": s.name, "title": s.title, "story": s.story, "base": s.base} for s in found]
+    answer(options, listed, "\n".join(f"{s.name}\n    {s.title}\n    {s.story}" for s in found))
+    return 0
+
+
+def add_app(one: argparse.ArgumentParser) -> None:
+    """The flags of app."""
+    for flag, says in (
+        ("sample", "an embedded sample"),
+        ("task", "task adapter"),
+        ("domain", "domain adapter"),
+        ("base", "base model"),
+    ):
+        one.add_argument(f"--{flag}", help=f"{says} to open at the start")
+    one.add_argument("--host", default="127.0.0.1", help="address to listen on")
+    one.add_argument("--port", type=int, default=7860, help="port to listen on")
+    one.add_argument("--no-browser", action="store_true", help="do not open a browser window")
+    one.add_argument("--root", type=Path, help="folder that local paths must lie in")
+
+
+def add_samples(commands: Any) -> None:
+    """The flags of samples."""
+    one = command(commands, "samples", "list the embedded samples, or print the paths of one")
+    one.add_argument("name", nargs="?", help="a sample's name")
