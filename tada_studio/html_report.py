@@ -11,6 +11,7 @@ from typing import Any
 import torch
 
 from tada_studio import figures, report
+from tada_studio.effect import Effects
 from tada_studio.figures import standalone
 from tada_studio.lora import Address, Passport
 from tada_studio.read.portable import VLLM_RANKS
@@ -22,16 +23,25 @@ from tada_studio.studio import MergeOrigin
 CLOSE, LISTED = 3, 40
 
 
-def html_report(view: View, title: str, runs: Sequence[Run] = (), certificate: Mapping[str, Any] | None = None) -> str:
-    """The page. ``runs``: evaluations, of whatever recipe; ``certificate``: the certificate.json of an export."""
+def html_report(
+    view: View,
+    title: str,
+    runs: Sequence[Run] = (),
+    certificate: Mapping[str, Any] | None = None,
+    effects: Effects | None = None,
+) -> str:
+    """The page. ``runs``: evaluations, and ``effects``: of parts, both of whatever recipe; ``certificate``: the
+    certificate.json of an export."""
     sections = {
         "In short": _summary(view),
         "Adapters": _adapters(view),
         "Gates": _gates(view),
+        **({"Stability": _stability(view)} if view.probed else {}),
         "Conflict": _conflict(view),
         "Rank": _rank(view),
         "Norms": _norms(view),
         "Evaluation": _evaluation(view, runs),
+        **({"Effect": _effect(view, effects)} if effects and effects.changes else {}),
         "Recipe": _recipe(view),
         **({"Certificate": _certificate(certificate)} if certificate else {}),
     }
@@ -111,6 +121,20 @@ def _gates(view: View) -> str:
     ])  # fmt: skip
 
 
+def _stability(view: View) -> str:
+    found = view.stability
+    drawn = [
+        ("Gates from fewer inputs", figures.SUBSETS_CAPTION, figures.stability_curve(found)),
+        ("How sure each cell is", figures.BANDS_CAPTION, figures.cell_bands(found, view.gates)),
+    ]
+    return "".join(map(_note, report.stability_sentences(found))) + _drawn(drawn)
+
+
+def _drawn(blocks: Iterable[tuple[str, str, Any]]) -> str:
+    """Figures with their titles and captions; those that could not be drawn are left out."""
+    return "".join(standalone.figure_block(*block) for block in blocks if block[2] is not None)
+
+
 def _conflict(view: View) -> str:
     drops = view.merged.how.drops
     if drops is None:
@@ -185,6 +209,18 @@ def _run(run: Run, current: bool) -> str:
     bars = standalone.figure_block(f"Accuracy, run {run.number}", figures.SCORES_CAPTION, figures.score_bars(run.sides))
     head = f"<h3>Run {run.number}, {escape(whose)}, {run.limit} items a side.{state}</h3>"
     return head + _table(*report.score_table(run.sides)) + bars + said
+
+
+def _effect(view: View, found: Effects) -> str:
+    said = report.effect_sentences(found)
+    if found.recipe != view.recipe:
+        said.append(f"Measured with another recipe ({_turned(found.recipe)}).")
+    drawn = [
+        (f"Effect of each {kind}", figures.EFFECT_CAPTION, figures.effect_bars(found, view.gates, kind))
+        for kind in ("layer", "projection")
+    ]
+    cells = ("Effect of every cell", figures.CELLS_CAPTION, figures.effect_cells(found, view.gates))
+    return "".join(map(_note, said)) + _drawn([*drawn, cells])
 
 
 def _turned(recipe: Recipe) -> str:

@@ -6,10 +6,12 @@ import re
 import pytest
 
 from tada_studio import cli
+from tada_studio.effect import Change, Effects, Part
 from tada_studio.evaluate import Score
 from tada_studio.figures import standalone
 from tada_studio.html_report import html_report
-from tada_studio.recipe import knobs
+from tada_studio.inputs import read_inputs
+from tada_studio.recipe import Recipe, knobs
 from tada_studio.samples import planted
 from tada_studio.session import Run, Session
 
@@ -43,6 +45,28 @@ def test_every_figure_table_and_verdict_is_in_it(session):
     drops = session.view.merged.how.drops
     assert f"removes {drops.count} of {drops.everything} directions" in page and "Nothing was evaluated" in page
     assert session.pair.task.digest in page
+
+
+def test_how_sure_the_gates_are_and_what_parts_do_are_in_it_once_they_are_known(session):
+    page = without_plotly(html_report(session.view, "planted"))
+    assert "Effect" not in page
+    effects = Effects(Recipe(strength=1.0), "some items")
+    for layer in session.view.gates.layers:
+        part = Part("layer", f"layer {layer}", ())
+        effects.changes[part], effects.energy[part] = {EVIL: Change(-0.5 + layer, -1.0, 0.0, None)}, 0.25
+    page = without_plotly(html_report(session.view, "planted", effects=effects))
+    assert "Effect of each layer" in figures_in(page) and "Effect of each projection" not in figures_in(page)
+    assert "Without layer 0 the right answers lose most" in page and "another recipe (strength 1.0)" in page
+    assert EVIL not in page
+
+
+def test_how_sure_the_gates_are_is_in_it_where_inputs_were_read(pico, session):
+    session.open(str(pico.task), str(pico.domain), str(pico.base))
+    assert "Stability" not in html_report(session.view, "pico")
+    session.probe(read_inputs(pico.inputs))
+    page = without_plotly(html_report(session.view, "pico"))
+    assert {"Gates from fewer inputs", "How sure each cell is"} <= set(figures_in(page))
+    assert 'href="#stability"' in page and "two halves of them" in page
 
 
 def test_what_files_and_people_write_stays_text(session):

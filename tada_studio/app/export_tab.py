@@ -116,7 +116,7 @@ def on_report(desk: Desk) -> list[Any]:
         with contextlib.suppress(ExportError):  # the folder may be gone by now; the rest of the report is as good
             found = read_certificate(desk.exported)
     file = session.folder / f"{suggested_name(desk)}.html"
-    file.write_text(html_report(view, title(desk), session.runs, found), encoding="utf-8")
+    file.write_text(html_report(view, title(desk), session.runs, found, session.effects), encoding="utf-8")
     said = f"One file of {file.stat().st_size / 1e6:.0f} MB with every figure and table; it opens offline, in light and dark."
     return [pieces.note(said, "good"), gr.update(value=str(file), visible=True)]
 
