@@ -10,17 +10,15 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 import torch
-from jaxtyping import Bool, Float, Float64
+from jaxtyping import Bool, Float
 from torch import Tensor
 
 from tada_studio.core import stats
 
 #: Below this a corrected p is called a difference.
 LEVEL = 0.05
-#: Sign flips and resamples of a comparison.
+#: Resamples of a comparison.
 DRAWS = 4000
-#: Two-sided 5 % and 80 % power, in standard errors.
-_TOLD = 1.959963984540054 + 0.8416212335729143
 
 
 class Answers(NamedTuple):
@@ -59,39 +57,12 @@ def compare(first: Sequence[Answers], second: Sequence[Answers], generator: torc
     known = [(a.right, b.right) for a, b in pairs if a.right is not None and b.right is not None]
     won, lost = sum(int((a & ~b).sum()) for a, b in known), sum(int((b & ~a).sum()) for a, b in known)
     gains = [a.gold.double() - b.gold.double() for a, b in pairs]
-    n, gain = sum(map(len, gains)), _mean(gains)
-    draws = torch.stack([_redrawn(side, generator) for side in gains]).mean(0)
-    band = stats.percentiles(draws.tolist())
+    n, gain = sum(map(len, gains)), stats.mean_of_sides(gains)
+    draws = torch.stack([stats.redrawn_means(side, generator, DRAWS) for side in gains]).mean(0)
+    band, p_gold = stats.percentiles(draws.tolist()), stats.flipped_p(gains, generator)
     assert band is not None
-    return Comparison(
-        n, won, lost, stats.mcnemar(won, lost), gain, *band, flipped_p(gains, generator), _needed(n, gain, draws)
-    )
-
-
-def _mean(sides: Sequence[Tensor]) -> float:
-    return sum(float(side.mean()) for side in sides) / len(sides)
-
-
-def _redrawn(side: Float64[Tensor, " n"], generator: torch.Generator) -> Float64[Tensor, " draws"]:
-    return stats.resamples(len(side), DRAWS, generator).double() @ side / len(side)
-
-
-def flipped_p(sides: Sequence[Float64[Tensor, " _"]], generator: torch.Generator) -> float:
-    """Two-sided p that the paired differences have no direction, from random flips of their signs.
-
-    Counts the data themselves as one of the flips (Phipson and Smyth 2010), so it is never 0.
-    """
-    flipped = torch.zeros(DRAWS, dtype=torch.float64)
-    for side in sides:
-        signs = torch.randint(2, (DRAWS, len(side)), generator=generator).double() * 2 - 1
-        flipped += signs @ side / (len(side) * len(sides))
-    seen = abs(_mean(sides)) * (1 - 1e-12)  # a flip that gives the same number must count, however it was rounded
-    return float(((flipped.abs() >= seen).sum() + 1) / (DRAWS + 1))
-
-
-def _needed(n: int, gain: float, draws: Tensor) -> int | None:
-    error = float(draws.std())
-    return math.ceil(n * (_TOLD * error / gain) ** 2) if gain and error else None
+    needed = stats.mean_needed(n, gain, float(draws.std()))
+    return Comparison(n, won, lost, stats.mcnemar(won, lost), gain, *band, p_gold, needed)
 
 
 def verdicts(comparisons: Sequence[Comparison]) -> list[str]:

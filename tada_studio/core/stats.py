@@ -1,6 +1,7 @@
 """Intervals, paired tests and rank correlation, without scipy. Unknown is None, never 0; randomness takes a Generator."""
 
 import math
+from collections.abc import Sequence
 from statistics import NormalDist
 from typing import NamedTuple
 
@@ -61,22 +62,44 @@ def items_needed(won: int, lost: int, n: int, level: float = 0.05, power: float 
     return math.ceil((spread / effect) ** 2)
 
 
-def mean_p(differences: Float[Tensor, " n"]) -> float:
-    """Two-sided p (normal approximation) that paired differences have mean 0; 1.0 where there is nothing to tell."""
-    error = _error(differences)
-    return 1.0 if not error else math.erfc(abs(float(differences.double().mean())) / error / math.sqrt(2))
+#: Sign flips of a paired test.
+FLIPS = 4000
 
 
-def mean_needed(differences: Float[Tensor, " n"], level: float = 0.05, power: float = 0.8) -> int | None:
-    """About how many items would tell such a mean difference from 0; None if it is 0 or nothing varies."""
-    mean, error = float(differences.double().mean()), _error(differences)
+def flipped_p(sides: Sequence[Float64[Tensor, " _"]], generator: torch.Generator, flips: int = FLIPS) -> float:
+    """Two-sided p that paired differences have no direction, from random flips of their signs; 1.0 where there are none.
+
+    A side counts as a side, however many items it has. Counts the data themselves as one of the flips (Phipson and Smyth 2010),
+    so it is never 0.
+    """
+    sides = [side for side in sides if len(side)]
+    if not sides:
+        return 1.0
+    flipped = torch.zeros(flips, dtype=torch.float64)
+    for side in sides:
+        signs = torch.randint(2, (flips, len(side)), generator=generator).double() * 2 - 1
+        flipped += signs @ side / (len(side) * len(sides))
+    seen = abs(mean_of_sides(sides)) * (
+        1 - 1e-12
+    )  # a flip that gives the same number must count, however it was rounded
+    return float(((flipped.abs() >= seen).sum() + 1) / (flips + 1))
+
+
+def mean_of_sides(sides: Sequence[Float64[Tensor, " _"]]) -> float:
+    """The mean of the sides' means."""
+    return sum(float(side.mean()) for side in sides) / len(sides)
+
+
+def mean_needed(n: int, mean: float, error: float, level: float = 0.05, power: float = 0.8) -> int | None:
+    """About how many items would tell such a mean difference from 0, whose standard error on n items is ``error``; None if it is
+    0 or nothing varies."""
     if not error or not mean:
         return None
-    return math.ceil(len(differences) * ((_quantile(1 - level / 2) + _quantile(power)) * error / mean) ** 2)
+    return math.ceil(n * ((_quantile(1 - level / 2) + _quantile(power)) * error / mean) ** 2)
 
 
-def _error(differences: Float[Tensor, " n"]) -> float:
-    """Standard error of the mean."""
+def standard_error(differences: Float[Tensor, " n"]) -> float:
+    """Of the mean; 0.0 for fewer than two."""
     return float(differences.double().std()) / math.sqrt(len(differences)) if len(differences) > 1 else 0.0
 
 
@@ -85,10 +108,12 @@ _quantile = NormalDist().inv_cdf
 
 def bootstrap_mean(values: Float[Tensor, " n"], generator: torch.Generator, draws: int = 2000) -> Interval | None:
     """95 % bootstrap interval of the mean of n items, such as paired differences; None for fewer than two."""
-    if len(values) < 2:
-        return None
-    counts = resamples(len(values), draws, generator).double()
-    return percentiles((counts @ values.double() / len(values)).tolist())
+    return None if len(values) < 2 else percentiles(redrawn_means(values, generator, draws).tolist())
+
+
+def redrawn_means(values: Float[Tensor, " n"], generator: torch.Generator, draws: int) -> Float64[Tensor, " draws"]:
+    """The mean of n items in each of so many bootstrap samples."""
+    return resamples(len(values), draws, generator).double() @ values.double() / len(values)
 
 
 def ranks(values: Float[Tensor, " n"]) -> Float[Tensor, " n"]:

@@ -153,7 +153,9 @@ def _contest(sides: Sides, name: str, other: str, level: float) -> Contest:
         needed = stats.items_needed(won, lost, n, level)
         return Contest(won, lost, n, stats.mcnemar(won, lost), needed, won > lost)
     gains = torch.cat([_gains(scores, name, other) for scores in sides.values()])
-    return Contest(None, None, n, stats.mean_p(gains), stats.mean_needed(gains, level), float(gains.sum()) > 0)
+    mean = float(gains.mean()) if len(gains) else 0.0
+    needed = stats.mean_needed(len(gains), mean, stats.standard_error(gains), level)
+    return Contest(None, None, n, stats.flipped_p([gains], torch.Generator().manual_seed(0)), needed, mean > 0)
 
 
 def _gains(scores: Mapping[str, Score], name: str, other: str) -> torch.Tensor:

@@ -1,6 +1,7 @@
 """Statistics against calculations by hand and closed forms."""
 
 import math
+from itertools import product
 
 import pytest
 import torch
@@ -10,16 +11,17 @@ from hypothesis import strategies as st
 from tada_studio.core.stats import (
     Interval,
     bootstrap_mean,
+    flipped_p,
     holm,
     items_needed,
     mcnemar,
     mean_needed,
-    mean_p,
     paired_p,
     percentiles,
     ranks,
     resamples,
     spearman,
+    standard_error,
     wilson,
 )
 
@@ -78,13 +80,27 @@ def test_items_needed_are_those_of_the_published_formula():
     assert items_needed(20, 10, 200, level=0.005) > 1.5 * items_needed(20, 10, 200)
 
 
-def test_a_mean_difference_is_told_from_nothing_by_its_standard_error():
-    # differences -1 and 1 of mean 0; 0, 1, 2: mean 1, standard error 1/sqrt 3, z = sqrt 3: p = .0833
-    assert mean_p(torch.tensor([1.0, -1.0])) == 1.0 and mean_needed(torch.tensor([1.0, -1.0])) is None
-    assert mean_p(torch.tensor([0.0, 1.0, 2.0])) == pytest.approx(0.083265, abs=1e-5)
-    # (1.95996 + .84162)^2 / z^2 = 7.8489 / 3 times 3 items
-    assert mean_needed(torch.tensor([0.0, 1.0, 2.0])) == 8
-    assert mean_p(torch.tensor([0.5])) == 1.0 and mean_needed(torch.tensor([2.0, 2.0])) is None
+def test_a_mean_difference_needs_items_by_its_standard_error():
+    # differences 0, 1, 2: mean 1, standard error 1/sqrt 3; (1.95996 + .84162)^2 / 3 = 7.8489 / 3 times 3 items
+    error = standard_error(torch.tensor([0.0, 1.0, 2.0]))
+    assert error == pytest.approx(3**-0.5) and mean_needed(3, 1.0, error) == 8
+    assert mean_needed(3, 1.0, error, level=0.005) > 8 and mean_needed(3, -1.0, error) == 8
+    assert mean_needed(2, 0.0, 1.0) is None and mean_needed(2, 2.0, standard_error(torch.tensor([2.0]))) is None
+
+
+def test_the_flipped_p_is_the_share_of_all_sign_patterns():
+    sides = [torch.tensor([2.0, 0.5, 1.0], dtype=torch.float64), torch.tensor([1.5, -0.5], dtype=torch.float64)]
+    seen, count = abs(3.5 / 3 / 2 + 1 / 2 / 2), 0
+    for signs in product((1, -1), repeat=5):
+        a, b = torch.tensor(signs[:3]) * sides[0], torch.tensor(signs[3:]) * sides[1]
+        count += abs(float(a.mean() + b.mean()) / 2) >= seen - 1e-12
+    assert flipped_p(sides, torch.Generator().manual_seed(0)) == pytest.approx(count / 32, abs=0.025)
+    nothing = torch.zeros(0, dtype=torch.float64)
+    assert flipped_p([nothing], torch.Generator()) == 1.0 and flipped_p([], torch.Generator()) == 1.0
+    assert flipped_p([*sides, nothing], torch.Generator().manual_seed(0)) == flipped_p(
+        sides, torch.Generator().manual_seed(0)
+    )
+    assert flipped_p([torch.ones(40, dtype=torch.float64)], torch.Generator().manual_seed(0)) == pytest.approx(1 / 4001)
 
 
 def test_the_bootstrap_of_a_mean_is_near_its_normal_interval_and_obeys_the_seed():
