@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tada_studio.errors import RecipeError
-from tada_studio.recipe import FORMAT, Recipe, knobs
+from tada_studio.recipe import FORMAT, Recipe, changes, knobs, read_log
 
 NUMBERS = {name: spec.metadata for name, spec in knobs().items() if "low" in spec.metadata}
 WORDS = {name: spec.metadata["options"] for name, spec in knobs().items() if "options" in spec.metadata}
@@ -164,3 +164,18 @@ def test_a_recipe_file_with_wrong_knobs_is_refused(tmp_path, found, says):
     path.write_text(json.dumps({"recipe": found}), encoding="utf-8")
     with pytest.raises(RecipeError, match=says):
         Recipe.load(path)
+
+
+def test_what_was_done_between_two_recipes_is_one_line():
+    before = Recipe(overrides=("* : 0", "layer 3 : q : 0.7"))
+    after = before.but(strength=1.5, rank=8, overrides=("* : 0", "* : 0", "layer 3 : q : 0.2"))
+    assert set(changes(before, after).split("; ")) == {
+        "strength 2 to 1.5", "rank automatic to 8", "+ * : 0, + layer 3 : q : 0.2, - layer 3 : q : 0.7",
+    }  # fmt: skip
+    assert changes(before, before) == ""
+    assert changes(before, before.but(overrides=before.overrides[::-1])) == "the same lines in another order"
+
+
+def test_a_log_is_read_as_far_as_it_can_be():
+    assert read_log({"log": ["rank automatic to 8", 3]}) == ("rank automatic to 8",)
+    assert read_log({"log": "x"}) == read_log({}) == ()

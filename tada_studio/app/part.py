@@ -10,7 +10,11 @@ from gradio.events import Dependency
 from tada_studio.app.desk import Desk
 
 #: Reading what is there: at once, for everybody. Never queue=False, which loses toasts and all but the first yield.
-READ: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private", "concurrency_limit": None}
+#: Progress is shown on nothing, [], and not only hidden: gradio's page would copy every component's properties, all figures
+#: among them, four times a call.
+READ: dict[str, Any] = {
+    "show_progress": "hidden", "show_progress_on": [], "api_visibility": "private", "concurrency_limit": None,
+}  # fmt: skip
 #: Changing the recipe: strictly one after the other, or fast strokes would overtake each other.
 EDIT: dict[str, Any] = {**READ, "concurrency_id": "edit", "concurrency_limit": 1, "trigger_mode": "multiple"}
 #: The same for a slider: of what piles up while it moves only the last position counts.

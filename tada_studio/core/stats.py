@@ -150,10 +150,8 @@ def shuffled_order_p(
     sums:  of the centred values in each group, in order
     sizes: how many values each group has
     """
-    order = torch.stack(
-        [torch.arange(len(sums)), *(torch.randperm(len(sums), generator=generator) for _ in range(draws))]
-    )
-    place = order.double()
+    shuffled = torch.rand(draws, len(sums), generator=generator, dtype=torch.float64).argsort(1)
+    place = torch.cat([torch.arange(len(sums))[None], shuffled]).double()
     place = place - (place * sizes).sum(1, keepdim=True) / sizes.sum()
     size = (place.square() * sizes).sum(1).sqrt()
     trend = (place @ sums / torch.where(size > 0, size, 1)).abs()

@@ -10,7 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tada_studio.core.factor import factor
-from tada_studio.core.gates import Readings, bands, computed_gates, depth_profile, gates, unprobed
+from tada_studio.core.gates import DRAWS, Readings, bands, computed_gates, depth_profile, gates, unprobed
+from tada_studio.core.stats import resamples
 from tada_studio.errors import MismatchError, RecipeError
 from tada_studio.lora import Address, LoraModule
 from tada_studio.recipe import Recipe
@@ -271,6 +272,21 @@ def test_bands_enclose_the_values(seed, calibration, response):
     assert (low <= table.values).all() and (table.values <= high).all() and (low < high).any()
     profile = depth_profile(readings, table, recipe)
     assert (profile.low <= profile.share).all() and (profile.share <= profile.high).all()
+
+
+@pytest.mark.parametrize("knobs", [{}, {"sharpness": 3.0}, {"response": "rms"}, {"calibration": "global"}, {"seed": 1}])
+def test_bands_are_those_of_the_gates_of_every_draw_whatever_was_asked_before(knobs):
+    """The draws are kept between strokes: another knob, and other readings, must not be given the kept ones."""
+    draw = torch.Generator().manual_seed(4)
+    task, domain, *rms = (torch.rand(4, 6, 8, generator=draw, dtype=torch.float64) + 0.2).tolist()
+    readings = readings_of([name_of(i) for i in range(6)], task, domain, tokens=list(range(1, 9)), rms=rms)
+    bands(readings, gates(readings), Recipe())
+    recipe = Recipe(**knobs)
+    times = resamples(8, DRAWS, torch.Generator().manual_seed(recipe.seed))
+    each = torch.stack([computed_gates(readings, recipe, one) for one in times])
+    low, high = bands(readings, gates(readings, recipe), recipe)
+    want = each.quantile(torch.tensor([0.025, 0.975], dtype=torch.float64), dim=0)
+    near(torch.stack([low[:, 0], high[:, 0]]), want)
 
 
 def test_bands_narrow_with_the_number_of_inputs():

@@ -1,11 +1,13 @@
 """Selector lines: what each form of the grammar selects and does, and what is said about lines that cannot be read."""
 
+import math
+
 import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tada_studio.core.selectors import Cells, apply_lines, selected
+from tada_studio.core.selectors import Cells, apply_lines, check, selected
 from tada_studio.errors import RecipeError
 
 LLAMA = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
@@ -100,6 +102,22 @@ def test_what_a_line_does_to_a_gate_of_three_tenths(what, value):
 def test_lines_apply_in_order():
     assert float(apply_lines(cells(), ["* : 0.9", "* : +0.5", "* : -0.3"]).values[0, 0]) == pytest.approx(0.7)
     assert float(apply_lines(cells(), ["* : -0.3", "* : 0.9"]).values[0, 0]) == pytest.approx(0.9)
+
+
+def test_smoothing_is_the_mean_with_the_neighbours_in_depth_that_are_there():
+    table = cells(4, ("q_proj", "v_proj"))
+    table.values[:] = torch.tensor([[0.1, 0.2], [0.4, torch.nan], [1.0, 0.6], [0.0, 0.8]])
+    after = apply_lines(table, ["layers 0-2 : smooth"])
+    # q: (.1 + .4) / 2, (.1 + .4 + 1) / 3, (.4 + 1 + 0) / 3, as it was; v: alone, none, (.6 + .8) / 2, as it was
+    assert after.values[:, 0].tolist() == pytest.approx([0.25, 0.5, 1.4 / 3, 0.0])
+    assert after.values[:, 1].tolist() == pytest.approx([0.2, math.nan, 0.7, 0.8], nan_ok=True)
+
+
+def test_checked_lines_build_on_those_before_them_that_can_be_read():
+    locked, wrong, rest = check(cells(2), ["layer 0 : lock", " ", "layer 7 : 1", "* : 1"])
+    assert int(locked.touched.sum()) == 7 and locked.held == 0
+    assert wrong.touched is None and "layer 7" in wrong.problem
+    assert (int(rest.touched.sum()), rest.held) == (7, 7)
 
 
 def test_reset_gives_the_computed_value_back():

@@ -20,7 +20,9 @@ from tada_studio.core.stats import (
     percentiles,
     ranks,
     resamples,
+    shuffled_order_p,
     spearman,
+    spearman_rows,
     standard_error,
     wilson,
 )
@@ -148,6 +150,21 @@ def test_spearman_without_ties_is_the_closed_form_and_sees_order_only(order):
     assert spearman(x.double(), y) == pytest.approx(closed)
     assert spearman(x.double().exp(), y**3) == pytest.approx(closed)
     assert spearman(x.double(), -y) == pytest.approx(-closed)
+
+
+@given(st.lists(st.lists(st.integers(0, 3), min_size=6, max_size=6), min_size=1, max_size=5))
+def test_spearman_of_many_rows_is_spearman_of_each_also_with_ties(rows):
+    x, many = torch.tensor([0.0, 0, 1, 2, 2, 3]), torch.tensor(rows, dtype=torch.float64)
+    each = [spearman(x, row) for row in many]
+    assert spearman_rows(x, many).tolist() == pytest.approx([math.nan if r is None else r for r in each], nan_ok=True)
+
+
+def test_a_trend_over_groups_is_compared_with_all_their_orders():
+    """Of the 24 orders of four groups only the order itself and its mirror are as steep: p is 1 / 12 with many draws."""
+    sums, sizes = torch.tensor([-3.0, -1, 1, 3]).double(), torch.ones(4).double()
+    found = shuffled_order_p(sums, sizes, 4000, torch.Generator().manual_seed(0))
+    assert found == pytest.approx(1 / 12, abs=0.015)
+    assert shuffled_order_p(torch.zeros(4).double(), sizes, 50, torch.Generator().manual_seed(0)) == 1.0
 
 
 def test_resamples_draw_n_things_with_replacement_by_the_seed():

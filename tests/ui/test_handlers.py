@@ -20,7 +20,7 @@ from tada_studio.app.inspect import (
     norms_panel,
     rank_panel,
 )
-from tada_studio.app.page import Start
+from tada_studio.app.page import Start, page
 from tada_studio.app.places import Places
 from tada_studio.app.spoken import spoken
 from tada_studio.errors import InputError, RecipeError
@@ -64,6 +64,14 @@ def test_cells_that_do_not_exist_are_no_edit(desk):
     edits.stroke(desk, news(cells=[[99, 0], [-1, 2]]))
     assert desk.session.recipe == Recipe()
     assert edits.shown_cell(desk, desk.session.view) == (0, 0)
+
+
+def test_no_event_reports_its_progress_to_components(pico):
+    """Or gradio's page copies every figure at every stroke, which took longer than the merge."""
+    events = page(Start(task=str(pico.task), domain=str(pico.domain))).config["dependencies"]
+    shown = {event["api_name"] for event in events if event["backend_fn"] and event["show_progress_on"] != []}
+    public = {event["api_name"] for event in events if event["api_visibility"] == "public"}
+    assert events and shown <= public
 
 
 def test_every_payload_is_new(desk):
