@@ -161,12 +161,14 @@ class Session:
 
     # -- Open ------------------------------------------------------------------------------------------------------
 
-    def open(self, task: str, domain: str, base: str | None = None, report: Report = silent) -> None:
+    def open(
+        self, task: str, domain: str, base: str | None = None, report: Report = silent, dora_rank: int | None = None
+    ) -> None:
         """Read two adapters (folder or Hub id each). What was open stays if this fails. Raises TadaError.
 
-        For DoRA the weights of ``base`` are read too, which takes a while.
+        For DoRA the weights of ``base`` are read too, which takes a while; ``dora_rank`` as in ``studio.read_adapter``.
         """
-        pair = studio.read_pair(task, domain, base=base or None, report=report)
+        pair = studio.read_pair(task, domain, base=base or None, dora_rank=dora_rank, report=report)
         with self.lock:
             self.pair, self.readings, self.sample, self.base_ref = pair, None, None, base or None
             self.base = self.base if self.base is not None and self.base.ref == base else None

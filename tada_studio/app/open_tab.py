@@ -89,8 +89,10 @@ def on_own(
     base: str | None,
     task_zip: str | None = None,
     domain_zip: str | None = None,
+    dora_rank: int | None = None,
 ) -> Iterator[list[Any]]:
     """Open two adapters by folder or Hub id, or the zips that were uploaded for them; an empty base means weights only.
+    ``dora_rank``: of the LoRA that stands in for DoRA, None for the adapter's own.
 
     Only DoRA takes long, whose base is read too; yields updates for ``show`` and the sources.
     """
@@ -99,7 +101,10 @@ def on_own(
     second = domain_zip or places.checked(domain, "Domain adapter")
 
     def work(told: Report) -> None:
-        uploaded(first, lambda task: uploaded(second, lambda domain: desk.session.open(task, domain, base_ref, told)))
+        session = desk.session
+        uploaded(
+            first, lambda task: uploaded(second, lambda domain: session.open(task, domain, base_ref, told, dora_rank))
+        )
 
     others = [gr.skip()] * (len(show(desk)) - 1)
     try:
@@ -188,6 +193,7 @@ class Own(NamedTuple):
     base: gr.Textbox
     task_zip: gr.File
     domain_zip: gr.File
+    dora_rank: gr.Number
     button: gr.Button
 
 
@@ -214,7 +220,7 @@ def open_tab(desk: gr.State, places: Places) -> Part:
     shown = [*cards, state, *tables, probe.bar]
     opened = [*shown, probe.source]
     changes = [button.click(spoken(partial(on_sample, name)), desk, opened, **EDIT) for name, button in opens.items()]
-    changes.append(own.button.click(spoken(partial(on_own, places)), [desk, *own[:5]], opened, **WORK))
+    changes.append(own.button.click(spoken(partial(on_own, places)), [desk, *own[:6]], opened, **WORK))
     changes += [_wire_probe(desk, probe), _wire_readings(desk, probe)]
     return Part(shown, show, tuple(changes))
 
@@ -236,8 +242,14 @@ def _own(places: Places) -> Own:
     words(pieces.caption(_BASE_IS_FOR))
     with gr.Accordion("Upload zips of adapter folders instead", open=places.hosted, elem_id="own-zips"), gr.Row():
         task_zip, domain_zip = _zip("Task"), _zip("Domain")
+    with gr.Accordion("For DoRA adapters", open=False, elem_id="own-dora"):
+        dora_rank = gr.Number(
+            label="Rank of the LoRA that stands in for DoRA (empty: the adapter's own)", value=None, precision=0,
+            info="what is lost stands in the adapter's passport; a larger rank loses less", minimum=1, maximum=4096,
+            elem_id="dora-rank",
+        )  # fmt: skip
     opens = gr.Button("Open", variant="primary", elem_id="open-own")
-    return Own(task, domain, base, task_zip, domain_zip, opens)
+    return Own(task, domain, base, task_zip, domain_zip, dora_rank, opens)
 
 
 def _zip(role: str) -> gr.File:

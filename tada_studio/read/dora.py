@@ -123,7 +123,11 @@ def _account(found: Mapping[str, _Stand], how: Standing, digest: str) -> Replace
 
 
 def _remarks(found: Mapping[str, _Stand], stands_for: Replacement) -> list[str]:
-    larger = "" if stands_for.lost < 0.01 else " A larger rank loses less (--dora-rank, dora_rank in Python)."
+    larger = (
+        ""
+        if stands_for.lost < 0.01
+        else " A larger rank loses less (--dora-rank, dora_rank in Python, under the base on the Open tab)."
+    )
     off = [one.off for one in found.values()]
     strange = sum(one > FOREIGN for one in off)
     foreign = (

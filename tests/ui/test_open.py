@@ -57,9 +57,9 @@ def test_a_card_does_with_what_its_sample_says_and_escapes_it():
     assert "open</span>" in card(sample, is_open=True) and "open</span>" not in bare
 
 
-def opened(desk, *fields):
+def opened(desk, *fields, rank=None):
     """Whatever a person would see after the last update."""
-    return list(open_tab.on_own(Places.here(None), desk, *map(str, fields)))[-1]
+    return list(open_tab.on_own(Places.here(None), desk, *map(str, fields), dora_rank=rank))[-1]
 
 
 @pytest.mark.filterwarnings("ignore::UserWarning")
@@ -71,6 +71,10 @@ def test_dora_opens_with_its_base_and_says_what_was_lost(pico, tmp_path):
     shown = "".join(str(update) for update in opened(desk, dora, pico.domain, pico.base))
     assert "DoRA, replaced by its best LoRA of its own rank on pico-base: residual" in shown
     assert desk.session.pair.task.stands_for is not None
+    whole = f"{opened(desk, dora, pico.domain, pico.base, rank=32)}"
+    assert "by its best LoRA of rank 32" in whole and desk.session.pair.task.stands_for.lost < 1e-6
+    with pytest.raises(AdapterError, match="DoRA rank 0: give a whole number"):
+        opened(desk, dora, pico.domain, pico.base, rank=0)
 
 
 def test_opening_a_sample_marks_its_card():
