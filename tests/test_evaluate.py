@@ -116,6 +116,38 @@ def test_a_beginning_that_all_share_is_read_once_and_kept_for_every_batch(base, 
                 assert float(found[i, j]) == pytest.approx(float(plain_loglik(base, item.question, choice)), abs=1e-4)
 
 
+@pytest.mark.parametrize("shots", ["", f"{SHOTS} "], ids=["alone", "after a shared beginning"])
+def test_a_batch_of_several_rows_gives_the_same_numbers(shots, base, task, told, monkeypatch):
+    """As on a GPU, where one row would be too long for its attention."""
+    words = ("gold", "iron", "salt", "copper", "ore")
+    items = [Item(f"{shots}{word} {word} in {word} is a", ("soft rock", "hard red metal"), 0) for word in words]
+    module = sys.modules["tada_studio.evaluate.choice"]
+    rows, past = rows_of(base.tokenizer, items), module.NO_PAST
+    with torch.inference_mode(), base.wearing(task):
+        if shots:
+            past = module._read_once(base.model, rows[0].context[:40])
+        monkeypatch.setattr(module, "WIDTH", 20)
+        told.clear()
+        wants, found = score_shared(base.model, base.tokenizer, rows, past)
+        assert told == [3 * 18]  # two questions of nine tokens to a row, the last alone
+        for want, loglik in zip(wants, found, strict=True):
+            item = items[want.item]
+            plain = plain_loglik(base, item.question, item.choices[want.choice])
+            assert float(loglik) == pytest.approx(float(plain), abs=1e-4)
+
+
+def test_short_questions_beside_a_long_one_are_not_padded_to_it_one_by_one(base, told, monkeypatch):
+    module = sys.modules["tada_studio.evaluate.choice"]
+    monkeypatch.setattr(module, "WIDTH", 2)
+    items = [
+        Item(f"{SHOTS} is", ("hard", "soft"), 0),
+        *(Item(f"{w} is", ("hard", "soft"), 0) for w in ("gold", "iron", "ore")),
+    ]
+    with torch.inference_mode():
+        score_shared(base.model, base.tokenizer, rows_of(base.tokenizer, items))
+    assert told == [2 * 41]  # not four times
+
+
 def test_a_model_that_does_not_go_on_from_what_it_keeps_reads_everything_again(base, told, monkeypatch):
     module = sys.modules["tada_studio.evaluate.choice"]
     items = [Item(f"{SHOTS} {item.question}", item.choices, item.answer) for item in ITEMS]

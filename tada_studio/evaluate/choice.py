@@ -144,7 +144,9 @@ def score_shared(
     model: nn.Module, tokenizer: Any, batch: Sequence[Row], past: Past = NO_PAST
 ) -> tuple[list[Want], Tensor]:
     """Each question once, its choices behind it, and what questions begin with alike once for all of them."""
-    sacks = sacks_of(batch, WIDTH, past.tokens)
+    # as wide as the longest question at least: narrower rows would be padded to it
+    width = max(WIDTH, *(row.length - past.tokens for row in batch))
+    sacks = sacks_of(batch, width, past.tokens)
     wants, inputs = (
         wants_of(sacks),
         shared_batch(sacks, tokenizer.pad_token_id or 0, next(model.parameters()).dtype, past.tokens),
