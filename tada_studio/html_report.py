@@ -204,7 +204,7 @@ def _evaluation(view: View, runs: Sequence[Run]) -> str:
 
 def _run(run: Run, current: bool) -> str:
     state = "" if run.finished else " It was stopped early."
-    whose = "with this recipe" if current else f"with another recipe ({_turned(run.recipe)})"
+    whose = "with this recipe" if current else f"with another recipe ({report.recipe_words(run.recipe)})"
     said = "".join(_note(sentence) for sentence in report.comparison_sentences(run.sides))
     bars = standalone.figure_block(f"Accuracy, run {run.number}", figures.SCORES_CAPTION, figures.score_bars(run.sides))
     head = f"<h3>Run {run.number}, {escape(whose)}, {run.limit} items a side.{state}</h3>"
@@ -221,12 +221,6 @@ def _effect(view: View, found: Effects) -> str:
     ]
     cells = ("Effect of every cell", figures.CELLS_CAPTION, figures.effect_cells(found, view.gates))
     return "".join(map(_note, said)) + _drawn([*drawn, cells])
-
-
-def _turned(recipe: Recipe) -> str:
-    """The knobs that are not where they start, in words."""
-    found = [f"{name} {getattr(recipe, name)}" for name in _changed(recipe)]
-    return ", ".join(found)[:300] or "every knob where it starts"
 
 
 def _changed(recipe: Recipe) -> list[str]:

@@ -2,11 +2,13 @@
 
 import os
 import shutil
+import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 os.environ["HF_HUB_DISABLE_TELEMETRY"] = "1"  # gradio_client, with which the tests knock, would report it
+os.environ["TADA_STUDIO_STATE"] = tempfile.mkdtemp(prefix="tada-studio-state-")  # not the sessions of whoever runs them
 
 import pytest
 from hypothesis import settings

@@ -75,7 +75,7 @@ def test_what_files_and_people_write_stays_text(session):
     session.pair.passports[0].facts["note"] = EVIL
     session.pair.task.__dict__["label"] = EVIL
     score = Score(EVIL, torch.zeros(1, 2), torch.tensor([True]), 0.5, 0.0, 1.0)
-    run = Run(1, session.recipe, None, 5, {EVIL: {EVIL: score}}, finished=True)
+    run = Run(1, session.recipe, None, 5, sides={EVIL: {EVIL: score}}, finished=True)
     page = without_plotly(html_report(session.view, EVIL, [run], {"verdict": EVIL, "outputs": {EVIL: EVIL}}))
     assert "<img" not in page and page.count("&lt;img") > 6
     assert "Run 1, with this recipe" in page and "Certificate" in page

@@ -7,6 +7,7 @@ from typing import Any
 from tada_studio.core.gates import Readings
 from tada_studio.lora import Pair
 from tada_studio.session import Session
+from tada_studio.session.shelf import Keeper
 
 #: Turns of one knob that follow each other within this many seconds are one drag of a slider, and one step to undo.
 ONE_DRAG = 1.5
@@ -16,21 +17,25 @@ ONE_DRAG = 1.5
 class Desk:
     """One browser tab's work.
 
+    keeper: saves the session; None for one that lives in memory only
     ack:   number of the last stroke that was answered
     cell:  (layer, projection) indexes of the cell whose spectrum is shown
     section: which section under the map is in sight
     said:  what just happened, in words
     exported: where the last export went
+    ticked: numbers of the runs that are marked to be compared
     twins: by knob, what a second control of it shows
     compared: (name, pair, readings) of other readings drawn in the depth profile
     """
 
     session: Session = field(default_factory=Session)
+    keeper: Keeper | None = None
     ack: int | None = None
     cell: tuple[int, int] = (0, 0)
     section: str = "cell"
     said: str = ""
     exported: str | None = None
+    ticked: tuple[int, ...] = ()
     twins: dict[str, Any] = field(default_factory=dict)
     compared: tuple[str, Pair, Readings] | None = None
     _turned: tuple[str, float] = ("", 0.0)
@@ -55,8 +60,22 @@ class Desk:
         """Note what just happened; whatever is turned next is a step of its own."""
         self.said, self._turned = said, ("", 0.0)
 
+    def leave(self) -> None:
+        """The browser tab is closed: stop what runs for it, save, and hold nothing in memory or in temporary folders."""
+        session = self.session
+        session.stop()
+        if self.keeper is not None:
+            self.keeper.stop()
+            self.session = Session()
+        session.close()
+
+    def awake(self) -> None:
+        """A tab that was thought closed and had only lost its connection goes on. Raises TadaError if it cannot."""
+        if self.keeper is not None and self.keeper.stopped:
+            self.session, self.keeper = self.keeper.again()
+
 
 def close(desk: Desk | None) -> None:
-    """The browser tab is gone: stop what runs for it and delete what it kept on disk."""
+    """What gradio calls an hour after a browser tab was closed."""
     if desk is not None:
-        desk.session.close()
+        desk.leave()

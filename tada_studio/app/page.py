@@ -18,10 +18,12 @@ from tada_studio.app.part import READ, Part, skip_early
 from tada_studio.app.places import Places
 from tada_studio.app.plot_panel import served
 from tada_studio.app.sidebar import sidebar
-from tada_studio.app.spoken import spoken
+from tada_studio.app.spoken import speaking, spoken
 from tada_studio.app.try_tab import try_tab
 from tada_studio.app.tune_tab import tune_tab
+from tada_studio.app.visits import TAB_ID, Visits
 from tada_studio.errors import TadaError
+from tada_studio.session.shelf import Shelf, home
 
 #: On a phone the sidebar would lie over the whole page.
 _FOLD_SIDEBAR = "() => { if (innerWidth < 768) document.querySelector('#side .toggle-button')?.click(); }"
@@ -52,6 +54,10 @@ class Start:
             desk.acted(str(error))
         return desk
 
+    def allowed(self, ref: str) -> str:
+        """Raises InputError for what may not be opened here, unless it is what this app was started with."""
+        return ref if ref in (self.task, self.domain, self.base) else self.places.checked(ref, "The last session")
+
 
 def page(start: Start) -> gr.Blocks:
     """The whole app, not yet served."""
@@ -61,14 +67,15 @@ def page(start: Start) -> gr.Blocks:
     ) as demo:
         # made in demo.load below: a class as the default of a gr.State would become a public endpoint
         desk = gr.State(None, delete_callback=close)
-        parts = [sidebar()]
+        visits = Visits(start.desk, start.allowed, Shelf(home(), shared=start.places.hosted))
+        parts = [sidebar(desk, visits)]
         tabs = []
         first = "inspect" if start.sample or start.task else "open"
         with gr.Tabs(selected=first, elem_id="tabs", overflow_behavior="wrap"):
             for name, build in {
                 "open": partial(open_tab, desk, start.places),
                 "inspect": partial(inspect_tab, desk),
-                "evaluate": partial(evaluate_tab, desk),
+                "evaluate": partial(evaluate_tab, desk, start.places),
                 "tune": partial(tune_tab, desk),
                 "try": partial(try_tab, desk),
                 "export": partial(export_tab, desk, start.places),
@@ -77,22 +84,29 @@ def page(start: Start) -> gr.Blocks:
                 with gr.Tab(_LABELS.get(name, name.capitalize()), id=name, elem_id=f"tab-{name}") as tab:
                     parts.append(build())
                 tabs.append(tab)
-        _wire(demo, desk, parts, tabs, start)
+        _wire(demo, desk, parts, tabs, visits)
         add_endpoints(start.places)
     return demo.queue(max_size=64, default_concurrency_limit=4)
 
 
-def _wire(demo: gr.Blocks, desk: gr.State, parts: Sequence[Part], tabs: Sequence[gr.Tab], start: Start) -> None:
+def _wire(demo: gr.Blocks, desk: gr.State, parts: Sequence[Part], tabs: Sequence[gr.Tab], visits: Visits) -> None:
     everything = [component for part in parts for component in part.components]
 
     def show_all(desk: Desk) -> list[Any]:
         return [update for part in parts for update in part.show(desk)]
 
-    def begin() -> list[Any]:
-        desk = start.desk()
-        return [desk, *show_all(desk)]
+    def begin(tab: str, origin: str, request: gr.Request) -> list[Any]:
+        with speaking():
+            desk = visits.begin(str(request.session_hash), tab, origin)
+            return [desk, *show_all(desk)]
 
-    demo.load(begin, None, [desk, *everything], **READ)
+    def leave(request: gr.Request) -> None:
+        visits.leave(str(request.session_hash))
+
+    # where the browser's answer goes on its way to Python; a gr.State would not take it
+    told = [gr.Textbox(visible=False), gr.Textbox(visible=False)]
+    demo.load(begin, told, [desk, *everything], js=TAB_ID, **READ)
+    demo.unload(leave)
     demo.load(None, None, None, js=_FOLD_SIDEBAR, api_visibility="private")
     for part in parts:
         for change in part.changes:

@@ -8,6 +8,8 @@ import gradio as gr
 
 from tada_studio.app.desk import Desk
 from tada_studio.app.part import Part, words
+from tada_studio.app.projects import projects
+from tada_studio.app.visits import Visits
 from tada_studio.session import Session
 
 _TITLE = (
@@ -25,7 +27,7 @@ def what_is_open(desk: Desk) -> str:
         return '<dl class="side-open"><div><dt>Project</dt><dd>nothing open</dd></div></dl>'
     base = _base(session)
     rows = [
-        ("Project", "", session.sample.title if session.sample else "your own pair"),
+        ("Project", "", _project(session)),
         ("Task adapter", "task", session.pair.task.label),
         ("Domain adapter", "domain", session.pair.domain.label),
         ("Base", "base", base if session.base or not session.base_ref else f"{base} (loaded when needed)"),
@@ -38,6 +40,11 @@ def _base(session: Session) -> str:
     ref = session.base.ref if session.base else session.base_ref or "none: weights only"
     own = session.sample is not None and ref == session.sample.base and Path(ref).is_dir()
     return f"{Path(ref).name}, in the sample" if own else ref
+
+
+def _project(session: Session) -> str:
+    pair = session.sample.title if session.sample else "your own pair"
+    return f"{session.project} ({pair})" if session.project else pair
 
 
 def _row(name: str, colour: str, value: str) -> str:
@@ -87,10 +94,15 @@ def show(desk: Desk) -> list[Any]:
     return [what_is_open(desk), steps(desk)]
 
 
-def sidebar() -> Part:
+def sidebar(desk: gr.State, visits: Visits) -> Part:
     """Builds the sidebar."""
     with gr.Sidebar(width=290, elem_id="side"):
         words(_TITLE)
         opened, pipeline = words(what_is_open(Desk())), words(steps(Desk()))
+        saved = Part([], lambda desk: []) if visits.shelf.shared else projects(desk, visits)
         gr.Button("Light / dark", size="sm", elem_id="dark").click(None, None, None, js=_DARK, api_visibility="private")
-    return Part([opened, pipeline], show)
+
+    def show_all(desk: Desk) -> list[Any]:
+        return [*show(desk), *saved.show(desk)]
+
+    return Part([opened, pipeline, *saved.components], show_all, saved.changes, saved.news)

@@ -10,6 +10,7 @@ from typing import Any, no_type_check
 
 import gradio as gr
 
+from tada_studio.app.desk import Desk
 from tada_studio.errors import Stopped, TadaError
 
 _LOG = logging.getLogger(__name__)
@@ -47,6 +48,8 @@ def _is_generator(handler: Callable) -> bool:
 def _check(args: tuple) -> None:
     if not args or args[0] is None:
         raise gr.Error("This page has lost its session. Reload it to start a new one.", print_exception=False)
+    if isinstance(args[0], Desk):
+        args[0].awake()
 
 
 @contextlib.contextmanager

@@ -193,4 +193,5 @@ def _score(name: str, items: Sequence[LabelItem], loglik: Tensor, labels: Sequen
     rates = Rates(chance=1 / loglik.shape[1], majority=commonest([item.label for item in items]))
     nll = None if gold is None else float(gold.mean())
     kind = "image" if isinstance(items[0].content, ImageFile) else "choice"
-    return Score(name, loglik, correct, nll, *interval(correct), gold=gold, rates=rates, kind=kind)
+    said = tuple(labels[i] for i in loglik.argmax(1).tolist()) if len(labels) == loglik.shape[1] else None
+    return Score(name, loglik, correct, nll, *interval(correct), gold=gold, said=said, rates=rates, kind=kind)

@@ -7,6 +7,16 @@ from tada_studio.lora import Adapter, Pair, Passport, Verdict
 from tada_studio.read.keys import family
 from tada_studio.recipe import knobs
 from tada_studio.report.effect import effect_sentences  # noqa: F401
+from tada_studio.report.history import (  # noqa: F401 - and those of the history
+    chosen_flips,
+    compared_runs,
+    flips,
+    flips_csv,
+    flips_jsonl,
+    recipe_words,
+    runs_csv,
+    two_sides,
+)
 from tada_studio.report.merge import (  # noqa: F401 - the words of the merge are asked for here
     ENOUGH,
     cell_sentence,

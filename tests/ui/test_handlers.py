@@ -7,9 +7,11 @@ from types import SimpleNamespace
 import gradio as gr
 import pytest
 
+from tada_studio import report
 from tada_studio.app import edits, evaluate_tab, export_tab, inspect_tab, open_tab, pieces, sidebar
 from tada_studio.app.controls import Controls, further_controls, main_controls
 from tada_studio.app.desk import Desk
+from tada_studio.app.evaluate import flips_panel, history_panel, run_panel
 from tada_studio.app.gate_map import cell_facts, payload
 from tada_studio.app.inspect import (
     cell_panel,
@@ -24,7 +26,9 @@ from tada_studio.app.page import Start, page
 from tada_studio.app.places import Places
 from tada_studio.app.spoken import spoken
 from tada_studio.errors import InputError, RecipeError
+from tada_studio.evaluate import Item
 from tada_studio.inputs import read_inputs
+from tada_studio.progress import Progress
 from tada_studio.recipe import Recipe, knobs
 
 
@@ -308,10 +312,10 @@ def test_export_names_are_plain(name, tmp_path):
 
 
 def test_the_recipes_method_is_compared_with_all_others():
-    assert evaluate_tab.ordered(["tada", "base", "linear"], "tada") == ["base", "linear", "tada"]
-    assert evaluate_tab.ordered(["tada", "base", "linear"], "linear")[-1] == "linear"
+    assert run_panel.ordered(["tada", "base", "linear"], "tada") == ["base", "linear", "tada"]
+    assert run_panel.ordered(["tada", "base", "linear"], "linear")[-1] == "linear"
     with pytest.raises(InputError):
-        evaluate_tab.ordered([], "tada")
+        run_panel.ordered([], "tada")
 
 
 def test_a_suggested_export_name_is_one_that_is_accepted(desk, tmp_path):
@@ -319,3 +323,73 @@ def test_a_suggested_export_name_is_one_that_is_accepted(desk, tmp_path):
     strange = SimpleNamespace(task=SimpleNamespace(label="<b>/.."), domain=SimpleNamespace(label="ü ö"))
     desk.session.pair = strange
     Places.here(tmp_path).output(export_tab.suggested_name(desk))
+
+
+# -- history ---------------------------------------------------------------------------------------------------------
+
+
+EVIL = "<img src=x onerror=alert(1)>"
+
+
+@pytest.fixture
+def ran(desk):
+    """A desk with two runs of a few items whose names are not to be trusted."""
+    items = [Item(f"{EVIL} {i}", (EVIL, "b"), i % 2) for i in range(8)]
+    for strength in (1.0, 2.0):
+        desk.session.turn(strength=strength)
+        desk.session.evaluate({EVIL: items}, ["task", "domain", "tada"], 8)
+    return desk
+
+
+def test_the_history_shows_runs_and_escapes_what_it_shows(ran):
+    html = history_panel.table(ran)["html"]
+    assert html.count("<svg") == 2 and html.count("<rect") == 42 and "strength 1.0" in html and "<img" not in html
+    run = ran.session.runs[-1]
+    found = report.flips(run.sides, run.items, "task", "tada") + report.flips(run.sides, run.items, "domain", "tada")
+    assert found and "<img" not in flips_panel.page(found, found, EVIL, "tada")
+
+
+def test_two_ticked_runs_are_compared_and_a_deleted_one_is_gone(ran):
+    with pytest.raises(InputError, match="Tick two"):
+        history_panel.on_compare(ran)
+    history_panel.tick(ran, "1", True)
+    history_panel.tick(ran, "2", True)
+    told = history_panel.on_compare(ran)
+    assert "strength 2" not in told and "all knobs as they start" not in told
+    assert "run 2 (tada) against run 1 (tada)" in told
+    history_panel.press(ran, "delete", "1")
+    assert [run.number for run in ran.session.runs] == [2]
+    history_panel.show(ran)
+    assert ran.ticked == (2,)
+    with pytest.raises(InputError, match="not in the history"):
+        history_panel.press(ran, "restore", "1")
+
+
+def test_restoring_an_old_recipe_is_one_step_to_undo(ran):
+    before = ran.session.recipe
+    history_panel.press(ran, "restore", 1)
+    assert ran.session.recipe.strength == 1.0
+    edits.undo(ran)
+    assert ran.session.recipe == before
+
+
+def test_a_long_map_is_a_small_picture():
+    gates = tuple((i / 125, None if i == 3 else 0.5) for i in range(126))
+    assert history_panel.thumbnail(gates).count("<rect") == 2 * 32
+    assert history_panel.thumbnail(()) == ""
+
+
+def test_the_bar_says_how_long_it_takes(monkeypatch):
+    now = iter([0.0, 4.0, 4.0])
+    monkeypatch.setattr(run_panel.time, "monotonic", lambda: next(now))
+    clock = run_panel.Clock()
+    assert "left" not in clock.says(Progress("evaluate", 0, 100, "base"))
+    assert clock.says(Progress("evaluate", 25, 100, "base")) == "base (25 of 100), about 12 s left"
+    assert "left" not in clock.says(Progress("load base", 1, 2))
+
+
+def test_exported_adapters_are_named_by_their_folders_and_stay_in_bounds(pico, tmp_path):
+    places = Places.here(pico.task.parent)
+    assert run_panel._folders(places, f" {pico.task}\n\n") == {"task": str(pico.task)}
+    with pytest.raises(InputError, match="outside"):
+        run_panel._folders(places, "/etc")

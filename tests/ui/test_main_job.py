@@ -36,7 +36,9 @@ def probe(page, pico):
 
 def evaluate(page, pico):
     tab(page, "evaluate")
-    page.locator("#variants").get_by_label("svd").uncheck()
+    for name in ("sum", "ties"):
+        page.locator("#variants").get_by_label(name, exact=True).uncheck()
+    page.locator("#variants").get_by_label("average").check()
     page.click("#own-items > button")
     page.set_input_files("#domain-items input[type=file]", str(pico.items))
     expect(page.locator("#domain-items")).to_contain_text("items")
@@ -44,8 +46,9 @@ def evaluate(page, pico):
     expect(page.locator("#eval-bar")).to_contain_text("Run 1 is done", timeout=120_000)
     rows = page.locator("#scores tbody tr")
     expect(rows).to_have_count(6)
-    names = rows.locator("td:first-child").all_inner_texts()
-    assert names[:5] == ["base", "task", "domain", "linear", "tada"]  # and last what blind guesses would get
+    told = rows.locator("td:first-child").all_inner_texts()
+    assert told == ["base", "task", "domain", "average", "tada", "blind: chance / commonest / longest"]
+    expect(page.locator("#two-sides")).to_contain_text("domain gain, against task alone")
     expect(page.locator("#sentences")).to_contain_text("tada against base")
     expect(page.locator("#bars .pp-chart .bars .point").first).to_be_attached(timeout=30_000)
 
@@ -98,8 +101,9 @@ def test_open_probe_paint_evaluate_export(page, pico, root):
     assert not torch.allclose(merged(tokens).logits, plain)
 
     tab(page, "evaluate")
-    page.click("#restore")
-    expect(page.locator("#eval-bar")).to_contain_text("The recipe of run 1 is back")
+    page.click("#section-history-button")
+    page.get_by_role("button", name="Restore the recipe of run 1").click()
+    expect(page.locator("#history-said")).to_contain_text("The recipe of run 1 is back")
 
 
 @pytest.fixture
@@ -116,19 +120,63 @@ def slow_scores(monkeypatch):
     monkeypatch.setattr(sys.modules["tada_studio.studio"], "_SCORES", sys.modules["tada_studio.studio"].Kept(1))
 
 
-def test_a_run_can_be_stopped_and_keeps_what_is_done(page, pico, slow_scores):
+def test_a_stopped_run_stays_in_the_history_after_a_reload_and_its_recipe_comes_back(page, pico, slow_scores, root):
     open_pair(page, pico)
+    tab(page, "inspect")
+    stroke(page, (1, "v_proj"))
+    settled(page, 1)
     tab(page, "evaluate")
     page.click("#own-items > button")
-    page.set_input_files("#domain-items input[type=file]", str(pico.items))
-    expect(page.locator("#domain-items")).to_contain_text("items")
+    for side in ("domain", "task"):
+        page.set_input_files(f"#{side}-items input[type=file]", str(pico.items))
+        expect(page.locator(f"#{side}-items")).to_contain_text("items")
+    page.click("#other-adapters > button")
+    page.locator("#exported textarea").fill("pico-domain")
     page.click("#run")
     rows = page.locator("#scores tbody tr")
-    expect(rows.first).to_contain_text("base", timeout=60_000)
+    expect(rows.nth(1)).to_contain_text("task", timeout=60_000)
     page.click("#stop")
     expect(page.locator("#run")).to_be_enabled(timeout=30_000)
     expect(page.locator("#eval-bar")).to_contain_text("Stopped")
-    assert 1 <= rows.count() < 6
+    done = rows.count()
+    assert 2 <= done < 8
+
+    tab(page, "inspect")
+    page.click("#undo")
+    settled(page, 0)
+    page.reload()
+    expect(page.locator("#gates .gm-grid[data-ready='1']")).to_be_attached(timeout=30_000)
+    expect(edited(page)).to_have_count(0)
+    tab(page, "evaluate")
+    expect(rows).to_have_count(done)
+    page.click("#section-flips-button")
+    flips = page.locator("#flips .flip")
+    expect(flips.first).to_contain_text("question :")
+    both = flips.count()
+    page.locator("#flips-direction input").click()
+    page.get_by_role("option", name="Wrong now").click()
+    expect(page.locator("#flips .flip.won")).to_have_count(0)
+    assert 0 < page.locator("#flips .flip.lost").count() < both
+    page.locator("#flips-text input, #flips-text textarea").fill("no such words")
+    expect(flips).to_have_count(0)
+    page.locator("#flips-text input, #flips-text textarea").fill("question")
+    expect(flips.first).to_be_visible()
+    with page.expect_download() as download:
+        page.click("#flips-csv")
+    assert "margin_after" in download.value.path().read_text()
+
+    page.click("#section-history-button")
+    history = page.locator("#runs tbody tr")
+    expect(history).to_have_count(1)
+    expect(history).to_contain_text("stopped early")
+    expect(history.locator("svg.thumb rect")).to_have_count(21)
+    page.get_by_role("button", name="Restore the recipe of run 1").click()
+    expect(page.locator("#history-said")).to_contain_text("The recipe of run 1 is back")
+    tab(page, "inspect")
+    settled(page, 1)
+    tab(page, "evaluate")
+    page.get_by_role("button", name="Delete run 1").click()
+    expect(page.locator("#runs")).to_contain_text("No run yet")
 
 
 def test_a_wrong_folder_is_refused_in_words_and_what_is_open_stays(page, pico, root):

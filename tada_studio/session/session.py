@@ -7,32 +7,25 @@ Recipes are immutable, so undo and redo are two piles of them. Everything the sc
 import shutil
 import tempfile
 import threading
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
-from functools import cached_property
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from itertools import pairwise, starmap
 from pathlib import Path
-from typing import Any
-
-from torch import Tensor
+from typing import Any, NamedTuple
 
 from tada_studio import studio, tuning
 from tada_studio.ask import Answer, Question, ask
 from tada_studio.base import Base
 from tada_studio.certify import Certificate
-from tada_studio.core.closeup import Closeup, closeup
-from tada_studio.core.gates import Depth, Gates, Readings, bands, depth_profile
+from tada_studio.core.gates import Readings
 from tada_studio.core.merge import Merged
-from tada_studio.core.mix import Mix, Outside
-from tada_studio.core.sizes import Norms, Ranks, ThreeWay, norms, ranks, three_way
-from tada_studio.core.stability import Stability, stability
 from tada_studio.core.strokes import painted
 from tada_studio.effect import PROBE, Effects, measure, parts
 from tada_studio.errors import BaseError, InputError, MismatchError, Stopped, TadaError
-from tada_studio.evaluate import Passage, Score, choose
+from tada_studio.evaluate import Passage, choose
+from tada_studio.evaluate.shown import shown
 from tada_studio.generate import Manner
 from tada_studio.inputs import Input
-from tada_studio.lora import Adapter, Address, Pair
+from tada_studio.lora import Pair
 from tada_studio.marks import items_digest
 from tada_studio.probe import Readings as SavedReadings
 from tada_studio.progress import Progress, Report, silent
@@ -40,108 +33,57 @@ from tada_studio.recipe import Recipe, changes
 from tada_studio.samples import Sample
 from tada_studio.samples import sample as sample_named
 from tada_studio.search import Plan, Tuning, halves
+from tada_studio.session import lineup
+from tada_studio.session.runs import Run, cells
+from tada_studio.session.view import View
 
 #: Painting an unlocked cell with None gives it back to the readings.
 RESET = None
 
 
-@dataclass(frozen=True, eq=False)
-class View:
-    """Everything derived from one (pair, readings, recipe); each part is computed when first asked for.
+class Opened(NamedTuple):
+    """How a pair was opened, so that it can be opened again: by the name of a sample, or by folder, zip or Hub id."""
 
-    before: the last merge of this pair in core space, from which ``merged`` takes what has not changed
+    task: str
+    domain: str
+    base: str | None = None
+    sample: str | None = None
+
+
+class State(NamedTuple):
+    """All of a session that is worth keeping; what else it shows follows from this.
+
+    runs: as they are now; runs_made: how many there ever were, so that no number is used twice
+    looks: how often the items that a search holds out were looked at, by their digest
     """
 
+    opened: Opened
     pair: Pair
-    readings: Readings
-    recipe: Recipe
-    probed: bool
-    before: Merged | None = None
-
-    @cached_property
-    def gates(self) -> Gates:
-        return studio.gates(self.readings, self.recipe)
-
-    @cached_property
-    def how(self) -> Mix | Outside:
-        """Weights and drops. Raises RecipeError for a recipe that does not fit the pair."""
-        return studio.mix(self.pair, self.gates, self.recipe, self.readings if self.probed else None)
-
-    @cached_property
-    def merged(self) -> Merged:
-        """The merge in core space: spectra, drops, energies."""
-        return studio.merge_mix(self.pair, self.how, self.recipe, self.before)
-
-    @cached_property
-    def ranks(self) -> Ranks:
-        """What each rank keeps of the merge."""
-        return ranks(self.merged.spectrum)
-
-    @cached_property
-    def norms(self) -> Norms:
-        """Who is louder, by layer, before and after balance."""
-        return norms(
-            studio.analysis(self.pair).space, [place.layer for place in self.pair.addresses.values()], self.recipe
-        )
-
-    def three_way(self, layer: int) -> tuple[ThreeWay, list[str]]:
-        """Task's, domain's and merged update of each projection of a layer, and the projections' names."""
-        here = [
-            (row, place.projection) for row, place in enumerate(self.pair.addresses.values()) if place.layer == layer
-        ]
-        rows = [row for row, _ in here]
-        return three_way(studio.analysis(self.pair).space, self.merged, rows), [name for _, name in here]
-
-    def closeup(self, address: Address) -> Closeup:
-        """One module closely: its directions, how they meet, what becomes of them."""
-        row = list(self.pair.addresses.values()).index(address)
-        moment = self.readings.moment if self.probed else None
-        return closeup(studio.analysis(self.pair), self.merged, self.recipe, moment, row)
-
-    @cached_property
-    def adapter(self) -> Adapter:
-        """The merge in full width, as it is evaluated and exported."""
-        return studio.merge(self.pair, self.readings if self.probed else None, self.recipe)
-
-    @cached_property
-    def band(self) -> Tensor:
-        """(low, high) of every computed gate over probe inputs, whatever hands have set; NaN without readings."""
-        plain = self.recipe.but(overrides=())
-        return bands(self.readings, studio.gates(self.readings, plain), plain)
-
-    @property
-    def adapter_norms(self) -> Tensor:
-        """(n, 2) Frobenius norms of the task's and the domain's updates, before any weight."""
-        return studio.analysis(self.pair).space.squared_norms.sqrt()
-
-    @cached_property
-    def depth(self) -> Depth:
-        return depth_profile(self.readings, self.gates, self.recipe)
-
-    @cached_property
-    def stability(self) -> Stability:
-        """Whether fewer or other inputs would have given the same gates; takes a second or two."""
-        return stability(self.readings, self.gates, self.recipe, studio.analysis(self.pair).space)
-
-
-@dataclass(eq=False)
-class Run:
-    """One evaluation: of which recipe, on which sides, and what came out so far. sides: side -> variant -> score."""
-
-    number: int
-    recipe: Recipe
+    base_ref: str | None
     readings: Readings | None
-    limit: int
-    sides: dict[str, dict[str, Score]] = field(default_factory=dict)
-    finished: bool = False
+    recipe: Recipe
+    undo: tuple[Recipe, ...]
+    redo: tuple[Recipe, ...]
+    runs: tuple[Run, ...]
+    runs_made: int
+    looks: Mapping[str, int]
+    project: str | None
 
 
 class Session:
-    """What one browser tab (or one script) is working on."""
+    """What one browser tab (or one script) is working on.
+
+    opened:  how the pair came here; None while nothing is open
+    project: the name it was saved under, if it was
+    told:    called after every change, often, from any thread: whoever saves sessions listens here
+    """
 
     def __init__(self) -> None:
         self.lock = threading.RLock()
         self.stopping = threading.Event()
+        self.told: Callable[[], None] = lambda: None
+        self.opened: Opened | None = None
+        self.project: str | None = None
         self.pair: Pair | None = None
         self.readings: Readings | None = None
         self.base: Base | None = None
@@ -153,6 +95,7 @@ class Session:
         self.tuning: Tuning | None = None
         self.effects: Effects | None = None
         self._looks: dict[str, int] = {}  # at the items that a search holds out, by their digest
+        self._runs_made = 0
         self._undo: list[Recipe] = []
         self._redo: list[Recipe] = []
         self._view: View | None = None
@@ -171,9 +114,10 @@ class Session:
         pair = studio.read_pair(task, domain, base=base or None, dora_rank=dora_rank, report=report)
         with self.lock:
             self.pair, self.readings, self.sample, self.base_ref = pair, None, None, base or None
+            self.opened, self.project = Opened(task, domain, base or None), None
             self.base = self.base if self.base is not None and self.base.ref == base else None
             self.answers, self.tuning, self.effects = {}, None, None
-            self.recipe, self._undo, self._redo, self.runs = Recipe(), [], [], []
+            self.recipe, self._undo, self._redo, self.runs, self._runs_made = Recipe(), [], [], [], 0
             self._changed()
 
     def open_sample(self, name: str) -> None:
@@ -181,7 +125,7 @@ class Session:
         sample = sample_named(name)
         self.open(str(sample.task), str(sample.domain), sample.base)
         with self.lock:
-            self.sample = sample
+            self.sample, self.opened = sample, Opened(str(sample.task), str(sample.domain), sample.base, name)
             if sample.readings is not None:
                 self.use_readings(SavedReadings.load(sample.readings))
 
@@ -269,6 +213,7 @@ class Session:
                 raise
             self._undo.append(before)
             self._redo.clear()
+            self.told()
 
     def paint(self, cells: Iterable[tuple[int, int]], value: float | str | None) -> None:
         """Set the gate of cells (row of ``gates.layers``, column of ``gates.projections``); None: back to the readings;
@@ -303,9 +248,15 @@ class Session:
     # -- Evaluate --------------------------------------------------------------------------------------------------
 
     def evaluate(
-        self, sides: Mapping[str, Sequence[Any]] | None, variants: Sequence[str], limit: int, report: Report = silent
+        self,
+        sides: Mapping[str, Sequence[Any]] | None,
+        variants: Sequence[str],
+        limit: int,
+        report: Report = silent,
+        folders: Mapping[str, str] | None = None,
     ) -> Run:
-        """Score variants ("base", "task", "domain", a method, the current recipe's method) on each side's items.
+        """Score variants on each side's items: those that ``studio.variants`` knows, earlier runs' recipes ("run 2"), baselines
+        with tuned weights ("ties tuned") and exported adapters by a name of ``folders`` (name -> folder or Hub id).
 
         sides None: the sample's. ``self.runs[-1]`` fills in variant by variant; when stopped it keeps what is done.
         """
@@ -319,13 +270,22 @@ class Session:
         self.stopping.clear()
         report = self._stoppable(report)
         base = self.load_base(report=report)
-        run = Run(len(self.runs) + 1, self.recipe, self.readings, limit)
-        self.runs.append(run)
-        adapters = studio.variants(pair, view.adapter, self.recipe, variants)
+        others = lineup.others(variants, pair, base, self.sample, self.runs, folders or {}, report)
+        adapters = studio.variants(pair, view.adapter, view.recipe, [*variants, *(folders or {})], others)
         chosen = {side: choose(items, limit) for side, items in sides.items()}
+        self._runs_made += 1
+        asked = {side: tuple(map(shown, items)) for side, items in chosen.items()}
+        run = Run(self._runs_made, view.recipe, self.readings, limit, cells(view.gates.values), asked)
+        self.runs.append(run)
         studio.score_sides(base, adapters, chosen, run.sides, report)
         run.finished = True
+        self.told()
         return run
+
+    def forget(self, number: int) -> None:
+        """Delete a run of the history."""
+        self.runs = [run for run in self.runs if run.number != number]
+        self.told()
 
     def stop(self) -> None:
         """Ask whatever is running to stop at its next piece."""
@@ -355,6 +315,7 @@ class Session:
         trials = self.folder / "trials.log"
         tuning.search(pair, base, self.readings, split, plan=plan, storage=trials, into=found, report=report)
         self._looks[held] = found.looks
+        self.told()
         return found
 
     # -- Effect ----------------------------------------------------------------------------------------------------
@@ -441,6 +402,29 @@ class Session:
         if self._folder is not None:
             shutil.rmtree(self._folder, ignore_errors=True)
 
+    # -- Keep ------------------------------------------------------------------------------------------------------
+
+    @property
+    def state(self) -> State | None:
+        """What is worth keeping, as it is now; None while nothing is open."""
+        with self.lock:
+            if self.pair is None or self.opened is None:
+                return None
+            piles, runs = (tuple(self._undo), tuple(self._redo)), tuple(run.copy() for run in self.runs)
+            now = (self.opened, self.pair, self.base_ref, self.readings, self.recipe)
+            return State(*now, *piles, runs, self._runs_made, dict(self._looks), self.project)
+
+    def resume(self, state: State) -> None:
+        """Go on from an earlier state of the pair that was just opened. Raises TadaError if it does not fit the pair."""
+        if state.readings is not None:
+            state.readings.belongs_to(self._open_pair())
+        with self.lock:
+            self.readings, self.base_ref, self.project = state.readings, state.base_ref, state.project
+            self.restore(state.recipe)
+            self._undo, self._redo = list(state.undo), list(state.redo)
+            self.runs, self._runs_made, self._looks = list(state.runs), state.runs_made, dict(state.looks)
+            self._changed()
+
     # --------------------------------------------------------------------------------------------------------------
 
     def _open_pair(self) -> Pair:
@@ -452,6 +436,7 @@ class Session:
         if self._view is not None and "merged" in vars(self._view):
             self._merged = self._view.pair, self._view.merged
         self._view = None
+        self.told()
 
     def _stoppable(self, report: Report) -> Report:
         def told(progress: Progress) -> None:
@@ -459,6 +444,7 @@ class Session:
                 raise Stopped(
                     f"Stopped at {progress.step}, {progress.done} of {progress.total}. What was there before is kept."
                 )
+            self.told()
             report(progress)
 
         return told

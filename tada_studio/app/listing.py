@@ -1,0 +1,51 @@
+"""A list or table whose rows carry buttons: HTML made in Python, presses told to Python as (what, key)."""
+
+import itertools
+from html import escape
+from typing import Any
+
+import gradio as gr
+
+_revisions = itertools.count(1)
+
+# the value's own rev makes every update a new one: gradio swallows an update that equals the last, and a press that was
+# refused would leave its mark
+_JS = """
+const place = element.querySelector('.listing');
+const draw = () => { place.innerHTML = (props.value || {}).html || ''; };
+place.addEventListener('click', (event) => {
+  const button = event.target.closest('[data-press]');
+  if (button && !button.disabled) trigger('press', { what: button.dataset.press, key: button.dataset.key });
+});
+place.addEventListener('change', (event) => {
+  const box = event.target.closest('input[data-tick]');
+  if (box) trigger('tick', { key: box.dataset.tick, on: box.checked });
+});
+watch('value', draw);
+draw();
+"""
+
+
+def listing(elem_id: str, html: str = "") -> gr.HTML:
+    """Events: press (what, key) of a ``button``, tick (key, on) of a ``box``."""
+    return gr.HTML(
+        value=rows(html), html_template='<div class="listing"></div>', js_on_load=_JS, apply_default_css=False,
+        container=False, padding=False, elem_id=elem_id, elem_classes="words",
+    )  # fmt: skip
+
+
+def rows(html: str) -> dict[str, Any]:
+    """A new value for a listing."""
+    return {"html": html, "rev": next(_revisions)}
+
+
+def button(text: str, what: str, key: object, says: str = "") -> str:
+    """A small button in a row; ``says`` is its full name for those who do not see which row it stands in."""
+    title = f' title="{escape(says)}" aria-label="{escape(says)}"' if says else ""
+    return f'<button type="button" data-press="{escape(what)}" data-key="{escape(str(key))}"{title}>{escape(text)}</button>'
+
+
+def box(key: object, says: str, on: bool = False) -> str:
+    """A tick box in a row."""
+    checked = " checked" if on else ""
+    return f'<input type="checkbox" data-tick="{escape(str(key))}" aria-label="{escape(says)}"{checked}>'
