@@ -161,6 +161,18 @@ def opened(file: ImageFile, channels: int = 3) -> Image.Image:
             ) from error
 
 
+@lru_cache(maxsize=512)
+def thumbnail(path: str | Path, side: int = 96) -> bytes:
+    """A PNG of an image, at most ``side`` pixels wide and high; small ones are enlarged. Raises InputError."""
+    image = opened(image_file(path))
+    image = ImageOps.contain(
+        image, (side, side), Image.Resampling.NEAREST if max(image.size) < side else Image.Resampling.LANCZOS
+    )
+    out = io.BytesIO()
+    image.save(out, "PNG")
+    return out.getvalue()
+
+
 def _in_bytes(image: Image.Image) -> Image.Image:
     """16 bits a pixel as their upper 8; Pillow itself would clip what is above 255 to white."""
     if image.mode.startswith("I;16"):

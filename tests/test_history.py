@@ -81,6 +81,10 @@ def test_two_sides_are_told_apart(sides):
     assert gain.what == "domain gain" and gain.points == 0.0 and gain.low < 0 < gain.high
     both = report.two_sides({**sides, "task": sides["domain"]}, "tada")
     assert [change.what for change in both] == ["domain gain", "task retention"]
+    [gain] = report.two_sides({"both": sides["domain"]}, "tada")
+    assert gain.what == "gain on both" and "95 %" in gain.name
+    same = {"task": sides["domain"]["task"], "tada": sides["domain"]["task"]}
+    assert report.two_sides({"task": same}, "tada")[0].name == "task retention, against task alone; no item differs"
     assert report.two_sides(sides, "svd") == [] and report.two_sides(sides, "task") == []
 
 

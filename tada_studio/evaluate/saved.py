@@ -23,7 +23,8 @@ def save_scores(sides: Mapping[str, Mapping[str, Score]], path: Path) -> None:
     for s, (side, scores) in enumerate(sides.items()):
         plain[side] = [_plain(score) for score in scores.values()]
         for v, score in enumerate(scores.values()):
-            tensors.update({f"{s}/{v}/{name}": tensor.contiguous() for name, tensor in _tensors(score).items()})
+            # clones: equal items on two sides are scored once, and safetensors refuses tensors that share their memory
+            tensors.update({f"{s}/{v}/{name}": tensor.contiguous().clone() for name, tensor in _tensors(score).items()})
     save_file(tensors, path, metadata={"format": FORMAT, "sides": json.dumps(plain)})
 
 

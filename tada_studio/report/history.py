@@ -16,10 +16,6 @@ from tada_studio.evaluate.shown import Shown
 from tada_studio.recipe import Recipe, knobs
 from tada_studio.report.scores import Sides, comparison_sentences
 
-#: How a change of one side is called, and what it is measured against.
-SIDES = {"domain": ("domain gain", "task"), "task": ("task retention", "task")}
-
-
 # -- recipes ---------------------------------------------------------------------------------------------------------
 
 
@@ -57,20 +53,26 @@ class Change(NamedTuple):
 
     @property
     def name(self) -> str:
-        known = self.low is not None and self.high is not None
-        band = f"; 95 %: {100 * (self.low or 0):+.1f} to {100 * (self.high or 0):+.1f}" if known else ""
+        band = ""
+        if self.low is not None and self.high is not None:
+            band = f"; 95 %: {100 * self.low:+.1f} to {100 * self.high:+.1f}"
+        if self.low == self.high == 0:  # not that it is known to be none: the bootstrap has nothing to draw from
+            band = "; no item differs"
         return f"{self.what}, against {self.against} alone{band}"
 
 
 def two_sides(sides: Sides, variant: str) -> list[Change]:
     """What the variant gained in the domain and what it kept of the task, each apart; what nobody knows is left out."""
     found = []
-    for side, (what, against) in SIDES.items():
-        scores = sides.get(side, {})
-        mine, theirs = (scores[name].correct if name in scores else None for name in (variant, against))
-        if mine is not None and theirs is not None and variant != against:
-            found.append(_change(what, against, mine, theirs))
+    for side, scores in sides.items():
+        mine, theirs = (scores[name].correct if name in scores else None for name in (variant, "task"))
+        if mine is not None and theirs is not None and variant != "task":
+            found.append(_change(_meaning(side), "task", mine, theirs))
     return found
+
+
+def _meaning(side: str) -> str:
+    return {"task": "task retention", "domain": "domain gain"}.get(side, f"gain on {side}")
 
 
 def _change(what: str, against: str, mine: Bool[Tensor, " n"], theirs: Bool[Tensor, " n"]) -> Change:

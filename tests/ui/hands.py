@@ -52,3 +52,13 @@ def stat(page: Page, name: str) -> Locator:
 def settled(page: Page, edits: int) -> None:
     """Wait until Python has answered: the card counts the edits that it knows."""
     expect(stat(page, "set by hand")).to_have_text(str(edits))
+
+
+def reload(page: Page) -> None:
+    """Reload, and wait until the page can be painted on. What the old page says of its cut connections is no error."""
+    page.evaluate("""() => {
+      console.error = () => {};
+      addEventListener('unhandledrejection', (event) => event.preventDefault());
+    }""")
+    page.reload()
+    expect(page.locator("#gates .gm-grid[data-ready='1']")).to_be_attached(timeout=90_000)

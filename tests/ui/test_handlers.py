@@ -6,8 +6,8 @@ from types import SimpleNamespace
 
 import gradio as gr
 import pytest
+from PIL import Image
 
-from tada_studio import report
 from tada_studio.app import edits, evaluate_tab, export_tab, inspect_tab, open_tab, pieces, sidebar
 from tada_studio.app.controls import Controls, further_controls, main_controls
 from tada_studio.app.desk import Desk
@@ -25,11 +25,15 @@ from tada_studio.app.inspect import (
 from tada_studio.app.page import Start, page
 from tada_studio.app.places import Places
 from tada_studio.app.spoken import spoken
+from tada_studio.core.methods import METHODS
 from tada_studio.errors import InputError, RecipeError
 from tada_studio.evaluate import Item
+from tada_studio.evaluate.shown import Shown
 from tada_studio.inputs import read_inputs
 from tada_studio.progress import Progress
 from tada_studio.recipe import Recipe, knobs
+from tada_studio.report.history import Flip
+from tada_studio.studio import TURNED
 
 
 @pytest.fixture
@@ -311,6 +315,14 @@ def test_export_names_are_plain(name, tmp_path):
         Places.here(tmp_path).output(name)
 
 
+def test_every_method_can_be_ticked_and_the_recipes_own_stands_last():
+    for method in ("tada", "ties"):
+        names = run_panel.known(method)
+        assert len(set(names)) == len(names) and names[-1] == method
+        assert set(names) == {"base", "task", "domain", *TURNED, *METHODS} - {"linear"}
+    assert run_panel.known("linear")[-1] == "linear"
+
+
 def test_the_recipes_method_is_compared_with_all_others():
     assert run_panel.ordered(["tada", "base", "linear"], "tada") == ["base", "linear", "tada"]
     assert run_panel.ordered(["tada", "base", "linear"], "linear")[-1] == "linear"
@@ -344,9 +356,20 @@ def ran(desk):
 def test_the_history_shows_runs_and_escapes_what_it_shows(ran):
     html = history_panel.table(ran)["html"]
     assert html.count("<svg") == 2 and html.count("<rect") == 42 and "strength 1.0" in html and "<img" not in html
-    run = ran.session.runs[-1]
-    found = report.flips(run.sides, run.items, "task", "tada") + report.flips(run.sides, run.items, "domain", "tada")
-    assert found and "<img" not in flips_panel.page(found, found, EVIL, "tada")
+
+
+def test_flips_escape_what_they_show():
+    asked = Shown(EVIL, EVIL, (EVIL, "b"), image="/gone.png")
+    chosen = Flip(EVIL, 0, True, asked, (-2.0, -1.0), (-1.0, -2.0), -1.0, 1.0, ("b", EVIL))
+    said = chosen._replace(before=(), after=(), won=False)
+    page = flips_panel.page([chosen, said], [chosen, said], EVIL, "tada")
+    assert "<img" not in page and page.count("&lt;img") >= 10
+
+
+def test_a_flipped_image_is_shown(tmp_path):
+    Image.new("RGB", (8, 8), "red").save(tmp_path / "r.png")
+    flip = Flip("both", 0, True, Shown("r.png", "a", image=str(tmp_path / "r.png")), (), (), None, None, ("b", "a"))
+    assert 'src="data:image/png;base64,' in flips_panel.page([flip], [flip], "task", "tada")
 
 
 def test_two_ticked_runs_are_compared_and_a_deleted_one_is_gone(ran):
@@ -355,7 +378,7 @@ def test_two_ticked_runs_are_compared_and_a_deleted_one_is_gone(ran):
     history_panel.tick(ran, "1", True)
     history_panel.tick(ran, "2", True)
     told = history_panel.on_compare(ran)
-    assert "strength 2" not in told and "all knobs as they start" not in told
+    assert "What run 2 changes of run 1: strength 2.0." in told
     assert "run 2 (tada) against run 1 (tada)" in told
     history_panel.press(ran, "delete", "1")
     assert [run.number for run in ran.session.runs] == [2]
@@ -390,6 +413,8 @@ def test_the_bar_says_how_long_it_takes(monkeypatch):
 
 def test_exported_adapters_are_named_by_their_folders_and_stay_in_bounds(pico, tmp_path):
     places = Places.here(pico.task.parent)
-    assert run_panel._folders(places, f" {pico.task}\n\n") == {"task": str(pico.task)}
+    assert run_panel._folders(places, f" {pico.task}\n\n") == {"pico-task": str(pico.task)}
+    own = pico.task.parent / "task"
+    assert run_panel._folders(places, f"{own}") == {str(own): str(own)}, "the task adapter that is open has this name"
     with pytest.raises(InputError, match="outside"):
         run_panel._folders(places, "/etc")

@@ -5,15 +5,10 @@ import re
 import time
 import weakref
 
-from hands import cell, edited, settled, stroke, tab
+from hands import cell, edited, reload, settled, stroke, tab
 from playwright.sync_api import expect
 
 from tada_studio.session import Session
-
-
-def reloaded(page):
-    page.reload()
-    expect(page.locator("#gates .gm-grid[data-ready='1']")).to_be_attached(timeout=30_000)
 
 
 def test_a_reload_brings_everything_back_and_undo_goes_on(page):
@@ -23,7 +18,7 @@ def test_a_reload_brings_everything_back_and_undo_goes_on(page):
     settled(page, 4)
     page.click("#undo")
     settled(page, 3)
-    reloaded(page)
+    reload(page)
     expect(edited(page)).to_have_count(3)
     expect(page.locator("#said")).to_contain_text("back as you left it")
     page.click("#redo")
@@ -41,13 +36,13 @@ def test_a_new_tab_is_empty_and_a_duplicated_one_is_a_copy_that_goes_its_own_way
     with context.expect_page() as opened:
         page.evaluate("() => { window.open(location.href); }")  # copies sessionStorage, as duplicating a tab does
     twin = opened.value
-    expect(edited(twin)).to_have_count(1, timeout=30_000)
+    expect(edited(twin)).to_have_count(1)
     expect(twin.locator("#said")).to_contain_text("copy of the other")
     stroke(twin, (2, "down_proj"))
     settled(twin, 2)
-    reloaded(page)
+    reload(page)
     expect(edited(page)).to_have_count(1)
-    reloaded(twin)
+    reload(twin)
     expect(edited(twin)).to_have_count(2)
     twin.close()
 

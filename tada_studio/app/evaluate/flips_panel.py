@@ -1,5 +1,6 @@
 """What flipped: the items that one variant gets right and another wrong, with every score, to read and to take home."""
 
+from base64 import b64encode
 from collections.abc import Sequence
 from html import escape
 from pathlib import Path
@@ -12,6 +13,8 @@ from tada_studio.app import pieces
 from tada_studio.app.desk import Desk
 from tada_studio.app.part import READ, Part, words
 from tada_studio.app.spoken import spoken
+from tada_studio.errors import InputError
+from tada_studio.images import thumbnail
 from tada_studio.report.history import Flip
 from tada_studio.session import Run
 
@@ -32,19 +35,29 @@ def page(found: Sequence[Flip], chosen: Sequence[Flip], before: str, after: str)
         + (f"{len(chosen)} of them fit the filter." if len(chosen) < len(found) else "")
     )
     more = pieces.said(f"The first {MOST} are shown; the download has all.") if len(chosen) > MOST else ""
-    return head + "".join(_card(flip, before, after) for flip in chosen[:MOST]) + more
+    cards = "".join(_card(flip, before, after) for flip in chosen[:MOST])
+    return f'{head}<div class="flips">{cards}</div>{more}'
 
 
 def _card(flip: Flip, before: str, after: str) -> str:
     kind, state = ("won", "right now") if flip.won else ("lost", "wrong now")
     margins = (flip.margin_before, flip.margin_after)
     moved = "" if None in margins else f"margin {margins[0]:+.2f} → {margins[1]:+.2f} nats"
-    top = f'<span class="state">{state}</span> {escape(flip.side)} item {flip.item + 1}<span>{moved}</span>'
+    top = f'<span class="state">{state}</span> {escape(flip.side)}: item {flip.item + 1}<span>{moved}</span>'
     rows = _choices(flip, before, after) if flip.before and flip.after else _answers(flip, before, after)
+    asked = f"{_picture(flip.shown.image)}<p>{escape(flip.shown.prompt)}</p>"
     return (
-        f'<article class="flip {kind}"><header>{top}</header><p>{escape(flip.shown.prompt)}</p>'
+        f'<article class="flip {kind}"><header>{top}</header>{asked}'
         f'<div class="table-scroll"><table class="plain-table">{rows}</table></div></article>'
     )
+
+
+def _picture(path: str | None) -> str:
+    """The image itself; nothing if it is gone, as an upload may be after a reload."""
+    try:
+        return "" if path is None else f'<img src="data:image/png;base64,{b64encode(thumbnail(path)).decode()}" alt="">'
+    except InputError:
+        return ""
 
 
 def _choices(flip: Flip, before: str, after: str) -> str:
@@ -65,7 +78,7 @@ def _choice(flip: Flip, i: int) -> str:
 
 
 def _answers(flip: Flip, before: str, after: str) -> str:
-    told = [("right", flip.shown.right), (before, flip.said[0]), (after, flip.said[1])]
+    told = [("right answer", flip.shown.right), (before, flip.said[0]), (after, flip.said[1])]
     rows = (f'<tr><th scope="row">{escape(who)}</th><td>{escape(what)}</td></tr>' for who, what in told if what)
     return f"<tbody>{''.join(rows)}</tbody>"
 
@@ -85,7 +98,7 @@ def _file(folder: Path, name: str, text: str) -> Any:
 
 
 def show(desk: Desk) -> list[Any]:
-    """Run, before, after, side, page, both downloads: the latest run, its last variant against the first parent."""
+    """Controls, run, before, after, side, page, both downloads: the latest run, its last variant against the task's."""
     return show_run(desk, None)
 
 
@@ -96,12 +109,12 @@ def show_run(desk: Desk, number: int | None) -> list[Any]:
     named = [(f"Run {run.number}", run.number) for run in reversed(runs)]
     if run is None:
         none = gr.update(choices=[], value=None)
-        return [none, none, none, gr.update(), pieces.note(EMPTY, "next"), *files(desk, [])]
+        return [gr.update(visible=False), none, none, none, gr.update(), pieces.note(EMPTY, "next"), *files(desk, [])]
     names = run.variants
     before, after = ("task" if "task" in names[:-1] else names[0]), names[-1]
     sides = gr.update(choices=[("Both sides", ""), *((side, side) for side in run.sides)], value="")
     return [
-        gr.update(choices=named, value=run.number), gr.update(choices=names, value=before),
+        gr.update(visible=True), gr.update(choices=named, value=run.number), gr.update(choices=names, value=before),
         gr.update(choices=names, value=after), sides, *on_choice(desk, run.number, before, after, "", "", ""),
     ]  # fmt: skip
 
@@ -141,24 +154,25 @@ class Pick(NamedTuple):
 
 def flips_panel(desk: gr.State) -> Part:
     """Builds and wires the section."""
-    with gr.Row():
+    with gr.Row(visible=False) as controls:
         pick = Pick(
             _dropdown("Run", "flips-run"), _dropdown("Before", "flips-before"), _dropdown("After", "flips-after"),
             _dropdown("Side", "flips-side"),
             gr.Dropdown(DIRECTIONS, value="", label="Direction", filterable=False, elem_id="flips-direction", min_width=120),
             gr.Textbox(label="Search", placeholder="words in the item", elem_id="flips-text", min_width=150),
         )  # fmt: skip
-    found = words(pieces.note(EMPTY, "next"), elem_id="flips")
     with gr.Row():
         table, lines = (
             gr.DownloadButton(text, size="sm", visible=False, elem_id=name, min_width=120, scale=0)
             for text, name in (("Download CSV", "flips-csv"), ("Download JSONL", "flips-jsonl"))
         )
+    found = words(pieces.note(EMPTY, "next"), elem_id="flips")
     shown = [found, table, lines]
-    everything = [*pick[:4], *shown]
+    everything = [controls, *pick[:4], *shown]
     pick.run.input(spoken(show_run), [desk, pick.run], everything, **READ)
-    for control in pick[1:]:
-        control.input(spoken(on_choice), [desk, *pick], shown, **{**READ, "trigger_mode": "always_last"})
+    # change: gradio tells of no input when a text is pasted into an empty box
+    asked = [*(control.input for control in pick[1:-1]), pick.text.change]
+    gr.on(asked, spoken(on_choice), [desk, *pick], shown, **{**READ, "trigger_mode": "always_last"})
     return Part(everything, show)
 
 

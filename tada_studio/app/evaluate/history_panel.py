@@ -19,6 +19,8 @@ from tada_studio.session.runs import Cells, Run
 NONE = "No run yet. Every run is kept here, the stopped ones too, with the recipe that it was made with."
 #: Columns of a picture of a gate map; more layers are averaged into these.
 _MOST_COLUMNS = 32
+#: Width and height in pixels that such a picture should not exceed.
+_ROOM = (110, 42)
 
 
 # -- what is shown ---------------------------------------------------------------------------------------------------
@@ -43,7 +45,9 @@ def _row(run: Run, sides: list[str], ticked: bool) -> str:
     number = f"run {run.number}"
     state = "" if run.finished else "<small>stopped early</small>"
     name, changed = variant(run), report.recipe_words(run.recipe)
-    cells = "".join(f"<td>{_score(run.sides.get(side, {}).get(name))}</td>" for side in sides)
+    cells = "".join(
+        f'<td data-side="{escape(side)}">{_score(run.sides.get(side, {}).get(name))}</td>' for side in sides
+    )
     acts = (
         button("Restore", "restore", run.number, f"Restore the recipe of {number}")
         + button("Show", "show", run.number, f"Show the scores of {number}")
@@ -84,10 +88,11 @@ def thumbnail(gates: Cells) -> str:
         for y, value in enumerate(column)
         if value is not None
     ]
-    width, height = 3 * len(columns), 3 * len(columns[0])
+    across, down = len(columns), len(columns[0])
+    size = max(3, min(_ROOM[0] // across, _ROOM[1] // down))
     return (
-        f'<svg class="thumb" role="img" aria-label="gate map of this run" viewBox="0 0 {width} {height}" '
-        f'width="{width}" height="{height}">{"".join(marks)}</svg>'
+        f'<svg class="thumb" role="img" aria-label="gate map of this run" viewBox="0 0 {3 * across} {3 * down}" '
+        f'width="{size * across}" height="{size * down}">{"".join(marks)}</svg>'
     )
 
 
@@ -181,15 +186,15 @@ def _run(desk: Desk, key: Any) -> Run:
 
 def history_panel(desk: gr.State, shows: list[Any], look: Any) -> Part:
     """Builds and wires the section. ``look(run)`` gives updates for ``shows``: where the scores of one run are shown."""
-    said = words(pieces.said(""), elem_id="history-said")
     runs = listing("runs", pieces.note(NONE, "next"))
     with gr.Row():
         compare = gr.Button(
-            "Compare the two ticked", size="sm", visible=False, elem_id="compare", min_width=160, scale=0
+            "Compare the two ticked", size="sm", visible=False, elem_id="compare-runs", min_width=160, scale=0
         )
         download = gr.DownloadButton(
             "Download CSV", size="sm", visible=False, elem_id="runs-csv", min_width=120, scale=0
         )
+    said = words(pieces.said(""), elem_id="history-said")
     compared = words(elem_id="compared")
     shown = [runs, compared, compare, download]
 

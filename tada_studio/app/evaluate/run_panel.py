@@ -16,17 +16,21 @@ from tada_studio.app.part import READ, WORK, Part, words
 from tada_studio.app.places import Places
 from tada_studio.app.plot_panel import drawing, plot_panel
 from tada_studio.app.spoken import spoken
-from tada_studio.core.methods import METHODS
 from tada_studio.errors import InputError, Stopped, TadaError
 from tada_studio.evaluate import read_items
 from tada_studio.progress import Progress
 from tada_studio.session import Run
 from tada_studio.session.lineup import TUNED, run_name
-from tada_studio.studio import TURNED
 
 PARENTS = ("base", "task", "domain")
-#: What is ticked at first: the parents, the plain sum, the baseline that people know best, and the merge on screen.
-USUAL = (*PARENTS, "sum", "ties", "tada")
+#: Sums first, then what goes entry by entry, then the others; at the end of the list stands the recipe's own method.
+BASELINES = (
+    "average", "sum", "svd", "balanced", "ramp", "ties", "dare_ties", "knots_ties", "magnitude_prune", "tsv", "tada",
+)  # fmt: skip
+#: Ticked at the start: the others take longer, or are only asked for by people who know them.
+USUAL = (*PARENTS, "sum", "tada")
+#: So many of the latest runs can stand beside the recipe.
+EARLIER = 6
 NOT_YET = "Nothing was evaluated yet. Choose variants and run: each appears as soon as it is scored."
 ITEM_FILES = [".jsonl", ".zip"]
 
@@ -52,21 +56,23 @@ def choices(desk: Desk) -> list[tuple[str, str]]:
     method = session.recipe.method
     plain = [(f"{name} (this recipe)" if name == method else name, name) for name in known(method)]
     tuned = list(TUNED) if session.sample is not None and session.sample.validation else []
-    earlier = [(f"{run_name(run)}: {run.recipe.method}", run_name(run)) for run in session.runs if run.sides]
+    runs = [run for run in session.runs if run.sides][-EARLIER:]
+    earlier = [(f"{run_name(run)} ({run.recipe.method})", run_name(run)) for run in runs]
     return [*plain, *((name, name) for name in tuned), *earlier]
 
 
 def known(method: str) -> list[str]:
     """Parents and methods, the recipe's own last."""
-    others = [name for name in (*TURNED, *reversed(METHODS)) if name not in (method, "linear")]
-    return [*PARENTS, *others, method]
+    return [*PARENTS, *(name for name in BASELINES if name != method), method]
 
 
 def show(desk: Desk) -> list[Any]:
     """Two sides, table, bars, sentences, bar, choice of variants."""
-    runs = desk.session.runs
-    bar = pieces.progress_bar(None, "Ready." if desk.session.pair else "Open a pair first.")
-    return [*results(runs[-1] if runs else None), bar, gr.update(choices=choices(desk))]
+    run = desk.session.runs[-1] if desk.session.runs else None
+    said = "Ready." if desk.session.pair else "Open a pair first."
+    if run is not None:
+        said = f"Run {run.number} is shown{'' if run.finished else '; it was stopped early'}."
+    return [*results(run), pieces.progress_bar(None, said), gr.update(choices=choices(desk))]
 
 
 # -- handlers --------------------------------------------------------------------------------------------------------
@@ -142,10 +148,10 @@ def _sides(domain_file: str | None, task_file: str | None) -> dict[str, Sequence
 
 
 def _folders(places: Places, exported: str | None) -> dict[str, str]:
-    """Adapters of a text with one folder or Hub id a line, by their names. Raises InputError."""
+    """Adapters of a text with one folder or Hub id a line, by their last names where those are nobody else's. Raises InputError."""
     refs = [places.checked(line, "Exported adapter") for line in (exported or "").splitlines() if line.strip()]
-    names = [Path(ref).name for ref in refs]
-    return {name if names.count(name) == 1 else ref: ref for name, ref in zip(names, refs, strict=True)}
+    taken = [*PARENTS, *BASELINES, "linear", *(Path(ref).name for ref in refs)]
+    return {ref if taken.count(Path(ref).name) > 1 else Path(ref).name: ref for ref in refs}
 
 
 def ordered(variants: Sequence[str], method: str, others: bool = False) -> list[str]:
