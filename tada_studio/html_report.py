@@ -214,7 +214,7 @@ def _run(run: Run, current: bool) -> str:
 def _effect(view: View, found: Effects) -> str:
     said = report.effect_sentences(found)
     if found.recipe != view.recipe:
-        said.append(f"Measured with another recipe ({_turned(found.recipe)}).")
+        said.append(f"Measured with another recipe ({report.recipe_words(found.recipe)}).")
     drawn = [
         (f"Effect of each {kind}", figures.EFFECT_CAPTION, figures.effect_bars(found, view.gates, kind))
         for kind in ("layer", "projection")

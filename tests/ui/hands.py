@@ -21,7 +21,7 @@ def middle(place: Locator) -> tuple[float, float]:
 
 def stroke(page: Page, first: tuple[int, str], last: tuple[int, str] | None = None) -> None:
     """One drag from cell to cell; a click if there is only one."""
-    page.mouse.move(*middle(cell(page, *first)))
+    cell(page, *first).hover()  # waits until it stands still: a tab that was just opened is still being laid out
     page.mouse.down()
     if last is not None:
         page.mouse.move(*middle(cell(page, *last)), steps=4)

@@ -237,7 +237,7 @@ def test_a_finger_paints_on_a_phone_and_inspects(open_page):
     page = open_page(width=420, height=860)
     hand = page.context.new_cdp_session(page)
     hand.send("Emulation.setTouchEmulationEnabled", {"enabled": True})
-    cell(page, 0, "k_proj").scroll_into_view_if_needed()
+    cell(page, 0, "k_proj").hover()  # waits until the sidebar has folded and nothing moves
     assert page.evaluate("document.documentElement.scrollWidth") <= 420
     path = [middle(cell(page, layer, "k_proj")) for layer in (0, 1, 2)]
     for kind, point in (("touchStart", path[0]), ("touchMove", path[1]), ("touchMove", path[2]), ("touchEnd", None)):
