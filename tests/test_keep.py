@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from pico import pico_adapter
 
 from tada_studio.errors import InputError, MismatchError, TadaError
 from tada_studio.evaluate import Score, read_items
@@ -163,6 +164,15 @@ def test_uploads_are_copied_into_the_session(pico, tmp_path):
     assert again.pair.task.digest == session.pair.task.digest
     keep.write(again.state, tmp_path / "project")
     assert (tmp_path / "project" / "task" / "task.zip").is_file()
+
+
+@pytest.mark.filterwarnings("ignore::UserWarning")
+def test_what_stands_in_for_dora_comes_back_at_its_rank(pico, tmp_path):
+    dora = pico_adapter(tmp_path / "dora", pico.base, seed=3, targets=("q_proj", "v_proj"), use_dora=True)
+    session = Session()
+    session.open(str(dora), str(pico.domain), str(pico.base), dora_rank=9)
+    keep.write(session.state, tmp_path / "kept")
+    assert keep.read(tmp_path / "kept")[0].pair.task.digest == session.pair.task.digest
 
 
 def refuse_all(ref):

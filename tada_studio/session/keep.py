@@ -227,7 +227,7 @@ def _open(session: Session, opened: Opened, content: Mapping[str, Any], folder: 
         task, domain = (_found(opened, role, content, folder, allowed) for role in ("task", "domain"))
         if opened.base:
             allowed(opened.base)
-        session.open(task, domain, opened.base)
+        session.open(task, domain, opened.base, dora_rank=opened.dora_rank)
     pair = session.pair
     assert pair is not None
     for role, adapter in (("task", pair.task), ("domain", pair.domain)):

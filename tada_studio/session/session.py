@@ -48,6 +48,7 @@ class Opened(NamedTuple):
     domain: str
     base: str | None = None
     sample: str | None = None
+    dora_rank: int | None = None
 
 
 class State(NamedTuple):
@@ -114,7 +115,7 @@ class Session:
         pair = studio.read_pair(task, domain, base=base or None, dora_rank=dora_rank, report=report)
         with self.lock:
             self.pair, self.readings, self.sample, self.base_ref = pair, None, None, base or None
-            self.opened, self.project = Opened(task, domain, base or None), None
+            self.opened, self.project = Opened(task, domain, base or None, None, dora_rank), None
             self.base = self.base if self.base is not None and self.base.ref == base else None
             self.answers, self.tuning, self.effects = {}, None, None
             self.recipe, self._undo, self._redo, self.runs, self._runs_made = Recipe(), [], [], [], 0
