@@ -6,7 +6,7 @@ from dataclasses import replace
 import torch
 
 from tada_studio import report
-from tada_studio.core.gates import Depth
+from tada_studio.core.gates import Depth, Gates
 from tada_studio.core.sizes import Norms, ThreeWay, ranks
 from tada_studio.core.stats import Interval
 from tada_studio.evaluate import Rates, Score, flipped
@@ -31,6 +31,20 @@ def test_a_trend_that_shuffled_layers_show_too_is_none_and_a_small_one_is_flat()
         assert "is flat over depth" in report.depth_sentence(flat, True)
 
 
+def test_the_layers_that_lean_are_named():
+    def said(*means):
+        values = torch.tensor([[mean, mean, torch.nan] for mean in means], dtype=torch.float64)
+        plain = torch.zeros_like(values, dtype=torch.bool)
+        return report.lean_sentence(
+            Gates(tuple(range(2, 2 + len(means))), ("q", "k", "v"), values, values, plain, plain)
+        )
+
+    assert said(0.1, 0.44, 0.5, 0.2, 0.56, 0.9, 0.8) == "Layers 6-8 lean to domain, layers 2-3, 5 to task."
+    assert said(0.5, 0.6) == "Layer 3 leans to domain."
+    assert said(0.4, 0.5) == "Layer 2 leans to task, none to domain."
+    assert said(0.46, 0.54) == ""
+
+
 def test_without_an_interval_none_is_invented():
     said = report.depth_sentence(depth(0.9, None), True)
     assert "unknown trend" in said and "95 %" not in said
@@ -38,6 +52,7 @@ def test_without_an_interval_none_is_invented():
 
 
 def test_cells_set_by_hand_are_said_to_be_in_the_trend():
+    assert "1 cell set by hand counts as it is." in report.depth_sentence(depth(0.4, None), True, 1)
     assert "3 cells set by hand count as they are" in report.depth_sentence(
         depth(0.4, Interval(0.1, 0.6)), True, edited=3
     )

@@ -7,7 +7,7 @@ const brushBar = element.querySelector('.gm-brush input[type=range]');
 const brushBox = element.querySelector('.gm-brush input[type=number]');
 const KEYS = 'Keys: arrows move (with Shift they select), 0 to 9 set the brush (5 is .5), T, E and D set it to 0, .5 and 1, Enter uses the tool, Delete resets.';
 const GESTURES = {
-  paint: 'Drag to paint; with Shift, a rectangle. A layer number or row name takes the whole line. Brush: keys 0 to 9 (5 is .5), or Shift and the wheel. Right-drag resets.',
+  paint: 'Rest on a cell to read it; Inspect shows what is dropped in it. Drag to paint; with Shift, a rectangle. A layer number or row name takes the whole line. Brush: keys 0 to 9 (5 is .5), or Shift and the wheel. Right-drag resets.',
   rectangle: 'Drag from corner to corner. Brush: keys 0 to 9 (5 is .5), or Shift and the wheel.',
   reset: 'Drag over cells to give them back to the readings.',
   lock: 'Drag over cells to lock them against later edits; start on a locked one to unlock.',
@@ -194,8 +194,17 @@ function look() {
 
 element.querySelectorAll('.gm-choice').forEach((group) => group.addEventListener('change', (event) => {
   tools[group.dataset.sets] = event.target.value;
+  if (group.dataset.sets === 'shows') toolFor(tools.shows);
   look();
 }));
+
+// Gates that are painted on the conflict map could not be seen: there a click looks, and on the way back the hand has its tool again.
+let laidDown = null;
+function toolFor(shows) {
+  if (shows === 'conflict') { laidDown = tools.tool; tools.tool = 'inspect'; }
+  else if (laidDown) { if (tools.tool === 'inspect') tools.tool = laidDown; laidDown = null; }
+  element.querySelector(`.gm-choice[data-sets=tool] input[value=${tools.tool}]`).checked = true;
+}
 brushBar.addEventListener('input', () => setBrush(Number(brushBar.value)));
 brushBox.addEventListener('change', () => setBrush(Number(brushBox.value) || 0));
 

@@ -159,7 +159,7 @@ function details(i, j) {
   const [low, high] = [known('low', i, j), known('high', i, j)];
   const rows = [['gate', `${map.gates[i][j].toFixed(2)}, ${gateWord(map.gates[i][j])}`], ['', map.locked[i][j] ? `${by}; locked` : by]];
   if (low !== null) rows.push(['95 % band', `${low.toFixed(2)} to ${high.toFixed(2)} (computed)`]);
-  const read = (role) => (props.facts?.task ? `reads ${number(known(role, i, j))}, ` : '');
+  const read = (role) => (props.facts?.task ? `response ${number(known(role, i, j))}, ` : '');
   for (const role of ['task', 'domain']) rows.push([role, `${read(role)}norm ${number(known(`norm_${role}`, i, j))}`, role]);
   if (map.lost) rows.push(['conflict', dropped(i, j), 'conflict']);
   return rows;

@@ -25,6 +25,7 @@ from tada_studio.report.merge import (  # noqa: F401 - the words of the merge ar
     depth_sentence,
     fate_meets,
     fate_says,
+    lean_sentence,
     norms_sentence,
     percent,
     rank_advice,

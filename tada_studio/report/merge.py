@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from tada_studio.core import stats
 from tada_studio.core.closeup import Closeup, Fate
-from tada_studio.core.gates import Depth
+from tada_studio.core.gates import Depth, Gates
 from tada_studio.core.merge import Merged
 from tada_studio.core.sizes import Norms, Ranks, ThreeWay
 
@@ -16,6 +16,8 @@ ENOUGH = 0.99
 FLAT_RHO, FLAT_THIRDS = 0.2, 0.02
 #: A trend that other orders of the layers show this often is not called one.
 BY_CHANCE = 0.05
+#: A mean gate below this leans to task, above one minus this to domain; the map says the same of cells.
+LEANS = 0.45
 #: From this factor on, norms are said to differ several-fold.
 SEVERAL = 3.0
 
@@ -146,6 +148,32 @@ def depth_sentence(depth: Depth, probed: bool, edited: int = 0) -> str:
     return f"The domain's share {_trend(depth)}: {rho_and_thirds(depth)}.{_by_hand(edited)}"
 
 
+def lean_sentence(gates: Gates) -> str:
+    """Which layers' mean gates lean to either side; empty if all are about even."""
+    share = gates.values.nanmean(1)
+    domain, task = (
+        _runs([layer for layer, leans in zip(gates.layers, mask.tolist(), strict=True) if leans])
+        for mask in (share > 1 - LEANS, share < LEANS)
+    )
+    if domain:
+        return f"{domain} lean{_s(domain)} to domain{f', {task[0].lower()}{task[1:]} to task' if task else ''}."
+    return f"{task} lean{_s(task)} to task, none to domain." if task else ""
+
+
+def _s(layers: str) -> str:
+    return "" if layers.startswith("Layers") else "s"
+
+
+def _runs(layers: list[int]) -> str:
+    """Such as "Layers 0-3, 7"; empty for none."""
+    if not layers:
+        return ""
+    starts = [x for i, x in enumerate(layers) if not i or layers[i - 1] != x - 1]
+    ends = [x for i, x in enumerate(layers) if i + 1 == len(layers) or layers[i + 1] != x + 1]
+    said = ", ".join(str(a) if a == b else f"{a}-{b}" for a, b in zip(starts, ends, strict=True))
+    return f"Layer{'' if len(layers) == 1 else 's'} {said}"
+
+
 def compared_depth_sentence(label: str, depth: Depth) -> str:
     """The same of other readings of this pair, whose gates are as computed."""
     if depth.rho is None:
@@ -160,7 +188,11 @@ def rho_and_thirds(depth: Depth) -> str:
 
 
 def _by_hand(edited: int) -> str:
-    return "" if not edited else f" {_count(edited, 'cell')} set by hand count{'s' if edited == 1 else ''} as they are."
+    return (
+        ""
+        if not edited
+        else f" {_count(edited, 'cell')} set by hand {'counts as it is' if edited == 1 else 'count as they are'}."
+    )
 
 
 def _trend(depth: Depth) -> str:

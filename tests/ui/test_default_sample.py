@@ -28,6 +28,8 @@ def labelled(page: Page, layer: int, projection: str, says: str) -> None:
 
 
 def test_every_gesture_on_the_default_sample_and_undo_through_all_of_them(page, tmp_path):
+    expect(page.locator("#said")).to_contain_text("Ctrl+Z")
+    expect(page.locator("#verdict")).to_contain_text(re.compile(r"Layers [\d, -]+ lean to domain"))
     dropped = stat(page, "directions dropped").inner_text()
     labelled(page, 5, "v_proj", r"task response 0\.\d+, domain response 0\.\d+")
     stroke(page, (20, "v_proj"), (23, "v_proj"))

@@ -310,6 +310,11 @@ def test_the_map_can_show_conflict_instead_of_gates(page):
     page.locator("#shows").get_by_label("Conflict").check()
     expect(page.locator("#gates .gm-lost")).to_be_visible()
     expect(page.locator("#gates .gm-gate")).to_be_hidden()
+    cell(page, 2, "up_proj").click()  # what was painted here could not be seen, so that a click looks
+    expect(page.locator(".heading", has_text="Layer 2 · up_proj")).to_be_visible(timeout=30_000)
+    settled(page, 0)
+    page.locator("#shows").get_by_label("Gates").check()
+    expect(page.locator("#tool").get_by_label("Paint")).to_be_checked()
 
 
 def test_the_tip_under_a_resting_hand_says_what_the_stroke_made(page):

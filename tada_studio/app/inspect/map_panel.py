@@ -11,6 +11,9 @@ from tada_studio.app.gate_map import cell_facts, gate_map, payload
 from tada_studio.app.part import words
 from tada_studio.session import View
 
+#: Stands under the map until something is done: who knows the way back tries more.
+SAFE = "Try anything: every change can be undone, with the button or Ctrl+Z."
+
 
 def stat_cards(view: View | None) -> str:
     """The merge in four figures."""
@@ -33,7 +36,7 @@ def show(desk: Desk) -> list[Any]:
     session = desk.session
     return [
         payload(session.view, desk.ack),
-        pieces.said(desk.said),
+        pieces.said(desk.said or (SAFE if session.view else "")),
         gr.update(interactive=session.can_undo),
         gr.update(interactive=session.can_redo),
         gr.update(interactive=bool(session.recipe.overrides)),
@@ -43,10 +46,11 @@ def show(desk: Desk) -> list[Any]:
 
 
 def verdict(view: View | None) -> str:
-    """Whether the domain's share rises with depth: what the map says, in one sentence."""
+    """What the map says, in words: which layers lean where, and whether the domain's share rises with depth."""
     if view is None:
         return ""
-    return pieces.note(report.depth_sentence(view.depth, view.probed, int(view.gates.edited.sum())))
+    trend = report.depth_sentence(view.depth, view.probed, int(view.gates.edited.sum()))
+    return pieces.note(f"{report.lean_sentence(view.gates)} {trend}".strip())
 
 
 def facts(desk: Desk) -> Any:
