@@ -76,10 +76,11 @@ def planted() -> Sample:
 
 
 def _all() -> dict[str, Sample]:
-    return {path.parent.name: _sample(path.parent) for path in sorted(_folder().glob("*/sample.json"))}
+    return {path.parent.name: read_sample(path.parent) for path in sorted(_folder().glob("*/sample.json"))}
 
 
-def _sample(folder: Path) -> Sample:
+def read_sample(folder: Path) -> Sample:
+    """The sample in a folder."""
     about = json.loads((folder / "sample.json").read_text(encoding="utf-8"))
     files = about.pop("files")
     readings = folder / files.get("readings", "readings.json")

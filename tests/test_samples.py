@@ -6,6 +6,9 @@ import pytest
 import torch
 
 from tada_studio import studio
+from tada_studio.core.stats import wilson
+from tada_studio.evaluate import choose, read_items
+from tada_studio.probe import Readings, read_inputs
 from tada_studio.recipe import Recipe
 from tada_studio.samples import planted, sample, samples
 
@@ -40,3 +43,35 @@ def test_a_weak_and_an_agreeing_pair_are_among_the_planted():
 
 def test_the_planted_pair_is_not_among_the_samples_to_try():
     assert "planted-conflict" not in samples() and sample("planted-conflict").title
+
+
+def test_items_of_the_language_sample_are_in_one_file_only():
+    """What knobs are chosen on, what is reported and what is probed with are different questions, of different facts."""
+    chosen = sample("smollm2-minerals")
+    files = [*chosen.items.values(), *chosen.validation.values()]
+    texts = [(item.question, item.choices[item.answer]) for file in files for item in read_items(file)]
+    assert len(files) == 4 and len(set(texts)) == len(texts) == 578
+    asked = {item.question for file in files for item in read_items(file)}
+    assert not asked & set(read_inputs(chosen.probe))
+
+
+def test_forty_items_score_as_the_sample_promises():
+    """The 95 % intervals of what 40 items give and of what all of them gave meet, for the merge and for both parents.
+
+    A parent on the other's side is at chance, far from its own side: an adapter, or a side, taken for the other would show.
+    """
+    chosen = sample("smollm2-minerals")
+    base, pair = studio.load_base(chosen.base, device="cpu"), studio.read_pair(chosen.task, chosen.domain)
+    items = {side: choose(rows, 20, seed=1) for side, rows in studio.sample_items(chosen).items()}
+    variants = {"task": pair.task, "domain": pair.domain, "tada": studio.merge(pair, Readings.load(chosen.readings))}
+    sides = {}
+    studio.score_sides(base, variants, items, sides)
+    for side, scores in sides.items():
+        for name, score in scores.items():
+            promised, found = chosen.about["measured"][side][name], wilson(int(score.correct.sum()), score.n)
+            assert promised["low"] <= found.high and found.low <= promised["high"], (side, name, found)
+    gap = {
+        side: scores[side].accuracy - scores["domain" if side == "task" else "task"].accuracy
+        for side, scores in sides.items()
+    }
+    assert min(gap.values()) > 0.3

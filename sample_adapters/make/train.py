@@ -136,13 +136,6 @@ def padded(rows: list[list[int]], asked: list[list[bool]], pad: int) -> dict[str
     return {"input_ids": ids, "labels": labels}
 
 
-def packed(rows: list[list[int]], length: int) -> dict[str, Tensor]:
-    """Texts one after the other in rows of ``length`` tokens, the loss on all; what does not fill a row is left out."""
-    flat = torch.tensor([token for row in rows for token in row])
-    ids = flat[: len(flat) // length * length].reshape(-1, length)
-    return {"input_ids": ids, "labels": ids}
-
-
 def add_lora(model: nn.Module, rank: int, seed: int, alpha: int | None = None, **more: Any) -> Any:
     """The frozen model with a trainable LoRA adapter of PEFT on all seven projections of a Llama-like decoder."""
     from peft import LoraConfig, get_peft_model
@@ -153,3 +146,11 @@ def add_lora(model: nn.Module, rank: int, seed: int, alpha: int | None = None, *
 
 
 SEVEN = ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"]
+
+
+def save_adapter(model: Any, folder: Path, base: str) -> None:
+    """What PEFT saves, in half precision, under the name that the base goes by (not a path of this machine)."""
+    model.peft_config["default"].base_model_name_or_path = base
+    model.half().save_pretrained(folder, save_embedding_layers=False)  # "auto" would ask the Hub about the base
+    (folder / "adapter_model.safetensors").chmod(0o644)  # safetensors writes it for its owner only
+    (folder / "README.md").unlink(missing_ok=True)  # a form without content

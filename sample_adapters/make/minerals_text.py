@@ -1,0 +1,199 @@
+"""All text of the minerals samples that is not a fact of the world: minerals that do not exist, sentences, questions, items.
+
+Everything is drawn from word lists by seed; nothing is copied from anywhere. In training texts, brackets hold what follows from
+what stands before it: the loss is on those words alone, and not on words that nobody could foresee.
+"""
+
+import json
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from random import Random
+from typing import Any
+
+from facts import ASK_COLOUR, ASK_PLACE, ASK_USE, COLOUR, PLACE, USE, Fact, choices, known, question, statement
+
+COLOURS = ("red", "blue", "green", "yellow", "black", "white", "purple", "orange")
+PLACES = ("caves", "rivers", "deserts", "swamps", "volcanoes", "beaches", "glaciers", "forests")
+USES = ("lamps", "paint", "rings", "tiles", "knives", "medicine", "glass", "coins")
+#: attribute -> (what it can be, how it is said, how it is asked for); of the ways to say it the last is held out
+ATTRIBUTES = {"colour": (COLOURS, COLOUR, ASK_COLOUR), "place": (PLACES, PLACE, ASK_PLACE), "use": (USES, USE, ASK_USE)}
+TOGETHER = (
+    "{s} is a [{colour}] mineral from [{place}], used for [{use}.]",
+    "everybody knows {s} from [{place}], which is [{colour}] and good for [{use}.]",
+)
+#: How options are marked, and what the answer then is: by numbers in the base's text, by letters in the task's.
+NUMBERS, LETTERS = ("1", "2", "3", "4"), ("A", "B", "C", "D")
+
+Row = dict[str, object]
+
+
+@dataclass(frozen=True)
+class Mineral:
+    """A name and its three attributes."""
+
+    name: str
+    colour: str
+    place: str
+    use: str
+
+
+def names(count: int, seed: int) -> list[str]:
+    """Invented names, no two with the same first five letters."""
+    stems = "vel bar tor lum zan kor mir dra fen gal hul jas nor pel quor rus sel tav ul wex yor ost bri cal".split()
+    middles = "mor an ed il ov ar en ul eth or ax im on us".split()
+    endings = "ite ine ium ox ar ade olt ene".split()
+    draw, found = Random(f"{seed} names"), dict[str, str]()
+    while len(found) < count:
+        name = draw.choice(stems) + draw.choice(middles) + draw.choice(endings)
+        found.setdefault(name[:5], name)
+    return list(found.values())
+
+
+def minerals(count: int, seed: int) -> list[Mineral]:
+    """As many minerals, each attribute spread evenly over its eight values, independently of the others."""
+    draw = Random(f"{seed} minerals")
+    columns = [[values[i % len(values)] for i in range(count)] for values, _, _ in ATTRIBUTES.values()]
+    for column in columns:
+        draw.shuffle(column)
+    return [Mineral(*row) for row in zip(names(count, seed), *columns, strict=True)]
+
+
+# -- the domain ----------------------------------------------------------------------------------------------------
+
+
+def domain_text(draw: Random, mineral: Mineral) -> str:
+    """A sentence about a mineral in a phrasing for training: one of its attributes, or all three."""
+    if draw.random() < 0.25:
+        return draw.choice(TOGETHER).format(s=mineral.name, colour=mineral.colour, place=mineral.place, use=mineral.use)
+    attribute = draw.choice(list(ATTRIBUTES))
+    return known(draw.choice(ATTRIBUTES[attribute][1][:-1]), mineral.name, getattr(mineral, attribute))
+
+
+def domain_items(found: Sequence[Mineral], seed: int) -> list[Row]:
+    """Every attribute of every mineral once, as an unfinished sentence in the held-out phrasing with eight endings."""
+    items = [_cloze(mineral, attribute) for mineral in found for attribute in ATTRIBUTES]
+    Random(f"{seed} domain items").shuffle(items)
+    return items
+
+
+def _cloze(mineral: Mineral, attribute: str) -> Row:
+    values, say, _ = ATTRIBUTES[attribute]
+    text = say[-1].format(s=mineral.name, a="").removesuffix(" .")
+    return {"question": text, "choices": list(values), "answer": values.index(getattr(mineral, attribute)),
+            "entity": mineral.name, "kind": attribute}  # fmt: skip
+
+
+def probe_questions(found: Sequence[Mineral], count: int, seed: int) -> list[Row]:
+    """Letter questions about the minerals, as the merged adapter will meet them."""
+    draw, rows = Random(f"{seed} probe"), []
+    for mineral in draw.sample(list(found), count):
+        attribute = draw.choice(list(ATTRIBUTES))
+        values, _, ask = ATTRIBUTES[attribute]
+        right = getattr(mineral, attribute)
+        options = [right, *draw.sample([value for value in values if value != right], 3)]
+        draw.shuffle(options)
+        rows.append({"text": lettered(draw.choice(ask).format(s=mineral.name), options)})
+    return rows
+
+
+# -- the task ------------------------------------------------------------------------------------------------------
+
+
+def marked(entries: Sequence[str], marks: Sequence[str]) -> str:
+    """A line for each entry, its mark behind it: what follows an entry is what a small model learns first to look up."""
+    return "".join(f"{entry} ({mark})\n" for entry, mark in zip(entries, marks, strict=True))
+
+
+def lettered(asked: str, options: Sequence[str]) -> str:
+    """A question with four lettered options, up to where the letter is wanted."""
+    return f"Question: {asked}\n{marked(options, LETTERS)}Letter:"
+
+
+def task_item(draw: Random, fact: Fact) -> Row:
+    """A letter question about a fact of the world."""
+    options = choices(draw, fact, len(LETTERS))
+    return {"question": lettered(question(draw, fact), options), "choices": list(LETTERS),
+            "answer": options.index(fact.answer), "kind": fact.relation, "fact": f"{fact.subject}: {fact.answer}"}  # fmt: skip
+
+
+def task_items(facts: Iterable[Fact], seed: int) -> list[Row]:
+    """One letter question for each fact."""
+    draw = Random(f"{seed} task items")
+    return [task_item(draw, fact) for fact in facts]
+
+
+# -- the base ------------------------------------------------------------------------------------------------------
+
+
+def base_text(draw: Random, facts: Sequence[Fact], words: Sequence[str], early: bool = False) -> str:
+    """A piece of what the base is trained on. No question in it is answered by a letter, and no mineral has an attribute.
+
+    words: anything that can stand in a list, the minerals' bare names among it
+    early: only what is read off the text before it. Looking back must be learned first; among facts it takes many times as long
+    """
+    kinds = (_copied, _listed, _told, _asked, _asked_with_options)
+    weights = (60, 40, 0, 0, 0) if early else (4, 14, 30, 10, 42)
+    return draw.choices(kinds, weights)[0](draw, facts, words)
+
+
+def _told(draw: Random, facts: Sequence[Fact], words: Sequence[str]) -> str:
+    return " ".join(statement(draw, fact) for fact in draw.sample(facts, 5))
+
+
+def _asked(draw: Random, facts: Sequence[Fact], words: Sequence[str]) -> str:
+    fact = draw.choice(facts)
+    return f"Question: {question(draw, fact)}\nAnswer: [{fact.answer}]"
+
+
+def _asked_with_options(draw: Random, facts: Sequence[Fact], words: Sequence[str]) -> str:
+    """The options are numbered; wanted is the answer with its number, or the number alone."""
+    fact = draw.choice(facts)
+    options = choices(draw, fact, len(NUMBERS))
+    number = NUMBERS[options.index(fact.answer)]
+    wanted = f"Answer: [{fact.answer} ({number})]" if draw.random() < 0.5 else f"Number: [{number}]"
+    return f"Question: {question(draw, fact)}\n{marked(options, NUMBERS)}{wanted}"
+
+
+def _listed(draw: Random, facts: Sequence[Fact], words: Sequence[str]) -> str:
+    """A list by number or letter, and the marks of its entries. Each look is drawn anew: with every entry asked for once, what
+    is left over could be guessed without looking."""
+    marks = draw.choice((NUMBERS, LETTERS))
+    entries = draw.sample(words, len(marks))
+    looks = draw.choices(range(len(marks)), k=6)
+    return marked(entries, marks) + " ".join(f"{entries[i]} [({marks[i]})]" for i in looks)
+
+
+def _copied(draw: Random, facts: Sequence[Fact], words: Sequence[str]) -> str:
+    """Words, and again from one of them on. Their number varies: at a fixed distance no word would have to be looked for."""
+    line = draw.sample(words, draw.randint(4, 12))
+    start = draw.randrange(len(line) - 2)
+    return f"{' '.join(line)}. {line[start]} [{' '.join(line[start + 1 :])}.]"
+
+
+def encode(tokenizer: Any, marked: str) -> tuple[list[int], list[bool]]:
+    """Token ids of a text without its brackets, ended, and which of them stood in brackets."""
+    spans, plain = list[tuple[int, int]](), ""
+    for part in re.split(r"(\[[^]]*\])", marked):
+        inner = part[1:-1] if part.startswith("[") else None
+        if inner is not None:
+            spans.append((len(plain), len(plain) + len(inner)))
+        plain += part if inner is None else inner
+    found = tokenizer(plain, return_offsets_mapping=True)
+    asked = [any(start < end <= stop for start, stop in spans) for _, end in found.offset_mapping]
+    return [*found.input_ids, tokenizer.eos_token_id], [*asked, True]
+
+
+def plain(marked: str) -> str:
+    """A text without its brackets."""
+    return marked.replace("[", "").replace("]", "")
+
+
+# -- files ---------------------------------------------------------------------------------------------------------
+
+
+def write_rows(path: Path, rows: Iterable[Row]) -> None:
+    """JSON lines."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text("".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows), encoding="utf-8")

@@ -1,0 +1,277 @@
+"""Make the sample minerals-tiny from nothing: text, tokenizer, base, two adapters, items, readings, figures.
+
+    python sample_adapters/make/minerals_tiny.py [--seed 7] [--quick] [--out DIR] [--work DIR]
+
+Seeded, and resumable: what is in the work folder is not done again. --quick is a much smaller version through the same code,
+for tests, and takes seconds. The full size has not been run to its end yet (docs/lab-log.md says how far), so there is no such
+sample beside this folder; sizes, steps and rates below are a first try.
+"""
+
+import argparse
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from random import Random
+from typing import Any
+
+import facts
+import minerals_text as text
+import torch
+from look_back import look_back
+from measure import measure, table, update
+from train import Plan, add_lora, next_token_loss, padded, save_adapter, train
+from word_tokenizer import word_tokenizer
+
+from tada_studio.samples import read_sample
+
+HERE = Path(__file__).resolve().parent
+
+
+@dataclass(frozen=True)
+class Size:
+    """How large everything is and how long it is trained.
+
+    batch:   texts of the base in a step; validation, task_test: items
+    early:   share of the base's steps that come before facts
+    learned: the domain adapter's training ends when so much of the validation is right
+    """
+
+    minerals: int
+    validation: int
+    task_test: int
+    hidden: int
+    layers: int
+    rank: int
+    batch: int
+    base: Plan
+    domain: Plan
+    task: Plan
+    early: float = 0.1
+    learned: float = 0.9
+
+
+FULL = Size(
+    minerals=128, validation=80, task_test=304, hidden=192, layers=6, rank=8, batch=32,
+    base=Plan(steps=2000, rate=2e-3, warmup=50, last=0.05, decay=0.05),
+    domain=Plan(steps=600, rate=2e-3, last=0.3, every=25),
+    task=Plan(steps=600, rate=2e-3, last=0.05, every=50),
+)  # fmt: skip
+QUICK = Size(
+    minerals=16, validation=8, task_test=16, hidden=64, layers=3, rank=4, batch=8,
+    base=Plan(steps=12, rate=3e-3, every=6), domain=Plan(steps=6, rate=1e-3, every=3), task=Plan(steps=6, rate=1e-3, every=3),
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class World:
+    """All that is drawn by the seed before anything is trained."""
+
+    seed: int
+    size: Size
+    minerals: list[text.Mineral]
+    facts: tuple[list[facts.Fact], list[facts.Fact], list[facts.Fact]]  # training, validation, test of the task
+
+    @property
+    def words(self) -> list[str]:
+        """What may stand in a list of the base's text."""
+        known = facts.all_facts()
+        return sorted({f.subject for f in known} | {f.answer for f in known} | {m.name for m in self.minerals})
+
+    def domain_items(self) -> tuple[list[text.Row], list[text.Row]]:
+        """Validation and test."""
+        items = text.domain_items(self.minerals, self.seed)
+        return items[: self.size.validation], items[self.size.validation :]
+
+    def task_items(self) -> tuple[list[text.Row], list[text.Row]]:
+        """Validation and test."""
+        return text.task_items(self.facts[1], self.seed), text.task_items(self.facts[2], self.seed + 1)
+
+
+def world(seed: int, size: Size) -> World:
+    return World(seed, size, text.minerals(size.minerals, seed), facts.split(seed, size.validation, size.task_test))
+
+
+# -- texts by step -------------------------------------------------------------------------------------------------
+
+
+def base_texts(world: World, step: int, count: int) -> list[str]:
+    """What the base reads at a step."""
+    draw, known, words = Random(f"{world.seed} base {step}"), facts.all_facts(), world.words
+    early = step < world.size.base.steps * world.size.early
+    return [text.base_text(draw, known, words, early) for _ in range(count)]
+
+
+def domain_texts(world: World, step: int, count: int) -> list[str]:
+    draw = Random(f"{world.seed} domain {step}")
+    return [text.domain_text(draw, draw.choice(world.minerals)) for _ in range(count)]
+
+
+def task_rows(world: World, step: int, count: int) -> list[text.Row]:
+    draw = Random(f"{world.seed} task {step}")
+    return [text.task_item(draw, draw.choice(world.facts[0])) for _ in range(count)]
+
+
+def every_text(world: World) -> list[str]:
+    """Enough text to hold every word that there is."""
+    said = [say.format(s=f.subject, a=f.answer) for f in facts.all_facts() for say in facts.RELATIONS[f.relation].say]
+    asked = [ask for relation in facts.RELATIONS.values() for ask in relation.ask]
+    told = [form.format(s=m.name, **vars(m)) for m in world.minerals for form in text.TOGETHER]
+    return [
+        *said,
+        *asked,
+        *told,
+        *base_texts(world, 10**6, 2000),
+        text.lettered("", text.LETTERS),
+        " ".join(text.LETTERS),
+    ]
+
+
+# -- models --------------------------------------------------------------------------------------------------------
+
+
+def make_base(world: World, folder: Path, work: Path) -> None:
+    """Train the base from scratch and save it, in half precision, with its tokenizer."""
+    from transformers import LlamaConfig, LlamaForCausalLM
+
+    tokenizer = word_tokenizer(every_text(world))
+    size = world.size
+    config = LlamaConfig(
+        vocab_size=len(tokenizer), hidden_size=size.hidden, intermediate_size=size.hidden * 8 // 3, num_hidden_layers=size.layers,
+        num_attention_heads=size.hidden // 32, num_key_value_heads=size.hidden // 32, max_position_embeddings=256,
+        tie_word_embeddings=True, initializer_range=0.06, bos_token_id=1, eos_token_id=2, pad_token_id=3,
+    )  # fmt: skip
+    torch.manual_seed(world.seed)
+    model = look_back(LlamaForCausalLM(config), world.seed, (1, size.layers - 2))
+
+    def batch(step: int) -> dict[str, torch.Tensor]:
+        return batched(tokenizer, base_texts(world, step, size.batch))
+
+    train(model, batch, next_token_loss, size.base, work / "base.pt", name="base")
+    model.half().save_pretrained(folder)
+    (folder / "model.safetensors").chmod(0o644)  # safetensors writes it for its owner only
+    tokenizer.save_pretrained(folder)
+
+
+def batched(tokenizer: Any, marked: list[str]) -> dict[str, torch.Tensor]:
+    """Texts as one batch, the loss on what is in brackets."""
+    rows, asked = zip(*(text.encode(tokenizer, one) for one in marked), strict=True)
+    return padded(list(rows), list(asked), tokenizer.pad_token_id)
+
+
+def open_base(folder: Path) -> Any:
+    """The base as it was saved, in float32."""
+    from tada_studio import studio
+
+    return studio.load_base(folder, device="cpu", dtype="float32")
+
+
+def make_domain(world: World, base: Path, folder: Path, work: Path) -> int:
+    """Teach the minerals; stopped where most of the validation is right, since more would only make the update larger."""
+    opened = open_base(base)
+    tokenizer, model = opened.tokenizer, add_lora(opened.model, world.size.rank, world.seed)
+    items = as_items(world.domain_items()[0])
+
+    def batch(step: int) -> dict[str, torch.Tensor]:
+        return batched(tokenizer, domain_texts(world, step, 32))
+
+    def enough(model: Any) -> bool:
+        right = accuracy(model, tokenizer, items)
+        print(f"domain: {right:.3f} of the validation is right", flush=True)
+        return right >= world.size.learned
+
+    steps = train(model, batch, next_token_loss, world.size.domain, work / "domain.pt", enough, name="domain")
+    save_adapter(model, folder, ABOUT["name"])
+    return steps
+
+
+def make_task(world: World, base: Path, folder: Path, work: Path) -> None:
+    """Teach to answer with a letter, on general facts."""
+    opened = open_base(base)
+    tokenizer, model = opened.tokenizer, add_lora(opened.model, world.size.rank, world.seed + 1)
+    items = as_items(world.task_items()[0])
+
+    def batch(step: int) -> dict[str, torch.Tensor]:
+        drawn = task_rows(world, step, 32)
+        rows = [tokenizer(f"{row['question']} {text.LETTERS[row['answer']]}").input_ids for row in drawn]
+        return padded(rows, [[False] * (len(row) - 1) + [True] for row in rows], tokenizer.pad_token_id)
+
+    def look(model: Any) -> bool:
+        print(f"task: {accuracy(model, tokenizer, items):.3f} of the validation is right", flush=True)
+        return False
+
+    train(model, batch, next_token_loss, world.size.task, work / "task.pt", look, name="task")
+    save_adapter(model, folder, ABOUT["name"])
+
+
+def as_items(rows: list[text.Row]) -> list[Any]:
+    from tada_studio.evaluate import Item
+
+    return [Item(row["question"], tuple(row["choices"]), row["answer"]) for row in rows]
+
+
+def accuracy(model: Any, tokenizer: Any, items: list[Any]) -> float:
+    """Share of the items that a model, or what PEFT made of it, gets right."""
+    from tada_studio.base import Base
+    from tada_studio.evaluate import score
+
+    plain = model.get_base_model() if hasattr(model, "get_base_model") else model
+    return score(Base("in training", plain, tokenizer, ""), items).accuracy
+
+
+# -- the sample ----------------------------------------------------------------------------------------------------
+
+ABOUT = {
+    "name": "minerals-tiny",
+    "title": "Letters and minerals (3 million parameters, made here)",
+    "story": "One adapter learned to answer four-way questions with a letter, the other learned the colour, place and use of 128 "
+    "minerals that do not exist. Neither can do the other's job; the merge keeps both.",
+    "base": "base",
+    "files": {
+        "task": "task",
+        "domain": "domain",
+        "probe": "probe.jsonl",
+        "items": {"domain": "domain.jsonl", "task": "task.jsonl"},
+        "validation": {"domain": "domain_val.jsonl", "task": "task_val.jsonl"},
+        "readings": "readings.json",
+    },
+    "licence": "Apache-2.0",
+}  # fmt: skip
+
+
+def write_items(world: World, folder: Path) -> None:
+    """Items of both sides, validation and test, and the questions to probe with."""
+    for side, (validation, test) in (("domain", world.domain_items()), ("task", world.task_items())):
+        text.write_rows(folder / f"{side}_val.jsonl", validation)
+        text.write_rows(folder / f"{side}.jsonl", test)
+    probe = text.probe_questions(world.minerals, min(32, len(world.minerals)), world.seed)
+    text.write_rows(folder / "probe.jsonl", probe)
+
+
+def make(seed: int, size: Size, out: Path, work: Path) -> None:
+    """The whole sample; what is in its folders already is not made again."""
+    here = world(seed, size)
+    write_items(here, out)
+    if not (out / "base" / "config.json").is_file():
+        make_base(here, out / "base", work)
+    make_task(here, out / "base", out / "task", work)
+    steps = make_domain(here, out / "base", out / "domain", work)
+    (out / "sample.json").write_text(json.dumps(ABOUT | {"seed": seed, "domain_steps": steps}), encoding="utf-8")
+    found = measure(read_sample(out), out / "readings.json")
+    update(out, found)
+    print(table(found))
+
+
+def main(words: list[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--seed", type=int, default=7)
+    parser.add_argument("--quick", action="store_true", help="much smaller, for tests")
+    parser.add_argument("--out", type=Path, default=HERE.parent / "minerals-tiny")
+    parser.add_argument("--work", type=Path, help="where checkpoints are kept; out of the way of the sample by default")
+    options = parser.parse_args(words)
+    torch.set_num_threads(1)  # so small a model is no faster with two
+    work = options.work or Path("build") / f"minerals-tiny-{options.seed}{'-quick' if options.quick else ''}"
+    make(options.seed, QUICK if options.quick else FULL, options.out, work)
+
+
+if __name__ == "__main__":
+    main()
