@@ -249,7 +249,7 @@ def statement(draw: Random, fact: Fact) -> str:
 
 def known(say: str, subject: str, answer: str) -> str:
     """A phrasing with its two words; the answer is in brackets, since it follows from what stands before it."""
-    return say.replace("{a}.", "[{a}.]").format(s=subject, a=answer)
+    return say.replace(" {a}.", f"{{{{{answer}}}}} [{{a}}.]").format(s=subject, a=answer)
 
 
 def question(draw: Random, fact: Fact) -> str:

@@ -100,7 +100,7 @@ def update(folder: Path, more: dict[str, Any]) -> None:
 def one_seed(folder: Path) -> dict[str, Any]:
     """What a sample says about several seeds: a line for each."""
     about = json.loads((folder / "sample.json").read_text(encoding="utf-8"))
-    taken = ("seed", "domain_steps", "both_skills", "tada_against", "depth")
+    taken = ("seed", "steps", "both_skills", "tada_against", "depth")
     return {name: about[name] for name in taken if name in about}
 
 

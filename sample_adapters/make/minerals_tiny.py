@@ -9,7 +9,8 @@ sample beside this folder; sizes, steps and rates below are a first try.
 
 import argparse
 import json
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -31,9 +32,12 @@ HERE = Path(__file__).resolve().parent
 class Size:
     """How large everything is and how long it is trained.
 
-    batch:   texts of the base in a step; validation, task_test: items
-    early:   share of the base's steps that come before facts
-    learned: the domain adapter's training ends when so much of the validation is right
+    validation, task_test: items
+    batch:         texts of the base in a step
+    adapter_batch: texts in a step of an adapter: new ones, and the base's own
+    lists:         so many of the base's first steps are lists alone
+    base, options: of the base's training, at first and then on questions with numbered options
+    learned:       an adapter's training ends when so much of its validation is right
     """
 
     minerals: int
@@ -43,22 +47,24 @@ class Size:
     layers: int
     rank: int
     batch: int
+    lists: int
     base: Plan
+    options: Plan
     domain: Plan
     task: Plan
-    early: float = 0.1
-    learned: float = 0.9
+    adapter_batch: tuple[int, int] = (24, 8)
+    learned: Mapping[str, float] = field(default_factory=lambda: {"domain": 0.9, "task": 0.95})
 
 
 FULL = Size(
-    minerals=128, validation=80, task_test=304, hidden=192, layers=6, rank=8, batch=32,
-    base=Plan(steps=2000, rate=2e-3, warmup=50, last=0.05, decay=0.05),
-    domain=Plan(steps=600, rate=2e-3, last=0.3, every=25),
-    task=Plan(steps=600, rate=2e-3, last=0.05, every=50),
+    minerals=96, validation=60, task_test=228, hidden=192, layers=6, rank=8, batch=32, lists=200,
+    base=Plan(steps=1600, rate=2e-3, warmup=50, last=0.2, decay=0.05), options=Plan(steps=500, rate=1e-3, last=0.1, decay=0.05),
+    domain=Plan(steps=600, rate=2e-3, last=0.3, every=10), task=Plan(steps=300, rate=1e-3, last=0.1, every=5),
 )  # fmt: skip
 QUICK = Size(
-    minerals=16, validation=8, task_test=16, hidden=64, layers=3, rank=4, batch=8,
-    base=Plan(steps=12, rate=3e-3, every=6), domain=Plan(steps=6, rate=1e-3, every=3), task=Plan(steps=6, rate=1e-3, every=3),
+    minerals=16, validation=8, task_test=16, hidden=64, layers=3, rank=4, batch=8, lists=4,
+    base=Plan(steps=12, rate=3e-3, every=6), options=Plan(steps=6, rate=1e-3, every=6),
+    domain=Plan(steps=6, rate=1e-3, every=3), task=Plan(steps=6, rate=1e-3, every=3),
 )  # fmt: skip
 
 
@@ -94,21 +100,27 @@ def world(seed: int, size: Size) -> World:
 # -- texts by step -------------------------------------------------------------------------------------------------
 
 
-def base_texts(world: World, step: int, count: int) -> list[str]:
-    """What the base reads at a step."""
-    draw, known, words = Random(f"{world.seed} base {step}"), facts.all_facts(), world.words
-    early = step < world.size.base.steps * world.size.early
-    return [text.base_text(draw, known, words, early) for _ in range(count)]
+def base_texts(world: World, stage: str, step: int, count: int) -> list[str]:
+    """What the base reads at a step of a stage."""
+    draw, known, words = Random(f"{world.seed} {stage} {step}"), facts.all_facts(), world.words
+    return [text.base_text(draw, stage, known, words) for _ in range(count)]
 
 
 def domain_texts(world: World, step: int, count: int) -> list[str]:
+    """What is new to the domain adapter at a step."""
     draw = Random(f"{world.seed} domain {step}")
     return [text.domain_text(draw, draw.choice(world.minerals)) for _ in range(count)]
 
 
 def task_rows(world: World, step: int, count: int) -> list[text.Row]:
+    """What is new to the task adapter at a step."""
     draw = Random(f"{world.seed} task {step}")
     return [text.task_item(draw, draw.choice(world.facts[0])) for _ in range(count)]
+
+
+def task_texts(world: World, step: int, count: int) -> list[str]:
+    """Those letter questions with their answers."""
+    return [f"{row['question']} [{row['choices'][row['answer']]}]" for row in task_rows(world, step, count)]
 
 
 def every_text(world: World) -> list[str]:
@@ -120,9 +132,8 @@ def every_text(world: World) -> list[str]:
         *said,
         *asked,
         *told,
-        *base_texts(world, 10**6, 2000),
+        *(one for stage in text.STAGES for one in base_texts(world, stage, 10**6, 1000)),
         text.lettered("", text.LETTERS),
-        " ".join(text.LETTERS),
     ]
 
 
@@ -143,10 +154,14 @@ def make_base(world: World, folder: Path, work: Path) -> None:
     torch.manual_seed(world.seed)
     model = look_back(LlamaForCausalLM(config), world.seed, (1, size.layers - 2))
 
-    def batch(step: int) -> dict[str, torch.Tensor]:
-        return batched(tokenizer, base_texts(world, step, size.batch))
+    def learning(step: int) -> dict[str, torch.Tensor]:
+        return batched(tokenizer, base_texts(world, "lists" if step < size.lists else "facts", step, size.batch))
 
-    train(model, batch, next_token_loss, size.base, work / "base.pt", name="base")
+    def choosing(step: int) -> dict[str, torch.Tensor]:
+        return batched(tokenizer, base_texts(world, "options", step, size.batch))
+
+    train(model, learning, thinking_loss, size.base, work / "base.pt", name="base")
+    train(model, choosing, thinking_loss, size.options, work / "options.pt", name="options")
     model.half().save_pretrained(folder)
     (folder / "model.safetensors").chmod(0o644)  # safetensors writes it for its owner only
     tokenizer.save_pretrained(folder)
@@ -154,8 +169,25 @@ def make_base(world: World, folder: Path, work: Path) -> None:
 
 def batched(tokenizer: Any, marked: list[str]) -> dict[str, torch.Tensor]:
     """Texts as one batch, the loss on what is in brackets."""
-    rows, asked = zip(*(text.encode(tokenizer, one) for one in marked), strict=True)
-    return padded(list(rows), list(asked), tokenizer.pad_token_id)
+    rows, asked, thought = zip(*(text.encode(tokenizer, one) for one in marked), strict=True)
+    batch = padded(list(rows), list(asked), tokenizer.pad_token_id)
+    batch["thought"] = torch.full_like(batch["input_ids"], -100)
+    for i, row in enumerate(thought):
+        batch["thought"][i, : len(row)] = torch.tensor(row)
+    return batch
+
+
+def thinking_loss(model: Any, batch: Any) -> torch.Tensor:
+    """The next token's cross-entropy, and at half the weight that of the word to think of, read off halfway up."""
+    hidden = model.model(input_ids=batch["input_ids"], use_cache=False, output_hidden_states=True)
+    labels, thought = batch["labels"][:, 1:], batch["thought"]
+    loss = torch.nn.functional.cross_entropy
+    at, on = labels != -100, thought != -100
+    said = loss(model.lm_head(hidden.last_hidden_state[:, :-1][at]), labels[at])
+    if not on.any():
+        return said
+    halfway = model.model.norm(hidden.hidden_states[model.config.num_hidden_layers // 2][on])
+    return said + 0.5 * loss(model.lm_head(halfway), thought[on])
 
 
 def open_base(folder: Path) -> Any:
@@ -166,41 +198,37 @@ def open_base(folder: Path) -> Any:
 
 
 def make_domain(world: World, base: Path, folder: Path, work: Path) -> int:
-    """Teach the minerals; stopped where most of the validation is right, since more would only make the update larger."""
-    opened = open_base(base)
-    tokenizer, model = opened.tokenizer, add_lora(opened.model, world.size.rank, world.seed)
-    items = as_items(world.domain_items()[0])
+    """Teach the minerals."""
+    return _teach(world, base, folder, work, world.size.domain, domain_texts, as_items(world.domain_items()[0]), 0)
+
+
+def make_task(world: World, base: Path, folder: Path, work: Path) -> int:
+    """Teach to answer with a letter, on general facts."""
+    return _teach(world, base, folder, work, world.size.task, task_texts, as_items(world.task_items()[0]), 1)
+
+
+def _teach(
+    world: World, base: Path, folder: Path, work: Path, plan: Plan, texts: Any, validation: list[Any], another: int
+) -> int:
+    """Train an adapter, and stop where most of the validation is right: more would only make the update larger.
+
+    A part of every batch is the base's own text. An adapter that never sees it changes what the base does there too, and so
+    disturbs whatever it is merged with.
+    """
+    opened, name, (new, old) = open_base(base), folder.name, world.size.adapter_batch
+    tokenizer, model = opened.tokenizer, add_lora(opened.model, world.size.rank, world.seed + another)
 
     def batch(step: int) -> dict[str, torch.Tensor]:
-        return batched(tokenizer, domain_texts(world, step, 32))
+        return batched(tokenizer, texts(world, step, new) + base_texts(world, "facts", step, old))
 
     def enough(model: Any) -> bool:
-        right = accuracy(model, tokenizer, items)
-        print(f"domain: {right:.3f} of the validation is right", flush=True)
-        return right >= world.size.learned
+        right = accuracy(model, tokenizer, validation)
+        print(f"{name}: {right:.3f} of the validation is right", flush=True)
+        return right >= world.size.learned[name]
 
-    steps = train(model, batch, next_token_loss, world.size.domain, work / "domain.pt", enough, name="domain")
+    steps = train(model, batch, next_token_loss, plan, work / f"{name}.pt", enough, name=name)
     save_adapter(model, folder, ABOUT["name"])
     return steps
-
-
-def make_task(world: World, base: Path, folder: Path, work: Path) -> None:
-    """Teach to answer with a letter, on general facts."""
-    opened = open_base(base)
-    tokenizer, model = opened.tokenizer, add_lora(opened.model, world.size.rank, world.seed + 1)
-    items = as_items(world.task_items()[0])
-
-    def batch(step: int) -> dict[str, torch.Tensor]:
-        drawn = task_rows(world, step, 32)
-        rows = [tokenizer(f"{row['question']} {text.LETTERS[row['answer']]}").input_ids for row in drawn]
-        return padded(rows, [[False] * (len(row) - 1) + [True] for row in rows], tokenizer.pad_token_id)
-
-    def look(model: Any) -> bool:
-        print(f"task: {accuracy(model, tokenizer, items):.3f} of the validation is right", flush=True)
-        return False
-
-    train(model, batch, next_token_loss, world.size.task, work / "task.pt", look, name="task")
-    save_adapter(model, folder, ABOUT["name"])
 
 
 def as_items(rows: list[text.Row]) -> list[Any]:
@@ -253,9 +281,9 @@ def make(seed: int, size: Size, out: Path, work: Path) -> None:
     write_items(here, out)
     if not (out / "base" / "config.json").is_file():
         make_base(here, out / "base", work)
-    make_task(here, out / "base", out / "task", work)
-    steps = make_domain(here, out / "base", out / "domain", work)
-    (out / "sample.json").write_text(json.dumps(ABOUT | {"seed": seed, "domain_steps": steps}), encoding="utf-8")
+    steps = {"task": make_task(here, out / "base", out / "task", work)}
+    steps["domain"] = make_domain(here, out / "base", out / "domain", work)
+    (out / "sample.json").write_text(json.dumps(ABOUT | {"seed": seed, "steps": steps}), encoding="utf-8")
     found = measure(read_sample(out), out / "readings.json")
     update(out, found)
     print(table(found))
