@@ -8,7 +8,7 @@ from typing import Any
 from tada_studio.errors import InputError
 
 #: The sample that the app opens with.
-DEFAULT = "smollm2-minerals"
+DEFAULT = "minerals-tiny"
 
 
 @dataclass(frozen=True)

@@ -127,7 +127,7 @@ def test_without_a_command_the_app_opens_on_the_sample(monkeypatch):
     started = []
     monkeypatch.setitem(sys.modules, "tada_studio.app", SimpleNamespace(launch=lambda **how: started.append(how)))
     assert run("--no-browser", "--port", 7999) == 0 and run("app", "--task", "t", "--domain", "d") == 0
-    assert [how["sample"] for how in started] == ["smollm2-minerals", None]
+    assert [how["sample"] for how in started] == ["minerals-tiny", None]
     assert (started[0]["host"], started[0]["port"], started[0]["open_browser"]) == ("127.0.0.1", 7999, False)
 
 

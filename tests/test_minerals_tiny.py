@@ -1,0 +1,99 @@
+"""The sample that the app opens with holds what it promises; all items of both sides are scored here."""
+
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from peft import PeftModel
+from transformers import AutoModelForCausalLM
+
+from tada_studio import studio
+from tada_studio.core.stats import holm, paired_p, wilson
+from tada_studio.probe import Readings
+from tada_studio.samples import DEFAULT, sample
+
+MAKE = Path(__file__).parent.parent / "sample_adapters" / "make"
+RIVALS = ("base", "task", "domain", "average", "ties", "dare_ties")
+
+
+@pytest.fixture(scope="module")
+def measure():
+    """What the sample's figures were taken with."""
+    sys.path.insert(0, str(MAKE))
+    import measure
+
+    yield measure
+    sys.path.remove(str(MAKE))
+
+
+@pytest.fixture(scope="module")
+def chosen():
+    return sample("minerals-tiny")
+
+
+@pytest.fixture(scope="module")
+def opened(chosen):
+    """(base, pair, cached readings)"""
+    base = studio.load_base(chosen.base, device="cpu", dtype="float32")
+    return base, studio.read_pair(chosen.task, chosen.domain), Readings.load(chosen.readings)
+
+
+@pytest.fixture(scope="module")
+def sides(measure, chosen, opened):
+    base, pair, readings = opened
+    found = {}
+    studio.score_sides(base, measure.variants(pair, readings), studio.sample_items(chosen), found)
+    return found
+
+
+def test_it_is_small_and_the_default(chosen):
+    assert DEFAULT == chosen.name and chosen.size < 20e6 and chosen.base_is_here
+
+
+def test_the_merge_beats_both_parents_and_every_method_that_shrinks(measure, sides):
+    correct = {name: torch.cat([scores[name].correct for scores in sides.values()]) for name in (*RIVALS, "tada")}
+    assert max(holm([paired_p(correct["tada"], correct[name]) for name in RIVALS])) < 0.01
+    skill = {name: measure.both_skills(sides, name) for name in (*RIVALS, "sum", "tada")}
+    assert skill["tada"] > max(skill[name] for name in RIVALS) and skill["tada"] > skill["sum"] - 0.01
+    assert min(scores["tada"].n for scores in sides.values()) >= 200
+
+
+def test_the_base_guesses_letters(sides):
+    """Chance is one in four; what the base knows of letter questions is nothing that could be told from it."""
+    base = sides["task"]["base"]
+    low, high = wilson(int(base.correct.sum()), base.n)
+    assert low < 0.25 < high
+
+
+def test_every_figure_is_the_one_that_sample_json_promises(chosen, sides):
+    promised = chosen.about["measured"]
+    assert set(promised) == set(sides)
+    for side, scores in sides.items():
+        assert set(promised[side]) == set(scores)
+        for name, score in scores.items():  # a near tie may fall the other way on another processor
+            assert promised[side][name]["accuracy"] == pytest.approx(score.accuracy, abs=0.011), (side, name)
+
+
+def test_other_seeds_are_reported(chosen):
+    seeds = chosen.about["seeds"]
+    assert len({one["seed"] for one in seeds}) == len(seeds) >= 3
+    assert {"tada", "sum", *RIVALS} <= set.intersection(*(set(one["both_skills"]) for one in seeds))
+
+
+def test_the_cached_readings_are_those_of_the_probe(chosen, opened):
+    base, pair, readings = opened
+    readings.belongs_to(pair)
+    taken = studio.probe(pair, base, studio.sample_inputs(chosen))
+    torch.testing.assert_close(studio.gates(taken).values, studio.gates(readings).values, rtol=0, atol=1e-4)
+
+
+def test_the_merge_loads_with_transformers_and_peft_alone(opened, chosen, tmp_path):
+    base, pair, readings = opened
+    merged = studio.merge(pair, readings)
+    assert studio.export(merged, tmp_path / "out", base=base).holds
+    model = AutoModelForCausalLM.from_pretrained(chosen.base, dtype=torch.float32)
+    theirs = PeftModel.from_pretrained(model, tmp_path / "out").eval()
+    tokens = base.tokenizer("Question: what colour is grass?", return_tensors="pt").input_ids
+    with base.wearing(merged) as ours, torch.inference_mode():
+        torch.testing.assert_close(ours(tokens).logits, theirs(tokens).logits, rtol=0, atol=1e-4)
