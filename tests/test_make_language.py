@@ -57,10 +57,10 @@ def test_no_sentence_of_the_domain_is_trained_and_asked(make):
         for name, (_, say, _) in make.text.ATTRIBUTES.items():
             shown |= {plain(form.format(s=mineral.name, a=getattr(mineral, name))) for form in say[:-1]}
         shown |= {plain(form.format(s=mineral.name, **vars(mineral))) for form in make.text.TOGETHER}
-    drawn = [plain(text) for step in range(60) for text in make.domain_texts(world, step, 32)]
+    drawn = [plain(make.text.plain(text)) for step in range(60) for text in make.domain_texts(world, step, 32)]
     assert set(drawn) <= shown and len(shown) == len(world.minerals) * 14
     validation, test = world.domain_items()
-    assert len(validation) >= 80 and len(test) >= 200
+    assert len(validation) == make.FULL.validation and len(test) >= 200
     for item in (*validation, *test):
         assert whole(item) not in shown
     ends = {whole(item) for item in (*validation, *test)}
@@ -77,7 +77,7 @@ def test_no_fact_of_the_task_is_in_two_parts(make):
     assert training | validation | test == known
     rows = [row for step in range(40) for row in make.task_rows(world, step, 32)]
     asked = [*world.task_items()[0], *world.task_items()[1]]
-    assert len(world.task_items()[0]) >= 80 and len(world.task_items()[1]) >= 200
+    assert len(world.task_items()[0]) == make.FULL.validation and len(world.task_items()[1]) >= 200
     assert not {row["fact"] for row in rows} & {row["fact"] for row in asked}
     assert not {plain(row["question"]) for row in rows} & {plain(row["question"]) for row in asked}
 
@@ -85,7 +85,11 @@ def test_no_fact_of_the_task_is_in_two_parts(make):
 def test_every_fact_that_is_asked_for_can_be_read_by_the_base(make):
     """The task is a form of answer, not new knowledge: what its test asks for stands in the base's text, as a statement."""
     world = make.world(SEED, make.FULL)
-    told = " ".join(plain(text) for step in range(500, 640) for text in make.base_texts(world, step, make.FULL.batch))
+    told = " ".join(
+        plain(make.text.plain(text))
+        for step in range(140)
+        for text in make.base_texts(world, "facts", step, make.FULL.batch)
+    )
     missing = [
         fact
         for fact in world.facts[2]
@@ -98,9 +102,12 @@ def test_every_fact_that_is_asked_for_can_be_read_by_the_base(make):
 
 def test_the_base_reads_no_letter_question_and_nothing_about_a_mineral(make):
     world = make.world(SEED, make.FULL)
-    texts = [text for step in range(0, 2000, 40) for text in make.base_texts(world, step, make.FULL.batch)]
+    stages = ("lists", "facts", "options")
+    texts = [
+        text for stage in stages for step in range(20) for text in make.base_texts(world, stage, step, make.FULL.batch)
+    ]
     questions = [text for text in texts if text.startswith("Question:")]
-    assert questions and not [text for text in questions if re.search(r"\((A|B|C|D)\)|Letter:", text)]
+    assert questions and not [text for text in questions if re.search(r"\((A|B|C|D)\)|Letter", text)]
     names = {mineral.name for mineral in world.minerals}
     naming = [text for text in texts if names & set(re.findall(r"\w+", text))]
     said = {plain(form.format(s="", a="")) for _, say, _ in make.text.ATTRIBUTES.values() for form in say}
@@ -119,9 +126,9 @@ def test_every_word_is_one_token(make):
     tokenizer = word_tokenizer(make.every_text(world))
     items = [row["question"] for part in (*world.domain_items(), *world.task_items()) for row in part]
     probe = [row["text"] for row in make.text.probe_questions(world.minerals, 32, SEED)]
-    trained = [make.text.plain(t) for step in (0, 1, 900, 901) for t in make.base_texts(world, step, 32)]
+    trained = [make.text.plain(t) for stage in make.text.STAGES for t in make.base_texts(world, stage, 1, 64)]
     for text in (*items, *probe, *trained, *(make.text.plain(t) for t in make.domain_texts(world, 0, 64))):
-        tokens = tokenizer.convert_ids_to_tokens(tokenizer(f"{text} A").input_ids)
+        tokens = tokenizer.convert_ids_to_tokens(tokenizer(f"{text} (A)").input_ids)
         assert "▁" not in tokens and "<unk>" not in tokens, (text, tokens)
         assert not [token for token in tokens if len(token) == 1 and token.isalnum()]
 
@@ -130,8 +137,8 @@ def test_another_seed_makes_another_world(make):
     one, other = make.world(SEED, make.FULL), make.world(SEED + 1, make.FULL)
     assert not {m.name for m in one.minerals} == {m.name for m in other.minerals}
     assert one.facts[2] != other.facts[2]
-    assert make.base_texts(one, 700, 8) != make.base_texts(other, 700, 8)
-    assert make.base_texts(one, 700, 8) == make.base_texts(make.world(SEED, make.FULL), 700, 8)
+    assert make.base_texts(one, "facts", 7, 8) != make.base_texts(other, "facts", 7, 8)
+    assert make.base_texts(one, "facts", 7, 8) == make.base_texts(make.world(SEED, make.FULL), "facts", 7, 8)
 
 
 def test_the_script_makes_a_sample_from_nothing_and_repeats_no_step(make, tmp_path, monkeypatch, capfd):
@@ -210,12 +217,15 @@ def test_training_ends_where_it_is_enough(make, tmp_path):
     assert steps == 15 and asked == [False] * 3
 
 
-def test_brackets_mark_what_the_loss_is_on(make):
+def test_brackets_mark_what_the_loss_is_on_and_braces_what_to_think_of(make):
     from word_tokenizer import word_tokenizer
 
-    text = "quartz is [red.] then (2) [no], that is all"
+    text = "quartz is{red} [red.] then (2) [no], that is all"
     tokenizer = word_tokenizer([make.text.plain(text)])
-    ids, asked = make.text.encode(tokenizer, text)
+    ids, asked, thought = make.text.encode(tokenizer, text)
+    assert [(tokenizer.decode(i), tokenizer.decode(t)) for i, t in zip(ids, thought, strict=True) if t >= 0] == [
+        ("is", "red")
+    ]
     assert tokenizer.decode([i for i, on in zip(ids, asked, strict=True) if on]).split() == ["red.", "no</s>"]
     assert tokenizer.decode(ids, skip_special_tokens=True) == "quartz is red. then (2) no, that is all"
     assert tokenizer.convert_ids_to_tokens(tokenizer("zq (2)").input_ids)[1:] == ["▁", "z", "q", "▁(2)"]

@@ -3,8 +3,7 @@
     python sample_adapters/make/minerals_tiny.py [--seed 7] [--quick] [--out DIR] [--work DIR]
 
 Seeded, and resumable: what is in the work folder is not done again. --quick is a much smaller version through the same code,
-for tests, and takes seconds. The full size has not been run to its end yet (docs/lab-log.md says how far), so there is no such
-sample beside this folder; sizes, steps and rates below are a first try.
+for tests, and takes seconds. One core is used: two seeds side by side take no longer than one.
 """
 
 import argparse
@@ -251,7 +250,7 @@ def accuracy(model: Any, tokenizer: Any, items: list[Any]) -> float:
 ABOUT = {
     "name": "minerals-tiny",
     "title": "Letters and minerals (3 million parameters, made here)",
-    "story": "One adapter learned to answer four-way questions with a letter, the other learned the colour, place and use of 128 "
+    "story": "One adapter learned to answer four-way questions with a letter, the other learned the colour, place and use of 96 "
     "minerals that do not exist. Neither can do the other's job; the merge keeps both.",
     "base": "base",
     "files": {
@@ -263,6 +262,11 @@ ABOUT = {
         "readings": "readings.json",
     },
     "licence": "Apache-2.0",
+    "tuned": "No knob of the merge was tuned: tada is the default recipe. The pair was built to merge well. A first pair, whose adapters saw "
+    "only their own texts (the domain's at half the learning rate), had S = .56 as plain sum and .54 with tada, below the domain adapter "
+    "alone (.62). With a quarter of the base's own text in every batch of both adapters it was .88 and .88. An adapter's training ends where "
+    ".9 (domain) or .95 (task) of its validation is right. All this was chosen on seed 7; the other seeds ran as they are. Letter questions "
+    "end without a colon, since after one the base found more than chance (.37).",
 }  # fmt: skip
 
 

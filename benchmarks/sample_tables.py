@@ -1,0 +1,66 @@
+"""What ``tada-studio evaluate --sample NAME`` says of an embedded sample, as the README's table between its markers.
+
+    python benchmarks/sample_tables.py minerals-tiny smollm2-minerals vit-glyphs [--tuned]
+
+All held-out items of both sides, float32, the same items and batches for all variants. --tuned adds TIES and DARE-TIES with the
+weights that do best on validation items, where a sample has such.
+"""
+
+import argparse
+import contextlib
+import io
+import json
+from pathlib import Path
+from typing import Any
+
+from tada_studio import cli
+from tada_studio.report import markdown_table
+from tada_studio.samples import sample
+
+README = Path(__file__).resolve().parent.parent / "README.md"
+Row = dict[str, Any]
+
+
+def evaluated(name: str, tuned: bool) -> list[Row]:
+    """The command's own answer: a row for each side and variant."""
+    said = io.StringIO()
+    with contextlib.redirect_stdout(said):
+        code = cli.main(["evaluate", "--sample", name, "--json", *(["--tuned"] if tuned else [])])
+    if code:
+        raise SystemExit(code)
+    return json.loads(said.getvalue())
+
+
+def table(rows: list[Row]) -> str:
+    """A line for each variant: accuracy with its 95 % interval on each side, and their mean."""
+    sides = list(dict.fromkeys(row["side"] for row in rows))
+    found = {(row["side"], row["name"]): row for row in rows}
+    lines = []
+    for name in dict.fromkeys(row["name"] for row in rows):
+        scores = [found[side, name] for side in sides]
+        mean = sum(score["accuracy"] for score in scores) / len(scores)
+        shown = f"**{name}**" if name == "tada" else name
+        lines.append([shown, *("{accuracy:.3f} ({low:.3f} to {high:.3f})".format(**one) for one in scores), f"{mean:.3f}"])
+    return markdown_table(["variant", *sides, "mean"], lines)
+
+
+def put(path: Path, section: str, text: str) -> None:
+    """Replace what stands between a section's markers."""
+    begin, end = f"<!-- {section}: begin -->", f"<!-- {section}: end -->"
+    before, rest = path.read_text(encoding="utf-8").split(begin)
+    path.write_text(f"{before}{begin}\n{text}\n{end}{rest.split(end)[1]}", encoding="utf-8")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("names", nargs="+")
+    parser.add_argument("--tuned", action="store_true")
+    options = parser.parse_args()
+    for name in options.names:
+        text = table(evaluated(name, options.tuned and bool(sample(name).validation)))
+        print(text, flush=True)
+        put(README, f"results {name}", text)
+
+
+if __name__ == "__main__":
+    main()
