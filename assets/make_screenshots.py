@@ -3,7 +3,7 @@
 python assets/make_screenshots.py [SCREEN ...]    all of them, or only those named; needs the test extra and a Chromium
                                                   (the environment variable CHROMIUM names another one)
 
-Writes studio_light.png and studio_dark.png, which the README shows, and screens/SCREEN_THEME_WIDTH.png. A palette
+Writes studio_light.png, studio_dark.png and story_SAMPLE.png, which the README shows, and screens/SCREEN_THEME_WIDTH.png. A palette
 of 256 colours keeps them small.
 """
 
@@ -18,14 +18,13 @@ from playwright.sync_api import Browser, Page, expect, sync_playwright
 
 from tada_studio import app
 from tada_studio.html_report import html_report
+from tada_studio.samples import samples
 from tada_studio.session import Session
 
 HERE = Path(__file__).resolve().parent
 CHROMIUM = os.environ.get("CHROMIUM", "/usr/bin/chromium")
 THEMES, WIDTHS, HEIGHT, TALLEST, COLOURS = ("light", "dark"), (1440, 1024, 420), 900, 2000, 256
 LONG = 180_000
-#: Evaluating takes seconds on this sample: its base is tiny.
-QUICK = "vit-glyphs"
 
 
 # -- screens: what a hand does until there is something to see ------------------------------------------------------------
@@ -42,7 +41,7 @@ def tab(page: Page, name: str) -> None:
 def inspect(page: Page) -> None:
     """The map with one stroke painted, and its depth profile."""
     tab(page, "inspect")
-    for layer in range(24, 28):
+    for layer in range(3, 6):
         page.locator(f"#gates .gm-cell[data-i='{layer}'][data-j='3']").click()
     expect(page.locator("#said")).to_contain_text("painted", timeout=LONG)
     drawn(page, "depth")
@@ -67,12 +66,34 @@ def conflict(page: Page) -> None:
 
 
 def evaluate(page: Page) -> None:
-    """A finished run; on the page that has the quick sample open."""
+    """A finished run."""
     tab(page, "evaluate")
     page.click("#run")
     expect(page.locator("#scores tbody tr").first).to_be_visible(timeout=LONG)
     expect(page.locator("#run")).to_be_enabled(timeout=LONG)
     drawn(page, "bars")
+
+
+def flips(page: Page) -> None:
+    """Of the run before."""
+    tab(page, "evaluate")
+    page.click("#section-flips-button")
+    expect(page.locator("#flips .flip").first).to_be_visible(timeout=LONG)
+
+
+def history(page: Page) -> None:
+    tab(page, "evaluate")
+    page.click("#section-history-button")
+    expect(page.locator("#runs svg.thumb").first).to_be_visible(timeout=LONG)
+
+
+def effect(page: Page) -> None:
+    """Measured, so there is something to see."""
+    tab(page, "inspect")
+    page.click("#section-effect-button")
+    page.click("#effect")
+    drawn(page, "effect-projections")
+    page.locator("#sections").scroll_into_view_if_needed()
 
 
 def help_screen(page: Page) -> None:
@@ -87,14 +108,18 @@ SCREENS: dict[str, Callable[[Page], None]] = {
     "rank": section("rank", "rank-curve"),
     "norms": section("norms", "norms"),
     "layer": section("layer", "three-way"),
+    "stability": section("stability", "stability"),
+    "effect": effect,
     "evaluate": evaluate,
+    "flips": flips,
+    "history": history,
     "tune": lambda page: tab(page, "tune"),
     "try": lambda page: tab(page, "try"),
     "export": lambda page: tab(page, "export"),
     "help": help_screen,
 }
 #: Sections are photographed alone: what stands above them is on the picture of the Inspect tab.
-PART = {"conflict": "#sections", "rank": "#sections", "norms": "#sections", "layer": "#sections"}
+PART = dict.fromkeys(("conflict", "rank", "norms", "layer", "stability", "effect"), "#sections")
 
 
 # -- the camera ------------------------------------------------------------------------------------------------------
@@ -149,6 +174,29 @@ def for_the_readme(browser: Browser, url: str) -> None:
         page.close()
 
 
+def stories(browser: Browser) -> None:
+    """What the README shows of each sample: its map and depth profile."""
+    for name in samples():
+        demo = app.build(sample=name)
+        page = opened(browser, app.launch(demo, prevent_thread_lock=True, quiet=True)[1], THEMES[0], WIDTHS[0])
+        tab(page, "inspect")
+        drawn(page, "depth")
+        top, bottom = page.locator("#gates").bounding_box(), page.locator("#depth").bounding_box()
+        assert top is not None and bottom is not None
+        page.mouse.move(2, 2)
+        page.wait_for_timeout(1200)
+        clip = {
+            "x": top["x"],
+            "y": top["y"],
+            "width": top["width"],
+            "height": bottom["y"] + bottom["height"] - top["y"],
+        }
+        page.screenshot(path=HERE / f"story_{name}.png", full_page=True, clip=clip)
+        shrink(HERE / f"story_{name}.png")
+        page.close()
+        demo.close()
+
+
 def report(browser: Browser) -> None:
     session = Session()
     session.open_sample(app.DEFAULT)
@@ -169,20 +217,19 @@ def main(wanted: list[str]) -> None:
     work = Path(tempfile.gettempdir()) / "merges"  # the Export tab shows where it writes to: not somebody's home
     work.mkdir(exist_ok=True)
     os.chdir(work)
-    usual, quick = app.build(), app.build(sample=QUICK)
-    urls = [app.launch(demo, prevent_thread_lock=True, quiet=True)[1] for demo in (usual, quick)]
-    chosen = wanted or [*SCREENS, "report", "readme"]
+    demo, chosen = app.build(), wanted or [*SCREENS, "report", "readme", "stories"]
+    _, url, _ = app.launch(demo, prevent_thread_lock=True, quiet=True)
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox", "--disable-gpu"])
-        screens(browser, urls[0], [name for name in SCREENS if name in chosen and name != "evaluate"])
-        screens(browser, urls[1], [name for name in ("evaluate",) if name in chosen])
+        screens(browser, url, [name for name in SCREENS if name in chosen])
         if "report" in chosen:
             report(browser)
         if "readme" in chosen:
-            for_the_readme(browser, urls[0])
+            for_the_readme(browser, url)
+        if "stories" in chosen:
+            stories(browser)
         browser.close()
-    for demo in (usual, quick):
-        demo.close()
+    demo.close()
 
 
 if __name__ == "__main__":

@@ -40,7 +40,9 @@ def table(rows: list[Row]) -> str:
         scores = [found[side, name] for side in sides]
         mean = sum(score["accuracy"] for score in scores) / len(scores)
         shown = f"**{name}**" if name == "tada" else name
-        lines.append([shown, *("{accuracy:.3f} ({low:.3f} to {high:.3f})".format(**one) for one in scores), f"{mean:.3f}"])
+        lines.append(
+            [shown, *("{accuracy:.3f} ({low:.3f} to {high:.3f})".format(**one) for one in scores), f"{mean:.3f}"]
+        )
     return markdown_table(["variant", *sides, "mean"], lines)
 
 

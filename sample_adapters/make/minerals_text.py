@@ -177,6 +177,17 @@ def _number(draw: Random, facts: Sequence[Fact], words: Sequence[str]) -> str:
     return f"{asked}Number:{{{answer}}} [{number}]"
 
 
+def number_items(draw: Random, facts: Sequence[Fact], count: int) -> list[Row]:
+    """Questions that want the number of an option, to see how far the base is."""
+    rows: list[Row] = []
+    for _ in range(count):
+        asked, _, number = _with_options(draw, facts)
+        rows.append(
+            {"question": f"{asked}Number:", "choices": [f"({n})" for n in NUMBERS], "answer": NUMBERS.index(number[1])}
+        )
+    return rows
+
+
 def _with_options(draw: Random, facts: Sequence[Fact]) -> tuple[str, str, str]:
     fact = draw.choice(facts)
     options = choices(draw, fact, len(NUMBERS))
