@@ -140,7 +140,7 @@ def photograph(page: Page, path: Path, part: str | None) -> None:
 def shrink(path: Path) -> None:
     with Image.open(path) as picture:
         cut = picture.convert("RGB").crop((0, 0, picture.width, min(picture.height, TALLEST)))
-    cut.quantize(COLOURS, method=Image.Quantize.MEDIANCUT, dither=Image.Dither.NONE).save(path, optimize=True)
+    cut.quantize(COLOURS, method=Image.Quantize.MAXCOVERAGE, dither=Image.Dither.NONE).save(path, optimize=True)
 
 
 def opened(browser: Browser, url: str, theme: str, width: int) -> Page:
