@@ -1,5 +1,6 @@
 """The sample that the app opens with holds what it promises; all items of both sides are scored here."""
 
+import json
 import sys
 from pathlib import Path
 
@@ -8,9 +9,10 @@ import torch
 from peft import PeftModel
 from transformers import AutoModelForCausalLM
 
-from tada_studio import studio
+from tada_studio import cli, studio
 from tada_studio.core.stats import holm, paired_p, wilson
 from tada_studio.probe import Readings
+from tada_studio.recipe import Recipe
 from tada_studio.samples import DEFAULT, sample
 
 MAKE = Path(__file__).parent.parent / "sample_adapters" / "make"
@@ -102,3 +104,32 @@ def test_the_merge_loads_with_transformers_and_peft_alone(opened, chosen, tmp_pa
     tokens = base.tokenizer("Question: what colour is grass?", return_tensors="pt").input_ids
     with base.wearing(merged) as ours, torch.inference_mode():
         torch.testing.assert_close(ours(tokens).logits, theirs(tokens).logits, rtol=0, atol=1e-4)
+
+
+def test_a_quick_search_is_judged_on_items_that_it_never_saw(chosen, tmp_path, capsys):
+    found, storage = tmp_path / "tuned.json", tmp_path / "tune.log"
+    assert (
+        cli.main(
+            [
+                "tune",
+                "--sample",
+                chosen.name,
+                "--quick",
+                "--trials",
+                "4",
+                "--seeds",
+                "1",
+                "--storage",
+                str(storage),
+                "-o",
+                str(found),
+                "--json",
+            ]
+        )
+        == 0
+    )
+    told = json.loads(capsys.readouterr().out)
+    asked = sum(len(studio.sample_items(chosen)[side]) for side in ("domain", "task"))
+    assert told["items"]["held_out"] == told["verdict"]["default"]["n"] == asked and told["items"]["searched"] > 0
+    assert told["verdict"]["default"]["word"] in {"better", "worse", "cannot tell"} and len(told["verdict"]) == 2
+    assert Recipe.load(found).sharpness == told["recipe"]["sharpness"]
