@@ -69,11 +69,12 @@ def test_how_sure_the_gates_are_is_in_it_where_inputs_were_read(pico, session):
     assert 'href="#stability"' in page and "two halves of them" in page
 
 
-def test_what_files_and_people_write_stays_text(session):
+def test_what_files_and_people_write_stays_text(session, monkeypatch):
     import torch
 
-    session.pair.passports[0].facts["note"] = EVIL
-    session.pair.task.__dict__["label"] = EVIL
+    # put back afterwards: what was read of a file is kept for other sessions
+    monkeypatch.setitem(session.pair.passports[0].facts, "note", EVIL)
+    monkeypatch.setitem(session.pair.task.__dict__, "label", EVIL)
     score = Score(EVIL, torch.zeros(1, 2), torch.tensor([True]), 0.5, 0.0, 1.0)
     run = Run(1, session.recipe, None, 5, sides={EVIL: {EVIL: score}}, finished=True)
     page = without_plotly(html_report(session.view, EVIL, [run], {"verdict": EVIL, "outputs": {EVIL: EVIL}}))
