@@ -138,7 +138,8 @@ grid.addEventListener('pointerdown', (event) => {
   const hit = under(event);
   const [at, whole] = [place(hit), line(hit)];
   if (whole && event.button === 2) useOnLine(event, whole);
-  if (!at || tools.tool === 'inspect') return;  // a finger that looks may also want to scroll: the click decides
+  pressed = tools.tool === 'inspect' ? at : null;
+  if (!at || pressed) return;  // a finger that looks may also want to scroll: where it leaves the glass decides
   event.preventDefault();
   select(...at, true);
   grid.setPointerCapture(event.pointerId);
@@ -152,10 +153,24 @@ grid.addEventListener('click', (event) => {
   const hit = event.target;
   const [at, whole] = [place(hit), line(hit)];
   if (whole) useOnLine(event, whole);
-  if (!at || tools.tool !== 'inspect') return;
+  if (at && tools.tool === 'inspect' && event.pointerType !== 'touch') lookInto(at);
+});
+
+// The cell that a finger with the Inspect tool came down on. Browsers do not make a click of every tap, soon after another one.
+let pressed = null;
+function lookInto(at) {
   select(...at, true);
   trigger('inspect', { index: at });
-});
+}
+
+function lift(event) {
+  commit();
+  if (event.pointerType !== 'touch') return;
+  hideTip();
+  const at = place(under(event));
+  if (pressed && at && `${at}` === `${pressed}`) lookInto(at);
+  pressed = null;
+}
 
 grid.addEventListener('pointermove', (event) => {
   over = true;
@@ -170,8 +185,8 @@ grid.addEventListener('pointermove', (event) => {
 });
 
 grid.addEventListener('pointerleave', () => { over = false; if (!stroke) hideTip(); });
-grid.addEventListener('pointerup', (event) => { commit(); if (event.pointerType === 'touch') hideTip(); });
-grid.addEventListener('pointercancel', commit);
+grid.addEventListener('pointerup', lift);
+grid.addEventListener('pointercancel', () => { pressed = null; commit(); });
 grid.addEventListener('focusin', (event) => { if (event.target.matches(':focus-visible') && !over) say(KEYS); });
 grid.addEventListener('focusout', gestures);
 grid.addEventListener('contextmenu', (event) => event.preventDefault());

@@ -24,6 +24,8 @@ def open_pair(page, pico):
     page.click("#open-own")
     expect(page.locator(".plain-table caption", has_text="pico-domain")).to_be_visible()
     expect(page.locator("#probe-bar")).to_contain_text("Not probed")
+    # all of this stood there before: that a pair of one's own brings no inputs is what opening it changes
+    expect(page.locator("#probe-source").get_by_label("Pasted text")).to_be_checked()
 
 
 def probe(page, pico):
