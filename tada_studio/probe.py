@@ -41,7 +41,7 @@ class Readings(gates.Readings):
     def save(self, path: str | Path) -> None:
         """Write ``path`` (.json) and the tensors beside it (.safetensors)."""
         path = Path(path)
-        tensors = {name: getattr(self, name).contiguous() for name in _TENSORS}
+        tensors = {name: getattr(self, name).clone() for name in _TENSORS}  # none may share memory with another
         tensors["moment"] = tensors["moment"].float()
         path.parent.mkdir(parents=True, exist_ok=True)
         save_file(tensors, path.with_suffix(".safetensors"))

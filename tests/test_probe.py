@@ -122,6 +122,13 @@ def test_saved_readings_come_back_and_give_the_same_gates(base, pair, inputs, tm
     assert torch.equal(studio.gates(again).values, studio.gates(readings).values)
 
 
+def test_readings_whose_numbers_share_memory_are_saved(base, pair, inputs, tmp_path):
+    readings = studio.probe(pair, base, inputs)
+    shared = replace(readings, rms_task=readings.task)
+    shared.save(tmp_path / "readings.json")
+    assert Readings.load(tmp_path / "readings.json").digest == shared.digest
+
+
 def test_readings_of_another_pair_are_refused(base, pair, pico, inputs):
     readings = studio.probe(pair, base, inputs)
     with pytest.raises(MismatchError, match="another task adapter"):
