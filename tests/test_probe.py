@@ -93,7 +93,7 @@ def test_another_factorisation_of_the_same_update_reads_the_same(base, pair, inp
 
 def test_batching_and_padding_do_not_matter(base, pair, inputs, monkeypatch):
     together = studio.probe(pair, base, inputs)
-    monkeypatch.setattr("tada_studio.studio._READINGS", studio.Kept(1))
+    monkeypatch.setattr("tada_studio.studio.probing._READINGS", studio.Kept(1))
     import sys
 
     monkeypatch.setattr(sys.modules["tada_studio.probe"], "BATCH_TOKENS", 1)

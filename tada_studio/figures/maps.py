@@ -62,5 +62,5 @@ def _heat(
         autorange="reversed",
         showgrid=False,
     )
-    figure.update_xaxes(zeroline=False)
+    figure.update_xaxes(zeroline=False).update_yaxes(zeroline=False)
     return figure.update_layout(height=90 + 26 * len(names), margin={"l": 72, "r": 8, "t": 12, "b": 40})

@@ -8,7 +8,6 @@ import shutil
 import tempfile
 import threading
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from itertools import pairwise, starmap
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -19,9 +18,9 @@ from tada_studio.certify import Certificate
 from tada_studio.core.gates import Readings
 from tada_studio.core.merge import Merged
 from tada_studio.core.strokes import painted
-from tada_studio.effect import PROBE, Effects, measure, parts
-from tada_studio.errors import BaseError, InputError, MismatchError, Stopped, TadaError
-from tada_studio.evaluate import Passage, choose
+from tada_studio.effect import Effects, measure, parts
+from tada_studio.errors import BaseError, InputError, MismatchError, Stopped
+from tada_studio.evaluate import choose
 from tada_studio.evaluate.shown import shown
 from tada_studio.generate import Manner
 from tada_studio.inputs import Input
@@ -29,12 +28,13 @@ from tada_studio.lora import Pair
 from tada_studio.marks import items_digest
 from tada_studio.probe import Readings as SavedReadings
 from tada_studio.progress import Progress, Report, silent
-from tada_studio.recipe import Recipe, changes
+from tada_studio.recipe import Recipe
 from tada_studio.samples import Sample
 from tada_studio.samples import sample as sample_named
-from tada_studio.search import Plan, Tuning, halves
-from tada_studio.session import lineup
+from tada_studio.search import Plan, Tuning
+from tada_studio.session import asked, lineup
 from tada_studio.session.runs import Run, cells
+from tada_studio.session.steps import Steps
 from tada_studio.session.view import View
 
 #: Painting an unlocked cell with None gives it back to the readings.
@@ -90,15 +90,13 @@ class Session:
         self.base: Base | None = None
         self.base_ref: str | None = None
         self.sample: Sample | None = None
-        self.recipe = Recipe()
+        self.steps = Steps()
         self.runs: list[Run] = []
         self.answers: dict[str, Answer] = {}
         self.tuning: Tuning | None = None
         self.effects: Effects | None = None
         self._looks: dict[str, int] = {}  # at the items that a search holds out, by their digest
         self._runs_made = 0
-        self._undo: list[Recipe] = []
-        self._redo: list[Recipe] = []
         self._view: View | None = None
         self._merged: tuple[Pair, Merged] | None = None  # the last one, and of which pair
         self._folder: Path | None = None
@@ -118,7 +116,7 @@ class Session:
             self.opened, self.project = Opened(task, domain, base or None, None, dora_rank), None
             self.base = self.base if self.base is not None and self.base.ref == base else None
             self.answers, self.tuning, self.effects = {}, None, None
-            self.recipe, self._undo, self._redo, self.runs, self._runs_made = Recipe(), [], [], [], 0
+            self.steps, self.runs, self._runs_made = Steps(), [], 0
             self._changed()
 
     def open_sample(self, name: str) -> None:
@@ -153,8 +151,7 @@ class Session:
             raise InputError(
                 "No probe inputs. Paste about 32 domain questions, one a line, or upload a file or images."
             )
-        self.stopping.clear()
-        report = self._stoppable(report)
+        report = self._started(report)
         readings = studio.probe(pair, self.load_base(report=report), inputs, n, report)
         self.use_readings(readings)
         return readings
@@ -175,24 +172,37 @@ class Session:
             if self.pair is None:
                 return None
             if self._view is None:
-                readings = self.readings or studio.unprobed(self.pair)
-                merged = self._merged[1] if self._merged and self._merged[0] is self.pair else None
-                self._view = View(self.pair, readings, self.recipe, self.readings is not None, merged)
+                self._view = self._seen(self.pair, self.recipe)
             return self._view
+
+    def _seen(self, pair: Pair, recipe: Recipe) -> View:
+        """What is to be seen with this recipe; it takes over of the last merge what stays the same."""
+        self._keep_merge()
+        readings = self.readings or studio.unprobed(pair)
+        merged = self._merged[1] if self._merged and self._merged[0] is pair else None
+        return View(pair, readings, recipe, self.readings is not None, merged)
+
+    def _keep_merge(self) -> None:
+        if self._view is not None and "merged" in vars(self._view):
+            self._merged = self._view.pair, self._view.merged
+
+    @property
+    def recipe(self) -> Recipe:
+        return self.steps.now
 
     @property
     def can_undo(self) -> bool:
-        return bool(self._undo)
+        return bool(self.steps.before)
 
     @property
     def can_redo(self) -> bool:
-        return bool(self._redo)
+        return bool(self.steps.after)
 
     @property
     def log(self) -> tuple[str, ...]:
         """What was done to the recipe, in order; what was undone is not in it."""
         with self.lock:
-            return tuple(starmap(changes, pairwise([*self._undo, self.recipe])))
+            return self.steps.log
 
     def turn(self, **knobs: Any) -> None:
         """Set knobs of the recipe by name. Raises RecipeError and changes nothing if a value is out of range."""
@@ -203,26 +213,18 @@ class Session:
         with self.lock:
             if recipe == self.recipe:
                 return
-            before, self.recipe = self.recipe, recipe
+            view = None if self.pair is None else self._seen(self.pair, recipe)
+            if view is not None:
+                view.how  # noqa: B018 - computing it is what checks the recipe
+            self.steps.take(recipe)
             self._changed()
-            try:
-                if (view := self.view) is not None:
-                    view.how  # noqa: B018 - computing it is what checks the recipe
-            except TadaError:
-                self.recipe = before
-                self._changed()
-                raise
-            self._undo.append(before)
-            self._redo.clear()
-            self.told()
+            self._view = view
 
     def paint(self, cells: Iterable[tuple[int, int]], value: float | str | None) -> None:
         """Set the gate of cells (row of ``gates.layers``, column of ``gates.projections``); None: back to the readings;
         SMOOTH: the mean with their neighbours in depth.
         """
-        view = self.view
-        if view is None:
-            raise MismatchError("Nothing is open yet. Open two adapters first.")
+        view = self._open_view()
         layers, projections = view.gates.layers, view.gates.projections
         inside = {(i, j) for i, j in cells if 0 <= i < len(layers) and 0 <= j < len(projections)}
         there = {(layers[i], projections[j]) for i, j in inside if view.gates.there[i, j]}
@@ -234,16 +236,13 @@ class Session:
         self.turn(overrides=(*self.recipe.overrides, line.strip()))
 
     def undo(self) -> None:
-        self._step(self._undo, self._redo)
+        with self.lock:
+            if self.steps.undo():
+                self._changed()
 
     def redo(self) -> None:
-        self._step(self._redo, self._undo)
-
-    def _step(self, source: list[Recipe], target: list[Recipe]) -> None:
         with self.lock:
-            if source:
-                target.append(self.recipe)
-                self.recipe = source.pop()
+            if self.steps.redo():
                 self._changed()
 
     # -- Evaluate --------------------------------------------------------------------------------------------------
@@ -261,22 +260,16 @@ class Session:
 
         sides None: the sample's. ``self.runs[-1]`` fills in variant by variant; when stopped it keeps what is done.
         """
-        pair, view = self._open_pair(), self.view
-        assert view is not None
-        sides = sides or (studio.sample_items(self.sample) if self.sample else None)
-        if not sides:
-            raise InputError(
-                "No evaluation items. Upload a .jsonl file with question, choices and answer on each line."
-            )
-        self.stopping.clear()
-        report = self._stoppable(report)
+        pair, view = self._open_pair(), self._open_view()
+        sides = asked.to_evaluate(self.sample, sides)
+        report = self._started(report)
         base = self.load_base(report=report)
         others = lineup.others(variants, pair, base, self.sample, self.runs, folders or {}, report)
         adapters = studio.variants(pair, view.adapter, view.recipe, [*variants, *(folders or {})], others)
         chosen = {side: choose(items, limit) for side, items in sides.items()}
         self._runs_made += 1
-        asked = {side: tuple(map(shown, items)) for side, items in chosen.items()}
-        run = Run(self._runs_made, view.recipe, self.readings, limit, cells(view.gates.values), asked)
+        items = {side: tuple(map(shown, ones)) for side, ones in chosen.items()}
+        run = Run(self._runs_made, view.recipe, self.readings, limit, cells(view.gates.values), items)
         self.runs.append(run)
         studio.score_sides(base, adapters, chosen, run.sides, report)
         run.finished = True
@@ -302,13 +295,8 @@ class Session:
         sides None: the sample's items. most: items a side to search on. A search that was stopped goes on where it was.
         """
         pair = self._open_pair()
-        split = tuning.sample_split(self.sample, plan.seed) if self.sample and not sides else None
-        if split is None and not sides:
-            raise InputError("No items to tune on. Upload .jsonl files of items: half of each is kept for the verdict.")
-        split = split or halves(sides or {}, plan.seed)
-        split = split if most is None else split.limited(most)
-        self.stopping.clear()
-        report = self._stoppable(report)
+        split = asked.to_tune(self.sample, sides, plan.seed, most)
+        report = self._started(report)
         base = self.load_base(report=report)
         self.tuning = found = tuning.new_search(pair, self.readings, split, self.recipe)
         held = items_digest(split.held)
@@ -332,41 +320,23 @@ class Session:
 
         sides None: the sample's. ``self.effects`` fills in; what it already holds of this recipe and these items is kept.
         """
-        pair, view = self._open_pair(), self.view
-        assert view is not None
-        if not sides and (self.sample is None or not self.sample.items):
-            raise InputError("Effects are measured on a sample's items. Open a sample that has some.")
-        self.stopping.clear()
-        report = self._stoppable(report)
+        pair, view = self._open_pair(), self._open_view()
+        split, kind = asked.to_leave_out_on(self.sample, sides, most)
+        report = self._started(report)
         base = self.load_base(report=report)
-        sample = None if sides else self.sample
-        split = (halves(sides or {}) if sample is None else tuning.sample_split(sample)).limited(most)
-        kind = "validation items" if sample and sample.validation else "items of the half that auto-tune searches on"
-        texts = self._probe_texts(base, most)
-        probed = f" and {len(texts[PROBE])} probe texts" if texts else ""
-        says = f"{split.counts[0]} {kind}{probed}; none of the items that verdicts rest on"
+        items, says = asked.with_probe_texts(split, kind, self.sample, base, most)
         if self.effects is None or (self.effects.recipe, self.effects.says) != (self.recipe, says):
             self.effects = Effects(self.recipe, says)
         heads = {"task": pair.task, "domain": pair.domain}
-        todo = parts(pair.addresses, kinds)
-        measure(base, view.adapter, heads, {**split.search, **texts}, todo, self.effects, report)
+        measure(base, view.adapter, heads, items, parts(pair.addresses, kinds), self.effects, report)
         return self.effects
-
-    def _probe_texts(self, base: Base, most: int) -> dict[str, list[Passage]]:
-        """The sample's probe inputs as a side of its own, where they are texts and the base writes some."""
-        if self.sample is None or base.kind != "text" or base.classifies:
-            return {}
-        inputs = studio.sample_inputs(self.sample)[:most]
-        return {PROBE: [Passage(text) for text in inputs if isinstance(text, str)]}
 
     # -- Try it ----------------------------------------------------------------------------------------------------
 
     def ask(self, question: Question, variants: Sequence[str], how: Manner, report: Report = silent) -> None:
         """One prompt to variants ("base", "task", "domain", "merge"); ``self.answers`` fills in while they are made."""
-        pair, view = self._open_pair(), self.view
-        assert view is not None
-        self.stopping.clear()
-        report = self._stoppable(report)
+        pair, view = self._open_pair(), self._open_view()
+        report = self._started(report)
         base = self.load_base(report=report)
         known = {"base": None, "task": pair.task, "domain": pair.domain, "merge": view.adapter}
         self.answers = {}
@@ -376,12 +346,8 @@ class Session:
 
     def export(self, out: str | Path, report: Report = silent) -> Certificate:
         """Write the merge on screen as a PEFT folder, read it back and certify it. Raises ExportError if that does not hold."""
-        view = self.view
-        if view is None:
-            raise MismatchError("Nothing is open yet. Open two adapters first.")
-        self.stopping.clear()
+        view, report = self._open_view(), self._started(report)
         latest = next((run for run in reversed(self.runs) if run.recipe == self.recipe and run.sides), None)
-        report = self._stoppable(report)
         return studio.export(
             studio.logged(view.adapter, self.log),
             out,
@@ -411,7 +377,8 @@ class Session:
         with self.lock:
             if self.pair is None or self.opened is None:
                 return None
-            piles, runs = (tuple(self._undo), tuple(self._redo)), tuple(run.copy() for run in self.runs)
+            piles = tuple(self.steps.before), tuple(self.steps.after)
+            runs = tuple(run.copy() for run in self.runs)
             now = (self.opened, self.pair, self.base_ref, self.readings, self.recipe)
             return State(*now, *piles, runs, self._runs_made, dict(self._looks), self.project)
 
@@ -422,7 +389,7 @@ class Session:
         with self.lock:
             self.readings, self.base_ref, self.project = state.readings, state.base_ref, state.project
             self.restore(state.recipe)
-            self._undo, self._redo = list(state.undo), list(state.redo)
+            self.steps = Steps(state.recipe, state.undo, state.redo)
             self.runs, self._runs_made, self._looks = list(state.runs), state.runs_made, dict(state.looks)
             self._changed()
 
@@ -433,13 +400,21 @@ class Session:
             raise MismatchError("Nothing is open yet. Open a task adapter and a domain adapter first.")
         return self.pair
 
+    def _open_view(self) -> View:
+        self._open_pair()
+        view = self.view
+        assert view is not None
+        return view
+
     def _changed(self) -> None:
-        if self._view is not None and "merged" in vars(self._view):
-            self._merged = self._view.pair, self._view.merged
+        self._keep_merge()
         self._view = None
         self.told()
 
-    def _stoppable(self, report: Report) -> Report:
+    def _started(self, report: Report) -> Report:
+        """A report that ends the work at its next piece once ``stop`` was called."""
+        self.stopping.clear()
+
         def told(progress: Progress) -> None:
             if self.stopping.is_set():
                 raise Stopped(

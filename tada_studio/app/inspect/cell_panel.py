@@ -113,7 +113,7 @@ def cell_panel(desk: gr.State) -> Part:
     with gr.Row():
         with gr.Column(min_width=320):
             spectrum = _panel("Conflict spectrum", f"{figures.SPECTRUM_CAPTION} {CLICK}", "spectrum")
-        with gr.Column(min_width=320):
+        with gr.Column(min_width=440):  # narrower, a table would hide its last columns: it goes below instead
             task, domain = direction_table("task-directions"), direction_table("domain-directions")
     with gr.Row():
         with gr.Column(min_width=320):

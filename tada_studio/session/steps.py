@@ -1,0 +1,39 @@
+"""The recipe with its undo: recipes are immutable, so what was before and what was taken back are two piles of them."""
+
+from collections.abc import Sequence
+from itertools import pairwise, starmap
+
+from tada_studio.recipe import Recipe, changes
+
+
+class Steps:
+    """now: the recipe; before: what undo goes back to, after: what redo goes on to, each with the nearest last."""
+
+    def __init__(self, now: Recipe | None = None, before: Sequence[Recipe] = (), after: Sequence[Recipe] = ()) -> None:
+        self.now, self.before, self.after = now or Recipe(), [*before], [*after]
+
+    def take(self, recipe: Recipe) -> None:
+        """A new step: there is no way on any more to what was undone."""
+        self.before.append(self.now)
+        self.now = recipe
+        self.after.clear()
+
+    def undo(self) -> bool:
+        """Whether there was a step to take back."""
+        return self._move(self.before, self.after)
+
+    def redo(self) -> bool:
+        """Whether there was a step to do again."""
+        return self._move(self.after, self.before)
+
+    def _move(self, source: list[Recipe], target: list[Recipe]) -> bool:
+        if not source:
+            return False
+        target.append(self.now)
+        self.now = source.pop()
+        return True
+
+    @property
+    def log(self) -> tuple[str, ...]:
+        """What was done, in order; what was undone is not in it."""
+        return tuple(starmap(changes, pairwise([*self.before, self.now])))
