@@ -122,7 +122,8 @@ def test_blind_rates_stand_under_the_accuracies_and_per_character_where_it_diffe
     normed = replace(plain, normed=torch.tensor([True, True]))
     headers, rows = report.score_table({"domain": {"base": plain}, "task": {"base": normed}})
     assert headers == [
-        "variant", "domain accuracy (95 %)", "domain NLL", "task accuracy (95 %)", "task per character", "task NLL", "S",
+        "variant", "domain accuracy (95 %)", "domain NLL", "task accuracy (95 %)", "task per character", "task NLL",
+        "mean accuracy",
     ]  # fmt: skip
     blind = ["blind: chance / commonest / longest", "0.250 / 0.500 / -", "", "0.250 / 0.500 / -", "", "", ""]
     assert rows[-1] == blind and rows[0][4] == "1.000"
@@ -134,7 +135,7 @@ def test_a_variant_that_is_not_done_on_every_side_is_not_averaged():
         "task": {"base": score("base", "11")},
     }
     headers, rows = report.score_table(sides)
-    assert headers[-1] == "S" and [row[-1] for row in rows] == ["0.750", ""]
+    assert headers[-1] == "mean accuracy" and [row[-1] for row in rows] == ["0.750", ""]
     assert report.comparison_sentences(sides) == []
 
 

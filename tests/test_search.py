@@ -15,6 +15,7 @@ from tada_studio import cli, studio, tuning
 from tada_studio.errors import InputError, Stopped
 from tada_studio.evaluate import Item, read_items
 from tada_studio.evaluate.scores import Score
+from tada_studio.inputs import read_inputs
 from tada_studio.marks import Bench, Mark, answers, items_digest, value
 from tada_studio.recipe import Recipe
 from tada_studio.report import search_sentences
@@ -43,7 +44,7 @@ def bed(pico, tmp_path_factory):
     few = {"average": Recipe(method="linear", strength=1.0), "sum": Recipe(method="linear", strength=2.0)}
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(tuning, "baselines", lambda rank: few)  # all of them are for the two processes
-        yield Bed(pair, base, studio.probe(pair, base, studio.read_inputs(pico.inputs)), items)
+        yield Bed(pair, base, studio.probe(pair, base, read_inputs(pico.inputs)), items)
 
 
 def run(bed, plan=SMALL, where=None, report=lambda progress: None, into=None, items=None):

@@ -75,7 +75,7 @@ def test_a_pair_with_a_recipe_and_chosen_variants(pico, tmp_path, capsys):
     assert (
         table[0].split()[:3] == ["variant", "know", "accuracy"]
         and " do accuracy" in table[0]
-        and table[0].endswith("S")
+        and table[0].endswith("mean accuracy")
     )
     assert [line.split()[0] for line in table[1:4]] == ["mine", "svd", "linear"]
     assert any(line.startswith("linear against mine:") for line in table)

@@ -36,6 +36,8 @@ from tada_studio import report, studio
 from tada_studio.core.gates import depth_profile
 from tada_studio.core.merge import METHODS
 from tada_studio.core.stats import holm, paired_p
+from tada_studio.evaluate import read_items
+from tada_studio.inputs import read_inputs
 from tada_studio.lora import LABELS, Adapter, Pair
 from tada_studio.recipe import Recipe
 
@@ -168,10 +170,10 @@ def _save(images: Tensor, folder: Path) -> None:
 def measure(out: Path, oracle: Path) -> dict[str, Any]:
     """Readings of the probe images into ``out``; the figures of sample.json."""
     base, pair = studio.load_base(out / "base", device="cpu"), studio.read_pair(out / "task", out / "domain")
-    readings = studio.probe(pair, base, studio.read_inputs(out / "probe"), PROBES)
+    readings = studio.probe(pair, base, read_inputs(out / "probe"), PROBES)
     readings.save(out / "readings.json")
     sides: studio.Sides = {}
-    items = {side: studio.read_items(out / "items" / side) for side in ITEMS}
+    items = {side: read_items(out / "items" / side) for side in ITEMS}
     studio.score_sides(base, _variants(pair, readings, oracle), items, sides)
     print(report.text_table(*report.score_table(sides)), file=sys.stderr)
     rivals = [name for name in sides["both"] if name not in ("tada", "oracle")]

@@ -6,7 +6,7 @@ from typing import Any
 
 from tada_studio.core.gates import Readings
 from tada_studio.lora import Pair
-from tada_studio.session import Session
+from tada_studio.session import Opened, Session
 from tada_studio.session.shelf import Keeper
 
 #: Turns of one knob that follow each other within this many seconds are one drag of a slider, and one step to undo.
@@ -21,6 +21,7 @@ class Desk:
     ack:   number of the last stroke that was answered
     cell:  (layer, projection) indexes of the cell whose spectrum is shown
     section: which section under the map is in sight
+    sourced: the pair for which the page was told where probe inputs can come from
     said:  what just happened, in words
     exported: where the last export went
     ticked: numbers of the runs that are marked to be compared
@@ -33,6 +34,7 @@ class Desk:
     ack: int | None = None
     cell: tuple[int, int] = (0, 0)
     section: str = "cell"
+    sourced: Opened | None = None
     said: str = ""
     exported: str | None = None
     ticked: tuple[int, ...] = ()

@@ -67,8 +67,8 @@ def probe_state(desk: Desk) -> str:
 
 
 def show(desk: Desk) -> list[Any]:
-    """The samples' cards, verdict, both passports, probe state."""
-    return [*sample_cards.show(desk), verdict(desk), *passports(desk), probe_state(desk)]
+    """The samples' cards, verdict, both passports, probe state, where inputs come from."""
+    return [*sample_cards.show(desk), verdict(desk), *passports(desk), probe_state(desk), sources(desk)]
 
 
 # -- handlers --------------------------------------------------------------------------------------------------------
@@ -78,7 +78,7 @@ def on_sample(name: str, desk: Desk) -> list[Any]:
     """Open an embedded sample."""
     desk.session.open_sample(name)
     desk.acted(f"Opened the sample “{name}”.")
-    return [*show(desk), sources(desk)]
+    return show(desk)
 
 
 def on_own(
@@ -94,7 +94,7 @@ def on_own(
     """Open two adapters by folder or Hub id, or the zips that were uploaded for them; an empty base means weights only.
     ``dora_rank``: of the LoRA that stands in for DoRA, None for the adapter's own.
 
-    Only DoRA takes long, whose base is read too; yields updates for ``show`` and the sources.
+    Only DoRA takes long, whose base is read too; yields updates for ``show``.
     """
     base_ref = places.checked(base, "Base model") if base and base.strip() else None
     first = task_zip or places.checked(task, "Task adapter")
@@ -106,16 +106,16 @@ def on_own(
             first, lambda task: uploaded(second, lambda domain: session.open(task, domain, base_ref, told, dora_rank))
         )
 
-    others = [gr.skip()] * (len(show(desk)) - 1)
+    before, after = [gr.skip()] * (len(show(desk)) - 2), [gr.skip()]  # of the bar
     try:
         for step in steps(work):
             if isinstance(step, Progress):
-                yield [*others, pieces.progress_bar(step), gr.skip()]
+                yield [*before, pieces.progress_bar(step), *after]
     except TadaError:
-        yield [*others, probe_state(desk), gr.skip()]
+        yield [*before, probe_state(desk), *after]
         raise
     desk.acted("Opened your own pair.")
-    yield [*show(desk), sources(desk)]
+    yield show(desk)
 
 
 def on_probe(
@@ -172,9 +172,15 @@ def on_stop(desk: Desk) -> None:
 
 
 def sources(desk: Desk) -> Any:
-    """The places that inputs can come from: a pair of one's own brings none."""
-    own = desk.session.sample is None
-    return gr.update(choices=SOURCES[1:] if own else SOURCES, value="pasted" if own else "sample")
+    """The places that inputs can come from: a pair of one's own brings none. Told once a pair, or a choice made meanwhile would
+    be lost.
+    """
+    opened = desk.session.opened
+    if opened is not None and opened == desk.sourced:
+        return gr.skip()
+    desk.sourced = opened
+    choices = SOURCES if desk.session.sample else SOURCES[1:]
+    return gr.update(choices=choices, value=choices[0][1])
 
 
 def on_source(source: str) -> list[Any]:
@@ -217,10 +223,9 @@ def open_tab(desk: gr.State, places: Places) -> Part:
     with gr.Row():
         tables = [_column_of_words() for _ in range(2)]
     probe = _probe()
-    shown = [*cards, state, *tables, probe.bar]
-    opened = [*shown, probe.source]
-    changes = [button.click(spoken(partial(on_sample, name)), desk, opened, **EDIT) for name, button in opens.items()]
-    changes.append(own.button.click(spoken(partial(on_own, places)), [desk, *own[:6]], opened, **WORK))
+    shown = [*cards, state, *tables, probe.bar, probe.source]
+    changes = [button.click(spoken(partial(on_sample, name)), desk, shown, **EDIT) for name, button in opens.items()]
+    changes.append(own.button.click(spoken(partial(on_own, places)), [desk, *own[:6]], shown, **WORK))
     changes += [_wire_probe(desk, probe), _wire_readings(desk, probe)]
     return Part(shown, show, tuple(changes))
 

@@ -105,6 +105,6 @@ def three_way_bars(found: ThreeWay, projections: Sequence[str]) -> go.Figure:
         title="cosine", range=[-1.08, 1.08], tickvals=[-1, -0.5, 0, 0.5, 1], zeroline=True, row=2, col=1
     )
     return figure.update_layout(
-        height=460, barmode="group", margin={"l": 56, "r": 12, "t": 32, "b": 36},
-        legend={"orientation": "h", "y": 1.08, "x": 0}, legend2={"orientation": "h", "y": 0.5, "x": 0},
+        height=470, barmode="group", margin={"l": 56, "r": 12, "t": 32, "b": 88},
+        legend={"orientation": "h", "y": 1.08, "x": 0}, legend2={"orientation": "h", "y": -0.09, "yanchor": "top", "x": 0},
     )  # fmt: skip

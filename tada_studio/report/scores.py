@@ -30,7 +30,7 @@ def both_skills(sides: Sides, variant: str) -> float | None:
 
 
 def score_table(sides: Sides) -> tuple[list[str], list[list[str]]]:
-    """(headers, rows): a row per variant; on each side accuracy with its 95 % interval and gold NLL; their mean S.
+    """(headers, rows): a row per variant; on each side accuracy with its 95 % interval and gold NLL; the mean accuracy of both.
 
     Per character (length-normalised accuracy) only where it differs from accuracy. The last row is what blind answers get.
     """
@@ -41,7 +41,7 @@ def score_table(sides: Sides) -> tuple[list[str], list[list[str]]]:
         for row in rows:
             row += _cells(scores.get(row[0]), columns)
     if len(sides) > 1:
-        headers.append("S")
+        headers.append("mean accuracy")
         for row in rows:
             mean = both_skills(sides, row[0])
             row.append("" if mean is None else f"{mean:.3f}")

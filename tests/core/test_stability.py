@@ -7,6 +7,7 @@ from tada_studio import studio
 from tada_studio.core import stability as module
 from tada_studio.core.gates import Readings, computed_gates, gates
 from tada_studio.core.stability import moment_responses, scaled_gates, stability
+from tada_studio.inputs import read_inputs
 from tada_studio.recipe import Recipe
 
 
@@ -17,7 +18,7 @@ def pair(pico):
 
 @pytest.fixture(scope="module")
 def readings(pico, pair):
-    return studio.probe(pair, studio.load_base(pico.base, device="cpu"), studio.read_inputs(pico.inputs))
+    return studio.probe(pair, studio.load_base(pico.base, device="cpu"), read_inputs(pico.inputs))
 
 
 def made(readings, task, domain):

@@ -13,7 +13,7 @@ from peft import PeftModel
 from playwright.sync_api import expect
 from transformers import AutoModelForCausalLM
 
-from tada_studio import cli
+from tada_studio import cli, studio
 
 
 def open_pair(page, pico):
@@ -118,7 +118,7 @@ def slow_scores(monkeypatch):
 
     monkeypatch.setattr(module, "score_shared", slowly)
     monkeypatch.setitem(sys.modules["tada_studio.evaluate.batches"].ROOM, "cpu", 40)
-    monkeypatch.setattr(sys.modules["tada_studio.studio"], "_SCORES", sys.modules["tada_studio.studio"].Kept(1))
+    monkeypatch.setattr(sys.modules["tada_studio.studio.scoring"], "_SCORES", studio.Kept(1))
 
 
 def test_a_stopped_run_stays_in_the_history_after_a_reload_and_its_recipe_comes_back(page, pico, slow_scores, root):
