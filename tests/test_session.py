@@ -133,6 +133,21 @@ def test_a_recipe_of_another_pair_that_does_not_fit_is_refused_and_not_kept(sess
     assert session.recipe == Recipe()
 
 
+def test_what_others_read_of_a_run_never_changes_under_their_hands(session, pico):
+    """A screen draws the scores while they come; a mapping that grew meanwhile broke its figure."""
+    seen = []
+
+    def look(progress):
+        if session.runs:
+            sides = session.runs[-1].sides
+            seen.append((sides, {side: list(scores) for side, scores in sides.items()}))
+
+    items = read_items(pico.items)
+    run = session.evaluate({"one": items, "two": items}, ["base", "task", "tada"], 9, look)
+    assert len({str(names) for _, names in seen}) > 3 and run.scored == 6
+    assert all({side: list(scores) for side, scores in sides.items()} == names for sides, names in seen)
+
+
 def test_streams_give_progress_then_the_result_or_the_error(session, pico):
     *steps, result = stream(lambda report: session.probe(read_inputs(pico.inputs), report=report))
     assert steps and steps[-1].done == steps[-1].total and result is session.readings

@@ -28,7 +28,7 @@ class Run:
     number: counts up and is never used again, also when a run is deleted
     gates:  the gate map of the recipe at that time, for a picture
     items:  side -> the items, in the order of the scores
-    sides:  side -> variant -> score, filled in while it runs
+    sides:  side -> variant -> score; while it runs a new mapping takes its place for each that comes, none is ever changed
     when:   its beginning, ISO 8601 in UTC
     """
 

@@ -271,7 +271,18 @@ class Session:
         items = {side: tuple(map(shown, ones)) for side, ones in chosen.items()}
         run = Run(self._runs_made, view.recipe, self.readings, limit, cells(view.gates.values), items)
         self.runs.append(run)
-        studio.score_sides(base, adapters, chosen, run.sides, report)
+        found: studio.Sides = {}
+
+        def told(progress: Progress) -> None:
+            run.sides = {
+                side: dict(scores) for side, scores in found.items()
+            }  # a new one: other threads read the former
+            report(progress)
+
+        try:
+            studio.score_sides(base, adapters, chosen, found, told)
+        finally:
+            run.sides = found
         run.finished = True
         self.told()
         return run
