@@ -67,7 +67,8 @@ class Effects:
 
     def of(self, kind: str) -> list[Part]:
         """The parts of a kind that are measured."""
-        return [part for part in self.changes if part.kind == kind]
+        measured = list(self.changes)  # at once: the one who measures adds to it
+        return [part for part in measured if part.kind == kind]
 
     def total(self, part: Part) -> float:
         """Mean over the sides that judge."""

@@ -1,4 +1,4 @@
-"""Rebuild the vit-glyphs sample from nothing, in about four minutes on one processor core; --quick in less than one.
+"""Rebuild the vit-glyphs sample from nothing, in three to four minutes on one processor core; --quick in less than one.
 
     python sample_adapters/make/vit_glyphs.py [--seed 0] [--quick] [--out DIR] [--work DIR]
 

@@ -91,7 +91,7 @@ def show(desk: Desk) -> list[Any]:
     session = desk.session
     choices = examples(session.sample)
     bar = pieces.progress_bar(None, "Ready." if session.pair else "Open a pair first.")
-    return [cards(session.answers), gr.update(choices=choices, visible=bool(choices)), bar]
+    return [cards(dict(session.answers)), gr.update(choices=choices, visible=bool(choices)), bar]
 
 
 # -- handlers --------------------------------------------------------------------------------------------------------
@@ -117,7 +117,7 @@ def on_ask(
     session = desk.session
 
     def now(bar: str, running: bool) -> list[Any]:
-        return [cards(session.answers), bar, gr.update(interactive=not running), gr.update(interactive=running)]
+        return [cards(dict(session.answers)), bar, gr.update(interactive=not running), gr.update(interactive=running)]
 
     try:
         question = Question(prompt or "", form == "chat", _item(desk, prompt, example))
