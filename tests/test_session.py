@@ -153,3 +153,11 @@ def test_streams_give_progress_then_the_result_or_the_error(session, pico):
     assert steps and steps[-1].done == steps[-1].total and result is session.readings
     with pytest.raises(InputError):
         list(stream(lambda report: session.evaluate(None, ["base"], 5, report)))
+
+
+def test_a_search_is_limited_on_its_own_side_alone():
+    from tada_studio.samples import sample
+    from tada_studio.session import asked
+
+    whole, limited = (asked.to_tune(sample("minerals-tiny"), None, 0, most) for most in (None, 5))
+    assert [len(items) for items in limited.search.values()] == [5, 5] and limited.held == whole.held

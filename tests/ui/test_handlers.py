@@ -419,3 +419,16 @@ def test_exported_adapters_are_named_by_their_folders_and_stay_in_bounds(pico, t
     assert run_panel._folders(places, f"{own}") == {str(own): str(own)}, "the task adapter that is open has this name"
     with pytest.raises(InputError, match="outside"):
         run_panel._folders(places, "/etc")
+
+
+def test_the_sources_of_probe_inputs_are_told_once_a_pair():
+    """Told again, a choice made meanwhile would be lost."""
+    from tada_studio.app.desk import Desk
+    from tada_studio.app.open_tab import sources
+
+    desk = Desk()
+    desk.session.open_sample("minerals-tiny")
+    assert sources(desk)["value"] == "sample" and "value" not in sources(desk)
+    sample = desk.session.sample
+    desk.session.open(str(sample.task), str(sample.domain))
+    assert sources(desk)["value"] == "pasted" and "value" not in sources(desk)
