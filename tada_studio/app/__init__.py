@@ -20,6 +20,9 @@ from tada_studio.app.places import Places
 from tada_studio.app.theme import CSS, theme
 from tada_studio.samples import DEFAULT
 
+#: Runs before gradio's page asks for anything.
+_HEAD = f"<script>{(Path(__file__).parent / 'answers.js').read_text(encoding='utf-8')}</script>"
+
 
 def build(
     sample: str | None = DEFAULT,
@@ -51,7 +54,7 @@ def launch(
     """
     demo = demo if demo is not None else build(sample, task, domain, base, root)
     settings: dict[str, Any] = {
-        "theme": theme(), "css_paths": [CSS], "footer_links": ["api", "settings"], "run_history": False,
+        "theme": theme(), "css_paths": [CSS], "head": _HEAD, "footer_links": ["api", "settings"], "run_history": False,
         "ssr_mode": False, "pwa": False, "enable_monitoring": False, "share": False, "max_file_size": "2gb",
     }  # fmt: skip
     return demo.launch(server_name=host, server_port=port, inbrowser=open_browser, **{**settings, **more})
