@@ -105,6 +105,14 @@ def test_stop_keeps_what_is_done_and_what_was_there(session, pico):
     assert session.readings is readings
 
 
+def test_opening_another_pair_stops_the_work_on_the_one_before(session, pico):
+    readings = session.readings
+    with pytest.raises(Stopped):
+        session.probe(read_inputs(pico.inputs), report=lambda progress: session.open(str(pico.domain), str(pico.task)))
+    assert session.readings is readings is None
+    assert session.pair.task.label == "domain"
+
+
 def test_what_is_missing_is_said(pico):
     session = Session()
     assert session.view is None

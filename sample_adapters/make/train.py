@@ -150,7 +150,9 @@ SEVEN = ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_p
 
 def save_adapter(model: Any, folder: Path, base: str) -> None:
     """What PEFT saves, in half precision, under the name that the base goes by (not a path of this machine)."""
-    model.peft_config["default"].base_model_name_or_path = base
+    config = model.peft_config["default"]
+    config.base_model_name_or_path = base
+    config.target_modules = sorted(config.target_modules)  # a set has another order in every process
     model.half().save_pretrained(folder, save_embedding_layers=False)  # "auto" would ask the Hub about the base
     (folder / "adapter_model.safetensors").chmod(0o644)  # safetensors writes it for its owner only
     (folder / "README.md").unlink(missing_ok=True)  # a form without content

@@ -1,6 +1,6 @@
 // No answer is lost. A page of gradio reads its answers from one stream, which the server closes when it owes nothing any more.
 // What the page asks for while that word is under way is never answered: the page still takes the stream to be open, and
-// waits (gradio 6.31, open_stream in its client). Seen about once in a thousand openings, as a page on which nothing is open.
+// waits (gradio 6.31, open_stream in its client). Seen as a page that opened, and on which nothing ever was open.
 // So the page is told of the end only when nothing is due; otherwise the stream is taken up again, and the page does not notice.
 (() => {
   const plain = window.fetch;

@@ -14,8 +14,8 @@ import gradio as gr
 from tada_studio import report
 from tada_studio.app import pieces
 from tada_studio.app.desk import Desk
-from tada_studio.app.long_task import steps
-from tada_studio.app.part import WORK, Part, words
+from tada_studio.app.long_task import in_turn, steps
+from tada_studio.app.part import ONCE, WORK, Part, words
 from tada_studio.app.places import Places
 from tada_studio.app.push_box import push_box
 from tada_studio.app.spoken import spoken
@@ -85,7 +85,7 @@ def on_build(places: Places, desk: Desk, name: str | None, logits: bool) -> Iter
                 session.load_base(report=told)
             return session.export(target, told)
 
-        for step in steps(work):
+        for step in steps(in_turn(session, work)):
             if isinstance(step, Progress):
                 yield [pieces.progress_bar(step), gr.skip(), gr.skip(), gr.skip()]
             else:
@@ -186,4 +186,4 @@ def _report_box(desk: gr.State) -> None:
     make = gr.Button("Make the report", elem_id="make-report")
     said = words(elem_id="report-said")
     file = gr.DownloadButton("Download the report", variant="primary", visible=False, elem_id="report")
-    make.click(spoken(on_report), desk, [said, file], **WORK)
+    make.click(spoken(on_report), desk, [said, file], **ONCE)

@@ -1,18 +1,22 @@
 """Long work on the screen: progress that is shown without haste, and files that were uploaded for it."""
 
+import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TypeVar
 
 from tada_studio import studio
-from tada_studio.errors import TadaError
+from tada_studio.errors import Stopped, TadaError
 from tada_studio.progress import Progress, Report
+from tada_studio.session import Session
 
 T = TypeVar("T")
 
 #: Seconds between two updates of a progress bar; more often only keeps the browser busy.
 EVERY = 0.12
+#: Work that fills the machine is done one piece after the other, whoever asks for it.
+_TURN = threading.Lock()
 
 
 def steps(work: Callable[[Report], T]) -> Iterator[Progress | T]:
@@ -23,6 +27,23 @@ def steps(work: Callable[[Report], T]) -> Iterator[Progress | T]:
         if not isinstance(step, Progress) or now - shown >= EVERY:
             shown = now
             yield step
+
+
+def in_turn(session: Session, work: Callable[[Report], T]) -> Callable[[Report], T]:
+    """``work`` that lets the work of other tabs and panels go first and says so. ``session.stop`` ends the waiting too."""
+
+    def later(told: Report) -> T:
+        before = session.stops
+        while not _TURN.acquire(timeout=EVERY):
+            if session.stops != before:
+                raise Stopped("Stopped before it began.")
+            told(Progress("waiting", 0, 0, "Waiting: other work on this machine goes first…"))
+        try:
+            return work(told)
+        finally:
+            _TURN.release()
+
+    return later
 
 
 def uploaded(path: str, read: Callable[[str], T]) -> T:

@@ -9,8 +9,8 @@ import gradio as gr
 from tada_studio import report
 from tada_studio.app import pieces, readings_box, sample_cards
 from tada_studio.app.desk import Desk
-from tada_studio.app.long_task import steps, uploaded
-from tada_studio.app.part import EDIT, READ, WORK, Part, words
+from tada_studio.app.long_task import in_turn, steps, uploaded
+from tada_studio.app.part import EDIT, ONCE, READ, WORK, Part, words
 from tada_studio.app.places import Places
 from tada_studio.app.spoken import spoken
 from tada_studio.errors import BaseError, InputError, Stopped, TadaError
@@ -100,8 +100,9 @@ def on_own(
     first = task_zip or places.checked(task, "Task adapter")
     second = domain_zip or places.checked(domain, "Domain adapter")
 
+    session = desk.session
+
     def work(told: Report) -> None:
-        session = desk.session
         uploaded(
             first, lambda task: uploaded(second, lambda domain: session.open(task, domain, base_ref, told, dora_rank))
         )
@@ -126,7 +127,7 @@ def on_probe(
     try:
         inputs = _inputs(desk, source, pasted, files)
         yield [pieces.progress_bar(None, "Starting…"), *_buttons(running=True)]
-        for step in steps(lambda told: session.probe(inputs, int(n), told)):
+        for step in steps(in_turn(session, lambda told: session.probe(inputs, int(n), told))):
             if isinstance(step, Progress):
                 yield [pieces.progress_bar(step), *_buttons(running=True)]
         desk.acted("Probed. The gates now follow the readings.")
@@ -225,7 +226,7 @@ def open_tab(desk: gr.State, places: Places) -> Part:
     probe = _probe()
     shown = [*cards, state, *tables, probe.bar, probe.source]
     changes = [button.click(spoken(partial(on_sample, name)), desk, shown, **EDIT) for name, button in opens.items()]
-    changes.append(own.button.click(spoken(partial(on_own, places)), [desk, *own[:6]], shown, **WORK))
+    changes.append(own.button.click(spoken(partial(on_own, places)), [desk, *own[:6]], shown, **ONCE))
     changes += [_wire_probe(desk, probe), _wire_readings(desk, probe)]
     return Part(shown, show, tuple(changes))
 

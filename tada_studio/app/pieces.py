@@ -86,13 +86,19 @@ def progress_bar(progress: Progress | None, text: str | None = None) -> str:
     """How far a long task is; None is an empty bar with the text alone."""
     done, total = (progress.done, max(1, progress.total)) if progress else (0, 1)
     if text is None:
-        text = f"{progress.note or progress.step} ({done} of {total})" if progress else ""
+        text = told(progress) if progress else ""
     width = min(100, round(100 * done / total))
     return (
         f'<div class="progress"><div class="track" role="progressbar" aria-label="progress" aria-valuemin="0" '
         f'aria-valuemax="{total}" aria-valuenow="{done}"><div class="fill" style="width:{width}%"></div></div>'
         f'<div class="note-line" role="status">{escape(text)}</div></div>'
     )
+
+
+def told(progress: Progress) -> str:
+    """What is being done, and how far that is."""
+    what = progress.note or progress.step
+    return f"{what} ({progress.done} of {progress.total})" if progress.total else what
 
 
 def finished_bar(text: str) -> str:

@@ -9,7 +9,7 @@ import gradio as gr
 from tada_studio import studio
 from tada_studio.app import pieces
 from tada_studio.app.desk import Desk
-from tada_studio.app.part import WORK, words
+from tada_studio.app.part import ONCE, words
 from tada_studio.app.places import Places
 from tada_studio.app.spoken import spoken
 from tada_studio.errors import ExportError
@@ -61,9 +61,9 @@ def push_box(desk: gr.State, places: Places) -> None:
         button = gr.Button("Push", elem_id="push")
         said = words(elem_id="push-said")
     if token is None:
-        button.click(spoken(on_push_as_visitor), [desk, repo, private], [said], **WORK)
+        button.click(spoken(on_push_as_visitor), [desk, repo, private], [said], **ONCE)
     else:
-        button.click(spoken(_without_visitor), [desk, repo, private, token], [said, token], **WORK)
+        button.click(spoken(_without_visitor), [desk, repo, private, token], [said, token], **ONCE)
 
 
 def _without_visitor(desk: Desk, repo: str | None, private: bool, pasted: str | None) -> list[Any]:

@@ -10,7 +10,7 @@ import gradio as gr
 
 from tada_studio.app import pieces
 from tada_studio.app.desk import Desk
-from tada_studio.app.long_task import steps
+from tada_studio.app.long_task import in_turn, steps
 from tada_studio.app.part import READ, WORK, Part, words
 from tada_studio.app.spoken import spoken
 from tada_studio.ask import Answer, Odds, Question
@@ -125,7 +125,7 @@ def on_ask(
         names = _variants(who)
         session.answers = {}
         yield now(pieces.progress_bar(None, "Starting…"), running=True)
-        for step in steps(lambda told: session.ask(question, names, how, told)):
+        for step in steps(in_turn(session, lambda told: session.ask(question, names, how, told))):
             if isinstance(step, Progress):
                 yield now(pieces.progress_bar(step, step.note), running=True)
         yield now(pieces.finished_bar("All have answered."), running=False)

@@ -8,7 +8,7 @@ import gradio as gr
 from tada_studio import figures, report
 from tada_studio.app import edits, pieces
 from tada_studio.app.desk import Desk
-from tada_studio.app.long_task import steps, uploaded
+from tada_studio.app.long_task import in_turn, steps, uploaded
 from tada_studio.app.part import EDIT, READ, WORK, Part, words
 from tada_studio.app.plot_panel import drawing, plot_panel
 from tada_studio.app.spoken import spoken
@@ -74,7 +74,7 @@ def on_tune(
         sides, limit = _sides(domain_file, task_file), _whole(most) or None
         yield now(waiting, pieces.progress_bar(None, "Starting…"), running=True)
         drawn: Any = None
-        for step in steps(lambda told: session.tune(sides, plan, limit, told)):
+        for step in steps(in_turn(session, lambda told: session.tune(sides, plan, limit, told))):
             if isinstance(step, Progress):
                 tuning = session.tuning
                 news = (len(tuning.trials), len(tuning.marks)) if tuning else None
@@ -82,7 +82,9 @@ def on_tune(
                 body = state(desk) if news != drawn else waiting
                 drawn = news
                 yield now(
-                    [*body[:2], gr.update(interactive=False), gr.update(interactive=False)], _bar(step), running=True
+                    [*body[:2], gr.update(interactive=False), gr.update(interactive=False)],
+                    pieces.progress_bar(step),
+                    running=True,
                 )
         yield now(state(desk), pieces.finished_bar("Searched and judged. Take the recipe, or leave it."), running=False)
     except Stopped:
@@ -97,10 +99,6 @@ def on_judge(desk: Desk, *asked: Any) -> Iterator[list[Any]]:
     """The best so far on the untouched items, without another trial."""
     _, *rest = asked
     yield from on_tune(desk, 0, *rest)
-
-
-def _bar(step: Progress) -> str:
-    return pieces.progress_bar(step, f"{step.note} ({step.done} of {step.total})")
 
 
 def _plan(trials: Any, minutes: Any, seeds: Any) -> Plan:

@@ -77,11 +77,12 @@ class Session:
     opened:  how the pair came here; None while nothing is open
     project: the name it was saved under, if it was
     told:    called after every change, often, from any thread: whoever saves sessions listens here
+    stops:   how often ``stop`` was called: work ends when it is called after that work began
     """
 
     def __init__(self) -> None:
         self.lock = threading.RLock()
-        self.stopping = threading.Event()
+        self.stops = 0
         self.told: Callable[[], None] = lambda: None
         self.opened: Opened | None = None
         self.project: str | None = None
@@ -108,10 +109,13 @@ class Session:
     ) -> None:
         """Read two adapters (folder or Hub id each). What was open stays if this fails. Raises TadaError.
 
+        Work on the pair that was open before is stopped.
+
         For DoRA the weights of ``base`` are read too, which takes a while; ``dora_rank`` as in ``studio.read_adapter``.
         """
         pair = studio.read_pair(task, domain, base=base or None, dora_rank=dora_rank, report=report)
         with self.lock:
+            self.stop()
             self.pair, self.readings, self.sample, self.base_ref = pair, None, None, base or None
             self.opened, self.project = Opened(task, domain, base or None, None, dora_rank), None
             self.base = self.base if self.base is not None and self.base.ref == base else None
@@ -294,7 +298,7 @@ class Session:
 
     def stop(self) -> None:
         """Ask whatever is running to stop at its next piece."""
-        self.stopping.set()
+        self.stops += 1
 
     # -- Auto-tune -------------------------------------------------------------------------------------------------
 
@@ -424,10 +428,10 @@ class Session:
 
     def _started(self, report: Report) -> Report:
         """A report that ends the work at its next piece once ``stop`` was called."""
-        self.stopping.clear()
+        before = self.stops
 
         def told(progress: Progress) -> None:
-            if self.stopping.is_set():
+            if self.stops != before:
                 raise Stopped(
                     f"Stopped at {progress.step}, {progress.done} of {progress.total}. What was there before is kept."
                 )

@@ -1,6 +1,7 @@
 """The app's handlers without a browser: they are plain functions of a desk."""
 
 import json
+import threading
 from concurrent.futures import ThreadPoolExecutor
 from types import SimpleNamespace
 
@@ -22,17 +23,19 @@ from tada_studio.app.inspect import (
     norms_panel,
     rank_panel,
 )
+from tada_studio.app.long_task import in_turn, steps
 from tada_studio.app.page import Start, page
 from tada_studio.app.places import Places
 from tada_studio.app.spoken import spoken
 from tada_studio.core.methods import METHODS
-from tada_studio.errors import InputError, RecipeError
+from tada_studio.errors import InputError, RecipeError, Stopped
 from tada_studio.evaluate import Item
 from tada_studio.evaluate.shown import Shown
 from tada_studio.inputs import read_inputs
 from tada_studio.progress import Progress
 from tada_studio.recipe import Recipe, knobs
 from tada_studio.report.history import Flip
+from tada_studio.session import Session
 from tada_studio.studio import TURNED
 
 
@@ -410,6 +413,25 @@ def test_the_bar_says_how_long_it_takes(monkeypatch):
     assert "left" not in clock.says(Progress("evaluate", 0, 100, "base"))
     assert clock.says(Progress("evaluate", 25, 100, "base")) == "base (25 of 100), about 12 s left"
     assert "left" not in clock.says(Progress("load base", 1, 2))
+
+
+def test_work_of_another_tab_goes_first_and_this_one_says_so_and_can_be_stopped():
+    first, second = Session(), Session()
+    let_go, said = threading.Event(), []
+    working = steps(in_turn(first, lambda told: (told(Progress("long", 1, 2)), let_go.wait(20))))
+    next(working)
+    waiting = steps(in_turn(second, lambda told: said.append("began")))
+    assert "goes first" in pieces.progress_bar(next(waiting))
+    second.stop()
+    with pytest.raises(Stopped, match="before it began"):
+        list(waiting)
+    assert said == []
+    waiting = steps(in_turn(second, lambda told: said.append("began")))
+    next(waiting)
+    let_go.set()
+    assert list(working)[-1] == (None, True)
+    assert list(waiting)[-1] is None
+    assert said == ["began"]
 
 
 def test_exported_adapters_are_named_by_their_folders_and_stay_in_bounds(pico, tmp_path):

@@ -121,16 +121,36 @@ def slow_scores(monkeypatch):
     monkeypatch.setattr(sys.modules["tada_studio.studio.scoring"], "_SCORES", studio.Kept(1))
 
 
-def test_a_stopped_run_stays_in_the_history_after_a_reload_and_its_recipe_comes_back(page, pico, slow_scores, root):
-    open_pair(page, pico)
-    tab(page, "inspect")
-    stroke(page, (1, "v_proj"))
-    settled(page, 1)
+def give_items(page, pico):
     tab(page, "evaluate")
     page.click("#own-items > button")
     for side in ("domain", "task"):
         page.set_input_files(f"#{side}-items input[type=file]", str(pico.items))
         expect(page.locator(f"#{side}-items")).to_contain_text("items")
+
+
+def test_a_tab_whose_work_has_to_wait_says_so_and_can_give_it_up(page, open_page, pico, slow_scores):
+    other = open_page()
+    for each in (page, other):
+        open_pair(each, pico)
+        give_items(each, pico)
+    page.bring_to_front()
+    page.click("#run")
+    expect(page.locator("#eval-bar")).to_contain_text("of 500")
+    other.click("#run")
+    expect(other.locator("#eval-bar")).to_contain_text("other work on this machine goes first")
+    other.click("#stop")
+    expect(other.locator("#eval-bar")).to_contain_text("Stopped before it began")
+    page.click("#stop")
+    expect(page.locator("#run")).to_be_enabled(timeout=30_000)
+
+
+def test_a_stopped_run_stays_in_the_history_after_a_reload_and_its_recipe_comes_back(page, pico, slow_scores, root):
+    open_pair(page, pico)
+    tab(page, "inspect")
+    stroke(page, (1, "v_proj"))
+    settled(page, 1)
+    give_items(page, pico)
     page.click("#other-adapters > button")
     page.locator("#exported textarea").fill("pico-domain")
     page.click("#run")

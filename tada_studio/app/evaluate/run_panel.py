@@ -11,7 +11,7 @@ import gradio as gr
 from tada_studio import figures, report
 from tada_studio.app import pieces
 from tada_studio.app.desk import Desk
-from tada_studio.app.long_task import steps, uploaded
+from tada_studio.app.long_task import in_turn, steps, uploaded
 from tada_studio.app.part import READ, WORK, Part, words
 from tada_studio.app.places import Places
 from tada_studio.app.plot_panel import drawing, plot_panel
@@ -103,7 +103,7 @@ def on_run(
         names = ordered(variants, session.recipe.method, bool(folders))
         yield [*results(None), pieces.progress_bar(None, "Starting…"), *_buttons(running=True)]
         scored, clock = 0, Clock()
-        for step in steps(lambda told: session.evaluate(sides, names, int(limit), told, folders)):
+        for step in steps(in_turn(session, lambda told: session.evaluate(sides, names, int(limit), told, folders))):
             if isinstance(step, Progress):
                 run = so_far()
                 news = run.scored if run else 0
@@ -114,7 +114,7 @@ def on_run(
         run = so_far()
         yield ended(f"Run {run.number if run else ''} is done. Change the recipe and run again to compare.")
     except Stopped as stopped:
-        yield ended(f"{stopped} What is scored is in the history.")
+        yield ended(f"{stopped} What is scored is in the history." if so_far() else str(stopped))
     except TadaError as error:
         yield ended(str(error))
         raise
@@ -131,7 +131,7 @@ class Clock:
         now = time.monotonic()
         if progress.step != self.step:
             self.step, self.start, self.first = progress.step, now, progress.done
-        told = f"{progress.note or progress.step} ({progress.done} of {progress.total})"
+        told = pieces.told(progress)
         done, spent = progress.done - self.first, now - self.start
         left = spent / done * (progress.total - progress.done) if done else 0.0
         return f"{told}, about {_time(left)} left" if spent > 1 and left > 1 else told

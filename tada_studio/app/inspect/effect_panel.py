@@ -8,7 +8,7 @@ import gradio as gr
 from tada_studio import figures, report
 from tada_studio.app import pieces
 from tada_studio.app.desk import Desk
-from tada_studio.app.long_task import steps
+from tada_studio.app.long_task import in_turn, steps
 from tada_studio.app.part import READ, WORK, Part, words
 from tada_studio.app.plot_panel import drawing, plot_panel
 from tada_studio.app.spoken import spoken
@@ -44,7 +44,7 @@ def on_measure(desk: Desk, kinds: tuple[str, ...], most: Any) -> Iterator[list[A
     try:
         yield now([gr.skip()] * 4, pieces.progress_bar(None, "Starting…"), running=True)
         drawn = 0
-        for step in steps(lambda told: session.measure_effects(kinds, _whole(most), told)):
+        for step in steps(in_turn(session, lambda told: session.measure_effects(kinds, _whole(most), told))):
             if isinstance(step, Progress):
                 many = len(session.effects.changes) if session.effects else 0
                 # a picture for every few parts: drawing costs the browser more than a part costs here
