@@ -21,7 +21,7 @@
 
   function closed(signal) {
     return new Promise((done) => {
-      signal.addEventListener('abort', done);
+      signal?.addEventListener('abort', done);
       setTimeout(done, 2000);
     });
   }

@@ -100,9 +100,8 @@ def on_own(
     first = task_zip or places.checked(task, "Task adapter")
     second = domain_zip or places.checked(domain, "Domain adapter")
 
-    session = desk.session
-
     def work(told: Report) -> None:
+        session = desk.session
         uploaded(
             first, lambda task: uploaded(second, lambda domain: session.open(task, domain, base_ref, told, dora_rank))
         )

@@ -19,8 +19,8 @@ READ: dict[str, Any] = {
 EDIT: dict[str, Any] = {**READ, "concurrency_id": "edit", "concurrency_limit": 1, "trigger_mode": "multiple"}
 #: The same for a slider: of what piles up while it moves only the last position counts.
 DRAG: dict[str, Any] = {**EDIT, "trigger_mode": "always_last"}
-#: What takes a moment; asked for again meanwhile it is not done twice.
-ONCE: dict[str, Any] = {**READ, "trigger_mode": "once"}
+#: What takes a moment, for a few people at a time; asked for again meanwhile it is not done twice.
+ONCE: dict[str, Any] = {**READ, "concurrency_limit": 4, "trigger_mode": "once"}
 #: Work that fills the machine: ``long_task.in_turn`` does one piece after the other, and so many may stand in line and say so.
 WORK: dict[str, Any] = {**ONCE, "concurrency_id": "work", "concurrency_limit": 12}
 
