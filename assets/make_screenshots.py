@@ -18,7 +18,7 @@ from playwright.sync_api import Browser, Page, expect, sync_playwright
 
 from tada_studio import app
 from tada_studio.html_report import html_report
-from tada_studio.samples import samples
+from tada_studio.sample_pairs import samples
 from tada_studio.session import Session
 
 HERE = Path(__file__).resolve().parent

@@ -27,10 +27,10 @@ from common import machine, median, readable, table, write_section
 from lm_eval.api.instance import Instance
 from lm_eval.models.huggingface import HFLM
 
-from tada_studio import studio
-from tada_studio.base import Base
-from tada_studio.evaluate import Item, Score, choose, read_items, score
-from tada_studio.samples import sample
+from tada_studio import pipeline
+from tada_studio.base_model.model import Base
+from tada_studio.evaluation import Item, Score, choose, read_items, score
+from tada_studio.sample_pairs import sample
 
 GOAL = 3.0
 
@@ -116,7 +116,7 @@ def main() -> None:
     logging.disable(logging.WARNING)
     chosen = sample("smollm2-minerals")
     files = asked.items or list(chosen.items.values())
-    base, adapter = studio.load_base(str(chosen.base), "cpu", "float32"), studio.read_adapter(chosen.task)
+    base, adapter = pipeline.load_base(str(chosen.base), "cpu", "float32"), pipeline.read_adapter(chosen.task)
     rows = []
     with base.wearing(adapter):
         for path in files:

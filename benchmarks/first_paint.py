@@ -19,7 +19,7 @@ from pathlib import Path
 
 from playwright.sync_api import Browser, expect, sync_playwright
 
-from tada_studio.samples import DEFAULT
+from tada_studio.sample_pairs import DEFAULT
 
 CHROMIUM = os.environ.get("CHROMIUM", "/usr/bin/chromium")
 QUIET = [

@@ -21,11 +21,11 @@ import torch
 from common import llama_shapes, machine, readable, synthetic_pair, table, write_section
 from transformers import LlamaConfig, LlamaForCausalLM
 
-from tada_studio import studio
-from tada_studio.base import Base
-from tada_studio.evaluate import Item, score
+from tada_studio.base_model.model import Base
+from tada_studio.evaluation import Item, score
 from tada_studio.lora import Pair
-from tada_studio.probe import probe
+from tada_studio.pipeline.merge import merge
+from tada_studio.probing import probe
 from tada_studio.read import pair_up, read_adapter
 from tada_studio.recipe import Recipe
 
@@ -105,13 +105,13 @@ def measure(base: Base, pair: Pair, repeats: int) -> list[list[str]]:
     items = [
         Item(text, ("lamps", "paint", "rings and coins", "glass"), i % 4) for i, text in enumerate(sentences(ITEMS, 24))
     ]
-    merged = studio.merge(pair, None, Recipe())
+    merged = merge(pair, None, Recipe())
 
     def take_readings() -> object:
         return probe(pair, base.model, base.tokenizer, inputs)
 
     def merge_again() -> object:  # a new pair: the core space is not remembered
-        return studio.merge(Pair(pair.task, pair.domain), None, Recipe())
+        return merge(Pair(pair.task, pair.domain), None, Recipe())
 
     def change() -> None:
         with base.wearing(merged):

@@ -25,8 +25,8 @@ os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
 
 from playwright.sync_api import Page, sync_playwright
 
-from tada_studio import app, studio
-from tada_studio.probe import Readings
+from tada_studio import app, pipeline
+from tada_studio.probing import Readings
 
 GOALS = {"median": 120, "95th percentile": 250}
 CHROMIUM = os.environ.get("CHROMIUM", "/usr/bin/chromium")
@@ -78,12 +78,12 @@ def served(folder: Path, readings: Readings | None) -> Iterator[str]:
 
 def random_readings(folder: Path, inputs: int = 32) -> Readings:
     """Readings that grow with depth on one side and not on the other, as a probe could have taken them."""
-    pair = studio.read_pair(folder / "task", folder / "domain")
+    pair = pipeline.read_pair(folder / "task", folder / "domain")
     draw = torch.Generator().manual_seed(0)
     task, domain = (torch.rand(2, len(pair.names), inputs, generator=draw, dtype=torch.float64) + 1) / 50
     domain = domain * torch.linspace(1, 1.5, len(pair.names), dtype=torch.float64)[:, None]
     about = {"task": pair.task.digest, "domain": pair.domain.digest}
-    nothing = studio.unprobed(pair)
+    nothing = pipeline.unprobed(pair)
     taken = {"task": task, "domain": domain, "rms_task": task, "rms_domain": domain, "about": about}
     known = {spec.name: getattr(nothing, spec.name) for spec in fields(nothing)}
     return Readings(**{**known, **taken, "tokens": torch.full((inputs,), 20)})

@@ -34,8 +34,8 @@ from common import (
 from peft import PeftModel
 from torch import nn
 
-from tada_studio import studio
-from tada_studio.export import write_adapter
+from tada_studio.exporting.folder import write_adapter
+from tada_studio.pipeline.merge import merge
 from tada_studio.read import pair_up, read_adapter
 from tada_studio.recipe import Recipe
 
@@ -102,8 +102,10 @@ def merge_with_peft(shapes: Shapes, rival: Rival, task: Path, domain: Path, out:
 
 
 def merge_with_ours(task: Path, domain: Path, out: Path) -> None:
-    pair = pair_up(read_adapter(task), read_adapter(domain))  # not studio.read_pair, which remembers the files it read
-    write_adapter(studio.merge(pair, None, Recipe()), out)
+    pair = pair_up(
+        read_adapter(task), read_adapter(domain)
+    )  # not pipeline.read_pair, which remembers the files it read
+    write_adapter(merge(pair, None, Recipe()), out)
 
 
 def run(name: str, repeats: int, folder: Path) -> str:

@@ -21,9 +21,10 @@ sys.path.insert(0, str(ROOT / "tests"))
 
 from menagerie import FEATURES, TOKENS, Feature, adapter, loaded, model, output  # noqa: E402 - the path above is where it lies
 
-from tada_studio import studio  # noqa: E402
-from tada_studio.base import Base  # noqa: E402
+from tada_studio import pipeline  # noqa: E402
+from tada_studio.base_model.model import Base  # noqa: E402
 from tada_studio.errors import TadaError  # noqa: E402
+from tada_studio.pipeline.merge import merge  # noqa: E402
 from tada_studio.recipe import Recipe  # noqa: E402
 
 TABLE = ROOT / "docs" / "peft-features.md"
@@ -57,17 +58,17 @@ def peft(kind: str) -> Callable[[Path, Path, Path, Feature], list[str]]:
 def ours(task: Path, domain: Path, out: Path, feature: Feature) -> list[str]:
     """[in memory, after reloading by PEFT] of the task alone, as a merge with every gate at 0."""
     try:
-        pair = studio.read_pair(task, domain)
+        pair = pipeline.read_pair(task, domain)
     except TadaError:
         return (
             approximated(task, domain, out)
             if feature.config.get("use_dora")
             else [f"refused in words ({feature.ours})", ""]
         )
-    wanted, merged = output(loaded(task, feature.classes[0])), studio.merge(pair, recipe=IDENTITY)
+    wanted, merged = output(loaded(task, feature.classes[0])), merge(pair, recipe=IDENTITY)
     rows = [(module.delta(), pair.task.modules[name].delta()) for name, module in merged.modules.items()]
     inside = said(torch.cat([a.flatten() for a, _ in rows]), torch.cat([b.flatten() for _, b in rows]), feature)
-    studio.export(merged, out)
+    pipeline.export(merged, out)
     return [inside, said(output(loaded(out, feature.classes[0])), wanted, feature)]
 
 
@@ -76,8 +77,8 @@ def approximated(task: Path, domain: Path, out: Path) -> list[str]:
     base, cells = Base("menagerie", model(), None, "menagerie"), []
     wanted = output(loaded(task))
     for rank, recipe in ((None, IDENTITY.but(rank=4)), (TOKENS, IDENTITY.but(rank=TOKENS))):
-        pair = studio.read_pair(task, domain, base=base, dora_rank=rank)
-        studio.export(studio.merge(pair, recipe=recipe), out)
+        pair = pipeline.read_pair(task, domain, base=base, dora_rank=rank)
+        pipeline.export(merge(pair, recipe=recipe), out)
         error = float((output(loaded(out)) - wanted).norm() / wanted.norm())
         assert pair.task.stands_for is not None
         cells.append(

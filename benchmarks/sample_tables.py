@@ -15,7 +15,7 @@ from typing import Any
 
 from tada_studio import cli
 from tada_studio.report import markdown_table
-from tada_studio.samples import sample
+from tada_studio.sample_pairs import sample
 
 README = Path(__file__).resolve().parent.parent / "README.md"
 Row = dict[str, Any]

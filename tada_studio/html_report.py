@@ -11,20 +11,21 @@ from typing import Any
 import torch
 
 from tada_studio import figures, report
-from tada_studio.effect import Effects
+from tada_studio.evaluation.effect import Effects
+from tada_studio.exporting.portable import VLLM_RANKS
 from tada_studio.figures import standalone
 from tada_studio.lora import Address, Passport
-from tada_studio.read.portable import VLLM_RANKS
+from tada_studio.pipeline import MergeOrigin
+from tada_studio.pipeline.merge import Merge
 from tada_studio.recipe import Recipe, knobs
-from tada_studio.session import Run, View
-from tada_studio.studio import MergeOrigin
+from tada_studio.session import Run
 
 #: Of the cells in which anything is dropped so many are shown closely, and so many are listed.
 CLOSE, LISTED = 3, 40
 
 
 def html_report(
-    view: View,
+    view: Merge,
     title: str,
     runs: Sequence[Run] = (),
     certificate: Mapping[str, Any] | None = None,
@@ -86,7 +87,7 @@ def _pair(*blocks: str) -> str:
 # -- sections --------------------------------------------------------------------------------------------------------
 
 
-def _summary(view: View) -> str:
+def _summary(view: Merge) -> str:
     places = [str(address) for address in view.pair.addresses.values()]
     said = [
         report.pair_verdict(view.pair),
@@ -98,7 +99,7 @@ def _summary(view: View) -> str:
     return "".join(map(_note, said))
 
 
-def _adapters(view: View) -> str:
+def _adapters(view: Merge) -> str:
     return _pair(*(_passport(role, one) for role, one in zip(("Task", "Domain"), view.pair.passports, strict=True)))
 
 
@@ -108,7 +109,7 @@ def _passport(role: str, passport: Passport | None) -> str:
     return _table((), report.passport_rows(passport), f"{role} adapter: {passport.label}")
 
 
-def _gates(view: View) -> str:
+def _gates(view: Merge) -> str:
     gates = view.gates
     rows = [
         [layer, *("" if value != value else f"{value:.3f}" for value in values)]
@@ -121,7 +122,7 @@ def _gates(view: View) -> str:
     ])  # fmt: skip
 
 
-def _stability(view: View) -> str:
+def _stability(view: Merge) -> str:
     found = view.stability
     drawn = [
         ("Gates from fewer inputs", figures.SUBSETS_CAPTION, figures.stability_curve(found)),
@@ -135,7 +136,7 @@ def _drawn(blocks: Iterable[tuple[str, str, Any]]) -> str:
     return "".join(standalone.figure_block(*block) for block in blocks if block[2] is not None)
 
 
-def _conflict(view: View) -> str:
+def _conflict(view: Merge) -> str:
     drops = view.merged.how.drops
     if drops is None:
         return _note(report.conflict_sentence(view.merged))
@@ -150,7 +151,7 @@ def _conflict(view: View) -> str:
     return f"{_note(report.conflict_sentence(view.merged))}{lost}{listed}{close}"
 
 
-def _on_map(view: View) -> torch.Tensor:
+def _on_map(view: Merge) -> torch.Tensor:
     """The share of energy lost in each module, laid out like the gate map."""
     drops, gates = view.merged.how.drops, view.gates
     assert drops is not None
@@ -160,7 +161,7 @@ def _on_map(view: View) -> torch.Tensor:
     return grid
 
 
-def _cell(view: View, address: Address) -> str:
+def _cell(view: Merge, address: Address) -> str:
     near, recipe = view.closeup(address), view.recipe
     blocks = [
         (f"Conflict spectrum, {address}", figures.SPECTRUM_CAPTION, figures.conflict_spectrum(near)),
@@ -180,7 +181,7 @@ def _cell(view: View, address: Address) -> str:
     return f"<h3>{escape(str(address).capitalize())}</h3>{_note(report.cell_sentence(view.merged, near))}{shown}"
 
 
-def _rank(view: View) -> str:
+def _rank(view: Merge) -> str:
     rows = [
         [rank, report.percent(view.ranks.at(rank)[0]), report.percent(view.ranks.at(rank)[1])]
         for i, rank in enumerate(VLLM_RANKS)
@@ -191,11 +192,11 @@ def _rank(view: View) -> str:
     return block + _table(("rank that servers take", "keeps of the whole", "keeps of the worst module"), rows)
 
 
-def _norms(view: View) -> str:
+def _norms(view: Merge) -> str:
     return standalone.figure_block("Norms by layer", figures.NORMS_CAPTION, figures.norms_by_layer(view.norms))
 
 
-def _evaluation(view: View, runs: Sequence[Run]) -> str:
+def _evaluation(view: Merge, runs: Sequence[Run]) -> str:
     measured = [run for run in runs if run.sides]
     if not measured:
         return _note("Nothing was evaluated. What is above is geometry; it does not say how well the merge answers.")
@@ -211,7 +212,7 @@ def _run(run: Run, current: bool) -> str:
     return head + _table(*report.score_table(run.sides)) + bars + said
 
 
-def _effect(view: View, found: Effects) -> str:
+def _effect(view: Merge, found: Effects) -> str:
     said = report.effect_sentences(found)
     if found.recipe != view.recipe:
         said.append(f"Measured with another recipe ({report.recipe_words(found.recipe)}).")
@@ -227,13 +228,13 @@ def _changed(recipe: Recipe) -> list[str]:
     return [name for name, spec in knobs().items() if getattr(recipe, name) != spec.default]
 
 
-def _recipe(view: View) -> str:
+def _recipe(view: Merge) -> str:
     changed = set(_changed(view.recipe))
     rows = [
         [name, _value(getattr(view.recipe, name)), _mark(name in changed), spec.metadata["says"]]
         for name, spec in knobs().items()
     ]
-    origin = MergeOrigin(view.pair, view.readings if view.probed else None, view.recipe).to_dict()
+    origin = MergeOrigin(view.pair, view.readings, view.recipe).to_dict()
     content = f"<pre>{escape(json.dumps(origin, indent=2, ensure_ascii=False))}</pre>"
     made = _note("The method is this package's reading of TaDA (arXiv 2606.05016), not the paper's own code.")
     return (

@@ -1,7 +1,11 @@
 """How long work tells where it is. A station calls ``report``; whoever asked may raise Stopped from it to end the work."""
 
-from collections.abc import Callable
-from typing import NamedTuple
+import queue
+import threading
+from collections.abc import Callable, Iterator
+from typing import Any, NamedTuple, TypeVar
+
+T = TypeVar("T")
 
 
 class Progress(NamedTuple):
@@ -18,3 +22,35 @@ Report = Callable[[Progress], None]
 
 def silent(progress: Progress) -> None:
     """The report of someone who does not want to know."""
+
+
+def stream(work: Callable[[Report], T]) -> Iterator[Progress | T]:
+    """Each Progress of ``work(report)`` as it comes, then its result; raises what it raised.
+
+    The work runs in a thread of its own. If the reader goes away, the next report ends it.
+    """
+    told: queue.SimpleQueue[tuple[str, Any]] = queue.SimpleQueue()
+    gone = threading.Event()
+
+    def tell(progress: Progress) -> None:
+        if gone.is_set():
+            raise GeneratorExit
+        told.put(("progress", progress))
+
+    def run() -> None:
+        try:
+            told.put(("result", work(tell)))
+        except BaseException as error:
+            told.put(("error", error))
+
+    threading.Thread(target=run, daemon=True, name="tada-work").start()
+    try:
+        while True:
+            kind, value = told.get()
+            if kind == "error":
+                raise value
+            yield value
+            if kind == "result":
+                return
+    finally:
+        gone.set()

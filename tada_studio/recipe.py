@@ -84,16 +84,21 @@ class Recipe:
     @classmethod
     def load(cls, path: str | Path) -> "Recipe":
         """The recipe in a recipe.json. Raises RecipeError."""
-        try:
-            content = json.loads(Path(path).read_text(encoding="utf-8"))
-            knobs = content["recipe"]
-        except (OSError, ValueError, KeyError, TypeError) as error:
-            raise RecipeError(
-                f"{path}: is not a recipe that could be read ({error}). Give a recipe.json that TaDA Studio wrote."
-            ) from error
-        if not isinstance(knobs, dict):
-            raise RecipeError(f'{path}: "recipe" must hold knobs by name, found {type(knobs).__name__}.')
-        return cls.from_dict(knobs)
+        return cls.from_dict(read_recipe(path)["recipe"])
+
+
+def read_recipe(path: str | Path) -> dict[str, Any]:
+    """All that a recipe.json says; ``["recipe"]`` holds knobs by name. Raises RecipeError."""
+    try:
+        content = json.loads(Path(path).read_text(encoding="utf-8"))
+        knobs = content["recipe"]
+    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
+        raise RecipeError(
+            f"{path}: is not a recipe that could be read ({error}). Give a recipe.json that TaDA Studio wrote."
+        ) from error
+    if not isinstance(knobs, dict):
+        raise RecipeError(f'{path}: "recipe" must hold knobs by name, found {type(knobs).__name__}.')
+    return content
 
 
 def knobs() -> dict[str, Field]:

@@ -5,11 +5,11 @@ import json
 import pytest
 import torch
 
-from tada_studio import studio
+from tada_studio import pipeline
 from tada_studio.errors import BaseError, InputError, Stopped
-from tada_studio.evaluate import Item, Passage, ShortItem, batches, read_items, score
-from tada_studio.evaluate.answers import plain
-from tada_studio.evaluate.batches import in_batches, packed
+from tada_studio.evaluation import Item, Passage, ShortItem, batches, read_items, score
+from tada_studio.evaluation.answers import plain
+from tada_studio.evaluation.batches import in_batches, packed
 from tada_studio.progress import silent
 
 QUESTIONS = (
@@ -28,12 +28,12 @@ TEXTS = (
 
 @pytest.fixture(scope="module")
 def base(pico):
-    return studio.load_base(pico.base, device="cpu")
+    return pipeline.load_base(pico.base, device="cpu")
 
 
 @pytest.fixture(scope="module")
 def task(pico):
-    return studio.read_adapter(pico.task)
+    return pipeline.read_adapter(pico.task)
 
 
 def by_hand(base, question, steps):
@@ -91,7 +91,7 @@ def test_perplexity_is_the_plain_models_loss_over_all_tokens(base):
 
 
 def test_what_is_left_of_a_text_that_is_too_long_is_counted(base, monkeypatch):
-    from tada_studio.evaluate import passages
+    from tada_studio.evaluation import passages
 
     monkeypatch.setattr(passages, "LONGEST", 4)
     found, short = score(base, [Passage("the old gold ring is red")]), score(base, [Passage("the old gold ?")])
@@ -180,7 +180,7 @@ def test_stopping_inside_any_kind_leaves_the_base_bit_for_bit(items, base, task,
 
     sides = {}
     with pytest.raises(Stopped):
-        studio.score_sides(base, {"base": None, "task": task}, {"items": items}, sides, stop)
+        pipeline.score_sides(base, {"base": None, "task": task}, {"items": items}, sides, stop)
     assert list(sides["items"]) == ["base"]
     assert all(torch.equal(before[name], tensor) for name, tensor in base.model.state_dict().items())
     assert not any(module._forward_hooks for module in base.model.modules())

@@ -3,10 +3,10 @@
 import pytest
 import torch
 
-from tada_studio.ask import Question
+from tada_studio.base_model.generate import Manner, answers, tokens_of
 from tada_studio.errors import InputError, Stopped
-from tada_studio.evaluate import Item, score
-from tada_studio.generate import Manner, answers, tokens_of
+from tada_studio.evaluation import Item, score
+from tada_studio.evaluation.prompts import Question
 from tada_studio.session import Session
 
 ITEM = Item("question : what is quartz ? answer :", ("hard", "soft rock", "red hot metal"), 1)

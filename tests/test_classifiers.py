@@ -8,9 +8,10 @@ import transformers
 from peft import LoraConfig, PeftModel, get_peft_model
 from pico import WORDS, pico_base
 
-from tada_studio import studio
+from tada_studio import pipeline
 from tada_studio.errors import InputError, MismatchError
-from tada_studio.evaluate import read_items
+from tada_studio.evaluation import read_items
+from tada_studio.pipeline.merge import merge
 
 TEXTS = [" ".join(WORDS[i : i + 5]) for i in range(8)]
 NAMES = {"id2label": {0: "bad", 1: "good"}, "label2id": {"bad": 0, "good": 1}}
@@ -57,33 +58,33 @@ def listed(path, labels):
 
 
 def test_the_straight_line_on_texts_with_labels(kind, tmp_path):
-    pair, base = studio.read_pair(kind / "task", kind / "domain"), studio.load_base(kind / "base", device="cpu")
+    pair, base = pipeline.read_pair(kind / "task", kind / "domain"), pipeline.load_base(kind / "base", device="cpu")
     assert (base.kind, base.classifies, base.labels) == ("text", True, ("bad", "good"))
     before = {name: tensor.clone() for name, tensor in base.model.state_dict().items()}
-    merged = studio.merge(pair, studio.probe(pair, base, TEXTS))
-    certificate = studio.export(merged, tmp_path / "out", base=base)
+    merged = merge(pair, pipeline.probe(pair, base, TEXTS))
+    certificate = pipeline.export(merged, tmp_path / "out", base=base)
     assert certificate.holds and certificate.logit_error < 1e-5
 
     items = listed(tmp_path / "new.jsonl", ("x", "y", "z"))
-    scores = studio.evaluate(base, {"base": None, "task": pair.task, "tada": merged}, items)
+    scores = pipeline.evaluate(base, {"base": None, "task": pair.task, "tada": merged}, items)
     theirs = PeftModel.from_pretrained(opened(kind, 3), tmp_path / "out").eval()
     with torch.inference_mode():
         rows = [theirs(input_ids=torch.tensor([base.tokenizer(text).input_ids])).logits[0] for text in TEXTS]
     torch.testing.assert_close(scores["tada"].loglik, torch.stack(rows).log_softmax(-1), rtol=0, atol=1e-5)
     assert "head of task (3 labels)" in scores["base"].note and "3 rows without names" in scores["tada"].note
-    old = studio.evaluate(base, {"task": pair.task}, listed(tmp_path / "old.jsonl", ("bad", "good")))["task"]
+    old = pipeline.evaluate(base, {"task": pair.task}, listed(tmp_path / "old.jsonl", ("bad", "good")))["task"]
     assert old.loglik.shape == (8, 2) and "head of base" in old.note
     after = base.model.state_dict()
     assert list(after) == list(before) and all(torch.equal(after[name], before[name]) for name in before)
 
 
 def test_a_classifier_is_asked_for_labels_and_writes_nothing(kind, pico, tmp_path):
-    base = studio.load_base(kind / "base", device="cpu")
+    base = pipeline.load_base(kind / "base", device="cpu")
     with pytest.raises(InputError, match="give items with labels"):
-        studio.evaluate(base, {"base": None}, read_items(pico.items))
+        pipeline.evaluate(base, {"base": None}, read_items(pico.items))
     with pytest.raises(InputError, match="give items without labels"):
-        studio.evaluate(
-            studio.load_base(pico.base, device="cpu"), {"base": None}, listed(tmp_path / "i.jsonl", ("a", "b"))
+        pipeline.evaluate(
+            pipeline.load_base(pico.base, device="cpu"), {"base": None}, listed(tmp_path / "i.jsonl", ("a", "b"))
         )
 
 
@@ -99,4 +100,4 @@ def test_an_update_of_a_layer_that_the_other_keeps_whole_is_refused(pico, tmp_pa
     with pytest.raises(
         MismatchError, match=r"classifier\.dense: the domain adapter updates this layer.*exclude_modules"
     ):
-        studio.read_pair(folder / "task", folder / "domain")
+        pipeline.read_pair(folder / "task", folder / "domain")

@@ -8,9 +8,10 @@ from types import SimpleNamespace
 import pytest
 
 import tada_studio
-from tada_studio import cli, studio
+from tada_studio import cli, pipeline
 from tada_studio.lora import CONFIG, WEIGHTS
-from tada_studio.probe import read_inputs
+from tada_studio.pipeline.merge import merge
+from tada_studio.probing import read_inputs
 from tada_studio.recipe import Recipe
 from tada_studio.session import Session
 
@@ -20,11 +21,11 @@ def run(*words: object) -> int:
 
 
 def test_api_command_line_and_session_write_the_same_bytes(pico, tmp_path, capsys):
-    base = studio.load_base(pico.base, device="cpu")
-    pair = studio.read_pair(pico.task, pico.domain)
+    base = pipeline.load_base(pico.base, device="cpu")
+    pair = pipeline.read_pair(pico.task, pico.domain)
     line = "layers 1-2 : attn : 0.7"
-    by_api = studio.merge(pair, studio.probe(pair, base, read_inputs(pico.inputs)), Recipe(rank=5, overrides=(line,)))
-    studio.export(by_api, tmp_path / "api", base=base)
+    by_api = merge(pair, pipeline.probe(pair, base, read_inputs(pico.inputs)), Recipe(rank=5, overrides=(line,)))
+    pipeline.export(by_api, tmp_path / "api", base=base)
 
     where = ("--task", pico.task, "--domain", pico.domain)
     assert run("probe", *where, "--base", pico.base, "--inputs", pico.inputs, "-o", tmp_path / "readings.json") == 0
@@ -79,7 +80,7 @@ def test_passport_and_samples_as_json(pico, capsys):
     assert "smollm2-minerals" in names
     assert run("samples", "smollm2-minerals", "--json") == 0
     paths = json.loads(capsys.readouterr().out)
-    assert studio.read_pair(paths["task"], paths["domain"]).names
+    assert pipeline.read_pair(paths["task"], paths["domain"]).names
 
 
 WRONG = {
@@ -152,18 +153,13 @@ def test_importing_the_package_or_asking_for_help_loads_nothing_heavy():
 
 def test_the_core_runs_without_gradio_plotly_transformers_and_peft():
     blocked = "import sys; sys.modules.update(dict.fromkeys(('gradio', 'plotly', 'transformers', 'peft')))"
-    assert python(f"{blocked}; import tada_studio.core.merge, tada_studio.studio; print('ran')").strip() == "ran"
+    assert python(f"{blocked}; import tada_studio.core.merge, tada_studio.pipeline; print('ran')").strip() == "ran"
 
 
 def test_public_names_are_sorted_complete_and_what_they_say():
     assert list(tada_studio.__all__) == sorted(tada_studio.__all__)
     for name in tada_studio.__all__:
         assert name == "METHODS" or getattr(tada_studio, name).__module__.startswith("tada_studio")
-    # files of the same name must not hide the functions, in whatever order they were imported
-    assert (
-        python(
-            "import tada_studio.probe, tada_studio as t; import tada_studio.export; print(callable(t.probe), callable(t.export))"
-        )
-        == "True True\n"
-    )
+    code = "import tada_studio.probing, tada_studio.evaluation.scores, tada_studio as t; print(t.probing, callable(t.probe))"
+    assert python(code).startswith("<module 'tada_studio.probing'")
     assert {"read_pair", "load_base", "probe", "merge", "evaluate", "export", "gates"} <= set(tada_studio.__all__)

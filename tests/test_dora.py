@@ -10,12 +10,13 @@ from menagerie import LINEAR, Feature, adapter, loaded, output
 from pico import pico_adapter
 from safetensors.torch import load_file, save_file
 
-from tada_studio import cli, studio
-from tada_studio.base import Base
+from tada_studio import cli, pipeline
+from tada_studio.base_model.model import Base
+from tada_studio.base_model.weights import weights_of
 from tada_studio.errors import AdapterError, BaseError, MismatchError
 from tada_studio.lora import CONFIG, WEIGHTS
+from tada_studio.pipeline.merge import merge
 from tada_studio.recipe import Recipe
-from tada_studio.weights import weights_of
 
 pytestmark = pytest.mark.filterwarnings("ignore::UserWarning")
 KINDS = {
@@ -66,7 +67,7 @@ def matrix(layer, weight):
 @pytest.mark.parametrize("targets", KINDS.values(), ids=KINDS)
 def test_at_full_rank_it_is_what_peft_merges(targets, tmp_path):
     folder = dora(tmp_path / "a", targets)
-    ours = studio.read_adapter(folder, base=base(), dora_rank=FULL)
+    ours = pipeline.read_adapter(folder, base=base(), dora_rank=FULL)
     theirs = merged_by_peft(folder)
     assert set(theirs) == set(ours.modules) and ours.stands_for.lost < 1e-6
     for name, (weight, merged) in theirs.items():
@@ -77,7 +78,7 @@ def test_at_full_rank_it_is_what_peft_merges(targets, tmp_path):
 @pytest.mark.parametrize("targets", KINDS.values(), ids=KINDS)
 def test_at_rank_r_it_loses_what_the_best_lora_must_lose(targets, tmp_path):
     folder = dora(tmp_path / "a", targets)
-    ours = studio.read_adapter(folder, base=base())
+    ours = pipeline.read_adapter(folder, base=base())
     lost, size, least = 0.0, 0.0, {}
     for name, (weight, merged) in merged_by_peft(folder).items():
         update, rank = merged - weight, ours.modules[name].rank
@@ -91,7 +92,7 @@ def test_at_rank_r_it_loses_what_the_best_lora_must_lose(targets, tmp_path):
     assert about.lost == pytest.approx((lost / size) ** 0.5, abs=1e-5)
     assert about.worst == pytest.approx(max(least.values()), abs=1e-5)
     assert about.worst == pytest.approx(least[about.worst_module], abs=1e-5)
-    higher = studio.read_adapter(folder, base=base(), dora_rank=8).stands_for
+    higher = pipeline.read_adapter(folder, base=base(), dora_rank=8).stands_for
     assert higher.lost < about.lost or about.lost < 1e-6
 
 
@@ -103,11 +104,11 @@ def test_a_fresh_dora_is_its_lora(tmp_path):
     (tmp_path / "plain").mkdir()
     (tmp_path / "plain" / CONFIG).write_text(json.dumps({**config, "use_dora": False}))
     save_file(lora, tmp_path / "plain" / WEIGHTS)
-    plain = studio.read_adapter(tmp_path / "plain")
+    plain = pipeline.read_adapter(tmp_path / "plain")
     norms = {f"base_model.model.{name}.lora_magnitude_vector": (menagerie.model().get_submodule(name).weight.double()
              + module.delta()).norm(dim=1).float().detach() for name, module in plain.modules.items()}  # fmt: skip
     save_file({**lora, **norms}, folder / WEIGHTS)
-    ours = studio.read_adapter(folder, base=base())
+    ours = pipeline.read_adapter(folder, base=base())
     assert ours.stands_for.lost < 1e-5
     for name, module in ours.modules.items():
         torch.testing.assert_close(module.delta(), plain.modules[name].delta(), rtol=0, atol=1e-6)
@@ -116,14 +117,14 @@ def test_a_fresh_dora_is_its_lora(tmp_path):
 def test_the_merge_that_keeps_the_task_alone_answers_as_the_dora_adapter(tmp_path):
     """Read at full rank, merge, export, read back by PEFT, run."""
     task, domain = dora(tmp_path / "t"), dora(tmp_path / "d", seed=2)
-    merged = studio.merge(studio.read_pair(task, domain, base=base(), dora_rank=FULL), recipe=IDENTITY)
-    assert studio.export(merged, tmp_path / "out").holds
+    merged = merge(pipeline.read_pair(task, domain, base=base(), dora_rank=FULL), recipe=IDENTITY)
+    assert pipeline.export(merged, tmp_path / "out").holds
     torch.testing.assert_close(output(loaded(tmp_path / "out")), output(loaded(task)), rtol=0, atol=5e-6)
 
 
 def test_the_bases_files_do_as_well_as_the_base_in_memory(tmp_path):
     folder = dora(tmp_path / "a", (*LINEAR, "c_fc", "embed_tokens", "mix"))
-    wanted = studio.read_adapter(folder, base=base())
+    wanted = pipeline.read_adapter(folder, base=base())
     longer = filed(tmp_path / "longer", lambda name: f"model.{name}")
     shards = filed(tmp_path / "shards")
     whole = load_file(shards / "model.safetensors")
@@ -133,7 +134,7 @@ def test_the_bases_files_do_as_well_as_the_base_in_memory(tmp_path):
     (shards / "model.safetensors").unlink()
     (shards / "model.safetensors.index.json").write_text(json.dumps({"weight_map": places}))
     for where in (filed(tmp_path / "menagerie"), longer, shards):
-        found = studio.read_adapter(folder, base=where)
+        found = pipeline.read_adapter(folder, base=where)
         assert found.digest == wanted.digest
         for name, module in found.modules.items():
             assert torch.equal(module.up, wanted.modules[name].up)
@@ -180,7 +181,7 @@ def test_with_its_base_it_is_merged_and_every_door_says_what_was_lost(pico, tmp_
     assert cli.main(["merge", *where, *again]) == 0 and "note:" not in capsys.readouterr().err
     for name in (WEIGHTS, CONFIG, "recipe.json"):
         assert (tmp_path / "one" / name).read_bytes() == (tmp_path / "two" / name).read_bytes()
-    pair = studio.read_pair(folder, pico.domain, base=studio.load_base(pico.base, device="cpu"), dora_rank=9)
+    pair = pipeline.read_pair(folder, pico.domain, base=pipeline.load_base(pico.base, device="cpu"), dora_rank=9)
     assert pair.task.digest == recipe["inputs"]["task"]["content_sha256"]  # from memory as from the files
     assert any(f"residual {kept['lost']:.1%} overall" in note for note in pair.problems)
     scored = ["--items", str(pico.items), "--adapter", f"dora={folder}", "--limit", "5", "--json"]
@@ -195,17 +196,17 @@ def test_another_base_is_noticed(pico, tmp_path):
             parameter.mul_(3)
     assert any(
         "make sure that it was trained on that base" in r
-        for r in studio.read_adapter(folder, base=other).passport.remarks
+        for r in pipeline.read_adapter(folder, base=other).passport.remarks
     )
-    assert not any("make sure" in r for r in studio.read_adapter(folder, base=base()).passport.remarks)
+    assert not any("make sure" in r for r in pipeline.read_adapter(folder, base=base()).passport.remarks)
     with pytest.raises(MismatchError, match="has no such layer"):
-        studio.read_adapter(folder, base=studio.load_base(pico.base, device="cpu"))
+        pipeline.read_adapter(folder, base=pipeline.load_base(pico.base, device="cpu"))
     with pytest.raises(MismatchError, match="has no weight of that name"):
-        studio.read_adapter(folder, base=pico.base)
+        pipeline.read_adapter(folder, base=pico.base)
     wide = base()
     wide.model.layers[0].q_proj = torch.nn.Linear(12, 13)
     with pytest.raises(MismatchError, match="13x12 there"):
-        studio.read_adapter(folder, base=wide)
+        pipeline.read_adapter(folder, base=wide)
 
 
 def packed(folder):
@@ -230,9 +231,9 @@ def test_bases_that_cannot_serve_are_one_sentence(harm, says, tmp_path):
     folder, where = dora(tmp_path / "a"), filed(tmp_path / "base")
     harm(where)
     with pytest.raises(BaseError, match=says):
-        studio.read_adapter(folder, base=where)
+        pipeline.read_adapter(folder, base=where)
     with pytest.raises(BaseError, match="no such folder or file"):
-        studio.read_adapter(folder, base=tmp_path / "nowhere")
+        pipeline.read_adapter(folder, base=tmp_path / "nowhere")
 
 
 FIRST = "base_model.model.layers.0.q_proj.lora_magnitude_vector"
@@ -251,30 +252,30 @@ def test_broken_magnitudes_are_one_sentence(harm, says, tmp_path):
     folder = dora(tmp_path / "a")
     save_file(harm(load_file(folder / WEIGHTS)), folder / WEIGHTS)
     with pytest.raises(AdapterError, match=says):
-        studio.read_adapter(folder, base=base())
+        pipeline.read_adapter(folder, base=base())
 
 
 def test_magnitudes_are_believed_whatever_the_config_says(tmp_path):
     folder = dora(tmp_path / "a")
-    wanted = studio.read_adapter(folder, base=base())
+    wanted = pipeline.read_adapter(folder, base=base())
     config = json.loads((folder / CONFIG).read_text())
     (folder / CONFIG).write_text(json.dumps({**config, "use_dora": False}))
-    assert studio.read_adapter(folder, base=base()).digest == wanted.digest
+    assert pipeline.read_adapter(folder, base=base()).digest == wanted.digest
     with pytest.raises(AdapterError, match="is DoRA"):
-        studio.read_adapter(folder)
+        pipeline.read_adapter(folder)
 
 
 def test_a_rank_that_is_none_is_refused(tmp_path):
     with pytest.raises(AdapterError, match="DoRA rank 0"):
-        studio.read_adapter(dora(tmp_path / "a"), base=base(), dora_rank=0)
+        pipeline.read_adapter(dora(tmp_path / "a"), base=base(), dora_rank=0)
 
 
 def test_the_digest_tells_ranks_and_bases_apart(tmp_path):
     folder, other = dora(tmp_path / "a"), base()
     with torch.no_grad():
         other.model.layers[2].q_proj.weight[0, 0] += 1e-4
-    found = [studio.read_adapter(folder, base=one, dora_rank=rank).digest
+    found = [pipeline.read_adapter(folder, base=one, dora_rank=rank).digest
              for one, rank in ((base(), None), (base(), 5), (other, None))]  # fmt: skip
     assert len(set(found)) == 3
-    moved = studio.read_adapter(folder, base=base())
+    moved = pipeline.read_adapter(folder, base=base())
     assert replace(moved, label="b").digest == found[0]

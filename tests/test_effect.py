@@ -7,10 +7,10 @@ import torch
 from pico import pico_items
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from tada_studio import studio
-from tada_studio.effect import PROBE, Change, Effects, Part, energy_shares, margins, measure, parts, without
+from tada_studio import pipeline
 from tada_studio.errors import InputError, Stopped
-from tada_studio.evaluate import Item, Passage, read_items
+from tada_studio.evaluation import Item, Passage, read_items
+from tada_studio.evaluation.effect import PROBE, Change, Effects, Part, energy_shares, margins, measure, parts, without
 from tada_studio.recipe import Recipe
 from tada_studio.report import effect_sentences
 from tada_studio.session import Session
@@ -48,7 +48,7 @@ def test_an_effect_is_what_scoring_without_the_part_says(session, sides):
         rest = without(merged, part.modules)
         assert set(merged.modules) - set(rest.modules) == set(part.modules) and rest.modules
         for side, items in sides.items():
-            scores = studio.evaluate(session.base, {"whole": merged, "rest": rest}, items)
+            scores = pipeline.evaluate(session.base, {"whole": merged, "rest": rest}, items)
             change = found.changes[part][side]
             assert change.gold == pytest.approx(scores["whole"].nll - scores["rest"].nll, abs=1e-6)
             by_hand = margins(scores["rest"].loglik, items) - margins(scores["whole"].loglik, items)
@@ -93,7 +93,7 @@ def test_without_everything_there_is_the_base_and_without_nothing_no_change(sess
     merged = session.view.adapter
     found = measured(session, sides, [Part("layer", "all", tuple(merged.modules)), Part("layer", "none", ())])
     for side, items in sides.items():
-        scores = studio.evaluate(session.base, {"whole": merged, "base": None}, items)
+        scores = pipeline.evaluate(session.base, {"whole": merged, "base": None}, items)
         changes = {part.name: change[side] for part, change in found.changes.items()}
         assert changes["all"].gold == pytest.approx(scores["whole"].nll - scores["base"].nll, abs=1e-6)
         assert changes["none"] == Change(0.0, 0.0, 0.0, 0.0)
@@ -104,7 +104,7 @@ def test_probe_texts_are_shown_by_the_token_and_do_not_judge(session, sides):
     whole, texts = session.view.adapter, [Passage("the old rock is a hard red crystal"), Passage("iron ore")]
     part = parts(session.pair.addresses, ("layer",))[0]
     found = measured(session, {**sides, PROBE: texts}, [part])
-    scores = studio.evaluate(session.base, {"whole": whole, "rest": without(whole, part.modules)}, texts)
+    scores = pipeline.evaluate(session.base, {"whole": whole, "rest": without(whole, part.modules)}, texts)
     change = found.changes[part][PROBE]
     assert change.gold == pytest.approx(scores["whole"].nll - scores["rest"].nll, abs=1e-6) and change.margin is None
     assert abs(change.gold) > 1e-4 and list(found.judged(part)) == list(sides)

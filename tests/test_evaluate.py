@@ -8,14 +8,14 @@ import weakref
 import pytest
 import torch
 
-from tada_studio import studio
+from tada_studio import pipeline
 from tada_studio.errors import InputError, Stopped
-from tada_studio.evaluate import Item, batches, choose, read_items
-from tada_studio.evaluate import items as kinds
-from tada_studio.evaluate import score as score_any
-from tada_studio.evaluate.choice import _rows as rows_of
-from tada_studio.evaluate.choice import blind_rates, pick_scorer, score, score_plain, score_shared
-from tada_studio.evaluate.tree import Tree, common
+from tada_studio.evaluation import Item, batches, choose, read_items
+from tada_studio.evaluation import items as kinds
+from tada_studio.evaluation import score as score_any
+from tada_studio.evaluation.choice import _rows as rows_of
+from tada_studio.evaluation.choice import blind_rates, pick_scorer, score, score_plain, score_shared
+from tada_studio.evaluation.tree import Tree, common
 
 ITEMS = [
     Item("question : what is quartz ? answer :", ("hard", "soft rock", "red hot metal"), 1),
@@ -26,12 +26,12 @@ ITEMS = [
 
 @pytest.fixture(scope="module")
 def base(pico):
-    return studio.load_base(pico.base, device="cpu")
+    return pipeline.load_base(pico.base, device="cpu")
 
 
 @pytest.fixture(scope="module")
 def task(pico):
-    return studio.read_adapter(pico.task)
+    return pipeline.read_adapter(pico.task)
 
 
 def plain_loglik(base, question, choice):
@@ -121,7 +121,7 @@ def test_a_batch_of_several_rows_gives_the_same_numbers(shots, base, task, told,
     """As on a GPU, where one row would be too long for its attention."""
     words = ("gold", "iron", "salt", "copper", "ore")
     items = [Item(f"{shots}{word} {word} in {word} is a", ("soft rock", "hard red metal"), 0) for word in words]
-    module = sys.modules["tada_studio.evaluate.choice"]
+    module = sys.modules["tada_studio.evaluation.choice"]
     rows, past = rows_of(base.tokenizer, items), module.NO_PAST
     with torch.inference_mode(), base.wearing(task):
         if shots:
@@ -137,7 +137,7 @@ def test_a_batch_of_several_rows_gives_the_same_numbers(shots, base, task, told,
 
 
 def test_short_questions_beside_a_long_one_are_not_padded_to_it_one_by_one(base, told, monkeypatch):
-    module = sys.modules["tada_studio.evaluate.choice"]
+    module = sys.modules["tada_studio.evaluation.choice"]
     monkeypatch.setattr(module, "WIDTH", 2)
     items = [
         Item(f"{SHOTS} is", ("hard", "soft"), 0),
@@ -149,7 +149,7 @@ def test_short_questions_beside_a_long_one_are_not_padded_to_it_one_by_one(base,
 
 
 def test_a_model_that_does_not_go_on_from_what_it_keeps_reads_everything_again(base, told, monkeypatch):
-    module = sys.modules["tada_studio.evaluate.choice"]
+    module = sys.modules["tada_studio.evaluation.choice"]
     items = [Item(f"{SHOTS} {item.question}", item.choices, item.answer) for item in ITEMS]
     right = score(base.model, base.tokenizer, items).loglik
     monkeypatch.setattr(module, "_GOES_ON", weakref.WeakKeyDictionary())
@@ -167,7 +167,7 @@ def test_a_model_that_does_not_go_on_from_what_it_keeps_reads_everything_again(b
 
 
 def test_rows_longer_than_a_window_of_the_model_s_own_are_scored_the_plain_way(base, monkeypatch):
-    module, used = sys.modules["tada_studio.evaluate.choice"], []
+    module, used = sys.modules["tada_studio.evaluation.choice"], []
     monkeypatch.setattr(module, "score_plain", lambda *args: used.append(1) or score_plain(*args))
     score(base.model, base.tokenizer, ITEMS)
     assert not used
@@ -177,7 +177,7 @@ def test_rows_longer_than_a_window_of_the_model_s_own_are_scored_the_plain_way(b
 
 
 def test_a_model_that_ignores_the_mask_falls_back_to_the_plain_way(base, monkeypatch):
-    module = sys.modules["tada_studio.evaluate.choice"]
+    module = sys.modules["tada_studio.evaluation.choice"]
     honest = module.shared_batch
 
     def blind(*args):
@@ -189,7 +189,7 @@ def test_a_model_that_ignores_the_mask_falls_back_to_the_plain_way(base, monkeyp
 
 
 def test_the_way_to_score_is_picked_once_for_a_model(base, task, monkeypatch):
-    module, tried = sys.modules["tada_studio.evaluate.choice"], []
+    module, tried = sys.modules["tada_studio.evaluation.choice"], []
     monkeypatch.setattr(module, "_PICKED", weakref.WeakKeyDictionary())
     monkeypatch.setattr(module, "pick_scorer", lambda *args: tried.append(1) or pick_scorer(*args))
     score(base.model, base.tokenizer, ITEMS)
@@ -257,16 +257,16 @@ def test_stopping_in_the_middle_of_a_variant_leaves_the_base_bit_for_bit_and_kee
             raise Stopped("enough")
 
     with pytest.raises(Stopped):
-        studio.score_sides(base, {"base": None, "task": task}, {"items": items}, sides, stop_at_the_second_variant)
+        pipeline.score_sides(base, {"base": None, "task": task}, {"items": items}, sides, stop_at_the_second_variant)
     assert list(sides["items"]) == ["base"]
     assert all(torch.equal(before[name], tensor) for name, tensor in base.model.state_dict().items())
     assert not any(module._forward_hooks for module in base.model.modules())
 
 
 def test_scores_are_kept_by_content_and_renamed(base, task):
-    first = studio.evaluate(base, {"base": None, "task": task}, ITEMS)
+    first = pipeline.evaluate(base, {"base": None, "task": task}, ITEMS)
     calls = []
-    again = studio.evaluate(base, {"plain": None, "same": task}, ITEMS, calls.append)
+    again = pipeline.evaluate(base, {"plain": None, "same": task}, ITEMS, calls.append)
     assert again["same"].name == "same" and torch.equal(again["same"].loglik, first["task"].loglik)
     assert all(progress.note == "all variants scored" for progress in calls)
 

@@ -3,16 +3,16 @@
 import pytest
 import torch
 
-from tada_studio import studio
+from tada_studio import pipeline
+from tada_studio.base_model.generate import Manner, _left_padded, _pick, answers, has_chat, stream, tokens_of
 from tada_studio.errors import InputError
-from tada_studio.generate import Manner, _left_padded, _pick, answers, has_chat, stream, tokens_of
 
 PROMPTS = ("question : what is quartz ? answer :", "gold is", "the red rock in deep water is old and")
 
 
 @pytest.fixture
 def base(pico):
-    return studio.load_base(pico.base, device="cpu")
+    return pipeline.load_base(pico.base, device="cpu")
 
 
 def tokens(base):
@@ -25,7 +25,7 @@ def theirs(base, ids, most):
 
 
 def test_a_greedy_answer_is_transformers_own_alone_and_in_a_batch(base, pico):
-    with base.wearing(studio.read_adapter(pico.task)):
+    with base.wearing(pipeline.read_adapter(pico.task)):
         expected = [theirs(base, ids, 9) for ids in tokens(base)]
         assert answers(base, tokens(base), Manner(most=9)) == expected
         assert [answers(base, [ids], Manner(most=9))[0] for ids in tokens(base)] == expected

@@ -6,10 +6,10 @@ import socket
 import pytest
 import torch
 
-from tada_studio import cli, studio
+from tada_studio import cli, pipeline
 from tada_studio.errors import InputError, Stopped
-from tada_studio.evaluate import Item, harness, read_items
-from tada_studio.evaluate.harness import as_task, read_task, run
+from tada_studio.evaluation import Item, harness, read_items
+from tada_studio.evaluation.harness import as_task, read_task, run
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore::DeprecationWarning"),  # what the harness imports is not ours to mend
@@ -20,12 +20,12 @@ pytest.importorskip("lm_eval", reason="the extra lm-eval is not installed")
 
 @pytest.fixture(scope="module")
 def base(pico):
-    return studio.load_base(pico.base, device="cpu")
+    return pipeline.load_base(pico.base, device="cpu")
 
 
 @pytest.fixture(scope="module")
 def task(pico):
-    return studio.read_adapter(pico.task)
+    return pipeline.read_adapter(pico.task)
 
 
 @pytest.fixture(scope="module")
@@ -46,7 +46,7 @@ def offline(monkeypatch):
 def test_our_scorer_and_the_harness_agree_item_by_item(base, task, items, offline):
     with base.wearing(task):
         theirs = run(base, as_task(items), name="task").score
-    ours = studio.evaluate(base, {"task": task}, items)["task"]
+    ours = pipeline.evaluate(base, {"task": task}, items)["task"]
     torch.testing.assert_close(ours.loglik, theirs.loglik, rtol=0, atol=1e-3)
     assert torch.equal(ours.correct, theirs.correct) and torch.equal(ours.normed, theirs.normed)
     torch.testing.assert_close(ours.gold, theirs.gold, rtol=0, atol=1e-3)

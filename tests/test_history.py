@@ -8,13 +8,13 @@ import pytest
 import torch
 
 from tada_studio import report
+from tada_studio.base_model.images import ImageFile
 from tada_studio.errors import InputError
-from tada_studio.evaluate import Item, LabelItem, Score, read_items
-from tada_studio.evaluate.shown import Shown, shown
-from tada_studio.images import ImageFile
+from tada_studio.evaluation import Item, LabelItem, Score, read_items
+from tada_studio.evaluation.runs import Run, cells
+from tada_studio.evaluation.shown import Shown, shown
 from tada_studio.recipe import Recipe
 from tada_studio.session import Session
-from tada_studio.session.runs import Run, cells
 
 ITEMS = (Shown("rock?", "a", ("a", "b")), Shown("ore?", "b", ("a", "b")), Shown("=1+1", "a", ("a", "b")))
 

@@ -6,13 +6,13 @@ import re
 import pytest
 
 from tada_studio import cli
-from tada_studio.effect import Change, Effects, Part
-from tada_studio.evaluate import Score
+from tada_studio.base_model.inputs import read_inputs
+from tada_studio.evaluation import Score
+from tada_studio.evaluation.effect import Change, Effects, Part
 from tada_studio.figures import standalone
 from tada_studio.html_report import html_report
-from tada_studio.inputs import read_inputs
 from tada_studio.recipe import Recipe, knobs
-from tada_studio.samples import planted
+from tada_studio.sample_pairs import planted
 from tada_studio.session import Run, Session
 
 EVIL = "<img src=x onerror=alert(1)>"

@@ -13,13 +13,14 @@ import torch
 from pico import pico_adapter
 
 from tada_studio.errors import InputError, MismatchError, TadaError
-from tada_studio.evaluate import Score, read_items
-from tada_studio.evaluate.saved import load_scores, save_scores
-from tada_studio.evaluate.scores import Rates
-from tada_studio.probe import read_inputs
+from tada_studio.evaluation import Score, read_items
+from tada_studio.evaluation.saved import load_scores, save_scores
+from tada_studio.evaluation.scores import Rates
+from tada_studio.probing import read_inputs
 from tada_studio.recipe import Recipe
-from tada_studio.session import Session, keep
-from tada_studio.session.shelf import DAYS, MOST, Shelf, home
+from tada_studio.session import Session
+from tada_studio.session import files as keep
+from tada_studio.session.store import DAYS, MOST, Shelf, home
 
 TAB, OTHER = "a" * 32, "b" * 32
 
@@ -321,7 +322,7 @@ def test_opening_another_pair_keeps_the_work_on_the_last(shelf, session, pico):
 
 def test_a_full_disk_does_not_end_the_work(shelf, session, monkeypatch, caplog):
     keeper = shelf.keep(session, TAB)
-    monkeypatch.setattr("tada_studio.session.shelf.write", lambda *_: (_ for _ in ()).throw(OSError("no space left")))
+    monkeypatch.setattr("tada_studio.session.store.write", lambda *_: (_ for _ in ()).throw(OSError("no space left")))
     session.paint([(0, 0)], 1.0)
     keeper.save()
     assert "no space left" in keeper.problem and session.can_undo

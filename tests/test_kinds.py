@@ -32,10 +32,11 @@ from transformers import (
 from transformers.conversion_mapping import get_model_conversion_mapping
 from transformers.core_model_loading import WeightRenaming, rename_source_key
 
-from tada_studio import studio
-from tada_studio.base import Base
+from tada_studio import pipeline
+from tada_studio.base_model.model import Base
 from tada_studio.errors import AdapterError, MismatchError
 from tada_studio.lora import CONFIG, WEIGHTS
+from tada_studio.pipeline.merge import merge
 from tada_studio.read import look, read_adapter
 from tada_studio.read.files import INDEX
 from tada_studio.read.keys import canonical, family
@@ -72,8 +73,8 @@ def test_a_merge_that_keeps_the_task_alone_answers_as_the_task(feature, tmp_path
         adapter(tmp_path / n, feature, seed, k)
         for (n, seed), k in zip((("t", 1), ("d", 2)), feature.classes, strict=True)
     ]
-    merged = studio.merge(studio.read_pair(*folders), recipe=IDENTITY)
-    assert studio.export(merged, tmp_path / "out").holds
+    merged = merge(pipeline.read_pair(*folders), recipe=IDENTITY)
+    assert pipeline.export(merged, tmp_path / "out").holds
     wanted, found = output(loaded(folders[0]).float()), output(loaded(tmp_path / "out"))
     torch.testing.assert_close(found, wanted, rtol=0, atol=2e-6)
 
@@ -99,36 +100,36 @@ def test_what_no_lora_can_hold_is_refused_by_its_field(feature, tmp_path):
 @pytest.mark.parametrize("name", ["lora_bias", "Conv2d 3x3", "embedding"])
 def test_the_sum_of_two_is_the_sum_of_their_deltas(name, tmp_path):
     """Strength 2 and even gates: the plain sum, of updates and of biases of lora_B."""
-    pair = studio.read_pair(*(adapter(tmp_path / f"{seed}", FEATURES[name], seed) for seed in (1, 2)))
-    merged = studio.merge(pair, recipe=Recipe(strength=2.0, drop="none", rank=8))
+    pair = pipeline.read_pair(*(adapter(tmp_path / f"{seed}", FEATURES[name], seed) for seed in (1, 2)))
+    merged = merge(pair, recipe=Recipe(strength=2.0, drop="none", rank=8))
     for at, module in merged.modules.items():
         task, domain = pair.both(at)
         torch.testing.assert_close(module.delta(), task.delta() + domain.delta(), rtol=1e-5, atol=1e-6)
         if module.bias is not None:
             wanted = task.scale * task.bias.double() + domain.scale * domain.bias.double()
             torch.testing.assert_close(module.bias.double(), wanted, rtol=1e-6, atol=1e-7)
-    assert studio.export(merged, tmp_path / "out").holds
+    assert pipeline.export(merged, tmp_path / "out").holds
 
 
 def test_the_head_knob_says_whose_head_is_kept(tmp_path):
     feature = FEATURES["modules_to_save"]
-    pair = studio.read_pair(adapter(tmp_path / "t", feature, 1), adapter(tmp_path / "d", feature, 2))
+    pair = pipeline.read_pair(adapter(tmp_path / "t", feature, 1), adapter(tmp_path / "d", feature, 2))
     task, domain = pair.task.whole["classifier.weight"], pair.domain.whole["classifier.weight"]
     for head, wanted in (("task", task), ("domain", domain), ("average", (task + domain) / 2)):
-        merged = studio.merge(pair, recipe=Recipe(head=head))
+        merged = merge(pair, recipe=Recipe(head=head))
         torch.testing.assert_close(merged.whole["classifier.weight"], wanted)
         assert merged.heads == ("classifier",)
 
 
 def test_heads_of_two_sizes_are_kept_whole_and_never_averaged(tmp_path):
     feature = FEATURES["modules_to_save"]
-    pair = studio.read_pair(
+    pair = pipeline.read_pair(
         adapter(tmp_path / "t", feature, 1, classes=4), adapter(tmp_path / "d", feature, 2, classes=6)
     )
     assert any("4x12 and 6x12" in note for note in pair.problems)
-    assert studio.merge(pair, recipe=Recipe(head="domain")).whole["classifier.bias"].shape == (6,)
+    assert merge(pair, recipe=Recipe(head="domain")).whole["classifier.bias"].shape == (6,)
     with pytest.raises(MismatchError, match="cannot be averaged"):
-        studio.merge(pair, recipe=Recipe(head="average"))
+        merge(pair, recipe=Recipe(head="average"))
 
 
 def test_embeddings_are_probed_as_one_vector_a_token(pico, tmp_path):
@@ -143,22 +144,22 @@ def test_embeddings_are_probed_as_one_vector_a_token(pico, tmp_path):
         spread = {k: torch.randn(t.shape, generator=torch.Generator().manual_seed(len(k))) if "embedding_" in k else t
                   for k, t in tensors.items()}  # fmt: skip
         save_file(spread, folder / WEIGHTS)
-    pair, base = studio.read_pair(*folders), studio.load_base(pico.base, device="cpu")
+    pair, base = pipeline.read_pair(*folders), pipeline.load_base(pico.base, device="cpu")
     text = "what is the hard red metal"
-    readings = studio.probe(pair, base, [text])
+    readings = pipeline.probe(pair, base, [text])
     module = pair.task.modules["model.embed_tokens"]
     answers = module.delta()[:, base.tokenizer(text).input_ids[1:]].norm(dim=0) / module.delta().norm()
     torch.testing.assert_close(readings.task[readings.names.index(module.name), 0], answers.mean(), rtol=1e-5, atol=0)
-    assert studio.export(studio.merge(pair, readings), tmp_path / "out", base=base).holds
+    assert pipeline.export(merge(pair, readings), tmp_path / "out", base=base).holds
     assert pair.task.passport.facts["whole tensors"].count("a copy of the base's") == 2
     tensors = load_file(folders[1] / WEIGHTS)
     key = next(key for key in tensors if key.endswith("embed_tokens.base_layer.weight"))
     save_file({**tensors, key: tensors[key] + 1}, folders[1] / WEIGHTS)
     with pytest.raises(MismatchError, match="copy of the base's embeddings"):
-        studio.read_pair(*folders)
+        pipeline.read_pair(*folders)
     save_file({**tensors, key: tensors[key][:-1].clone()}, folders[1] / WEIGHTS)
     with pytest.raises(MismatchError, match=r"embeddings \(.*x32\) is not"):
-        studio.read_pair(*folders)
+        pipeline.read_pair(*folders)
 
 
 def test_shards_are_one_adapter(pico, tmp_path):
@@ -278,7 +279,7 @@ def test_an_adapter_of_transformers_4_and_one_of_5_are_a_pair(tmp_path):
         shapes = {"A": (2, 8), "B": (8, 2)}
         factors = {f"base_model.model.{key}.lora_{side}.weight": torch.ones(shape) for side, shape in shapes.items()}
         save_file(factors, tmp_path / folder / WEIGHTS)
-    pair = studio.read_pair(tmp_path / "four", tmp_path / "five")
+    pair = pipeline.read_pair(tmp_path / "four", tmp_path / "five")
     assert pair.names == ("vit.layers.0.attention.q_proj",) and None not in pair.both(pair.names[0])
     assert "transformers 4" in " ".join(pair.task.passport.remarks)
     assert look(tmp_path / "four").modules[pair.names[0]].written.startswith("vit.encoder.layer.0")

@@ -6,8 +6,9 @@ from peft import PeftModel
 from peft.utils import merge_utils
 from transformers import AutoModelForCausalLM
 
-from tada_studio import studio
+from tada_studio import pipeline
 from tada_studio.core import elementwise
+from tada_studio.pipeline.merge import merge
 from tada_studio.recipe import Recipe
 
 SAME = {"svd": "svd", "ties": "ties_svd", "dare_ties": "dare_ties_svd", "magnitude_prune": "magnitude_prune_svd"}
@@ -31,7 +32,7 @@ def updates_of(model, adapter):
 
 @pytest.mark.parametrize(("method", "weight"), [(m, w) for m in SAME for w in (1.0, 1.5) if (m, w) != ("svd", 1.5)])
 def test_the_merged_updates_are_pefts(method, weight, pico, theirs, monkeypatch):
-    pair = studio.read_pair(pico.task, pico.domain)
+    pair = pipeline.read_pair(pico.task, pico.domain)
     if method == "dare_ties":  # the chance is ours; what is done with it is theirs
         coins = [
             elementwise.generator(0, name, side) for name in updates_of(theirs, "task") for side in ("task", "domain")
@@ -45,6 +46,6 @@ def test_the_merged_updates_are_pefts(method, weight, pico, theirs, monkeypatch)
     theirs.add_weighted_adapter(
         ["task", "domain"], [weight] * 2, name, combination_type=SAME[method], density=0.5, svd_full_matrices=False
     )
-    merged = studio.merge(pair, None, Recipe(method=method, strength=2 * weight, density=0.5))
+    merged = merge(pair, None, Recipe(method=method, strength=2 * weight, density=0.5))
     for module, want in updates_of(theirs, name).items():
         torch.testing.assert_close(merged.modules[module].delta(), want, rtol=0, atol=1e-5 * float(want.norm()))

@@ -12,8 +12,8 @@ import torch
 from pico import pico_base
 from torch import nn
 
-from tada_studio import studio
-from tada_studio.samples import read_sample
+from tada_studio import pipeline
+from tada_studio.sample_pairs import read_sample
 
 MAKE = Path(__file__).parent.parent / "sample_adapters" / "make"
 SEED = 7
@@ -152,7 +152,7 @@ def test_the_script_makes_a_sample_from_nothing_and_repeats_no_step(make, tmp_pa
     assert set(promised) == {"domain", "task"} and set(promised["domain"]) == set(promised["task"]) == variants
     assert set(made.about["tada_against"]) == variants - {"tada"} and made.about["seed"] == 3
     assert made.readings is not None and set(made.validation) == {"domain", "task"}
-    assert studio.read_pair(made.task, made.domain).task.base == "minerals-tiny"
+    assert pipeline.read_pair(made.task, made.domain).task.base == "minerals-tiny"
     assert str(tmp_path) not in (out / "task" / "adapter_config.json").read_text()
     assert not list(out.rglob("*.pt"))
     before = [path.read_bytes() for path in sorted(out.rglob("*.safetensors"))]
@@ -297,6 +297,6 @@ def test_the_script_of_the_real_model_runs_on_a_small_one(make, tmp_path):
         "domain", "domain-birds", "domain.jsonl", "domain_birds.jsonl", "domain_birds_val.jsonl", "domain_val.jsonl",
         "probe.jsonl", "probe_birds.jsonl", "task", "task.jsonl", "task_val.jsonl",
     ]  # fmt: skip
-    pair = studio.read_pair(out / "task", out / "domain-birds")
+    pair = pipeline.read_pair(out / "task", out / "domain-birds")
     assert len(pair.names) == 21 and pair.domain.base == "pico"
     assert json.loads((out / "probe_birds.jsonl").read_text().splitlines()[0])["text"].startswith("Question: W")

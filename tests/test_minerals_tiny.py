@@ -9,11 +9,13 @@ import torch
 from peft import PeftModel
 from transformers import AutoModelForCausalLM
 
-from tada_studio import cli, studio
+from tada_studio import cli, pipeline
+from tada_studio.core.gates import gates as gates_of
 from tada_studio.core.stats import holm, paired_p, wilson
-from tada_studio.probe import Readings
+from tada_studio.pipeline.merge import merge
+from tada_studio.probing import Readings
 from tada_studio.recipe import Recipe
-from tada_studio.samples import DEFAULT, sample
+from tada_studio.sample_pairs import DEFAULT, sample
 
 MAKE = Path(__file__).parent.parent / "sample_adapters" / "make"
 RIVALS = ("base", "task", "domain", "average", "ties", "dare_ties")
@@ -37,15 +39,15 @@ def chosen():
 @pytest.fixture(scope="module")
 def opened(chosen):
     """(base, pair, cached readings)"""
-    base = studio.load_base(chosen.base, device="cpu", dtype="float32")
-    return base, studio.read_pair(chosen.task, chosen.domain), Readings.load(chosen.readings)
+    base = pipeline.load_base(chosen.base, device="cpu", dtype="float32")
+    return base, pipeline.read_pair(chosen.task, chosen.domain), Readings.load(chosen.readings)
 
 
 @pytest.fixture(scope="module")
 def sides(measure, chosen, opened):
     base, pair, readings = opened
     found = {}
-    studio.score_sides(base, measure.variants(pair, readings), studio.sample_items(chosen), found)
+    pipeline.score_sides(base, measure.variants(pair, readings), pipeline.sample_items(chosen), found)
     return found
 
 
@@ -91,14 +93,14 @@ def test_other_seeds_are_reported(chosen):
 def test_the_cached_readings_are_those_of_the_probe(chosen, opened):
     base, pair, readings = opened
     readings.belongs_to(pair)
-    taken = studio.probe(pair, base, studio.sample_inputs(chosen))
-    torch.testing.assert_close(studio.gates(taken).values, studio.gates(readings).values, rtol=0, atol=1e-4)
+    taken = pipeline.probe(pair, base, pipeline.sample_inputs(chosen))
+    torch.testing.assert_close(gates_of(taken).values, gates_of(readings).values, rtol=0, atol=1e-4)
 
 
 def test_the_merge_loads_with_transformers_and_peft_alone(opened, chosen, tmp_path):
     base, pair, readings = opened
-    merged = studio.merge(pair, readings)
-    assert studio.export(merged, tmp_path / "out", base=base).holds
+    merged = merge(pair, readings)
+    assert pipeline.export(merged, tmp_path / "out", base=base).holds
     model = AutoModelForCausalLM.from_pretrained(chosen.base, dtype=torch.float32)
     theirs = PeftModel.from_pretrained(model, tmp_path / "out").eval()
     tokens = base.tokenizer("Question: what colour is grass?", return_tensors="pt").input_ids
@@ -129,7 +131,7 @@ def test_a_quick_search_is_judged_on_items_that_it_never_saw(chosen, tmp_path, c
         == 0
     )
     told = json.loads(capsys.readouterr().out)
-    asked = sum(len(studio.sample_items(chosen)[side]) for side in ("domain", "task"))
+    asked = sum(len(pipeline.sample_items(chosen)[side]) for side in ("domain", "task"))
     assert told["items"]["held_out"] == told["verdict"]["default"]["n"] == asked and told["items"]["searched"] > 0
     assert told["verdict"]["default"]["word"] in {"better", "worse", "cannot tell"} and len(told["verdict"]) == 2
     assert Recipe.load(found).sharpness == told["recipe"]["sharpness"]

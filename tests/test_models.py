@@ -6,10 +6,11 @@ import transformers
 from peft import LoraConfig, get_peft_model
 from pico import WORDS, pico_base, pico_items
 
-from tada_studio import studio
-from tada_studio.evaluate import batches, choice, read_items
-from tada_studio.evaluate.choice import _rows as rows_of
-from tada_studio.evaluate.choice import pick_scorer, score, score_plain, score_shared
+from tada_studio import pipeline
+from tada_studio.evaluation import batches, choice, read_items
+from tada_studio.evaluation.choice import _rows as rows_of
+from tada_studio.evaluation.choice import pick_scorer, score, score_plain, score_shared
+from tada_studio.pipeline.merge import merge
 from tada_studio.recipe import Recipe
 
 SMALL = {
@@ -53,25 +54,28 @@ def family(request, tmp_path_factory):
 
 
 def test_the_straight_line_runs_and_peft_reads_it_back(family, tmp_path):
-    pair, base = studio.read_pair(family / "task", family / "domain"), studio.load_base(family / "base", device="cpu")
+    pair, base = (
+        pipeline.read_pair(family / "task", family / "domain"),
+        pipeline.load_base(family / "base", device="cpu"),
+    )
     lines = [" ".join(WORDS[i : i + 6]) for i in range(8)]
-    merged = studio.merge(pair, studio.probe(pair, base, lines), Recipe())
+    merged = merge(pair, pipeline.probe(pair, base, lines), Recipe())
     items = read_items(pico_items(tmp_path / "items.jsonl", 8))
-    scores = studio.evaluate(base, {"base": None, "task": pair.task, "tada": merged}, items)
+    scores = pipeline.evaluate(base, {"base": None, "task": pair.task, "tada": merged}, items)
     assert not torch.equal(scores["base"].loglik, scores["tada"].loglik)
-    certificate = studio.export(merged, tmp_path / "out", base=base)
+    certificate = pipeline.export(merged, tmp_path / "out", base=base)
     assert certificate.holds and certificate.logit_error < 1e-4
 
 
 def test_the_shared_prefix_works_on_it(family, tmp_path):
-    base = studio.load_base(family / "base", device="cpu")
+    base = pipeline.load_base(family / "base", device="cpu")
     items = read_items(pico_items(tmp_path / "items.jsonl", 3))
     items = [type(item)(item.question, tuple(f"{c} rock" for c in item.choices), item.answer) for item in items]
     assert pick_scorer(base.model, base.tokenizer, rows_of(base.tokenizer, items)) is score_shared
 
 
 def test_it_goes_on_from_a_beginning_that_it_has_read_once(family, tmp_path, monkeypatch):
-    base = studio.load_base(family / "base", device="cpu")
+    base = pipeline.load_base(family / "base", device="cpu")
     plain = read_items(pico_items(tmp_path / "items.jsonl", 6))
     shots = " ".join(WORDS[:20] * 2)
     items = [type(item)(f"{shots} {item.question}", item.choices, item.answer) for item in plain]

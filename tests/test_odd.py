@@ -8,10 +8,11 @@ import torch
 from pico import pico_adapter
 from safetensors.torch import load_file, save_file
 
-from tada_studio import cli, studio
-from tada_studio.certify import _loaded_by_peft
+from tada_studio import cli, pipeline
 from tada_studio.errors import AdapterError, MismatchError
+from tada_studio.exporting.certify import _loaded_by_peft
 from tada_studio.lora import CONFIG, WEIGHTS
+from tada_studio.pipeline.merge import merge
 from tada_studio.read import read_adapter
 
 pytestmark = pytest.mark.filterwarnings("ignore::UserWarning")
@@ -87,7 +88,7 @@ def test_number_formats_are_kept_and_merge(dtype, pico, tmp_path):
     assert ours.dtype == dtype
     for name, module in ours.modules.items():
         torch.testing.assert_close(module.up.float(), plain.modules[name].up, rtol=1e-2, atol=1e-3)
-    assert studio.export(studio.merge(studio.read_pair(folder, pico.domain)), tmp_path / "out").holds
+    assert pipeline.export(merge(pipeline.read_pair(folder, pico.domain)), tmp_path / "out").holds
 
 
 PATTERNS = {
@@ -103,7 +104,7 @@ PATTERNS = {
 @pytest.mark.parametrize("pattern", PATTERNS.values(), ids=PATTERNS)
 def test_alpha_by_pattern_is_what_peft_makes_of_it(pattern, rslora, pico, tmp_path):
     folder = pico_adapter(tmp_path / "a", pico.base, seed=1, alpha_pattern=pattern, use_rslora=rslora)
-    base = studio.load_base(pico.base, device="cpu")
+    base = pipeline.load_base(pico.base, device="cpu")
     ours = read_adapter(folder)
     assert len({module.scale for module in ours.modules.values()}) > 1
     with _loaded_by_peft(folder, base.model) as (model, _, _):
@@ -121,11 +122,11 @@ def resized(folder):
 
 def test_a_resized_vocabulary_is_carried_whole_and_no_other_base_wears_it(pico, tmp_path):
     folder = copied(pico, tmp_path / "a", resized)
-    pair = studio.read_pair(folder, pico.domain)
+    pair = pipeline.read_pair(folder, pico.domain)
     assert any("2 whole tensors are only in the task adapter" in note for note in pair.problems)
-    assert studio.merge(pair).whole["lm_head.weight"].shape == (60, 32)
+    assert merge(pair).whole["lm_head.weight"].shape == (60, 32)
     with pytest.raises(MismatchError, match="brings a tensor of 60x32"):
-        studio.load_base(pico.base, device="cpu").check_fits(pair.task)
+        pipeline.load_base(pico.base, device="cpu").check_fits(pair.task)
 
 
 def moved_into(*names):

@@ -12,10 +12,11 @@ from typing import ClassVar
 
 import pytest
 
-from tada_studio import studio
+from tada_studio import pipeline
 from tada_studio.errors import AdapterError, BaseError
-from tada_studio.hub import is_hub_id
 from tada_studio.lora import CONFIG, WEIGHTS
+from tada_studio.pipeline.merge import merge
+from tada_studio.read.hub import is_hub_id
 
 
 @pytest.fixture
@@ -34,11 +35,11 @@ def no_network(monkeypatch):
 
 
 def test_the_whole_line_asks_for_no_host(no_network, pico, tmp_path):
-    pair = studio.read_pair(pico.task, pico.domain)
-    base = studio.load_base(pico.base)
-    merged = studio.merge(pair, studio.probe(pair, base, ["what is quartz ?", "gold is hard"]))
-    studio.export(merged, tmp_path / "out", base=base)
-    studio.verify(tmp_path / "out", base)
+    pair = pipeline.read_pair(pico.task, pico.domain)
+    base = pipeline.load_base(pico.base)
+    merged = merge(pair, pipeline.probe(pair, base, ["what is quartz ?", "gold is hard"]))
+    pipeline.export(merged, tmp_path / "out", base=base)
+    pipeline.verify(tmp_path / "out", base)
     assert no_network == []
 
 
@@ -47,14 +48,14 @@ def test_a_hub_adapter_that_cannot_be_reached_is_one_sentence(no_network, monkey
     with pytest.raises(
         AdapterError, match=r"someone/some-lora: could not be fetched from the Hub.*folder of a downloaded copy"
     ):
-        studio.read_adapter("someone/some-lora")
+        pipeline.read_adapter("someone/some-lora")
     assert no_network  # it really tried
 
 
 def test_a_hub_base_that_cannot_be_reached_is_one_sentence(no_network, monkeypatch, tmp_path):
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
     with pytest.raises(BaseError, match=r"someone/some-model: could not be loaded.*without a base"):
-        studio.load_base("someone/some-model")
+        pipeline.load_base("someone/some-model")
 
 
 def test_what_counts_as_a_hub_id(tmp_path, monkeypatch):
@@ -128,10 +129,10 @@ def hub(pico):
 
 
 def test_an_adapter_is_fetched_from_the_hub_by_its_id(hub, pico, tmp_path):
-    code = "import sys; from tada_studio import studio; print(studio.read_adapter('someone/some-lora').digest)"
+    code = "import sys; from tada_studio import pipeline; print(pipeline.read_adapter('someone/some-lora').digest)"
     env = {"HF_ENDPOINT": hub, "HF_HOME": str(tmp_path), "PATH": "/usr/bin:/bin", "HF_HUB_DISABLE_TELEMETRY": "1"}
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=env, check=False)
-    assert done.stdout.strip() == studio.read_adapter(pico.task).digest, done.stderr
+    assert done.stdout.strip() == pipeline.read_adapter(pico.task).digest, done.stderr
 
 
 def passport_of(hub, tmp_path, *refs):

@@ -15,7 +15,7 @@ import run as paper  # noqa: E402 - the path above is where it lies
 from rows import items_file  # noqa: E402
 
 import tada_studio as tada  # noqa: E402
-from tada_studio.evaluate import read_items  # noqa: E402
+from tada_studio.evaluation import read_items  # noqa: E402
 
 VARIANTS = ("base", "task", "domain", "average", "sum", "ties", "dare_ties", "tada")
 

@@ -11,10 +11,11 @@ from menagerie import FEATURES
 from pico import ALL, pico_adapter
 from safetensors.torch import load_file, save_file
 
-from tada_studio import cli, studio
+from tada_studio import cli, pipeline
+from tada_studio.exporting.portable import portability
 from tada_studio.lora import CONFIG, WEIGHTS
+from tada_studio.pipeline.merge import merge
 from tada_studio.read import read_adapter
-from tada_studio.read.portable import portability
 
 pytestmark = pytest.mark.filterwarnings("ignore::UserWarning")
 
@@ -64,8 +65,8 @@ def by_lorax(folder, layers=3):
 
 
 def test_the_merge_of_the_sample_is_the_same_update_for_every_loader(pico, tmp_path):
-    merged = studio.merge(studio.read_pair(pico.task, pico.domain))
-    certificate = studio.export(merged, tmp_path / "out")
+    merged = merge(pipeline.read_pair(pico.task, pico.domain))
+    certificate = pipeline.export(merged, tmp_path / "out")
     assert ticks(tmp_path / "out") == dict.fromkeys(("PEFT", "vLLM", "llama.cpp", "LoRAX"), "yes")
     assert "PEFT: yes." in certificate.sentences
     assert sum(": yes, by its rules (not run here)" in says for says in certificate.sentences) == 3
@@ -149,7 +150,7 @@ def test_a_rank_that_the_config_does_not_say_is_what_peft_trips_over(pico, tmp_p
 
 
 def test_verify_prints_the_ticks(pico, tmp_path, capsys):
-    studio.export(studio.merge(studio.read_pair(pico.task, pico.domain)), tmp_path / "out")
+    pipeline.export(merge(pipeline.read_pair(pico.task, pico.domain)), tmp_path / "out")
     assert cli.main(["verify", str(tmp_path / "out")]) == 0
     printed = capsys.readouterr().out
     assert all(f"{loader}: yes" in printed for loader in ("PEFT", "vLLM", "llama.cpp", "LoRAX"))

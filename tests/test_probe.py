@@ -10,21 +10,23 @@ from hypothesis import strategies as st
 from pico import pico_adapter
 from safetensors.torch import load_file, save_file
 
-from tada_studio import studio
+from tada_studio import pipeline
+from tada_studio.core.gates import gates as gates_of
 from tada_studio.errors import InputError, MismatchError
 from tada_studio.lora import WEIGHTS, Adapter, LoraModule, Pair
-from tada_studio.probe import BATCH_TOKENS, Readings, choose, read_inputs
+from tada_studio.pipeline.merge import merge
+from tada_studio.probing import BATCH_TOKENS, Readings, choose, read_inputs
 from tada_studio.recipe import Recipe
 
 
 @pytest.fixture(scope="module")
 def base(pico):
-    return studio.load_base(pico.base, device="cpu")
+    return pipeline.load_base(pico.base, device="cpu")
 
 
 @pytest.fixture(scope="module")
 def pair(pico):
-    return studio.read_pair(pico.task, pico.domain)
+    return pipeline.read_pair(pico.task, pico.domain)
 
 
 @pytest.fixture(scope="module")
@@ -46,7 +48,7 @@ def dense_response(base, module, text):
 
 
 def test_readings_equal_the_dense_reference_one_input_at_a_time(base, pair, inputs):
-    readings = studio.probe(pair, base, inputs)
+    readings = pipeline.probe(pair, base, inputs)
     for i, name in enumerate(readings.names):
         for j, text in enumerate(inputs):
             for side, mean, rms in (
@@ -58,7 +60,7 @@ def test_readings_equal_the_dense_reference_one_input_at_a_time(base, pair, inpu
 
 
 def test_the_moment_is_the_mean_outer_product_of_the_low_rank_inputs(base, pair, inputs):
-    readings = studio.probe(pair, base, inputs[:3])
+    readings = pipeline.probe(pair, base, inputs[:3])
     name = pair.names[5]
     seen = []
     hook = base.model.get_submodule(name).register_forward_pre_hook(lambda _, x: seen.append(x[0][0, 1:].double()))
@@ -79,7 +81,7 @@ def scaled(adapter: Adapter, up: float, down: float, scale: float) -> Adapter:
 def test_scaling_an_adapter_leaves_its_gates_unchanged(power, where, sign, base, pair, inputs):
     factors = {"up": 1.0, "down": 1.0, "scale": 1.0} | {where: sign * 10.0**power}
     louder = Pair(scaled(pair.task, **factors), pair.domain)
-    before, after = (studio.gates(studio.probe(p, base, inputs), Recipe()).values for p in (pair, louder))
+    before, after = (gates_of(pipeline.probe(p, base, inputs), Recipe()).values for p in (pair, louder))
     torch.testing.assert_close(after, before, rtol=1e-5, atol=0)
 
 
@@ -87,17 +89,17 @@ def test_another_factorisation_of_the_same_update_reads_the_same(base, pair, inp
     turn = torch.linalg.qr(torch.randn(4, 4, generator=torch.Generator().manual_seed(0)))[0]
     modules = {n: LoraModule(n, m.up @ turn, turn.T @ m.down, m.scale) for n, m in pair.task.modules.items()}
     other = Pair(replace(pair.task, modules=modules), pair.domain)
-    before, after = (studio.probe(p, base, inputs).task for p in (pair, other))
+    before, after = (pipeline.probe(p, base, inputs).task for p in (pair, other))
     torch.testing.assert_close(after, before, rtol=1e-5, atol=0)
 
 
 def test_batching_and_padding_do_not_matter(base, pair, inputs, monkeypatch):
-    together = studio.probe(pair, base, inputs)
-    monkeypatch.setattr("tada_studio.studio.probing._READINGS", studio.Kept(1))
+    together = pipeline.probe(pair, base, inputs)
+    monkeypatch.setattr("tada_studio.pipeline.probing._READINGS", pipeline.Kept(1))
     import sys
 
-    monkeypatch.setattr(sys.modules["tada_studio.probe"], "BATCH_TOKENS", 1)
-    alone = studio.probe(pair, base, inputs)
+    monkeypatch.setattr(sys.modules["tada_studio.probing"], "BATCH_TOKENS", 1)
+    alone = pipeline.probe(pair, base, inputs)
     assert BATCH_TOKENS > 1 and alone is not together
     torch.testing.assert_close(alone.task, together.task, rtol=1e-5, atol=0)
 
@@ -107,40 +109,40 @@ def test_modules_that_one_adapter_lacks_and_zero_modules_give_gates_of_0_and_1(b
     shutil.copytree(pico.task, tmp_path / "zero")
     tensors = load_file(tmp_path / "zero" / WEIGHTS)
     save_file({k: t * 0 if "q_proj.lora_B" in k else t for k, t in tensors.items()}, tmp_path / "zero" / WEIGHTS)
-    pair = studio.read_pair(tmp_path / "zero", attention)
-    gates = studio.gates(studio.probe(pair, base, inputs))
+    pair = pipeline.read_pair(tmp_path / "zero", attention)
+    gates = gates_of(pipeline.probe(pair, base, inputs))
     column = dict(zip(gates.projections, gates.values.T, strict=True))
     assert column["q_proj"].tolist() == [1.0] * 3 and column["up_proj"].tolist() == [0.0] * 3
     assert ((column["v_proj"] > 0) & (column["v_proj"] < 1)).all()
 
 
 def test_saved_readings_come_back_and_give_the_same_gates(base, pair, inputs, tmp_path):
-    readings = studio.probe(pair, base, inputs)
+    readings = pipeline.probe(pair, base, inputs)
     readings.save(tmp_path / "readings.json")
     again = Readings.load(tmp_path / "readings.json")
     assert again.digest == readings.digest and again.about == readings.about
-    assert torch.equal(studio.gates(again).values, studio.gates(readings).values)
+    assert torch.equal(gates_of(again).values, gates_of(readings).values)
 
 
 def test_readings_whose_numbers_share_memory_are_saved(base, pair, inputs, tmp_path):
-    readings = studio.probe(pair, base, inputs)
+    readings = pipeline.probe(pair, base, inputs)
     shared = replace(readings, rms_task=readings.task)
     shared.save(tmp_path / "readings.json")
     assert Readings.load(tmp_path / "readings.json").digest == shared.digest
 
 
 def test_readings_of_another_pair_are_refused(base, pair, pico, inputs):
-    readings = studio.probe(pair, base, inputs)
+    readings = pipeline.probe(pair, base, inputs)
     with pytest.raises(MismatchError, match="another task adapter"):
-        studio.merge(studio.read_pair(pico.domain, pico.domain), readings)
+        merge(pipeline.read_pair(pico.domain, pico.domain), readings)
 
 
 def test_an_adapter_of_another_base_is_refused(base, pico, tmp_path, inputs):
-    deep = {n.replace("layers.0", "layers.7"): m for n, m in studio.read_adapter(pico.task).modules.items()}
+    deep = {n.replace("layers.0", "layers.7"): m for n, m in pipeline.read_adapter(pico.task).modules.items()}
     deep = {n: LoraModule(n, m.up, m.down, m.scale) for n, m in deep.items()}
-    pair = Pair(Adapter("deep", deep), studio.read_adapter(pico.domain))
+    pair = Pair(Adapter("deep", deep), pipeline.read_adapter(pico.domain))
     with pytest.raises(MismatchError, match=r"layers\.7.*has no such layer"):
-        studio.probe(pair, base, inputs)
+        pipeline.probe(pair, base, inputs)
 
 
 @pytest.mark.parametrize(
@@ -161,11 +163,11 @@ def test_a_wrong_input_file_is_refused_by_its_line(name, content, says, tmp_path
 
 def test_inputs_without_tokens_and_a_missing_file_are_refused(base, pair, tmp_path):
     with pytest.raises(InputError, match="fewer than two tokens"):
-        studio.probe(pair, base, ["quartz is hard", "quartz"])
+        pipeline.probe(pair, base, ["quartz is hard", "quartz"])
     with pytest.raises(InputError, match="cannot be read"):
         read_inputs(tmp_path / "nowhere.txt")
     with pytest.raises(InputError, match="No probe inputs"):
-        studio.probe(pair, base, [])
+        pipeline.probe(pair, base, [])
 
 
 def test_n_inputs_are_drawn_by_seed_and_kept_in_order():

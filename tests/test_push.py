@@ -11,14 +11,15 @@ import gradio as gr
 import pytest
 from gradio.helpers import special_args
 
-from tada_studio import cli, studio
-from tada_studio.app.desk import Desk
+from tada_studio import cli, pipeline
 from tada_studio.app.page import Start, page
-from tada_studio.app.places import Places
-from tada_studio.app.push_box import on_push, on_push_as_visitor
-from tada_studio.app.spoken import spoken
+from tada_studio.app.paths import Places
+from tada_studio.app.state import Desk
+from tada_studio.app.tabs.export.push_box import on_push, on_push_as_visitor
+from tada_studio.app.widgets.messages import spoken
 from tada_studio.errors import ExportError
 from tada_studio.lora import CONFIG, WEIGHTS
+from tada_studio.pipeline.merge import merge
 
 TOKEN = "hf_not_a_real_token"
 
@@ -103,20 +104,20 @@ def hub(monkeypatch, tmp_path):
 @pytest.fixture(scope="module")
 def exported(pico, tmp_path_factory):
     out = tmp_path_factory.mktemp("push") / "merged"
-    studio.export(studio.merge(studio.read_pair(pico.task, pico.domain)), out)
+    pipeline.export(merge(pipeline.read_pair(pico.task, pico.domain)), out)
     return out
 
 
 def test_the_certified_files_arrive_byte_for_byte_in_a_private_repository(hub, exported):
     (exported / "notes.txt").write_text("not certified, not sent")
-    address = studio.push(exported, "me/merged", token=TOKEN)
+    address = pipeline.push(exported, "me/merged", token=TOKEN)
     assert address.endswith("/me/merged") and hub.repos["me/merged"]["private"]
     sent = hub.repos["me/merged"]["files"]
     names = {CONFIG, WEIGHTS, "README.md", "recipe.json", "certificate.json"}
     assert set(sent) - {".gitattributes"} == names
     assert all(sent[name] == (exported / name).read_bytes() for name in names)
     (exported / "notes.txt").unlink()
-    studio.push(exported, "me/merged", token=TOKEN)  # an export of ours may take an earlier one's place
+    pipeline.push(exported, "me/merged", token=TOKEN)  # an export of ours may take an earlier one's place
 
 
 def test_the_command_line_pushes_as_whom_the_machine_is_logged_in(hub, exported, monkeypatch, capsys):
@@ -153,7 +154,7 @@ def test_a_public_server_asks_for_no_token_and_hands_the_visitors_own_on(monkeyp
 
 def test_a_token_that_may_not_write_is_one_sentence_without_the_token(hub, exported, monkeypatch):
     with pytest.raises(ExportError, match="a token that may write there") as refused:
-        studio.push(exported, "me/merged", token="hf_wrong_secret")
+        pipeline.push(exported, "me/merged", token="hf_wrong_secret")
     assert "hf_wrong_secret" not in str(refused.value) and "\n" not in str(refused.value)
     assert refused.value.__cause__ is None and hub.repos == {}
 
@@ -162,7 +163,7 @@ def test_a_token_that_may_not_write_is_one_sentence_without_the_token(hub, expor
 
     monkeypatch.setattr("huggingface_hub.HfApi.create_repo", chatty)
     with pytest.raises(ExportError, match=r"Bearer \*\*\* is not welcome"):
-        studio.push(exported, "me/merged", token=TOKEN)
+        pipeline.push(exported, "me/merged", token=TOKEN)
 
 
 TAKEN = {
@@ -178,27 +179,27 @@ TAKEN = {
 def test_nothing_of_somebodys_is_written_over(repo, says, hub, exported):
     hub.repos["me/taken"] = {**repo, "files": dict(repo["files"])}
     with pytest.raises(ExportError, match=says):
-        studio.push(exported, "me/taken", token=TOKEN)
+        pipeline.push(exported, "me/taken", token=TOKEN)
     assert hub.repos["me/taken"]["files"] == repo["files"] and all(verb == "GET" for verb, _ in hub.asked)
 
 
 @pytest.mark.parametrize("name", ["merged", "a/b/c", "me/mer ged", "../me", "", "me/x\n", "https://hf.co/me/x"])
 def test_a_name_that_is_no_repositorys_is_refused_before_anything_is_asked(name, hub, exported):
     with pytest.raises(ExportError, match="no name of a repository"):
-        studio.push(exported, name, token=TOKEN)
+        pipeline.push(exported, name, token=TOKEN)
     assert hub.asked == []
 
 
 def test_only_what_still_holds_is_pushed(hub, exported, pico, tmp_path):
     with pytest.raises(ExportError, match="no certificate"):
-        studio.push(pico.task, "me/merged", token=TOKEN)
+        pipeline.push(pico.task, "me/merged", token=TOKEN)
     changed = tmp_path / "changed"
     changed.mkdir()
     for file in exported.iterdir():
         (changed / file.name).write_bytes(file.read_bytes())
     (changed / "README.md").write_text("buy now")
     with pytest.raises(ExportError, match=r"README\.md does not hold any more"):
-        studio.push(changed, "me/merged", token=TOKEN)
+        pipeline.push(changed, "me/merged", token=TOKEN)
     assert hub.asked == []
 
 
@@ -209,4 +210,4 @@ def test_offline_and_unreachable_are_one_sentence(exported, monkeypatch, capsys)
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", False)
     monkeypatch.setattr("huggingface_hub.constants.ENDPOINT", "http://127.0.0.1:9")
     with pytest.raises(ExportError, match="could not be pushed to the Hub"):
-        studio.push(exported, "me/merged", token=TOKEN)
+        pipeline.push(exported, "me/merged", token=TOKEN)

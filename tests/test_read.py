@@ -14,9 +14,10 @@ from pico import pico_adapter, pico_base
 from safetensors.torch import load_file, save_file
 from transformers import AutoModelForCausalLM
 
-from tada_studio import studio
+from tada_studio import pipeline
 from tada_studio.errors import AdapterError, MismatchError
 from tada_studio.lora import CONFIG, WEIGHTS
+from tada_studio.pipeline.merge import merge
 from tada_studio.read import read_adapter
 from tada_studio.read.config import _CONVERTIBLE
 
@@ -59,7 +60,7 @@ def test_every_delta_is_the_one_that_peft_computes(settings, pico, tmp_path):
 
 def test_unequal_ranks_and_modules_that_only_one_has_make_a_pair(pico, tmp_path):
     attention = pico_adapter(tmp_path / "attention", pico.base, seed=3, rank=2, targets=("q_proj", "v_proj"))
-    pair = studio.read_pair(pico.task, attention)
+    pair = pipeline.read_pair(pico.task, attention)
     assert len(pair.names) == 21 and pair.domain.rank == 2
     assert any("only in the task adapter" in remark for remark in pair.problems)
 
@@ -140,9 +141,9 @@ def test_nan_and_infinity_are_refused_by_module(number, pico, tmp_path):
         key = next(k for k in tensors if "layers.1.mlp.up_proj.lora_B" in k)
         return {**tensors, key: tensors[key].index_fill(0, torch.tensor([0]), number)}
 
-    pair = studio.read_pair(pico.task, retensored(pico.domain, tmp_path / "nan", spoil))
+    pair = pipeline.read_pair(pico.task, retensored(pico.domain, tmp_path / "nan", spoil))
     with pytest.raises(AdapterError, match=r"layers\.1\.mlp\.up_proj.*NaN or infinity"):
-        studio.merge(pair)
+        merge(pair)
 
 
 WRONG_FILES = {
@@ -189,16 +190,16 @@ def test_a_model_folder_is_not_taken_for_an_adapter(pico):
 def test_two_bases_are_refused_and_two_spellings_are_noted(pico, tmp_path):
     named = [changed(pico.task, tmp_path / str(i), base_model_name_or_path=name)
              for i, name in enumerate(["meta/Llama-2-7b-hf", "unsloth/llama-2-7b-bnb-4bit", "Qwen/Qwen3-8B"])]  # fmt: skip
-    assert any("spelled differently" in remark for remark in studio.read_pair(named[0], named[1]).problems)
+    assert any("spelled differently" in remark for remark in pipeline.read_pair(named[0], named[1]).problems)
     with pytest.raises(MismatchError, match="one base model"):
-        studio.read_pair(named[0], named[2])
+        pipeline.read_pair(named[0], named[2])
 
 
 def test_layers_of_another_size_are_refused(pico, tmp_path):
     wide = pico_base(tmp_path / "wide", hidden=64)
     other = changed(pico_adapter(tmp_path / "w", wide, seed=1), tmp_path / "w2", base_model_name_or_path=str(pico.base))
     with pytest.raises(MismatchError, match=r"trained on a \S+ layer, the domain adapter on a \S+ one"):
-        studio.read_pair(pico.task, other)
+        pipeline.read_pair(pico.task, other)
 
 
 @pytest.mark.parametrize("kind", _CONVERTIBLE)

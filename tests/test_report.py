@@ -9,7 +9,7 @@ from tada_studio import report
 from tada_studio.core.gates import Depth, Gates
 from tada_studio.core.sizes import Norms, ThreeWay, ranks
 from tada_studio.core.stats import Interval
-from tada_studio.evaluate import Rates, Score, flipped
+from tada_studio.evaluation import Rates, Score, flipped
 
 
 def depth(rho, interval, thirds=(0.4, 0.5, 0.6), by_chance=0.001):

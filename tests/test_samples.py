@@ -5,20 +5,23 @@ import math
 import pytest
 import torch
 
-from tada_studio import studio
+from tada_studio import pipeline
+from tada_studio.core.gates import gates as gates_of
 from tada_studio.core.stats import wilson
-from tada_studio.evaluate import choose, read_items
-from tada_studio.probe import Readings, read_inputs
+from tada_studio.evaluation import choose, read_items
+from tada_studio.pipeline.analysis import analysis
+from tada_studio.pipeline.merge import merge
+from tada_studio.probing import Readings, read_inputs
 from tada_studio.recipe import Recipe
-from tada_studio.samples import planted, sample, samples
+from tada_studio.sample_pairs import planted, sample, samples
 
 
 def test_the_planted_conflicts_are_found_and_nothing_else():
     """Alignments, which pairs conflict, and which direction goes: all of it is known, because it was put there."""
     chosen = planted()
-    pair = studio.read_pair(chosen.task, chosen.domain)
-    merged = studio.merge_core(pair, studio.gates(studio.unprobed(pair)), Recipe())
-    found, drops = studio.analysis(pair).directions, merged.how.drops
+    pair = pipeline.read_pair(chosen.task, chosen.domain)
+    merged = pipeline.merge_core(pair, gates_of(pipeline.unprobed(pair)), Recipe())
+    found, drops = analysis(pair).directions, merged.how.drops
     row = {(address.layer, address.projection): i for i, address in enumerate(pair.addresses.values())}
     alignment, opposed = torch.zeros_like(found.alignment), torch.zeros_like(drops.opposed)
     gone = {"task": torch.zeros_like(drops.task), "domain": torch.zeros_like(drops.domain)}
@@ -61,11 +64,11 @@ def test_forty_items_score_as_the_sample_promises():
     A parent on the other's side is at chance, far from its own side: an adapter, or a side, taken for the other would show.
     """
     chosen = sample("smollm2-minerals")
-    base, pair = studio.load_base(chosen.base, device="cpu"), studio.read_pair(chosen.task, chosen.domain)
-    items = {side: choose(rows, 20, seed=1) for side, rows in studio.sample_items(chosen).items()}
-    variants = {"task": pair.task, "domain": pair.domain, "tada": studio.merge(pair, Readings.load(chosen.readings))}
+    base, pair = pipeline.load_base(chosen.base, device="cpu"), pipeline.read_pair(chosen.task, chosen.domain)
+    items = {side: choose(rows, 20, seed=1) for side, rows in pipeline.sample_items(chosen).items()}
+    variants = {"task": pair.task, "domain": pair.domain, "tada": merge(pair, Readings.load(chosen.readings))}
     sides = {}
-    studio.score_sides(base, variants, items, sides)
+    pipeline.score_sides(base, variants, items, sides)
     for side, scores in sides.items():
         for name, score in scores.items():
             promised, found = chosen.about["measured"][side][name], wilson(int(score.correct.sum()), score.n)

@@ -11,17 +11,19 @@ import pytest
 import torch
 from pico import pico_items
 
-from tada_studio import cli, studio, tuning
+from tada_studio import cli, pipeline
+from tada_studio.base_model.inputs import read_inputs
 from tada_studio.errors import InputError, Stopped
-from tada_studio.evaluate import Item, read_items
-from tada_studio.evaluate.scores import Score
-from tada_studio.inputs import read_inputs
-from tada_studio.marks import Bench, Mark, answers, items_digest, value
+from tada_studio.evaluation import Item, read_items
+from tada_studio.evaluation.bench import Bench, Mark, answers, items_digest, value
+from tada_studio.evaluation.scores import Score
+from tada_studio.pipeline import tuning
+from tada_studio.pipeline.merge import merge
 from tada_studio.recipe import Recipe
 from tada_studio.report import search_sentences
-from tada_studio.search import Plan, Trial, Tuning, by_files, front, halves, space
-from tada_studio.search.space import params_of, recipe_with
-from tada_studio.search.study import storage
+from tada_studio.tuning import Plan, Trial, Tuning, by_files, front, halves, space
+from tada_studio.tuning.space import params_of, recipe_with
+from tada_studio.tuning.study import storage
 
 SMALL = Plan(trials=7, seeds=1, chunks=2)
 
@@ -40,11 +42,11 @@ def bed(pico, tmp_path_factory):
     items = {
         side: read_items(pico_items(folder / f"{side}.jsonl", 24, seed=i)) for i, side in enumerate(("domain", "task"))
     }
-    pair, base = studio.read_pair(pico.task, pico.domain), studio.load_base(pico.base, device="cpu")
+    pair, base = pipeline.read_pair(pico.task, pico.domain), pipeline.load_base(pico.base, device="cpu")
     few = {"average": Recipe(method="linear", strength=1.0), "sum": Recipe(method="linear", strength=2.0)}
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(tuning, "baselines", lambda rank: few)  # all of them are for the two processes
-        yield Bed(pair, base, studio.probe(pair, base, read_inputs(pico.inputs)), items)
+        yield Bed(pair, base, pipeline.probe(pair, base, read_inputs(pico.inputs)), items)
 
 
 def run(bed, plan=SMALL, where=None, report=lambda progress: None, into=None, items=None):
@@ -80,7 +82,7 @@ def test_an_item_of_both_files_is_held_out_only():
 def test_the_search_never_sees_the_untouched_half(bed, monkeypatch):
     """Every item that is scored is written down; before the verdict none is of the untouched half."""
     split, seen, steps = halves(bed.items), [], []
-    module, honest = sys.modules["tada_studio.marks"], sys.modules["tada_studio.marks"].score
+    module, honest = sys.modules["tada_studio.evaluation.bench"], sys.modules["tada_studio.evaluation.bench"].score
     monkeypatch.setattr(
         module, "score", lambda base, items, *more: seen.append((steps[-1], list(items))) or honest(base, items, *more)
     )
@@ -104,16 +106,16 @@ def test_one_seed_gives_one_search_and_its_first_trial_is_the_start(bed, found):
 
 
 def test_marks_and_verdict_are_what_evaluate_says(bed, found):
-    adapter = studio.merge(bed.pair, bed.readings, recipe_with(found.start, found.best.params))
+    adapter = merge(bed.pair, bed.readings, recipe_with(found.start, found.best.params))
     for side, items in found.split.search.items():
-        expected = studio.evaluate(bed.base, {"x": adapter}, items)["x"]
+        expected = pipeline.evaluate(bed.base, {"x": adapter}, items)["x"]
         mark = found.best.marks[side]
         assert mark.gold == pytest.approx(-expected.nll, abs=1e-5) and mark.right == expected.accuracy
         assert mark.n == len(items)
     assert found.best.value == max(trial.value for trial in found.trials if trial.state == "done")
-    tuned = studio.merge(bed.pair, bed.readings, found.recipe)
+    tuned = merge(bed.pair, bed.readings, found.recipe)
     for side, items in found.split.held.items():
-        expected = studio.evaluate(bed.base, {"x": tuned}, items)["x"]
+        expected = pipeline.evaluate(bed.base, {"x": tuned}, items)["x"]
         assert found.judged.sides[side]["tuned"].nll == pytest.approx(expected.nll, abs=1e-5)
     assert next(iter(found.judged.against)) == "default" and len(found.judged.against) == 2
     said = search_sentences(found)
@@ -122,7 +124,7 @@ def test_marks_and_verdict_are_what_evaluate_says(bed, found):
 
 def test_poor_trials_are_stopped_early(bed, monkeypatch):
     """A make that gives the domain adapter away on every trial after the fifth: those must not see the last chunk."""
-    module, honest = sys.modules["tada_studio.tuning"].studio, studio.merge
+    module, honest = sys.modules["tada_studio.pipeline.tuning"].studio, pipeline.merge
     made = []
 
     def worse_and_worse(pair, readings, recipe):

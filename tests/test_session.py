@@ -4,11 +4,11 @@ import pytest
 import torch
 
 from tada_studio.errors import BaseError, InputError, MismatchError, RecipeError, Stopped
-from tada_studio.evaluate import read_items
-from tada_studio.probe import read_inputs
+from tada_studio.evaluation import read_items
+from tada_studio.pipeline import stream
+from tada_studio.probing import read_inputs
 from tada_studio.recipe import Recipe
 from tada_studio.session import Session
-from tada_studio.studio import stream
 
 
 @pytest.fixture
@@ -164,8 +164,8 @@ def test_streams_give_progress_then_the_result_or_the_error(session, pico):
 
 
 def test_a_search_is_limited_on_its_own_side_alone():
-    from tada_studio.samples import sample
-    from tada_studio.session import asked
+    from tada_studio.pipeline import items as asked
+    from tada_studio.sample_pairs import sample
 
     whole, limited = (asked.to_tune(sample("minerals-tiny"), None, 0, most) for most in (None, 5))
     assert [len(items) for items in limited.search.values()] == [5, 5] and limited.held == whole.held

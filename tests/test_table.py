@@ -7,23 +7,24 @@ import sys
 import pytest
 import torch
 
-from tada_studio import cli, report, studio
+from tada_studio import cli, pipeline, report
 from tada_studio.errors import InputError
-from tada_studio.evaluate import read_items
+from tada_studio.evaluation import read_items
+from tada_studio.pipeline.merge import merge
 from tada_studio.recipe import Recipe
-from tada_studio.samples import planted
+from tada_studio.sample_pairs import planted
 
 TABLE = [*cli.TABLE, "tada"]
 
 
 @pytest.fixture(scope="module")
 def base(pico):
-    return studio.load_base(pico.base, device="cpu")
+    return pipeline.load_base(pico.base, device="cpu")
 
 
 @pytest.fixture(scope="module")
 def pair(pico):
-    return studio.read_pair(pico.task, pico.domain)
+    return pipeline.read_pair(pico.task, pico.domain)
 
 
 @pytest.fixture
@@ -44,7 +45,7 @@ def tiny_sample(pico, tmp_path, monkeypatch):
         "measured": {"domain": {"base": {"low": 0.0, "high": 1.0}, "sum": {"low": 0.98, "high": 1.0}}},
     }  # fmt: skip
     (home / "sample.json").write_text(json.dumps(about))
-    monkeypatch.setattr(sys.modules["tada_studio.samples"], "_folder", lambda: home.parent)
+    monkeypatch.setattr(sys.modules["tada_studio.sample_pairs"], "_folder", lambda: home.parent)
     return home
 
 
@@ -103,9 +104,9 @@ def test_tuning_needs_items_that_are_not_scored(pico, capsys):
 
 
 def test_names_stand_for_what_they_say(pair, pico):
-    merged = studio.merge(pair, None, Recipe(rank=3))
-    other = studio.read_adapter(pico.domain)
-    found = studio.variants(
+    merged = merge(pair, None, Recipe(rank=3))
+    other = pipeline.read_adapter(pico.domain)
+    found = pipeline.variants(
         pair, merged, Recipe(), ["base", "average", "sum", "svd", "ties", "tada", "old"], {"old": other}
     )
     assert found["base"] is None and found["tada"] is merged and found["old"] is other
@@ -119,11 +120,11 @@ def test_names_stand_for_what_they_say(pair, pico):
 def test_tuning_takes_the_strength_that_is_best_on_the_validation_items(base, pair, pico):
     items = {"domain": read_items(pico.items)[:30], "task": read_items(pico.items)[20:]}
     sizes = (0.5, 2.0, 4.0)
-    found = studio.tuned(base, pair, Recipe(method="ties", density=0.7), items, sizes)
+    found = pipeline.tuned(base, pair, Recipe(method="ties", density=0.7), items, sizes)
     by_size = {}
     for size in sizes:
-        adapter = studio.merge(pair, None, Recipe(method="ties", density=0.7, strength=size))
-        scores = [studio.evaluate(base, {"x": adapter}, some)["x"] for some in items.values()]
+        adapter = merge(pair, None, Recipe(method="ties", density=0.7, strength=size))
+        scores = [pipeline.evaluate(base, {"x": adapter}, some)["x"] for some in items.values()]
         by_size[size] = (sum(s.accuracy for s in scores), -sum(s.nll for s in scores))
     assert found == Recipe(method="ties", density=0.7, strength=max(by_size, key=by_size.get))
     assert len(set(by_size.values())) == 3
@@ -132,7 +133,7 @@ def test_tuning_takes_the_strength_that_is_best_on_the_validation_items(base, pa
 def test_a_sample_without_validation_items_cannot_tune():
     chosen = planted()
     with pytest.raises(InputError, match="proves nothing"):
-        studio.sample_validation(chosen)
+        pipeline.sample_validation(chosen)
 
 
 def test_promises_that_nobody_measured_are_not_kept_or_broken():

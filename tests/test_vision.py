@@ -12,14 +12,15 @@ from pico_vision import LABELS_OF_BASE, SIDE, TARGETS, by_label, pico_vit, pico_
 from safetensors.torch import load_file, save_file
 from transformers import AutoModelForImageClassification, ViTImageProcessorPil, ViTModel
 
-from tada_studio import cli, report, studio
-from tada_studio.certify import _test_input as input_for_logits
-from tada_studio.certify import certify
+from tada_studio import cli, pipeline, report
+from tada_studio.base_model.images import image_files
+from tada_studio.base_model.inputs import read_inputs
 from tada_studio.errors import AdapterError, BaseError, InputError, MismatchError
-from tada_studio.evaluate import LabelItem, read_items
-from tada_studio.images import image_files
-from tada_studio.inputs import read_inputs
+from tada_studio.evaluation import LabelItem, read_items
+from tada_studio.exporting.certify import _test_input as input_for_logits
+from tada_studio.exporting.certify import certify
 from tada_studio.lora import CONFIG, LABELS, WEIGHTS
+from tada_studio.pipeline.merge import merge
 from tada_studio.recipe import Recipe
 
 NEW = ("ant", "bee", "fly", "wasp", "mite")
@@ -40,12 +41,12 @@ def zoo(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def base(zoo):
-    return studio.load_base(zoo / "base", device="cpu")
+    return pipeline.load_base(zoo / "base", device="cpu")
 
 
 @pytest.fixture(scope="module")
 def pair(zoo):
-    return studio.read_pair(zoo / "task", zoo / "domain")
+    return pipeline.read_pair(zoo / "task", zoo / "domain")
 
 
 @pytest.fixture
@@ -75,7 +76,7 @@ def test_a_folder_says_by_its_config_that_it_classifies_images(base, zoo):
 
 @pytest.mark.parametrize("channels", [1, 3])
 def test_without_a_preprocessor_config_images_are_scaled_and_that_is_said(channels, tmp_path):
-    base = studio.load_base(pico_vit(tmp_path / "b", channels, settings=False), device="cpu")
+    base = pipeline.load_base(pico_vit(tmp_path / "b", channels, settings=False), device="cpu")
     assert "mean = std = .5" in " ".join(base.says) and base.tokenizer.channels == channels
     image = picture(1, side=SIDE, mode="L" if channels == 1 else "RGB")
     image.save(tmp_path / "one.png")
@@ -83,25 +84,25 @@ def test_without_a_preprocessor_config_images_are_scaled_and_that_is_said(channe
     bytes_ = torch.tensor(list(image.tobytes()), dtype=torch.float32).reshape(SIDE, SIDE, channels).permute(2, 0, 1)
     torch.testing.assert_close(values[0], (bytes_ / 255 - 0.5) / 0.5)
     assert not torch.equal(
-        values, studio.load_base(pico_vit(tmp_path / "c", channels), device="cpu").tokenizer(image_files(tmp_path))
+        values, pipeline.load_base(pico_vit(tmp_path / "c", channels), device="cpu").tokenizer(image_files(tmp_path))
     )
 
 
 def test_the_settings_are_part_of_what_tells_bases_apart(tmp_path):
     one, other = pico_vit(tmp_path / "1" / "b"), pico_vit(tmp_path / "2" / "b")
-    assert studio.load_base(one, device="cpu").digest == studio.load_base(other, device="cpu").digest
+    assert pipeline.load_base(one, device="cpu").digest == pipeline.load_base(other, device="cpu").digest
     (other / "preprocessor_config.json").unlink()
-    assert studio.load_base(one, device="cpu").digest != studio.load_base(other, device="cpu").digest
+    assert pipeline.load_base(one, device="cpu").digest != pipeline.load_base(other, device="cpu").digest
 
 
 def test_a_bare_body_is_a_base_whose_head_an_adapter_brings(zoo, tmp_path):
-    body = studio.load_base(pico_vit(tmp_path / "body", kind=ViTModel), device="cpu")
+    body = pipeline.load_base(pico_vit(tmp_path / "body", kind=ViTModel), device="cpu")
     assert not body.has_head and body.labels == () and "no classifier head" in " ".join(body.says)
     assert not body.model.classifier.weight.any()
-    items, task = read_items(zoo / "new"), studio.read_adapter(zoo / "task")
-    scores = studio.evaluate(body, {"base": None, "task": task}, items)
+    items, task = read_items(zoo / "new"), pipeline.read_adapter(zoo / "task")
+    scores = pipeline.evaluate(body, {"base": None, "task": task}, items)
     assert "head of task" in scores["base"].note and scores["base"].nll is not None
-    assert studio.export(task_only(zoo), tmp_path / "out", base=body).holds
+    assert pipeline.export(task_only(zoo), tmp_path / "out", base=body).holds
 
 
 def test_a_base_that_lacks_more_than_its_head_is_refused(tmp_path):
@@ -111,7 +112,7 @@ def test_a_base_that_lacks_more_than_its_head_is_refused(tmp_path):
         {n: t for n, t in tensors.items() if "layer.1.output" not in n}, folder / "model.safetensors", {"format": "pt"}
     )
     with pytest.raises(BaseError, match="its weights lack vit"):
-        studio.load_base(folder, device="cpu")
+        pipeline.load_base(folder, device="cpu")
 
 
 def test_pickles_remote_code_and_images_of_other_channels_are_refused(tmp_path):
@@ -119,15 +120,15 @@ def test_pickles_remote_code_and_images_of_other_channels_are_refused(tmp_path):
     torch.save(load_file(folder / "model.safetensors"), folder / "pytorch_model.bin")
     (folder / "model.safetensors").unlink()
     with pytest.raises(BaseError, match="safetensors"):
-        studio.load_base(folder, device="cpu")
+        pipeline.load_base(folder, device="cpu")
     settings = json.loads((pico_vit(tmp_path / "code") / "preprocessor_config.json").read_text())
     settings = {**settings, "image_processor_type": "Evil", "auto_map": {"AutoImageProcessor": "evil.Evil"}}
     (tmp_path / "code" / "preprocessor_config.json").write_text(json.dumps(settings))
     (tmp_path / "code" / "evil.py").write_text("raise SystemExit('ran')")
     with pytest.raises(BaseError, match="could not be loaded"):
-        studio.load_base(tmp_path / "code", device="cpu")
+        pipeline.load_base(tmp_path / "code", device="cpu")
     with pytest.raises(BaseError, match="4 channels"):
-        studio.load_base(pico_vit(tmp_path / "four", 4, settings=False), device="cpu")
+        pipeline.load_base(pico_vit(tmp_path / "four", 4, settings=False), device="cpu")
 
 
 def test_images_of_a_size_that_the_model_does_not_take_are_refused_in_words(zoo, pair, tmp_path):
@@ -136,11 +137,11 @@ def test_images_of_a_size_that_the_model_does_not_take_are_refused_in_words(zoo,
     (tmp_path / "b" / "preprocessor_config.json").write_text(
         json.dumps({**settings, "size": {"height": 32, "width": 32}})
     )
-    base = studio.load_base(tmp_path / "b", device="cpu")
+    base = pipeline.load_base(tmp_path / "b", device="cpu")
     with pytest.raises(BaseError, match=r"as its own settings prepare them .*32"):
-        studio.probe(pair, base, read_inputs(zoo / "probe"))
+        pipeline.probe(pair, base, read_inputs(zoo / "probe"))
     with pytest.raises(BaseError, match=r"as its own settings prepare them .*32"):
-        studio.evaluate(base, {"base": None}, read_items(zoo / "old"))
+        pipeline.evaluate(base, {"base": None}, read_items(zoo / "old"))
 
 
 # -- probe -----------------------------------------------------------------------------------------------------------
@@ -162,9 +163,11 @@ def dense_response(base, module, file):
 
 
 def test_readings_of_images_equal_the_dense_reference(base, pair, zoo, monkeypatch):
-    monkeypatch.setattr(sys.modules["tada_studio.images"], "BATCH_NUMBERS", 2 * 3 * SIDE * SIDE)  # three batches
+    monkeypatch.setattr(
+        sys.modules["tada_studio.base_model.images"], "BATCH_NUMBERS", 2 * 3 * SIDE * SIDE
+    )  # three batches
     files = read_inputs(zoo / "probe")
-    readings = studio.probe(pair, base, files)
+    readings = pipeline.probe(pair, base, files)
     assert readings.tokens.tolist() == [5] * 5  # four patches and the class token
     for i, name in enumerate(readings.names):
         for j, file in enumerate(files):
@@ -176,8 +179,8 @@ def test_readings_of_images_equal_the_dense_reference(base, pair, zoo, monkeypat
 def test_the_patch_embedding_is_probed_patch_by_patch(base, zoo, tmp_path):
     targets = ("projection", "q_proj")
     folders = [pico_vit_adapter(tmp_path / f"{seed}", zoo / "base", seed, targets=targets) for seed in (1, 2)]
-    pair, files = studio.read_pair(*folders), read_inputs(zoo / "probe")
-    readings = studio.probe(pair, base, files)
+    pair, files = pipeline.read_pair(*folders), read_inputs(zoo / "probe")
+    readings = pipeline.probe(pair, base, files)
     row = next(i for i, name in enumerate(readings.names) if name.endswith("projection"))
     module = pair.task.modules[readings.names[row]]
     torch.testing.assert_close(readings.task[row, 0], dense_response(base, module, files[0]), rtol=2e-5, atol=0)
@@ -186,25 +189,27 @@ def test_the_patch_embedding_is_probed_patch_by_patch(base, zoo, tmp_path):
 
 def test_readings_belong_to_the_content_of_the_images(base, pair, zoo, tmp_path):
     shutil.copytree(zoo / "probe", tmp_path / "elsewhere")
-    first, again = (studio.probe(pair, base, read_inputs(folder)) for folder in (zoo / "probe", tmp_path / "elsewhere"))
+    first, again = (
+        pipeline.probe(pair, base, read_inputs(folder)) for folder in (zoo / "probe", tmp_path / "elsewhere")
+    )
     assert first.digest == again.digest and first.about["inputs"] == again.about["inputs"]
     picture(99).save(tmp_path / "elsewhere" / "000.png")
-    assert studio.probe(pair, base, read_inputs(tmp_path / "elsewhere")).about["inputs"] != first.about["inputs"]
+    assert pipeline.probe(pair, base, read_inputs(tmp_path / "elsewhere")).about["inputs"] != first.about["inputs"]
 
 
 def test_the_wrong_kind_of_input_or_item_is_refused_in_words(base, pair, zoo, pico):
     files = read_inputs(zoo / "probe")
     with pytest.raises(InputError, match="reads image, and these probe inputs are text"):
-        studio.probe(pair, base, ["what is this"])
+        pipeline.probe(pair, base, ["what is this"])
     with pytest.raises(InputError, match="reads image"):
-        studio.probe(pair, base, [*files, "what is this"])
-    text = studio.load_base(pico.base, device="cpu")
+        pipeline.probe(pair, base, [*files, "what is this"])
+    text = pipeline.load_base(pico.base, device="cpu")
     with pytest.raises(InputError, match="reads text"):
-        studio.probe(studio.read_pair(pico.task, pico.domain), text, files)
+        pipeline.probe(pipeline.read_pair(pico.task, pico.domain), text, files)
     with pytest.raises(InputError, match="these items are of image"):
-        studio.evaluate(text, {"base": None}, read_items(zoo / "old"))
+        pipeline.evaluate(text, {"base": None}, read_items(zoo / "old"))
     with pytest.raises(InputError, match="these items are of text"):
-        studio.evaluate(base, {"base": None}, read_items(pico.items))
+        pipeline.evaluate(base, {"base": None}, read_items(pico.items))
 
 
 # -- heads and items -------------------------------------------------------------------------------------------------
@@ -225,13 +230,13 @@ def with_head_of(zoo, adapter):
 
 def task_only(zoo):
     """The merge that is the task adapter and nothing else."""
-    pair = studio.read_pair(zoo / "task", zoo / "domain")
-    return studio.merge(pair, recipe=Recipe(strength=1.0, overrides=("* : 0",), drop="none", dtype="float32"))
+    pair = pipeline.read_pair(zoo / "task", zoo / "domain")
+    return merge(pair, recipe=Recipe(strength=1.0, overrides=("* : 0",), drop="none", dtype="float32"))
 
 
 def test_an_adapter_with_a_head_of_another_size_answers_as_peft(same_base, pair, zoo):
     items = read_items(zoo / "new")
-    found = studio.evaluate(same_base, {"task": pair.task}, items)["task"]
+    found = pipeline.evaluate(same_base, {"task": pair.task}, items)["task"]
     wanted = plain_loglik(with_head_of(zoo, zoo / "task"), same_base, items)
     torch.testing.assert_close(found.loglik.double(), wanted, rtol=0, atol=1e-5)
     answers = torch.tensor([NEW.index(item.label) for item in items])
@@ -241,7 +246,7 @@ def test_an_adapter_with_a_head_of_another_size_answers_as_peft(same_base, pair,
 
 def test_base_and_domain_answer_new_labels_with_the_heads_of_the_task_and_it_is_said(same_base, pair, zoo):
     items = read_items(zoo / "new")
-    scores = studio.evaluate(same_base, {"base": None, "domain": pair.domain, "task": pair.task}, items)
+    scores = pipeline.evaluate(same_base, {"base": None, "domain": pair.domain, "task": pair.task}, items)
     head = load_file(zoo / "task" / WEIGHTS)
     model = AutoModelForImageClassification.from_pretrained(zoo / "base")
     model.classifier = torch.nn.Linear(16, len(NEW))
@@ -258,9 +263,9 @@ def test_base_and_domain_answer_new_labels_with_the_heads_of_the_task_and_it_is_
 
 def test_the_task_answers_old_labels_with_the_head_of_the_base(same_base, pair, zoo):
     items = read_items(zoo / "old")
-    score = studio.evaluate(same_base, {"base": None, "task": pair.task}, items)["task"]
+    score = pipeline.evaluate(same_base, {"base": None, "task": pair.task}, items)["task"]
     bare = replace(pair.task, whole={}, heads=(), labels=())
-    wanted = studio.evaluate(same_base, {"bare": bare}, items)["bare"]
+    wanted = pipeline.evaluate(same_base, {"bare": bare}, items)["bare"]
     assert torch.equal(score.loglik, wanted.loglik) and score.loglik.shape == (12, 3)
     assert score.note == "task answers with the head of base (3 labels): its own has other labels."
 
@@ -268,18 +273,18 @@ def test_the_task_answers_old_labels_with_the_head_of_the_base(same_base, pair, 
 def test_labels_that_no_head_has_are_misses(same_base, pair, zoo, tmp_path):
     shutil.copytree(zoo / "old" / "cat", tmp_path / "items" / "yeti")
     shutil.copytree(zoo / "old" / "dog", tmp_path / "items" / "dog")
-    score = studio.evaluate(same_base, {"base": None, "task": pair.task}, read_items(tmp_path / "items"))["base"]
+    score = pipeline.evaluate(same_base, {"base": None, "task": pair.task}, read_items(tmp_path / "items"))["base"]
     yeti = torch.tensor([item.label == "yeti" for item in read_items(tmp_path / "items")])
     assert not score.correct[yeti].any() and score.nll is None and score.n == 8
     assert json.dumps(score.to_dict()) and "" in report.score_table({"items": {"base": score}})[1][0]
     row = [LabelItem(item.content, 7) for item in read_items(zoo / "old")]
-    assert studio.evaluate(same_base, {"base": None}, row)["base"].accuracy == 0.0
+    assert pipeline.evaluate(same_base, {"base": None}, row)["base"].accuracy == 0.0
 
 
 def test_rows_can_be_named_by_number(same_base, pair, zoo):
     named = read_items(zoo / "new")
     numbered = [LabelItem(item.content, NEW.index(item.label)) for item in named]
-    first, second = (studio.evaluate(same_base, {"task": pair.task}, items)["task"] for items in (named, numbered))
+    first, second = (pipeline.evaluate(same_base, {"task": pair.task}, items)["task"] for items in (named, numbered))
     assert torch.equal(first.correct, second.correct) and first.nll == second.nll
 
 
@@ -288,10 +293,12 @@ def test_a_head_without_names_takes_the_labels_in_alphabetical_order_and_says_so
     pico_vit_adapter(tmp_path / "unnamed", zoo / "base", seed=2, labels=NEW, named=False)
     pico_vit_adapter(tmp_path / "named", zoo / "base", seed=2, labels=order)
     items = read_items(zoo / "new")
-    variants = {name: studio.read_adapter(tmp_path / name) for name in ("unnamed", "named")}
-    alone = studio.evaluate(same_base, {"unnamed": variants["unnamed"]}, items)["unnamed"]
+    variants = {name: pipeline.read_adapter(tmp_path / name) for name in ("unnamed", "named")}
+    alone = pipeline.evaluate(same_base, {"unnamed": variants["unnamed"]}, items)["unnamed"]
     assert "5 rows without names: taken as the labels in alphabetical order" in alone.note
-    assert torch.equal(alone.correct, studio.evaluate(same_base, {"named": variants["named"]}, items)["named"].correct)
+    assert torch.equal(
+        alone.correct, pipeline.evaluate(same_base, {"named": variants["named"]}, items)["named"].correct
+    )
 
 
 @pytest.mark.parametrize("labels", [["a", "b"], ["a"] * 5, ["a", "b", "c", "d", 5], "abcde", ["a", "b", "c", "d", " "]])
@@ -299,7 +306,7 @@ def test_wrong_names_of_labels_are_refused(labels, zoo, tmp_path):
     shutil.copytree(zoo / "task", tmp_path / "task")
     (tmp_path / "task" / LABELS).write_text(json.dumps({"labels": labels}))
     with pytest.raises(AdapterError, match=r"labels\.json.*5 rows"):
-        studio.read_adapter(tmp_path / "task")
+        pipeline.read_adapter(tmp_path / "task")
 
 
 def test_half_a_head_and_a_head_of_another_width_are_refused(base, pair):
@@ -315,8 +322,8 @@ def test_half_a_head_and_a_head_of_another_width_are_refused(base, pair):
 
 
 def test_the_merge_carries_the_head_of_the_task_certified_and_loads_with_peft(same_base, pair, zoo, tmp_path):
-    merged = studio.merge(pair, studio.probe(pair, same_base, read_inputs(zoo / "probe")))
-    certificate = studio.export(merged, tmp_path / "out", base=same_base)
+    merged = merge(pair, pipeline.probe(pair, same_base, read_inputs(zoo / "probe")))
+    certificate = pipeline.export(merged, tmp_path / "out", base=same_base)
     assert certificate.holds and certificate.logit_error is not None and certificate.logit_error < 1e-5
     says = "classifier (5 rows, for ant, bee, fly, wasp, mite) is the task adapter's, kept whole in modules_to_save."
     assert says in certificate.sentences
@@ -329,11 +336,11 @@ def test_the_merge_carries_the_head_of_the_task_certified_and_loads_with_peft(sa
 
     items = read_items(zoo / "new")
     wanted = plain_loglik(with_head_of(zoo, tmp_path / "out"), same_base, items)
-    found = studio.evaluate(same_base, {"tada": merged}, items)["tada"]
+    found = pipeline.evaluate(same_base, {"tada": merged}, items)["tada"]
     torch.testing.assert_close(found.loglik.double(), wanted, rtol=0, atol=1e-5)
-    wrong, again = studio.verify(tmp_path / "out", same_base)
+    wrong, again = pipeline.verify(tmp_path / "out", same_base)
     assert wrong == [] and again.heads["classifier"].rows == 5
-    assert studio.read_adapter(tmp_path / "out").labels == NEW
+    assert pipeline.read_adapter(tmp_path / "out").labels == NEW
 
 
 def test_the_picture_that_logits_are_compared_on_is_noise_and_always_the_same(base):
@@ -342,8 +349,8 @@ def test_the_picture_that_logits_are_compared_on_is_noise_and_always_the_same(ba
 
 
 def test_a_lost_row_of_the_head_fails_the_certificate(same_base, pair, tmp_path):
-    merged = studio.merge(pair)
-    studio.export(merged, tmp_path / "out", base=same_base)
+    merged = merge(pair)
+    pipeline.export(merged, tmp_path / "out", base=same_base)
     tensors = load_file(tmp_path / "out" / WEIGHTS)
     tensors["base_model.model.classifier.weight"][3, 0] += 1
     save_file(tensors, tmp_path / "out" / WEIGHTS, {"format": "pt"})
@@ -353,10 +360,10 @@ def test_a_lost_row_of_the_head_fails_the_certificate(same_base, pair, tmp_path)
 
 def test_the_head_knob_moves_the_labels_with_the_head(zoo, tmp_path):
     other = pico_vit_adapter(tmp_path / "other", zoo / "base", seed=5, labels=("x", "y"))
-    pair = studio.read_pair(zoo / "task", other)
-    merged = studio.merge(pair, recipe=Recipe(head="domain"))
+    pair = pipeline.read_pair(zoo / "task", other)
+    merged = merge(pair, recipe=Recipe(head="domain"))
     assert merged.labels == ("x", "y") and merged.origin.to_dict()["heads"] == {"classifier": "domain"}
-    assert studio.merge(pair).labels == NEW
+    assert merge(pair).labels == NEW
 
 
 # -- transformers 4 and 5 --------------------------------------------------------------------------------------------
@@ -388,19 +395,19 @@ def as_four(folder, to):
 
 def test_an_adapter_of_transformers_4_goes_the_whole_way_with_one_of_5(same_base, pair, zoo, tmp_path):
     """It pairs up, probes, merges and exports to the same bytes as the same numbers under names of version 5."""
-    four = studio.read_pair(as_four(zoo / "task", tmp_path / "task"), zoo / "domain")
+    four = pipeline.read_pair(as_four(zoo / "task", tmp_path / "task"), zoo / "domain")
     assert four.names == pair.names and all(None not in four.both(name) for name in four.names)
     assert four.task.digest == pair.task.digest and len(pair.names) == 2 * len(TARGETS)
     assert "names of transformers 4 (vit.encoder.layer.0" in " ".join(four.task.passport.remarks)
-    readings = studio.probe(four, same_base, read_inputs(zoo / "probe"))
-    merged = studio.merge(four, readings)
-    assert studio.export(merged, tmp_path / "out", base=same_base).holds
+    readings = pipeline.probe(four, same_base, read_inputs(zoo / "probe"))
+    merged = merge(four, readings)
+    assert pipeline.export(merged, tmp_path / "out", base=same_base).holds
     again = tmp_path / "again"
-    studio.export(studio.merge(pair, studio.probe(pair, same_base, read_inputs(zoo / "probe"))), again, base=same_base)
+    pipeline.export(merge(pair, pipeline.probe(pair, same_base, read_inputs(zoo / "probe"))), again, base=same_base)
     assert (again / WEIGHTS).read_bytes() == (tmp_path / "out" / WEIGHTS).read_bytes()
     model = with_head_of(zoo, tmp_path / "out")
     items = read_items(zoo / "new")
-    found = studio.evaluate(same_base, {"tada": merged}, items)["tada"].loglik
+    found = pipeline.evaluate(same_base, {"tada": merged}, items)["tada"].loglik
     torch.testing.assert_close(found.double(), plain_loglik(model, same_base, items), rtol=0, atol=1e-5)
 
 

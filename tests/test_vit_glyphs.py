@@ -10,13 +10,15 @@ import torch
 from peft import PeftModel
 from transformers import AutoModelForImageClassification
 
-from tada_studio import report, studio
+from tada_studio import pipeline, report
+from tada_studio.base_model.images import image_files, opened
 from tada_studio.core.gates import depth_profile
+from tada_studio.core.gates import gates as gates_of
 from tada_studio.core.stats import holm, paired_p
-from tada_studio.images import image_files, opened
-from tada_studio.probe import Readings
+from tada_studio.pipeline.merge import merge
+from tada_studio.probing import Readings
 from tada_studio.recipe import Recipe
-from tada_studio.samples import sample
+from tada_studio.sample_pairs import sample
 
 MAKE = Path(__file__).parent.parent / "sample_adapters" / "make"
 
@@ -40,17 +42,23 @@ def chosen():
 def opened_sample(chosen):
     """(base, pair, cached readings)"""
     readings = Readings.load(chosen.readings)
-    return studio.load_base(chosen.base, device="cpu"), studio.read_pair(chosen.task, chosen.domain), readings
+    return pipeline.load_base(chosen.base, device="cpu"), pipeline.read_pair(chosen.task, chosen.domain), readings
 
 
 @pytest.fixture(scope="module")
 def scores(chosen, opened_sample):
     base, pair, readings = opened_sample
     sums = {"average": Recipe(method="linear", strength=1.0), "sum": Recipe(method="linear")}
-    merges = {name: studio.merge(pair, None, recipe) for name, recipe in sums.items()}
-    variants = {"base": None, "task": pair.task, "domain": pair.domain, **merges, "tada": studio.merge(pair, readings)}
+    merges = {name: merge(pair, None, recipe) for name, recipe in sums.items()}
+    variants = {
+        "base": None,
+        "task": pair.task,
+        "domain": pair.domain,
+        **merges,
+        "tada": merge(pair, readings),
+    }
     sides = {}
-    studio.score_sides(base, variants, studio.sample_items(chosen), sides)
+    pipeline.score_sides(base, variants, pipeline.sample_items(chosen), sides)
     return sides
 
 
@@ -78,10 +86,10 @@ def test_every_figure_is_the_one_that_sample_json_promises(chosen, scores):
 def test_the_cached_readings_are_those_of_the_probe_images(chosen, opened_sample):
     base, pair, readings = opened_sample
     readings.belongs_to(pair)
-    taken = studio.probe(pair, base, studio.sample_inputs(chosen))
-    torch.testing.assert_close(studio.gates(taken).values, studio.gates(readings).values, rtol=0, atol=1e-4)
+    taken = pipeline.probe(pair, base, pipeline.sample_inputs(chosen))
+    torch.testing.assert_close(gates_of(taken).values, gates_of(readings).values, rtol=0, atol=1e-4)
     assert taken.about["inputs"] == readings.about["inputs"] and len(readings.tokens) == 32
-    depth = depth_profile(readings, studio.gates(readings), Recipe())
+    depth = depth_profile(readings, gates_of(readings), Recipe())
     assert depth.rho == pytest.approx(chosen.about["depth"]["rho"], abs=1e-3)
     assert (depth.interval.low, depth.interval.high) == pytest.approx(
         (chosen.about["depth"]["low"], chosen.about["depth"]["high"]), abs=1e-3
@@ -90,8 +98,8 @@ def test_the_cached_readings_are_those_of_the_probe_images(chosen, opened_sample
 
 def test_the_merge_loads_with_transformers_and_peft_alone(chosen, opened_sample, tmp_path):
     base, pair, readings = opened_sample
-    merged = studio.merge(pair, readings)
-    assert studio.export(merged, tmp_path / "out", base=base).holds
+    merged = merge(pair, readings)
+    assert pipeline.export(merged, tmp_path / "out", base=base).holds
     model = AutoModelForImageClassification.from_pretrained(chosen.base, num_labels=10, ignore_mismatched_sizes=True)
     theirs = PeftModel.from_pretrained(model, tmp_path / "out").eval()
     files = image_files(chosen.probe)

@@ -10,9 +10,10 @@ from pathlib import Path
 import pytest
 import torch
 
-from tada_studio import cli, studio
-from tada_studio.certify import _loaded_by_peft, skeleton
+from tada_studio import cli, pipeline
 from tada_studio.errors import AdapterError
+from tada_studio.exporting.certify import _loaded_by_peft, skeleton
+from tada_studio.pipeline.merge import merge
 from tada_studio.read import look, read_adapter
 from tada_studio.read.config import judge
 from tada_studio.read.files import parse_json
@@ -133,7 +134,7 @@ def test_the_passport_command_says_whether_two_fit(task, domain, word, capsys):
 def test_a_pair_whose_norms_differ_several_fold_is_told_about_the_balance_knob(capsys):
     assert cli.main(["passport", adapter("psuedo-to-code"), adapter("FMI-ChatBot")]) == 0
     assert "task adapter is 7.55 times as large" in capsys.readouterr().out
-    pair = studio.read_pair(adapter("FMI-ChatBot"), adapter("psuedo-to-code"))
+    pair = pipeline.read_pair(adapter("FMI-ChatBot"), adapter("psuedo-to-code"))
     assert any("domain adapter is 7.55 times" in note and "balance" in note for note in pair.problems)
 
 
@@ -143,8 +144,8 @@ MERGED = [("gpt2-tigrinya", "FMI-ChatBot"), ("lora-imdb", "emotion-classificatio
 
 @pytest.mark.parametrize("roles", MERGED)
 def test_wild_pairs_merge_into_folders_whose_certificates_hold(roles, tmp_path):
-    pair = studio.read_pair(*map(adapter, roles))
-    certificate = studio.export(studio.merge(pair), tmp_path / "out")
+    pair = pipeline.read_pair(*map(adapter, roles))
+    certificate = pipeline.export(merge(pair), tmp_path / "out")
     assert certificate.holds, certificate.sentences
     again = read_adapter(tmp_path / "out")
     assert set(again.whole) == set(pair.task.whole) | set(pair.domain.whole)

@@ -16,13 +16,15 @@ from typing import Any
 
 import torch
 
-from tada_studio import studio
+from tada_studio import pipeline
 from tada_studio.core import stats
 from tada_studio.core.gates import depth_profile
+from tada_studio.core.gates import gates as gates_of
 from tada_studio.lora import Adapter, Pair
-from tada_studio.probe import Readings
+from tada_studio.pipeline.merge import merge
+from tada_studio.probing import Readings
 from tada_studio.recipe import Recipe
-from tada_studio.samples import Sample, read_sample
+from tada_studio.sample_pairs import Sample, read_sample
 
 #: What ``tada`` must beat, and the sum, beside which it is always shown. All at the rank of the parents.
 OTHERS = ("base", "task", "domain", "average", "ties", "dare_ties", "sum")
@@ -32,19 +34,19 @@ def variants(pair: Pair, readings: Readings) -> dict[str, Adapter | None]:
     """The merge with the default recipe, its parents and the baselines with their default knobs."""
     plain = {"ties": Recipe(method="ties"), "dare_ties": Recipe(method="dare_ties")}
     plain |= {name: Recipe(method="linear", strength=strength) for name, strength in (("average", 1.0), ("sum", 2.0))}
-    merged = {name: studio.merge(pair, None, recipe) for name, recipe in plain.items()}
-    return {"base": None, "task": pair.task, "domain": pair.domain, **merged, "tada": studio.merge(pair, readings)}
+    merged = {name: merge(pair, None, recipe) for name, recipe in plain.items()}
+    return {"base": None, "task": pair.task, "domain": pair.domain, **merged, "tada": merge(pair, readings)}
 
 
 def measure(chosen: Sample, keep: Path | None = None) -> dict[str, Any]:
     """Probe and score a sample; its figures come back as they stand in sample.json. keep: where readings.json is written."""
-    base = studio.load_base(str(chosen.base), dtype="float32")
-    pair = studio.read_pair(chosen.task, chosen.domain)
-    readings = studio.probe(pair, base, studio.sample_inputs(chosen))
+    base = pipeline.load_base(str(chosen.base), dtype="float32")
+    pair = pipeline.read_pair(chosen.task, chosen.domain)
+    readings = pipeline.probe(pair, base, pipeline.sample_inputs(chosen))
     if keep is not None:
         readings.save(keep)
-    sides: studio.Sides = {}
-    studio.score_sides(base, variants(pair, readings), studio.sample_items(chosen), sides)
+    sides: pipeline.Sides = {}
+    pipeline.score_sides(base, variants(pair, readings), pipeline.sample_items(chosen), sides)
     return {
         "both_skills": {name: round(both_skills(sides, name), 4) for name in (*OTHERS, "tada")},
         "tada_against": against(sides),
@@ -58,12 +60,12 @@ def _figures(score: Any) -> dict[str, float]:
     return {"n": score.n} | {name: round(getattr(score, name), 4) for name in rounded}
 
 
-def both_skills(sides: studio.Sides, name: str) -> float:
+def both_skills(sides: pipeline.Sides, name: str) -> float:
     """S: the mean of the accuracies on both sides."""
     return sum(scores[name].accuracy for scores in sides.values()) / len(sides)
 
 
-def against(sides: studio.Sides) -> dict[str, dict[str, float]]:
+def against(sides: pipeline.Sides) -> dict[str, dict[str, float]]:
     """For every other variant: items of both sides that only tada, or only the other, got right, and the corrected p."""
     correct = {name: torch.cat([scores[name].correct for scores in sides.values()]) for name in (*OTHERS, "tada")}
     splits = {name: (int((correct["tada"] & ~correct[name]).sum()), int((correct[name] & ~correct["tada"]).sum()))
@@ -79,7 +81,7 @@ def _two_digits(p: float) -> float:
 
 def depth(readings: Readings) -> dict[str, Any]:
     """How the domain's share of the default recipe's gates changes with depth."""
-    found = depth_profile(readings, studio.gates(readings), Recipe())
+    found = depth_profile(readings, gates_of(readings), Recipe())
     low, high = found.interval or (None, None)
     rounded = lambda value: None if value is None else round(value, 3)  # noqa: E731
     return {

@@ -22,7 +22,7 @@ from measure import measure, table, update
 from train import Plan, add_lora, next_token_loss, padded, save_adapter, train
 from word_tokenizer import word_tokenizer
 
-from tada_studio.samples import read_sample
+from tada_studio.sample_pairs import read_sample
 
 HERE = Path(__file__).resolve().parent
 
@@ -199,9 +199,9 @@ def thinking_loss(model: Any, batch: Any) -> torch.Tensor:
 
 def open_base(folder: Path) -> Any:
     """The base as it was saved, in float32."""
-    from tada_studio import studio
+    from tada_studio import pipeline
 
-    return studio.load_base(folder, device="cpu", dtype="float32")
+    return pipeline.load_base(folder, device="cpu", dtype="float32")
 
 
 def make_domain(world: World, base: Path, folder: Path, work: Path) -> int:
@@ -239,15 +239,15 @@ def _teach(
 
 
 def as_items(rows: list[text.Row]) -> list[Any]:
-    from tada_studio.evaluate import Item
+    from tada_studio.evaluation import Item
 
     return [Item(row["question"], tuple(row["choices"]), row["answer"]) for row in rows]
 
 
 def accuracy(model: Any, tokenizer: Any, items: list[Any]) -> float:
     """Share of the items that a model, or what PEFT made of it, gets right."""
-    from tada_studio.base import Base
-    from tada_studio.evaluate import score
+    from tada_studio.base_model.model import Base
+    from tada_studio.evaluation import score
 
     plain = model.get_base_model() if hasattr(model, "get_base_model") else model
     return score(Base("in training", plain, tokenizer, ""), items).accuracy

@@ -20,7 +20,7 @@ from minerals_text import write_rows
 from minerals_tiny import accuracy, as_items
 from train import Batch, Plan, add_lora, next_token_loss, padded, save_adapter, train
 
-from tada_studio import studio
+from tada_studio import pipeline
 
 
 @dataclass(frozen=True)
@@ -125,7 +125,7 @@ def main(words: list[str] | None = None) -> None:
 
 def _open(ref: str) -> Any:
     """Frozen weights in bfloat16, twice as fast; what is trained on top of them is float32."""
-    return studio.load_base(ref, dtype="bfloat16")
+    return pipeline.load_base(ref, dtype="bfloat16")
 
 
 if __name__ == "__main__":

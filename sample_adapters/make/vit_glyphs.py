@@ -32,13 +32,15 @@ from train import Plan, train
 from transformers import ViTConfig, ViTForImageClassification, ViTImageProcessorPil
 from transformers.utils import logging
 
-from tada_studio import report, studio
+from tada_studio import pipeline, report
+from tada_studio.base_model.inputs import read_inputs
 from tada_studio.core.gates import depth_profile
+from tada_studio.core.gates import gates as gates_of
 from tada_studio.core.merge import METHODS
 from tada_studio.core.stats import holm, paired_p
-from tada_studio.evaluate import read_items
-from tada_studio.inputs import read_inputs
+from tada_studio.evaluation import read_items
 from tada_studio.lora import LABELS, Adapter, Pair
+from tada_studio.pipeline.merge import merge
 from tada_studio.recipe import Recipe
 
 BATCH = 128
@@ -169,12 +171,12 @@ def _save(images: Tensor, folder: Path) -> None:
 
 def measure(out: Path, oracle: Path) -> dict[str, Any]:
     """Readings of the probe images into ``out``; the figures of sample.json."""
-    base, pair = studio.load_base(out / "base", device="cpu"), studio.read_pair(out / "task", out / "domain")
-    readings = studio.probe(pair, base, read_inputs(out / "probe"), PROBES)
+    base, pair = pipeline.load_base(out / "base", device="cpu"), pipeline.read_pair(out / "task", out / "domain")
+    readings = pipeline.probe(pair, base, read_inputs(out / "probe"), PROBES)
     readings.save(out / "readings.json")
-    sides: studio.Sides = {}
+    sides: pipeline.Sides = {}
     items = {side: read_items(out / "items" / side) for side in ITEMS}
-    studio.score_sides(base, _variants(pair, readings, oracle), items, sides)
+    pipeline.score_sides(base, _variants(pair, readings, oracle), items, sides)
     print(report.text_table(*report.score_table(sides)), file=sys.stderr)
     rivals = [name for name in sides["both"] if name not in ("tada", "oracle")]
     p = holm([paired_p(sides["both"]["tada"].correct, sides["both"][name].correct) for name in rivals])
@@ -194,7 +196,7 @@ def measure(out: Path, oracle: Path) -> dict[str, Any]:
 
 def _depth(readings: Any) -> dict[str, float]:
     """Spearman's rho of the domain's share with depth, and its 95 % interval."""
-    depth = depth_profile(readings, studio.gates(readings), Recipe())
+    depth = depth_profile(readings, gates_of(readings), Recipe())
     assert depth.rho is not None and depth.interval is not None
     return {"rho": round(depth.rho, 3), "low": round(depth.interval.low, 3), "high": round(depth.interval.high, 3)}
 
@@ -206,9 +208,9 @@ def _variants(pair: Pair, readings: Any, oracle: Path) -> dict[str, Adapter | No
         "base": None,
         "task": pair.task,
         "domain": pair.domain,
-        "oracle": studio.read_adapter(oracle),
-        **{name: studio.merge(pair, None, recipe) for name, recipe in {**linear, **others}.items()},
-        "tada": studio.merge(pair, readings),
+        "oracle": pipeline.read_adapter(oracle),
+        **{name: merge(pair, None, recipe) for name, recipe in {**linear, **others}.items()},
+        "tada": merge(pair, readings),
     }
 
 

@@ -16,12 +16,12 @@ os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
 import gradio as gr
 
 from tada_studio.app.page import Start, page
-from tada_studio.app.places import Places
+from tada_studio.app.paths import Places
 from tada_studio.app.theme import CSS, theme
-from tada_studio.samples import DEFAULT
+from tada_studio.sample_pairs import DEFAULT
 
 #: Runs before gradio's page asks for anything.
-_HEAD = f"<script>{(Path(__file__).parent / 'answers.js').read_text(encoding='utf-8')}</script>"
+_HEAD = f"<script>{(Path(__file__).parent / 'widgets' / 'answers.js').read_text(encoding='utf-8')}</script>"
 
 
 def build(

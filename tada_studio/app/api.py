@@ -6,11 +6,12 @@ from typing import Any
 
 import gradio as gr
 
-from tada_studio import studio
-from tada_studio.app.places import Places
-from tada_studio.app.spoken import speaking
+from tada_studio import pipeline
+from tada_studio.app.paths import Places
+from tada_studio.app.widgets.messages import speaking
+from tada_studio.pipeline.merge import merge
 from tada_studio.recipe import Recipe
-from tada_studio.samples import samples
+from tada_studio.sample_pairs import samples
 
 
 def add_endpoints(places: Places) -> None:
@@ -49,13 +50,13 @@ def add_endpoints(places: Places) -> None:
 
 
 def _passport(ref: str) -> dict[str, Any]:
-    found = studio.read_adapter(ref).passport
+    found = pipeline.read_adapter(ref).passport
     assert found is not None, "every adapter that was read has a passport"
     return {"label": found.label, **dict(found.facts), "remarks": list(found.remarks)}
 
 
 def _merge(task: str, domain: str, recipe: dict[str, Any]) -> dict[str, Any]:
-    pair = studio.read_pair(task, domain)
-    merged = studio.merge(pair, None, Recipe.from_dict(recipe or {}))
+    pair = pipeline.read_pair(task, domain)
+    merged = merge(pair, None, Recipe.from_dict(recipe or {}))
     folder = Path(tempfile.mkdtemp(prefix="tada-studio-")) / "merged"
-    return {"folder": str(folder), "certificate": studio.export(merged, folder).to_dict()}
+    return {"folder": str(folder), "certificate": pipeline.export(merged, folder).to_dict()}

@@ -9,14 +9,15 @@ from pathlib import Path
 from typing import Any
 
 from tada_studio import report
-from tada_studio.app.desk import Desk
+from tada_studio.app.state import Desk
 from tada_studio.core.conflict import Direction, picked
 from tada_studio.core.gates import Gates
 from tada_studio.core.selectors import SMOOTH, Cells, Checked, check
 from tada_studio.errors import InputError
-from tada_studio.probe import Readings as SavedReadings
+from tada_studio.pipeline.merge import Merge
+from tada_studio.probing import Readings as SavedReadings
 from tada_studio.recipe import Recipe
-from tada_studio.session import RESET, View
+from tada_studio.session import RESET
 
 Cell = tuple[int, int]
 
@@ -262,7 +263,7 @@ def restore(desk: Desk, recipe: Recipe, where: str) -> None:
     desk.acted(f"The recipe of {where} is back. Undo: Ctrl+Z.")
 
 
-def shown_cell(desk: Desk, view: View) -> Cell:
+def shown_cell(desk: Desk, view: Merge) -> Cell:
     """The cell whose spectrum is shown, moved to a module that exists."""
     i, j = desk.cell
     there = view.gates.there

@@ -8,22 +8,22 @@ from typing import Any
 import gradio as gr
 
 from tada_studio.app.api import add_endpoints
-from tada_studio.app.desk import Desk, close
-from tada_studio.app.evaluate_tab import evaluate_tab
-from tada_studio.app.export_tab import export_tab
-from tada_studio.app.help_tab import help_tab
-from tada_studio.app.inspect_tab import inspect_tab
-from tada_studio.app.open_tab import open_tab
-from tada_studio.app.part import READ, Part, skip_early
-from tada_studio.app.places import Places
-from tada_studio.app.plot_panel import served
+from tada_studio.app.browser_tabs import TAB_ID, Visits
+from tada_studio.app.paths import Places
 from tada_studio.app.sidebar import sidebar
-from tada_studio.app.spoken import speaking, spoken
-from tada_studio.app.try_tab import try_tab
-from tada_studio.app.tune_tab import tune_tab
-from tada_studio.app.visits import TAB_ID, Visits
+from tada_studio.app.state import Desk, close
+from tada_studio.app.tabs.evaluate.tab import evaluate_tab
+from tada_studio.app.tabs.export.tab import export_tab
+from tada_studio.app.tabs.help import help_tab
+from tada_studio.app.tabs.inspect.tab import inspect_tab
+from tada_studio.app.tabs.open.tab import open_tab
+from tada_studio.app.tabs.try_it import try_tab
+from tada_studio.app.tabs.tune import tune_tab
+from tada_studio.app.widgets.messages import speaking, spoken
+from tada_studio.app.widgets.panel import READ, Part, skip_early
+from tada_studio.app.widgets.plot_panel import served
 from tada_studio.errors import TadaError
-from tada_studio.session.shelf import Shelf, home
+from tada_studio.session.store import Shelf, home
 
 #: On a phone the sidebar would lie over the whole page.
 _FOLD_SIDEBAR = "() => { if (innerWidth < 768) document.querySelector('#side .toggle-button')?.click(); }"

@@ -7,14 +7,14 @@ from typing import Any
 
 import gradio as gr
 
-from tada_studio.app import pieces
-from tada_studio.app.desk import Desk
-from tada_studio.app.listing import button, listing, rows
-from tada_studio.app.part import EDIT, READ, Part, words
-from tada_studio.app.spoken import spoken
-from tada_studio.app.visits import Visits
+from tada_studio.app.browser_tabs import Visits
+from tada_studio.app.state import Desk
+from tada_studio.app.widgets import html
+from tada_studio.app.widgets.action_list import button, listing, rows
+from tada_studio.app.widgets.messages import spoken
+from tada_studio.app.widgets.panel import EDIT, READ, Part, words
 from tada_studio.errors import InputError
-from tada_studio.session.shelf import Saved
+from tada_studio.session.store import Saved
 
 KEPT = "Every change is saved for this browser tab by itself, and is there again after a reload or a crash."
 
@@ -26,8 +26,8 @@ def state(desk: Desk) -> str:
     """Which project this is, and whether saving works."""
     keeper, project = desk.keeper, desk.session.project
     if keeper is not None and keeper.problem:
-        return pieces.note(keeper.problem, "bad")
-    return pieces.said(f"Project “{project}”. {KEPT}" if project else KEPT)
+        return html.note(keeper.problem, "bad")
+    return html.said(f"Project “{project}”. {KEPT}" if project else KEPT)
 
 
 def saved(visits: Visits) -> dict[str, Any]:
@@ -102,11 +102,11 @@ def projects(desk: gr.State, visits: Visits) -> Part:
         there = listing("saved")
 
     def on_save(desk: Desk, text: str | None) -> list[Any]:
-        return [pieces.said(save(visits, desk, text)), saved(visits)]
+        return [html.said(save(visits, desk, text)), saved(visits)]
 
     def on_press(desk: Desk, news: gr.EventData) -> list[Any]:
         happened = press(visits, desk, getattr(news, "what", None), getattr(news, "key", None))
-        return [pieces.said(happened), saved(visits), desk.session.project or ""]
+        return [html.said(happened), saved(visits), desk.session.project or ""]
 
     stored = gr.on([store.click, name.submit], spoken(on_save), [desk, name], [said, there], **EDIT)
     pressed = there.press(spoken(on_press), desk, [said, there, name], **EDIT)

@@ -6,10 +6,10 @@ from typing import Any
 
 import gradio as gr
 
-from tada_studio.app.desk import Desk
-from tada_studio.app.part import Part, words
+from tada_studio.app.browser_tabs import Visits
 from tada_studio.app.projects import projects
-from tada_studio.app.visits import Visits
+from tada_studio.app.state import Desk
+from tada_studio.app.widgets.panel import Part, words
 from tada_studio.session import Session
 
 _TITLE = (

@@ -25,13 +25,13 @@ TABLE = (
 
 
 def evaluate(options: argparse.Namespace) -> int:
-    from tada_studio import report, studio
+    from tada_studio import pipeline, report
 
     base, variants, items, promised = _contest(options)
-    sides: studio.Sides = {}
-    studio.score_sides(base, variants, items, sides, teller(options))
+    sides: pipeline.Sides = {}
+    pipeline.score_sides(base, variants, items, sides, teller(options))
     tasks = (
-        studio.score_tasks(base, variants, options.lm_eval, options.limit, teller(options)) if options.lm_eval else {}
+        pipeline.score_tasks(base, variants, options.lm_eval, options.limit, teller(options)) if options.lm_eval else {}
     )
     sides |= {task: {n: r.score for n, r in found.items() if r.score is not None} for task, found in tasks.items()}
     kept = report.promise_sentence(sides, promised)
@@ -48,9 +48,9 @@ def evaluate(options: argparse.Namespace) -> int:
 
 def _contest(options: argparse.Namespace) -> tuple[Any, dict[str, Any], dict[str, Any], dict[str, Any]]:
     """(base, variants, items by side, what the sample promises) of an ``evaluate``: of a pair, or of adapters as they are."""
-    from tada_studio import studio
-    from tada_studio.evaluate import choose
-    from tada_studio.samples import sample
+    from tada_studio import pipeline
+    from tada_studio.evaluation import choose
+    from tada_studio.sample_pairs import sample
 
     one = sample(options.sample) if options.sample else None
     if not one and bool(options.task) != bool(options.domain):
@@ -58,14 +58,14 @@ def _contest(options: argparse.Namespace) -> tuple[Any, dict[str, Any], dict[str
     base_ref = options.base or (one.base if one else None)
     if not base_ref:
         raise InputError("No base model to run anything through. Give --base.")
-    items = sides_of(options.items) or (studio.sample_items(one) if one and not options.lm_eval else {})
+    items = sides_of(options.items) or (pipeline.sample_items(one) if one and not options.lm_eval else {})
     if not items and not options.lm_eval:
         raise InputError(
             "Nothing to score. Give --items FILE, or SIDE=FILE several times, or --sample, or --lm-eval TASK."
         )
-    base = studio.load_base(base_ref, options.device, options.base_dtype)
+    base = pipeline.load_base(base_ref, options.device, options.base_dtype)
     named, dora = dict(_named(text) for text in options.adapter), dora_of(options)
-    others = {name: studio.read_adapter(path, options.allow_pickle, **dora) for name, path in named.items()}
+    others = {name: pipeline.read_adapter(path, options.allow_pickle, **dora) for name, path in named.items()}
     chosen = {side: choose(some, options.limit) for side, some in items.items()}
     if not one and not options.task:
         return base, {"base": None, **others}, chosen, {}
@@ -76,23 +76,24 @@ def _contest(options: argparse.Namespace) -> tuple[Any, dict[str, Any], dict[str
 
 def _pair_variants(options: argparse.Namespace, one: Any, base: Any, others: dict[str, Any]) -> dict[str, Any]:
     """Base, parents, baselines and the recipe's merge, which is the last: the others are compared with it."""
-    from tada_studio import studio
+    from tada_studio import pipeline
+    from tada_studio.pipeline.merge import merge
 
     task, domain = (str(one.task), str(one.domain)) if one else (options.task, options.domain)
-    pair = studio.read_pair(task, domain, options.allow_pickle, **dora_of(options))
+    pair = pipeline.read_pair(task, domain, options.allow_pickle, **dora_of(options))
     recipe = Recipe.load(options.recipe) if options.recipe else Recipe()
     readings = sample_readings(options, one, pair, base)
-    merged = studio.merge(pair, readings, recipe)
+    merged = merge(pair, readings, recipe)
     asked = options.variants.split(",") if options.variants else [*TABLE, *others]
     names = [name for name in dict.fromkeys(map(str.strip, asked)) if name != recipe.method]
-    found = studio.variants(pair, merged, recipe, names, others)
+    found = pipeline.variants(pair, merged, recipe, names, others)
     for method in ("ties", "dare_ties") if options.tuned else ():
         if one is None and not options.validation:
             raise InputError("--tuned needs --validation SIDE=FILE: items that are not among those scored.")
-        validation = sides_of(options.validation) or studio.sample_validation(one)
+        validation = sides_of(options.validation) or pipeline.sample_validation(one)
         start = Recipe(method=method, rank=max(module.rank for module in merged.modules.values()))
-        best = studio.tuned(base, pair, start, validation, report=teller(options))
-        found[f"{method} tuned (weights {best.strength / 2:g})"] = studio.merge(pair, None, best)
+        best = pipeline.tuned(base, pair, start, validation, report=teller(options))
+        found[f"{method} tuned (weights {best.strength / 2:g})"] = merge(pair, None, best)
     return {**found, recipe.method: merged}
 
 

@@ -66,15 +66,16 @@ def dora_of(options: argparse.Namespace, recipe: dict[str, Any] | None = None) -
     return {"base": options.base, "dora_rank": rank, "report": teller(options)}
 
 
-def recipe_of(options: argparse.Namespace) -> Recipe:
-    start = Recipe.load(options.recipe) if options.recipe else Recipe()
+def recipe_of(options: argparse.Namespace, content: dict[str, Any] | None = None) -> Recipe:
+    """The recipe of a recipe.json that was read, or the usual one, with the knobs that flags turn."""
+    start = Recipe.from_dict((content or {}).get("recipe", {}))
     given = {name: getattr(options, name) for name in knobs() if getattr(options, name) is not None}
     return start.but(**given)
 
 
 def readings_of(options: argparse.Namespace, pair: Any, base: Any) -> Any:
-    from tada_studio import studio
-    from tada_studio.probe import Readings, read_inputs
+    from tada_studio import pipeline
+    from tada_studio.probing import Readings, read_inputs
 
     if options.readings and options.inputs:
         raise InputError("Give --readings or --inputs, not both: readings are what inputs were turned into.")
@@ -87,25 +88,25 @@ def readings_of(options: argparse.Namespace, pair: Any, base: Any) -> Any:
             raise InputError(
                 "--inputs needs --base, the model that they go through; or give --readings of an earlier probe."
             )
-        return studio.probe(pair, base, read_inputs(options.inputs), options.n, teller(options))
+        return pipeline.probe(pair, base, read_inputs(options.inputs), options.n, teller(options))
     return None
 
 
 def sample_readings(options: argparse.Namespace, one: Any, pair: Any, base: Any) -> Any:
     """Readings as asked for; of a sample else those that it ships, or a fresh probe."""
-    from tada_studio import studio
-    from tada_studio.probe import Readings
+    from tada_studio import pipeline
+    from tada_studio.probing import Readings
 
     if options.readings or options.inputs or one is None:
         return readings_of(options, pair, base)
     if one.readings is not None:
         return Readings.load(one.readings)
-    return studio.probe(pair, base, studio.sample_inputs(one), report=teller(options))
+    return pipeline.probe(pair, base, pipeline.sample_inputs(one), report=teller(options))
 
 
 def sides_of(given: Sequence[str]) -> dict[str, list[Any]]:
     """Items by side: ``FILE`` alone is called items, ``SIDE=FILE`` by its side."""
-    from tada_studio.evaluate import read_items
+    from tada_studio.evaluation import read_items
 
     sides = {}
     for text in given:

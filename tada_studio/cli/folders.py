@@ -7,10 +7,10 @@ from tada_studio.cli.flags import add_base, answer, command
 
 
 def verify(options: argparse.Namespace) -> int:
-    from tada_studio import studio
+    from tada_studio import pipeline
 
-    base = studio.load_base(options.base, options.device, options.base_dtype) if options.base else None
-    wrong, certificate = studio.verify(options.out, base)
+    base = pipeline.load_base(options.base, options.device, options.base_dtype) if options.base else None
+    wrong, certificate = pipeline.verify(options.out, base)
     lines = [*certificate.sentences, *wrong, "FAIL" if wrong else "PASS"]
     answer(
         options,
@@ -21,9 +21,9 @@ def verify(options: argparse.Namespace) -> int:
 
 
 def push(options: argparse.Namespace) -> int:
-    from tada_studio import studio
+    from tada_studio import pipeline
 
-    address = studio.push(options.out, options.repo, private=not options.public)
+    address = pipeline.push(options.out, options.repo, private=not options.public)
     seen = "public" if options.public else "private"
     answer(options, {"address": address, "private": not options.public}, f"Pushed to {address} ({seen}).")
     return 0

@@ -1,10 +1,9 @@
 """What is done to adapters: passport, probe, merge, report."""
 
 import argparse
-import json
 import sys
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from tada_studio.cli.flags import (
     add_base,
@@ -20,15 +19,15 @@ from tada_studio.cli.flags import (
     teller,
 )
 from tada_studio.errors import InputError
-from tada_studio.recipe import Recipe, read_log
+from tada_studio.recipe import Recipe, read_log, read_recipe
 
 
 def passport(options: argparse.Namespace) -> int:
-    from tada_studio import report, studio
+    from tada_studio import pipeline, report
 
     if len(options.adapter) > 2:
         raise InputError(f"{len(options.adapter)} adapters were given; give one, or the two that are to be merged.")
-    found, verdict = studio.passports(options.adapter, options.allow_pickle, **dora_of(options))
+    found, verdict = pipeline.passports(options.adapter, options.allow_pickle, **dora_of(options))
     judged = (
         {} if verdict is None else {"fit": verdict.word, "reasons": list(verdict.reasons), "notes": list(verdict.notes)}
     )
@@ -45,17 +44,15 @@ def passport(options: argparse.Namespace) -> int:
 
 
 def probe(options: argparse.Namespace) -> int:
-    from tada_studio import report, studio
-    from tada_studio.core.gates import depth_profile
-    from tada_studio.probe import read_inputs
+    from tada_studio import pipeline, report
+    from tada_studio.probing import read_inputs
 
     inputs = read_inputs(options.inputs)
-    pair = studio.read_pair(options.task, options.domain, options.allow_pickle, **dora_of(options))
-    base = studio.load_base(options.base, options.device, options.base_dtype)
-    readings = studio.probe(pair, base, inputs, options.n, teller(options))
+    pair = pipeline.read_pair(options.task, options.domain, options.allow_pickle, **dora_of(options))
+    base = pipeline.load_base(options.base, options.device, options.base_dtype)
+    readings = pipeline.probe(pair, base, inputs, options.n, teller(options))
     readings.save(_json_name(options.out))
-    recipe = Recipe()
-    depth = depth_profile(readings, studio.gates(readings, recipe), recipe)
+    depth = pipeline.Merge(pair, readings).depth
     sentence = report.depth_sentence(depth, probed=True)
     answer(
         options,
@@ -72,16 +69,16 @@ def _json_name(path: str) -> Path:
 
 
 def merge(options: argparse.Namespace) -> int:
-    from tada_studio import report, studio
+    from tada_studio import pipeline, report
 
-    pair, base, readings, recipe = _opened(options)
-    merged = studio.merge(pair, readings, recipe)
-    content = _recipe_file(options)
-    if recipe == Recipe.from_dict(content.get("recipe", {})):  # else flags changed it, and the log would not tell how
-        merged = studio.logged(merged, read_log(content))
-    certificate = studio.export(merged, options.out, base=base, report=teller(options))
-    gate_map = studio.gates(readings if readings is not None else studio.unprobed(pair), recipe)
-    core = studio.merge_core(pair, gate_map, recipe, readings)
+    asked = _opened(options)
+    merge, adapter = asked.merge, asked.merge.adapter
+    if merge.recipe == Recipe.from_dict(
+        asked.content.get("recipe", {})
+    ):  # else flags changed it: the log would not tell how
+        adapter = pipeline.logged(adapter, read_log(asked.content))
+    certificate = pipeline.export(adapter, options.out, base=asked.base, report=teller(options))
+    core = merge.merged
     lines = [
         report.conflict_sentence(core),
         report.rank_sentence(core),
@@ -93,37 +90,37 @@ def merge(options: argparse.Namespace) -> int:
 
 
 def report(options: argparse.Namespace) -> int:
-    from tada_studio import studio
     from tada_studio.html_report import html_report
-    from tada_studio.session import View
 
     out = Path(options.out)
     if out.suffix != ".html":
         raise InputError(f"-o {options.out}: give a name that ends in .html.")
-    pair, _, readings, recipe = _opened(options)
-    view = View(pair, readings if readings is not None else studio.unprobed(pair), recipe, readings is not None)
-    page = html_report(view, options.title or f"{pair.task.label} and {pair.domain.label}")
+    merge = _opened(options).merge
+    page = html_report(merge, options.title or f"{merge.pair.task.label} and {merge.pair.domain.label}")
     out.write_text(page, encoding="utf-8")
     answer(options, {"out": str(out), "bytes": out.stat().st_size}, f"Written to {out}; it opens offline.")
     return 0
 
 
-def _opened(options: argparse.Namespace) -> tuple[Any, Any, Any, Recipe]:
-    """(pair, base or None, readings or None, recipe) that a merge was asked for."""
-    from tada_studio import studio
+class _Asked(NamedTuple):
+    """The merge that was asked for, the base if one was named, and what the recipe.json it starts from says."""
 
-    recipe = recipe_of(options)
-    content = _recipe_file(options)
-    pair = studio.read_pair(options.task, options.domain, options.allow_pickle, **dora_of(options, content))
-    base = studio.load_base(options.base, options.device, options.base_dtype) if options.base else None
+    merge: Any
+    base: Any
+    content: dict[str, Any]
+
+
+def _opened(options: argparse.Namespace) -> _Asked:
+    from tada_studio import pipeline
+
+    content = read_recipe(options.recipe) if options.recipe else {}
+    recipe = recipe_of(options, content)
+    pair = pipeline.read_pair(options.task, options.domain, options.allow_pickle, **dora_of(options, content))
+    base = pipeline.load_base(options.base, options.device, options.base_dtype) if options.base else None
     readings = readings_of(options, pair, base)
-    for remark in studio.remarks_on_recipe(content, pair, readings) if content else ():
+    for remark in pipeline.remarks_on_recipe(content, pair, readings) if content else ():
         print(f"note: {remark}", file=sys.stderr)
-    return pair, base, readings, recipe
-
-
-def _recipe_file(options: argparse.Namespace) -> dict[str, Any]:
-    return json.loads(Path(options.recipe).read_text(encoding="utf-8")) if options.recipe else {}
+    return _Asked(pipeline.Merge(pair, readings, recipe), base, content)
 
 
 # -- flags ---------------------------------------------------------------------------------------------------------

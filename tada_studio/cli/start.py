@@ -9,7 +9,7 @@ from tada_studio.errors import InputError
 
 
 def app(options: argparse.Namespace) -> int:
-    from tada_studio.samples import DEFAULT, sample
+    from tada_studio.sample_pairs import DEFAULT, sample
 
     if bool(options.task) != bool(options.domain):
         raise InputError("A pair needs both --task and --domain; or give --sample, or nothing for the usual sample.")
@@ -31,7 +31,7 @@ def app(options: argparse.Namespace) -> int:
 
 
 def samples(options: argparse.Namespace) -> int:
-    from tada_studio.samples import sample, samples
+    from tada_studio.sample_pairs import sample, samples
 
     if options.name:
         one = sample(options.name)

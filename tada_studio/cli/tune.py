@@ -22,9 +22,9 @@ from tada_studio.recipe import Recipe
 
 
 def tune(options: argparse.Namespace) -> int:
-    from tada_studio import report, studio, tuning
-    from tada_studio.samples import sample
-    from tada_studio.search import QUICK, QUICK_ITEMS, Plan, halves
+    from tada_studio import pipeline, report
+    from tada_studio.sample_pairs import sample
+    from tada_studio.tuning import QUICK, QUICK_ITEMS, Plan, halves
 
     one = sample(options.sample) if options.sample else None
     if one is None and not (
@@ -39,18 +39,18 @@ def tune(options: argparse.Namespace) -> int:
     usual = QUICK if options.quick else Plan()
     given = {name: getattr(options, name) for name in ("trials", "seeds", "seed") if getattr(options, name) is not None}
     plan = replace(usual, **given, minutes=options.minutes)
-    split = halves(own, plan.seed) if own or one is None else tuning.sample_split(one, plan.seed)
+    split = halves(own, plan.seed) if own or one is None else pipeline.sample_split(one, plan.seed)
     split = split.limited(QUICK_ITEMS) if options.quick else split
     task, domain = (str(one.task), str(one.domain)) if one else (options.task, options.domain)
-    base = studio.load_base(options.base or (one and one.base) or "", options.device, options.base_dtype)
-    pair = studio.read_pair(task, domain, options.allow_pickle, **dora_of(options))
+    base = pipeline.load_base(options.base or (one and one.base) or "", options.device, options.base_dtype)
+    pair = pipeline.read_pair(task, domain, options.allow_pickle, **dora_of(options))
     readings = sample_readings(options, one, pair, base)
-    found = tuning.search(
+    found = pipeline.search(
         pair, base, readings, split, start=start, plan=plan, storage=options.storage, search_rank=options.search_rank,
         report=teller(options),
     )  # fmt: skip
     if options.out:
-        content = studio.MergeOrigin(pair, readings, found.recipe).to_dict()
+        content = pipeline.MergeOrigin(pair, readings, found.recipe).to_dict()
         Path(options.out).write_text(json.dumps(content, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
     assert found.judged is not None, "a search that was not stopped has been judged"
     table = report.text_table(*report.score_table(found.judged.sides))

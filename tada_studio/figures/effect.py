@@ -7,7 +7,7 @@ import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
 from tada_studio.core.gates import Gates
-from tada_studio.effect import Effects, Part, side_words
+from tada_studio.evaluation.effect import Effects, Part, side_words
 from tada_studio.figures.depth import DEPTH_MARGIN
 from tada_studio.figures.palette import BASE, CONFLICT, DOMAIN, LINES, TASK, short_name
 

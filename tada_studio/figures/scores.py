@@ -5,7 +5,7 @@ from collections.abc import Mapping
 import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
-from tada_studio.evaluate import Score
+from tada_studio.evaluation import Score
 from tada_studio.figures.palette import BASE, DOMAIN, MERGE, OTHER_MERGE, TASK
 
 SCORES_CAPTION = (

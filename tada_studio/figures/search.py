@@ -6,9 +6,9 @@ from html import escape
 
 import plotly.graph_objects as go
 
+from tada_studio.evaluation.bench import Mark
 from tada_studio.figures.palette import BASE, DOMAIN, MERGE, OTHER_MERGE, TASK
-from tada_studio.marks import Mark
-from tada_studio.search import Trial, Tuning, front
+from tada_studio.tuning import Trial, Tuning, front
 
 TUNING_CAPTION = (
     "Each dot is one recipe, on the items that are searched on: how much probability it typically gives the right answer of "

@@ -18,11 +18,12 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from tada_studio.errors import AdapterError, MismatchError
+from tada_studio.files import shown
 from tada_studio.lora import CONFIG, LABELS, Adapter, LoraModule, Pair, addresses
 from tada_studio.progress import Report, silent
 from tada_studio.read.config import judge, text
 from tada_studio.read.dora import Standing, Weights, needs_base, stand_in
-from tada_studio.read.files import PICKLE, Entry, read_json, shown, weight_files
+from tada_studio.read.files import PICKLE, Entry, read_json, weight_files
 from tada_studio.read.manifest import Manifest, build, manifest_of
 from tada_studio.read.passport import (
     balance_note,

@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from tada_studio.errors import AdapterError
-from tada_studio.read.files import shown
+from tada_studio.files import shown
 
 #: peft_type -> what it is instead of a LoRA. Types that PEFT itself can turn into a LoRA are listed below.
 _KINDS = {

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from tada_studio.errors import AdapterError
+from tada_studio.files import shown
 from tada_studio.lora import CONFIG, WEIGHTS
 
 #: Bytes; real configs have a few kB, real headers a few hundred kB. JSON takes some ten times that in memory.
@@ -32,12 +33,6 @@ class Entry:
     shape: tuple[int, ...]
     file: str = WEIGHTS
     begin: int = 0
-
-
-def shown(text: object, most: int = 120) -> str:
-    """Somebody else's text as one short printable line: no control characters, nothing that redraws a terminal."""
-    line = "".join(c if c.isprintable() else "?" for c in str(text))
-    return line if len(line) <= most else line[: most - 3] + "..."
 
 
 # -- the folder ----------------------------------------------------------------------------------------------------

@@ -8,7 +8,7 @@ import re
 from typing import NamedTuple
 
 from tada_studio.errors import AdapterError
-from tada_studio.read.files import shown
+from tada_studio.files import shown
 
 
 class Part(NamedTuple):

@@ -7,9 +7,10 @@ from pathlib import Path
 from typing import Any
 
 from tada_studio.errors import AdapterError
+from tada_studio.files import shown
 from tada_studio.lora import CONFIG, Layer
 from tada_studio.read.config import heads_named, judge, scale_of, text
-from tada_studio.read.files import FLOATS, Entry, read_header, read_json, shown, weight_files
+from tada_studio.read.files import FLOATS, Entry, read_header, read_json, weight_files
 from tada_studio.read.keys import Part, canonical, family, part_of
 
 #: More than any adapter has; beyond, a file is made to be large.

@@ -10,10 +10,10 @@ from typing import Any
 
 import torch
 
+from tada_studio.files import shown
 from tada_studio.lora import Adapter, Layer, LoraModule, Passport, Verdict, addresses, layers_differ
 from tada_studio.read.config import text
 from tada_studio.read.dora import needs_base
-from tada_studio.read.files import shown
 from tada_studio.read.manifest import Factors, Manifest
 
 #: Beyond this factor between two adapters' total norms the larger one drowns the smaller, and ``balance`` is worth a try.

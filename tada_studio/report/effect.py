@@ -1,6 +1,6 @@
 """What parts of a merge do, in words, beside how large they are."""
 
-from tada_studio.effect import Effects, Part, side_words
+from tada_studio.evaluation.effect import Effects, Part, side_words
 
 _KINDS = {"layer": "layers", "projection": "projections", "cell": "cells"}
 

@@ -11,8 +11,8 @@ from jaxtyping import Bool
 from torch import Tensor
 
 from tada_studio.core import stats
-from tada_studio.evaluate import Score, flipped
-from tada_studio.evaluate.shown import Shown
+from tada_studio.evaluation import Score, flipped
+from tada_studio.evaluation.shown import Shown
 from tada_studio.recipe import Recipe, knobs
 from tada_studio.report.scores import Sides, comparison_sentences
 

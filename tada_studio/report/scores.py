@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 import torch
 
 from tada_studio.core import stats
-from tada_studio.evaluate import Rates, Score, flipped
+from tada_studio.evaluation import Rates, Score, flipped
 
 Sides = Mapping[str, Mapping[str, Score]]
 

@@ -2,9 +2,9 @@
 
 from typing import Any
 
-from tada_studio.core.judge import Comparison
+from tada_studio.evaluation.compare import Comparison
 from tada_studio.recipe import Recipe
-from tada_studio.search import Trial, Tuning
+from tada_studio.tuning import Trial, Tuning
 
 #: How a verdict begins.
 _WORDS = {

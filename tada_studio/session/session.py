@@ -11,31 +11,33 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from tada_studio import studio, tuning
-from tada_studio.ask import Answer, Question, ask
-from tada_studio.base import Base
-from tada_studio.certify import Certificate
+from tada_studio import pipeline
+from tada_studio.base_model.generate import Manner
+from tada_studio.base_model.inputs import Input
+from tada_studio.base_model.model import Base
 from tada_studio.core.gates import Readings
 from tada_studio.core.merge import Merged
 from tada_studio.core.strokes import painted
-from tada_studio.effect import Effects, measure, parts
 from tada_studio.errors import BaseError, InputError, MismatchError, Stopped
-from tada_studio.evaluate import choose
-from tada_studio.evaluate.shown import shown
-from tada_studio.generate import Manner
-from tada_studio.inputs import Input
+from tada_studio.evaluation import choose
+from tada_studio.evaluation.bench import items_digest
+from tada_studio.evaluation.effect import Effects, measure, parts
+from tada_studio.evaluation.prompts import Answer, Question, ask
+from tada_studio.evaluation.runs import Run, cells
+from tada_studio.evaluation.shown import shown
+from tada_studio.exporting.certify import Certificate
 from tada_studio.lora import Pair
-from tada_studio.marks import items_digest
-from tada_studio.probe import Readings as SavedReadings
+from tada_studio.pipeline import tuning
+from tada_studio.pipeline.items import to_evaluate, to_leave_out_on, to_tune, with_probe_texts
+from tada_studio.pipeline.merge import Merge
+from tada_studio.pipeline.variants import others as others_among
+from tada_studio.probing import Readings as SavedReadings
 from tada_studio.progress import Progress, Report, silent
 from tada_studio.recipe import Recipe
-from tada_studio.samples import Sample
-from tada_studio.samples import sample as sample_named
-from tada_studio.search import Plan, Tuning
-from tada_studio.session import asked, lineup
-from tada_studio.session.runs import Run, cells
-from tada_studio.session.steps import Steps
-from tada_studio.session.view import View
+from tada_studio.sample_pairs import Sample
+from tada_studio.sample_pairs import sample as sample_named
+from tada_studio.session.history import Steps
+from tada_studio.tuning import Plan, Tuning
 
 #: Painting an unlocked cell with None gives it back to the readings.
 RESET = None
@@ -98,7 +100,7 @@ class Session:
         self.effects: Effects | None = None
         self._looks: dict[str, int] = {}  # at the items that a search holds out, by their digest
         self._runs_made = 0
-        self._view: View | None = None
+        self._view: Merge | None = None
         self._merged: tuple[Pair, Merged] | None = None  # the last one, and of which pair
         self._folder: Path | None = None
 
@@ -111,9 +113,9 @@ class Session:
 
         Work on the pair that was open before is stopped.
 
-        For DoRA the weights of ``base`` are read too, which takes a while; ``dora_rank`` as in ``studio.read_adapter``.
+        For DoRA the weights of ``base`` are read too, which takes a while; ``dora_rank`` as in ``pipeline.read_adapter``.
         """
-        pair = studio.read_pair(task, domain, base=base or None, dora_rank=dora_rank, report=report)
+        pair = pipeline.read_pair(task, domain, base=base or None, dora_rank=dora_rank, report=report)
         with self.lock:
             self.stop()
             self.pair, self.readings, self.sample, self.base_ref = pair, None, None, base or None
@@ -139,7 +141,7 @@ class Session:
             raise BaseError("No base model was named. Give a Hub id, a folder or a GGUF file on the Open tab.")
         if self.base is None or self.base.ref != ref:
             report(Progress("load base", 0, 1, f"loading {ref}"))
-            self.base = studio.load_base(ref)
+            self.base = pipeline.load_base(ref)
             report(Progress("load base", 1, 1, f"loaded {ref} on {self.base.device}"))
         self.base_ref = ref
         return self.base
@@ -150,13 +152,13 @@ class Session:
         """Run the inputs (the sample's, if None) through the base once. Earlier readings stay if this fails or is stopped."""
         pair = self._open_pair()
         if inputs is None and self.sample is not None:
-            inputs = studio.sample_inputs(self.sample)
+            inputs = pipeline.sample_inputs(self.sample)
         if not inputs:
             raise InputError(
                 "No probe inputs. Paste about 32 domain questions, one a line, or upload a file or images."
             )
         report = self._started(report)
-        readings = studio.probe(pair, self.load_base(report=report), inputs, n, report)
+        readings = pipeline.probe(pair, self.load_base(report=report), inputs, n, report)
         self.use_readings(readings)
         return readings
 
@@ -170,7 +172,7 @@ class Session:
     # -- Tune ------------------------------------------------------------------------------------------------------
 
     @property
-    def view(self) -> View | None:
+    def view(self) -> Merge | None:
         """Everything to show for the current state; None while nothing is open."""
         with self.lock:
             if self.pair is None:
@@ -179,12 +181,11 @@ class Session:
                 self._view = self._seen(self.pair, self.recipe)
             return self._view
 
-    def _seen(self, pair: Pair, recipe: Recipe) -> View:
+    def _seen(self, pair: Pair, recipe: Recipe) -> Merge:
         """What is to be seen with this recipe; it takes over of the last merge what stays the same."""
         self._keep_merge()
-        readings = self.readings or studio.unprobed(pair)
         merged = self._merged[1] if self._merged and self._merged[0] is pair else None
-        return View(pair, readings, recipe, self.readings is not None, merged)
+        return Merge(pair, self.readings, recipe, merged)
 
     def _keep_merge(self) -> None:
         if self._view is not None and "merged" in vars(self._view):
@@ -259,23 +260,23 @@ class Session:
         report: Report = silent,
         folders: Mapping[str, str] | None = None,
     ) -> Run:
-        """Score variants on each side's items: those that ``studio.variants`` knows, earlier runs' recipes ("run 2"), baselines
+        """Score variants on each side's items: those that ``pipeline.variants`` knows, earlier runs' recipes ("run 2"), baselines
         with tuned weights ("ties tuned") and exported adapters by a name of ``folders`` (name -> folder or Hub id).
 
         sides None: the sample's. ``self.runs[-1]`` fills in variant by variant; when stopped it keeps what is done.
         """
         pair, view = self._open_pair(), self._open_view()
-        sides = asked.to_evaluate(self.sample, sides)
+        sides = to_evaluate(self.sample, sides)
         report = self._started(report)
         base = self.load_base(report=report)
-        others = lineup.others(variants, pair, base, self.sample, self.runs, folders or {}, report)
-        adapters = studio.variants(pair, view.adapter, view.recipe, [*variants, *(folders or {})], others)
+        others = others_among(variants, pair, base, self.sample, self.runs, folders or {}, report)
+        adapters = pipeline.variants(pair, view.adapter, view.recipe, [*variants, *(folders or {})], others)
         chosen = {side: choose(items, limit) for side, items in sides.items()}
         self._runs_made += 1
         items = {side: tuple(map(shown, ones)) for side, ones in chosen.items()}
         run = Run(self._runs_made, view.recipe, self.readings, limit, cells(view.gates.values), items)
         self.runs.append(run)
-        found: studio.Sides = {}
+        found: pipeline.Sides = {}
 
         def told(progress: Progress) -> None:
             run.sides = {
@@ -284,7 +285,7 @@ class Session:
             report(progress)
 
         try:
-            studio.score_sides(base, adapters, chosen, found, told)
+            pipeline.score_sides(base, adapters, chosen, found, told)
         finally:
             run.sides = found
         run.finished = True
@@ -310,7 +311,7 @@ class Session:
         sides None: the sample's items. most: items a side to search on. A search that was stopped goes on where it was.
         """
         pair = self._open_pair()
-        split = asked.to_tune(self.sample, sides, plan.seed, most)
+        split = to_tune(self.sample, sides, plan.seed, most)
         report = self._started(report)
         base = self.load_base(report=report)
         self.tuning = found = tuning.new_search(pair, self.readings, split, self.recipe)
@@ -336,10 +337,10 @@ class Session:
         sides None: the sample's. ``self.effects`` fills in; what it already holds of this recipe and these items is kept.
         """
         pair, view = self._open_pair(), self._open_view()
-        split, kind = asked.to_leave_out_on(self.sample, sides, most)
+        split, kind = to_leave_out_on(self.sample, sides, most)
         report = self._started(report)
         base = self.load_base(report=report)
-        items, says = asked.with_probe_texts(split, kind, self.sample, base, most)
+        items, says = with_probe_texts(split, kind, self.sample, base, most)
         if self.effects is None or (self.effects.recipe, self.effects.says) != (self.recipe, says):
             self.effects = Effects(self.recipe, says)
         heads = {"task": pair.task, "domain": pair.domain}
@@ -363,8 +364,8 @@ class Session:
         """Write the merge on screen as a PEFT folder, read it back and certify it. Raises ExportError if that does not hold."""
         view, report = self._open_view(), self._started(report)
         latest = next((run for run in reversed(self.runs) if run.recipe == self.recipe and run.sides), None)
-        return studio.export(
-            studio.logged(view.adapter, self.log),
+        return pipeline.export(
+            pipeline.logged(view.adapter, self.log),
             out,
             base=self.base,
             report=report,
@@ -415,7 +416,7 @@ class Session:
             raise MismatchError("Nothing is open yet. Open a task adapter and a domain adapter first.")
         return self.pair
 
-    def _open_view(self) -> View:
+    def _open_view(self) -> Merge:
         self._open_pair()
         view = self.view
         assert view is not None

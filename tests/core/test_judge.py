@@ -3,8 +3,8 @@
 import pytest
 import torch
 
-from tada_studio.core.judge import Answers, Comparison, compare, verdicts
 from tada_studio.core.stats import flipped_p
+from tada_studio.evaluation.compare import Answers, Comparison, compare, verdicts
 
 
 def generator(seed=0):

@@ -3,22 +3,23 @@
 import pytest
 import torch
 
-from tada_studio import studio
+from tada_studio import pipeline
+from tada_studio.base_model.inputs import read_inputs
 from tada_studio.core import stability as module
 from tada_studio.core.gates import Readings, computed_gates, gates
 from tada_studio.core.stability import moment_responses, scaled_gates, stability
-from tada_studio.inputs import read_inputs
+from tada_studio.pipeline.analysis import analysis
 from tada_studio.recipe import Recipe
 
 
 @pytest.fixture(scope="module")
 def pair(pico):
-    return studio.read_pair(pico.task, pico.domain)
+    return pipeline.read_pair(pico.task, pico.domain)
 
 
 @pytest.fixture(scope="module")
 def readings(pico, pair):
-    return studio.probe(pair, studio.load_base(pico.base, device="cpu"), read_inputs(pico.inputs))
+    return pipeline.probe(pair, pipeline.load_base(pico.base, device="cpu"), read_inputs(pico.inputs))
 
 
 def made(readings, task, domain):
@@ -31,7 +32,7 @@ def made(readings, task, domain):
 
 def of(pair, readings, recipe=None):
     recipe = recipe or Recipe()
-    return stability(readings, gates(readings, recipe), recipe, studio.analysis(pair).space)
+    return stability(readings, gates(readings, recipe), recipe, analysis(pair).space)
 
 
 def test_inputs_that_all_say_the_same_agree_at_any_number(pair, readings):
@@ -63,13 +64,13 @@ def test_halves_are_every_other_input(pair, readings):
 
 def test_responses_from_the_moment_are_those_of_the_probe(pair, readings):
     share = readings.tokens.double() / readings.tokens.sum()
-    found = moment_responses(studio.analysis(pair).space, readings.moment)
+    found = moment_responses(analysis(pair).space, readings.moment)
     for side, rms in enumerate((readings.rms_task, readings.rms_domain)):
         torch.testing.assert_close(found[:, side], (rms.square() * share).sum(1).sqrt(), rtol=2e-5, atol=1e-7)
 
 
 def test_ten_times_as_large_changes_no_gate_and_the_check_could_fail(pair, readings, monkeypatch):
-    space = studio.analysis(pair).space
+    space = analysis(pair).space
     found = scaled_gates(readings, Recipe(), space)
     assert max(found.both, found.task, found.domain) < 1e-12 < 0.1 < found.raw
     honest = module.moment_responses
@@ -81,14 +82,14 @@ def test_ten_times_as_large_changes_no_gate_and_the_check_could_fail(pair, readi
 
 
 def test_the_scaled_pair_is_really_ten_times_as_large(pair, readings):
-    space = studio.analysis(pair).space
+    space = analysis(pair).space
     louder, moment = module._louder(space, readings.moment, 10.0, 1.0)
     torch.testing.assert_close(louder.squared_norms, space.squared_norms * torch.tensor([100.0, 1.0]).double())
     assert float(moment[:, 0, 0].sum()) == pytest.approx(100 * float(readings.moment[:, 0, 0].sum()))
 
 
 def test_without_readings_there_is_nothing_to_say(pair):
-    nothing = studio.unprobed(pair)
+    nothing = pipeline.unprobed(pair)
     found = of(pair, nothing)
     assert (
         found.inputs == 0

@@ -7,7 +7,7 @@ import zlib
 
 import pytest
 
-from tada_studio import studio
+from tada_studio import pipeline
 from tada_studio.errors import AdapterError
 from tada_studio.lora import CONFIG, WEIGHTS
 from tada_studio.read import read_adapter
@@ -37,7 +37,7 @@ def test_a_zipped_adapter_is_that_adapter(home, pico, tmp_path):
     archive = zipped(
         tmp_path / "my-lora.zip", [*good(pico, home), (f"{home}README.md", "hello"), (f"{home}optimizer.pt", b"x")]
     )
-    found = studio.read_adapter(archive)
+    found = pipeline.read_adapter(archive)
     assert found.digest == read_adapter(pico.task).digest and found.label == "my-lora"
     target = tmp_path / "target"
     target.mkdir()
@@ -120,7 +120,7 @@ def test_entries_that_are_too_much_only_together_are_refused(pico, tmp_path, ref
     """Each file is small enough by itself; it is their sum that would fill the disk."""
     entries = good(pico)
     together = sum(len(content) for _, content in entries)
-    monkeypatch.setattr("tada_studio.read.unpack.MOST_BYTES", together - 1)
+    monkeypatch.setattr("tada_studio.files.MOST_BYTES", together - 1)
     archive = zipped(tmp_path / "a.zip", entries)
     (tmp_path / "target").mkdir()
     assert "unfolds to more than" in refused(unpack, archive, tmp_path / "target")

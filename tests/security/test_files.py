@@ -11,7 +11,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from tada_studio import cli, studio
+from tada_studio import cli, pipeline
 from tada_studio.errors import AdapterError
 from tada_studio.lora import CONFIG, WEIGHTS
 from tada_studio.read import files as reading
@@ -245,7 +245,7 @@ def test_there_are_enough_of_them():
 )
 def test_names_that_lead_nowhere_are_one_sentence(name, tmp_path, refused, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    refused(studio.read_adapter, name)
+    refused(pipeline.read_adapter, name)
 
 
 def test_a_pickle_is_never_run_even_when_it_is_allowed(pico, tmp_path, refused, monkeypatch):

@@ -10,10 +10,10 @@ import pytest
 from pico_vision import by_label, picture, pictures
 from PIL import Image
 
+from tada_studio.base_model.images import MOST_PIXELS, image_beside, image_file, image_files, opened, unpacked_images
+from tada_studio.base_model.inputs import read_inputs
 from tada_studio.errors import InputError
-from tada_studio.evaluate import LabelItem, read_items
-from tada_studio.images import MOST_PIXELS, image_beside, image_file, image_files, opened, unpacked_images
-from tada_studio.inputs import read_inputs
+from tada_studio.evaluation import LabelItem, read_items
 
 
 @pytest.mark.parametrize("suffix", ["png", "jpg", "webp", "bmp", "gif"])

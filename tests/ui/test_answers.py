@@ -8,7 +8,7 @@ from playwright.sync_api import expect
 
 from tada_studio import app
 
-ANSWERS = (Path(app.__file__).parent / "answers.js").read_text()
+ANSWERS = (Path(app.__file__).parent / "widgets" / "answers.js").read_text()
 
 #: A network on which the server's last word on a stream, that it is closed, takes long.
 LATE = """(() => {

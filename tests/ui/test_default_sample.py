@@ -8,7 +8,7 @@ from hands import cell, edited, settled, stat, stroke, tab, tool, typed
 from playwright.sync_api import Page, expect
 
 from tada_studio import app
-from tada_studio.samples import DEFAULT
+from tada_studio.sample_pairs import DEFAULT
 
 SLOW = 60_000
 

@@ -9,9 +9,9 @@ from peft import PeftModel
 from playwright.sync_api import expect
 from transformers import AutoModelForImageClassification
 
-from tada_studio.images import image_files
-from tada_studio.samples import sample
-from tada_studio.studio import load_base
+from tada_studio.base_model.images import image_files
+from tada_studio.pipeline import load_base
+from tada_studio.sample_pairs import sample
 
 
 def test_open_probe_paint_evaluate_and_export_images(page, root):

@@ -9,12 +9,14 @@ import gradio as gr
 import pytest
 from PIL import Image
 
-from tada_studio.app import edits, evaluate_tab, export_tab, inspect_tab, open_tab, pieces, sidebar
-from tada_studio.app.controls import Controls, further_controls, main_controls
-from tada_studio.app.desk import Desk
-from tada_studio.app.evaluate import flips_panel, history_panel, run_panel
-from tada_studio.app.gate_map import cell_facts, payload
-from tada_studio.app.inspect import (
+from tada_studio.app import edits, sidebar
+from tada_studio.app.page import Start, page
+from tada_studio.app.paths import Places
+from tada_studio.app.state import Desk
+from tada_studio.app.tabs.evaluate import flips_panel, history_panel, run_panel
+from tada_studio.app.tabs.evaluate import tab as evaluate_tab
+from tada_studio.app.tabs.export import tab as export_tab
+from tada_studio.app.tabs.inspect import (
     cell_panel,
     depth_panel,
     knob_column,
@@ -23,20 +25,23 @@ from tada_studio.app.inspect import (
     norms_panel,
     rank_panel,
 )
-from tada_studio.app.long_task import in_turn, steps
-from tada_studio.app.page import Start, page
-from tada_studio.app.places import Places
-from tada_studio.app.spoken import spoken
+from tada_studio.app.tabs.inspect import tab as inspect_tab
+from tada_studio.app.tabs.open import tab as open_tab
+from tada_studio.app.widgets import html
+from tada_studio.app.widgets.controls import Controls, further_controls, main_controls
+from tada_studio.app.widgets.gate_map import cell_facts, payload
+from tada_studio.app.widgets.messages import spoken
+from tada_studio.app.widgets.task import in_turn, steps
+from tada_studio.base_model.inputs import read_inputs
 from tada_studio.core.methods import METHODS
 from tada_studio.errors import InputError, RecipeError, Stopped
-from tada_studio.evaluate import Item
-from tada_studio.evaluate.shown import Shown
-from tada_studio.inputs import read_inputs
+from tada_studio.evaluation import Item
+from tada_studio.evaluation.shown import Shown
+from tada_studio.pipeline import TURNED
 from tada_studio.progress import Progress
 from tada_studio.recipe import Recipe, knobs
 from tada_studio.report.history import Flip
 from tada_studio.session import Session
-from tada_studio.studio import TURNED
 
 
 @pytest.fixture
@@ -266,10 +271,10 @@ def test_every_part_can_show_an_empty_desk():
 def test_names_from_files_are_escaped():
     evil = "<img src=x onerror=alert(1)>"
     made = [
-        pieces.note(evil, evil, [evil]), pieces.said(evil), pieces.cards([(evil, evil)]), pieces.heading(evil, evil),
-        pieces.fact_table(evil, [(evil, evil)]), pieces.table([evil], [[evil]]), pieces.progress_bar(None, evil),
-        pieces.empty(evil, evil), pieces.caption(evil), pieces.badge(evil, evil),
-        pieces.prose(evil, [evil]),
+        html.note(evil, evil, [evil]), html.said(evil), html.cards([(evil, evil)]), html.heading(evil, evil),
+        html.fact_table(evil, [(evil, evil)]), html.table([evil], [[evil]]), html.progress_bar(None, evil),
+        html.empty(evil, evil), html.caption(evil), html.badge(evil, evil),
+        html.prose(evil, [evil]),
     ]  # fmt: skip
     assert not any("<img" in piece for piece in made)
 
@@ -421,7 +426,7 @@ def test_work_of_another_tab_goes_first_and_this_one_says_so_and_can_be_stopped(
     working = steps(in_turn(first, lambda told: (told(Progress("long", 1, 2)), let_go.wait(20))))
     next(working)
     waiting = steps(in_turn(second, lambda told: said.append("began")))
-    assert "goes first" in pieces.progress_bar(next(waiting))
+    assert "goes first" in html.progress_bar(next(waiting))
     second.stop()
     with pytest.raises(Stopped, match="before it began"):
         list(waiting)
@@ -445,8 +450,8 @@ def test_exported_adapters_are_named_by_their_folders_and_stay_in_bounds(pico, t
 
 def test_the_sources_of_probe_inputs_are_told_once_a_pair():
     """Told again, a choice made meanwhile would be lost."""
-    from tada_studio.app.desk import Desk
-    from tada_studio.app.open_tab import sources
+    from tada_studio.app.state import Desk
+    from tada_studio.app.tabs.open.tab import sources
 
     desk = Desk()
     desk.session.open_sample("minerals-tiny")

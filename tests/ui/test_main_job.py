@@ -13,8 +13,8 @@ from peft import PeftModel
 from playwright.sync_api import expect
 from transformers import AutoModelForCausalLM
 
-from tada_studio import cli, studio
-from tada_studio.app import long_task
+from tada_studio import cli, pipeline
+from tada_studio.app.widgets import task as long_task
 
 
 def open_pair(page, pico):
@@ -111,15 +111,18 @@ def test_open_probe_paint_evaluate_export(page, pico, root):
 @pytest.fixture
 def slow_scores(monkeypatch):
     """The app runs in this process: its scorer, made slow enough for a hand to stop it, and none of its scores known yet."""
-    module, honest = sys.modules["tada_studio.evaluate.choice"], sys.modules["tada_studio.evaluate.choice"].score_shared
+    module, honest = (
+        sys.modules["tada_studio.evaluation.choice"],
+        sys.modules["tada_studio.evaluation.choice"].score_shared,
+    )
 
     def slowly(*args):
         time.sleep(0.1)
         return honest(*args)
 
     monkeypatch.setattr(module, "score_shared", slowly)
-    monkeypatch.setitem(sys.modules["tada_studio.evaluate.batches"].ROOM, "cpu", 40)
-    monkeypatch.setattr(sys.modules["tada_studio.studio.scoring"], "_SCORES", studio.Kept(1))
+    monkeypatch.setitem(sys.modules["tada_studio.evaluation.batches"].ROOM, "cpu", 40)
+    monkeypatch.setattr(sys.modules["tada_studio.pipeline.scoring"], "_SCORES", pipeline.Kept(1))
 
 
 def give_items(page, pico):

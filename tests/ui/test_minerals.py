@@ -8,8 +8,8 @@ from peft import PeftModel
 from playwright.sync_api import expect
 from transformers import AutoModelForCausalLM
 
-from tada_studio.samples import sample
-from tada_studio.studio import load_base
+from tada_studio.pipeline import load_base
+from tada_studio.sample_pairs import sample
 
 
 def scores(page) -> dict[str, list[float]]:

@@ -12,14 +12,15 @@ from pico import pico_adapter
 from playwright.sync_api import expect
 from safetensors.torch import load_file, save_file
 
-from tada_studio.app import open_tab, readings_box, sample_cards
-from tada_studio.app.desk import Desk
 from tada_studio.app.page import Start
-from tada_studio.app.places import Places
-from tada_studio.app.sample_cards import card, measured_line
-from tada_studio.app.spoken import spoken
+from tada_studio.app.paths import Places
+from tada_studio.app.state import Desk
+from tada_studio.app.tabs.open import readings_box, sample_cards
+from tada_studio.app.tabs.open import tab as open_tab
+from tada_studio.app.tabs.open.sample_cards import card, measured_line
+from tada_studio.app.widgets.messages import spoken
 from tada_studio.errors import AdapterError, InputError, MismatchError
-from tada_studio.samples import samples
+from tada_studio.sample_pairs import samples
 
 #: Milliseconds; a browser among other work is slow, never wrong for it.
 SLOW = 120_000

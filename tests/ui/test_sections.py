@@ -4,13 +4,14 @@ import json
 
 import pytest
 
-from tada_studio.app import edits, help_tab
-from tada_studio.app.controls import follow, turn_twin
-from tada_studio.app.desk import Desk
-from tada_studio.app.inspect import cell_panel, effect_panel, layer_panel, norms_panel, rank_panel, stability_panel
+from tada_studio.app import edits
+from tada_studio.app.state import Desk
+from tada_studio.app.tabs import help as help_tab
+from tada_studio.app.tabs.inspect import cell_panel, effect_panel, layer_panel, norms_panel, rank_panel, stability_panel
+from tada_studio.app.widgets.controls import follow, turn_twin
 from tada_studio.errors import InputError
 from tada_studio.recipe import Recipe
-from tada_studio.samples import planted
+from tada_studio.sample_pairs import planted
 
 
 @pytest.fixture

@@ -9,12 +9,12 @@ import pytest
 from hands import tab
 from playwright.sync_api import expect
 
-from tada_studio.app import try_tab
-from tada_studio.app.desk import Desk
 from tada_studio.app.page import Start
-from tada_studio.ask import Answer, Odds
+from tada_studio.app.state import Desk
+from tada_studio.app.tabs import try_it as try_tab
 from tada_studio.errors import InputError
-from tada_studio.samples import sample
+from tada_studio.evaluation.prompts import Answer, Odds
+from tada_studio.sample_pairs import sample
 
 ALL = list(try_tab.VARIANTS)
 
@@ -84,7 +84,10 @@ def test_ask_read_and_stop(page, monkeypatch):
     expect(page.locator("#answers .answer")).to_have_count(4)
     said = page.locator("#answers .answer.merge .answer-text")
     expect(said).to_have_text(re.compile(r"\S"))
-    module, honest = sys.modules["tada_studio.generate"], sys.modules["tada_studio.generate"]._pick
+    module, honest = (
+        sys.modules["tada_studio.base_model.generate"],
+        sys.modules["tada_studio.base_model.generate"]._pick,
+    )
     monkeypatch.setattr(module, "_pick", lambda *args: time.sleep(0.1) or honest(*args))
     page.locator("#most input[type=number]").fill("100")
     page.locator("#most input[type=number]").press("Enter")

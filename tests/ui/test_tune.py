@@ -8,11 +8,11 @@ import pytest
 from hands import tab
 from playwright.sync_api import expect
 
-from tada_studio import tuning
-from tada_studio.app import tune_tab
-from tada_studio.app.desk import Desk
 from tada_studio.app.page import Start
+from tada_studio.app.state import Desk
+from tada_studio.app.tabs import tune as tune_tab
 from tada_studio.errors import InputError
+from tada_studio.pipeline import tuning
 from tada_studio.recipe import Recipe
 
 
@@ -79,7 +79,7 @@ def test_search_stop_judge_and_take(page, pico, few, monkeypatch):
     page.set_input_files("#tune-domain input[type=file]", str(pico.items))
     expect(page.locator("#tune-domain")).to_contain_text("items")
     page.locator("#tune-most input").fill("16")
-    module, honest = sys.modules["tada_studio.marks"], sys.modules["tada_studio.marks"].score
+    module, honest = sys.modules["tada_studio.evaluation.bench"], sys.modules["tada_studio.evaluation.bench"].score
     monkeypatch.setattr(module, "score", lambda *args: time.sleep(0.05) or honest(*args))
     page.click("#tune")
     expect(page.locator("#tune-bar")).to_contain_text(re.compile(r"trial [4-9]"), timeout=120_000)

@@ -1,0 +1,98 @@
+"""Browser tabs come, are reloaded, are duplicated and go: each finds the session that is its own."""
+
+from collections.abc import Callable
+
+from tada_studio.app.state import Desk
+from tada_studio.errors import TadaError
+from tada_studio.session.store import Allowed, Found, Shelf
+
+#: The tab's id lives in its sessionStorage: a reload keeps it, another tab has none, a duplicated tab gets a copy of it. The
+#: lock is held while the page lives, so a page that cannot have it within a moment is such a copy: it takes an id of its own
+#: and says whose copy it is. Browsers have locks on https and on this machine; elsewhere the last page that came has the id.
+TAB_ID = """async () => {
+  const key = 'tada-studio-session';
+  const fresh = () => Array.from(crypto.getRandomValues(new Uint8Array(16)), (n) => n.toString(16).padStart(2, '0')).join('');
+  const hold = (id, wait) => !navigator.locks ? true : new Promise((tell) => {
+    const soon = new AbortController();
+    if (wait) setTimeout(() => soon.abort(), wait);
+    navigator.locks.request(key + ' ' + id, { signal: soon.signal }, () => { tell(true); return new Promise(() => {}); })
+      .catch(() => tell(false));
+  });
+  // the page before a reload gives its lock back soon, but on a busy machine not at once
+  const patience = performance.getEntriesByType('navigation')[0]?.type === 'reload' ? 5000 : 1000;
+  let id = fresh(), origin = '';
+  try {
+    const known = sessionStorage.getItem(key);
+    if (known && await hold(known, patience)) return [known, ''];
+    origin = known || '';
+    await hold(id, 0);
+    sessionStorage.setItem(key, id);
+  } catch (refused) { console.warn('this page keeps no session:', refused); }
+  return [id, origin];
+}"""
+
+
+class Visits:
+    """All pages that are open now. ``page`` is gradio's name for one page load, ``tab`` the browser tab's own id.
+
+    new: what a tab finds that has no session yet; allowed: raises TadaError for what may not be opened here
+    """
+
+    def __init__(self, new: Callable[[], Desk], allowed: Allowed, shelf: Shelf) -> None:
+        self.new, self.allowed, self.shelf = new, allowed, shelf
+        self.desks: dict[str, Desk] = {}
+
+    def begin(self, page: str, tab: str, origin: str = "") -> Desk:
+        """The desk of a page that was just loaded: as the tab left it, or a copy of the ``origin`` tab's, or a new one."""
+        self.shelf.prune()
+        desk = self.desks[page] = self._desk(tab, origin)
+        return desk
+
+    def _desk(self, tab: str, origin: str) -> Desk:
+        said = ""
+        try:
+            if found := self.shelf.resume(tab, self.allowed):
+                return self._kept(_resumed(found, "Your session is back as you left it."), tab, resumed=True)
+            if origin and (found := self.shelf.copy(origin, self.allowed)):
+                return self._kept(_resumed(found, "This tab is a copy of the other one and goes its own way."), tab)
+        except TadaError as error:
+            said = f"The last session cannot go on. {error}"
+        desk = self.new()
+        desk.acted(said or desk.said)
+        return self._kept(desk, tab)
+
+    def _kept(self, desk: Desk, tab: str, resumed: bool = False) -> Desk:
+        try:
+            desk.keeper = self.shelf.keep(desk.session, tab, resumed)
+        except TadaError:
+            desk.keeper = None  # not a browser: a script that came without an id
+        return desk
+
+    def go_on_with(self, desk: Desk, key: str) -> str:
+        """Put a saved session on this desk; says what came back. What was there before stays in the list of sessions."""
+        session, remarks = self.shelf.open(key, self.allowed)
+        before, keeper = desk.session, desk.keeper
+        before.stop()
+        if keeper is not None:
+            worth = before.can_undo or before.runs
+            keeper.stop()
+            if worth:
+                self.shelf.set_aside(keeper.folder)
+            desk.keeper = self.shelf.keep(session, keeper.folder.name)
+        desk.session = session
+        before.close()
+        session.told()
+        name = f"Project “{session.project}”" if session.project else "The earlier session"
+        return " ".join([f"{name} is open.", *remarks])
+
+    def leave(self, page: str) -> None:
+        """The page is closed or was reloaded."""
+        if desk := self.desks.pop(page, None):
+            desk.leave()
+
+
+def _resumed(found: Found, said: str) -> Desk:
+    session, remarks = found
+    desk = Desk(session)
+    desk.acted(" ".join([said, *remarks]))
+    return desk

@@ -1,0 +1,83 @@
+"""What one browser tab holds: a session, and the little that only a screen has to remember."""
+
+import time
+from dataclasses import dataclass, field
+from typing import Any
+
+from tada_studio.core.gates import Readings
+from tada_studio.lora import Pair
+from tada_studio.session import Opened, Session
+from tada_studio.session.store import Keeper
+
+#: Turns of one knob that follow each other within this many seconds are one drag of a slider, and one step to undo.
+ONE_DRAG = 1.5
+
+
+@dataclass(eq=False)  # identity equality: gradio hashes what it keeps between calls
+class Desk:
+    """One browser tab's work.
+
+    keeper: saves the session; None for one that lives in memory only
+    ack:   number of the last stroke that was answered
+    cell:  (layer, projection) indexes of the cell whose spectrum is shown
+    section: which section under the map is in sight
+    sourced: the pair for which the page was told where probe inputs can come from
+    said:  what just happened, in words
+    exported: where the last export went
+    ticked: numbers of the runs that are marked to be compared
+    twins: by knob, what a second control of it shows
+    compared: (name, pair, readings) of other readings drawn in the depth profile
+    """
+
+    session: Session = field(default_factory=Session)
+    keeper: Keeper | None = None
+    ack: int | None = None
+    cell: tuple[int, int] = (0, 0)
+    section: str = "cell"
+    sourced: Opened | None = None
+    said: str = ""
+    exported: str | None = None
+    ticked: tuple[int, ...] = ()
+    twins: dict[str, Any] = field(default_factory=dict)
+    compared: tuple[str, Pair, Readings] | None = None
+    _turned: tuple[str, float] = ("", 0.0)
+
+    def turn(self, name: str, value: Any) -> None:
+        """Set one knob; a drag through many values is one step to undo."""
+        session, (before, when) = self.session, self._turned
+        now = time.monotonic()
+        with session.lock:
+            same_drag = name == before and now - when < ONE_DRAG and session.can_undo
+            if same_drag:
+                session.undo()
+            try:
+                session.turn(**{name: value})
+            except Exception:
+                if same_drag:
+                    session.redo()
+                raise
+        self._turned = (name, now)
+
+    def acted(self, said: str) -> None:
+        """Note what just happened; whatever is turned next is a step of its own."""
+        self.said, self._turned = said, ("", 0.0)
+
+    def leave(self) -> None:
+        """The browser tab is closed: stop what runs for it, save, and hold nothing in memory or in temporary folders."""
+        session = self.session
+        session.stop()
+        if self.keeper is not None:
+            self.keeper.stop()
+            self.session = Session()
+        session.close()
+
+    def awake(self) -> None:
+        """A tab that was thought closed and had only lost its connection goes on. Raises TadaError if it cannot."""
+        if self.keeper is not None and self.keeper.stopped:
+            self.session, self.keeper = self.keeper.again()
+
+
+def close(desk: Desk | None) -> None:
+    """What gradio calls an hour after a browser tab was closed."""
+    if desk is not None:
+        desk.leave()

@@ -1,0 +1,216 @@
+"""History: every run, what its recipe was and what came out; restore it, look at it, compare two, delete, take all home."""
+
+from html import escape
+from typing import Any
+
+import gradio as gr
+
+from tada_studio import report
+from tada_studio.app import edits
+from tada_studio.app.projects import local_time
+from tada_studio.app.state import Desk
+from tada_studio.app.widgets import html
+from tada_studio.app.widgets.action_list import box, button, listing, rows
+from tada_studio.app.widgets.messages import spoken
+from tada_studio.app.widgets.panel import EDIT, READ, Part, words
+from tada_studio.errors import InputError
+from tada_studio.evaluation import Score
+from tada_studio.evaluation.runs import Cells, Run
+
+NONE = "No run yet. Every run is kept here, the stopped ones too, with the recipe that it was made with."
+#: Columns of a picture of a gate map; more layers are averaged into these.
+_MOST_COLUMNS = 32
+#: Width and height in pixels that such a picture should not exceed.
+_ROOM = (110, 42)
+
+
+# -- what is shown ---------------------------------------------------------------------------------------------------
+
+
+def table(desk: Desk) -> dict[str, Any]:
+    """The runs, latest first, as a listing takes them."""
+    runs = [run for run in reversed(desk.session.runs) if run.sides]
+    if not runs:
+        return rows(html.note(NONE, "next"))
+    sides = list(dict.fromkeys(side for run in runs for side in run.sides))
+    heads = ["", "Run", "Gates", "Recipe", *(f"{side} accuracy" for side in sides), ""]
+    head = "".join(f'<th scope="col">{escape(text)}</th>' for text in heads)
+    body = "".join(_row(run, sides, run.number in desk.ticked) for run in runs)
+    return rows(
+        f'<div class="box table-scroll"><table class="plain-table runs"><thead><tr>{head}</tr></thead>'
+        f"<tbody>{body}</tbody></table></div>"
+    )
+
+
+def _row(run: Run, sides: list[str], ticked: bool) -> str:
+    number = f"run {run.number}"
+    state = "" if run.finished else "<small>stopped early</small>"
+    name, changed = variant(run), report.recipe_words(run.recipe)
+    cells = "".join(
+        f'<td data-side="{escape(side)}">{_score(run.sides.get(side, {}).get(name))}</td>' for side in sides
+    )
+    acts = (
+        button("Restore", "restore", run.number, f"Restore the recipe of {number}")
+        + button("Show", "show", run.number, f"Show the scores of {number}")
+        + button("Delete", "delete", run.number, f"Delete {number}")
+    )
+    return (
+        f"<tr><td>{box(run.number, f'Compare {number}', ticked)}</td>"
+        f"<td><b>{run.number}</b><small>{escape(local_time(run.when))}</small>{state}</td><td>{thumbnail(run.gates)}</td>"
+        f"<td>{escape(name)}<small>{escape(changed)}</small></td>{cells}<td>{acts}</td></tr>"
+    )
+
+
+def variant(run: Run) -> str:
+    """The variant that a run was about: its own recipe's, or the last that was scored."""
+    names = run.variants
+    return run.recipe.method if run.recipe.method in names or not names else names[-1]
+
+
+def _score(score: Score | None) -> str:
+    if score is None or score.estimate is None:
+        return "" if score is None or score.nll is None else f"NLL {score.nll:.3f}"
+    share, low, high = score.estimate
+    return (
+        f'<span class="mini" role="img" aria-label="{share:.1%}, 95 % from {low:.1%} to {high:.1%}">'
+        f'<i style="width:{share:.1%}"></i><u style="left:{low:.1%};width:{high - low:.1%}"></u></span>'
+        f"{share:.1%}<small>{low:.0%} to {high:.0%}, n {score.n}</small>"
+    )
+
+
+def thumbnail(gates: Cells) -> str:
+    """A gate map as a small picture: layers left to right, projections top to bottom, in the colours of the map."""
+    if not gates:
+        return ""
+    columns = _averaged(gates)
+    marks = [
+        f'<rect x="{3 * x}" y="{3 * y}" width="2.6" height="2.6" style="fill:{_colour(value)}"/>'
+        for x, column in enumerate(columns)
+        for y, value in enumerate(column)
+        if value is not None
+    ]
+    across, down = len(columns), len(columns[0])
+    size = max(3, min(_ROOM[0] // across, _ROOM[1] // down))
+    return (
+        f'<svg class="thumb" role="img" aria-label="gate map of this run" viewBox="0 0 {3 * across} {3 * down}" '
+        f'width="{size * across}" height="{size * down}">{"".join(marks)}</svg>'
+    )
+
+
+def _averaged(gates: Cells) -> list[list[float | None]]:
+    step = -(-len(gates) // _MOST_COLUMNS)
+    groups = (gates[i : i + step] for i in range(0, len(gates), step))
+    return [[_mean([row[j] for row in group]) for j in range(len(group[0]))] for group in groups]
+
+
+def _mean(values: list[float | None]) -> float | None:
+    known = [value for value in values if value is not None]
+    return sum(known) / len(known) if known else None
+
+
+def _colour(gate: float) -> str:
+    end, share = ("domain", 2 * gate - 1) if gate > 0.5 else ("task", 1 - 2 * gate)
+    return f"color-mix(in oklab, var(--tada-{end}) {share:.0%}, var(--tada-even))"
+
+
+def show(desk: Desk) -> list[Any]:
+    """Table, what was compared, compare button, download."""
+    runs = [run for run in desk.session.runs if run.sides]
+    desk.ticked = tuple(number for number in desk.ticked if any(run.number == number for run in runs))
+    return [table(desk), "", _compare_button(desk), _download(desk, runs)]
+
+
+def _compare_button(desk: Desk) -> Any:
+    return gr.update(visible=len(desk.session.runs) > 1, interactive=len(desk.ticked) == 2)
+
+
+def _download(desk: Desk, runs: list[Run]) -> Any:
+    if not runs:
+        return gr.update(visible=False)
+    path = desk.session.folder / "runs.csv"
+    path.write_text(report.runs_csv(runs), encoding="utf-8")
+    return gr.update(value=str(path), visible=True)
+
+
+def comparison(first: Run, second: Run) -> str:
+    """Two runs, the earlier one first: how their recipes differ, and which is better on the items that both had."""
+    named = [(f"run {run.number}", run.sides, variant(run)) for run in (first, second)]
+    same = [side for side, items in first.items.items() if second.items.get(side) == items]
+    changed = report.recipe_words(second.recipe, first.recipe)
+    points = [f"What run {second.number} changes of run {first.number}: {changed}."]
+    points += report.compared_runs(named[0], named[1], same)
+    other = [side for side in first.sides if side in second.sides and side not in same]
+    points += [f"{side}: the two had different items, so that they cannot be compared there." for side in other]
+    return html.note(f"Run {second.number} against run {first.number}:", points=points)
+
+
+# -- handlers --------------------------------------------------------------------------------------------------------
+
+
+def tick(desk: Desk, key: Any, on: bool) -> None:
+    """Mark a run to be compared; only the last two marks count."""
+    number = _run(desk, key).number
+    others = tuple(one for one in desk.ticked if one != number)
+    desk.ticked = (*others, number)[-2:] if on else others
+
+
+def on_compare(desk: Desk) -> str:
+    """The two marked runs."""
+    if len(desk.ticked) != 2:
+        raise InputError("Tick two runs to compare them.")
+    first, second = (_run(desk, number) for number in sorted(desk.ticked))
+    return comparison(first, second)
+
+
+def press(desk: Desk, what: Any, key: Any) -> str:
+    """A button of a row; says what happened."""
+    run = _run(desk, key)
+    if what == "restore":
+        edits.restore(desk, run.recipe, f"run {run.number}")
+    elif what == "delete":
+        desk.session.forget(run.number)
+        desk.acted(f"Run {run.number} is deleted.")
+    else:
+        raise InputError("The history sent something that cannot be read. Reload the page.")
+    return desk.said
+
+
+def _run(desk: Desk, key: Any) -> Run:
+    found = next((run for run in desk.session.runs if str(run.number) == str(key)), None)
+    if found is None:
+        raise InputError("That run is not in the history any more.")
+    return found
+
+
+# -- layout and wiring -----------------------------------------------------------------------------------------------
+
+
+def history_panel(desk: gr.State, shows: list[Any], look: Any) -> Part:
+    """Builds and wires the section. ``look(run)`` gives updates for ``shows``: where the scores of one run are shown."""
+    runs = listing("runs", html.note(NONE, "next"))
+    with gr.Row():
+        compare = gr.Button(
+            "Compare the two ticked", size="sm", visible=False, elem_id="compare-runs", min_width=160, scale=0
+        )
+        download = gr.DownloadButton(
+            "Download CSV", size="sm", visible=False, elem_id="runs-csv", min_width=120, scale=0
+        )
+    said = words(html.said(""), elem_id="history-said")
+    compared = words(elem_id="compared")
+    shown = [runs, compared, compare, download]
+
+    def on_press(desk: Desk, news: gr.EventData) -> list[Any]:
+        what, key = getattr(news, "what", None), getattr(news, "key", None)
+        if what == "show":
+            run = _run(desk, key)
+            return [html.said(f"Run {run.number} is shown on the Run page."), *[gr.skip()] * 4, *look(run)]
+        return [html.said(press(desk, what, key)), *show(desk), *[gr.skip()] * len(shows)]
+
+    def on_tick(desk: Desk, news: gr.EventData) -> list[Any]:
+        tick(desk, getattr(news, "key", None), bool(getattr(news, "on", False)))
+        return [table(desk), _compare_button(desk)]
+
+    pressed = runs.press(spoken(on_press), desk, [said, *shown, *shows], **EDIT)
+    runs.tick(spoken(on_tick), desk, [runs, compare], **EDIT)
+    compare.click(spoken(on_compare), desk, compared, **READ)
+    return Part(shown, show, (pressed,))

@@ -1,0 +1,131 @@
+"""Help: gate, conflict, rank and recipe in plain words, beside a live example whose conflicts are known."""
+
+from typing import Any
+
+import gradio as gr
+
+from tada_studio import figures, pipeline, report
+from tada_studio.app.state import Desk
+from tada_studio.app.widgets import html
+from tada_studio.app.widgets.messages import spoken
+from tada_studio.app.widgets.panel import DRAG, Part, words
+from tada_studio.app.widgets.plot_panel import drawing, plot_panel
+from tada_studio.errors import TadaError
+from tada_studio.lora import Address
+from tada_studio.pipeline.merge import Merge
+from tada_studio.recipe import Recipe
+from tada_studio.sample_pairs import planted
+
+#: Here task 1 and domain 0 cancel each other fully, task 2 and domain 1 half.
+CELL = Address(1, "v_proj")
+#: Gate, conflict threshold and rank that the example starts with.
+START = (0.5, 8.0, 3)
+
+GATE = (
+    "Every cell of the map is one projection of one layer, and has one gate: the share that the domain adapter gets there. "
+    "0 is all task (blue), 1 is all domain (orange), 0.5 an even split.",
+    "The gates are computed: a few dozen domain inputs go through the base model once, and in each cell the adapter that "
+    "reacts more strongly, for its size, gets more say. You can paint over any of them.",
+    "Move the gate: the bars of one adapter grow, those of the other shrink.",
+)
+CONFLICT = (
+    "An adapter is a sum of directions, strongest first: the bars. Two directions of the two adapters can point exactly "
+    "against each other; added up, they would cancel. A red line joins such a pair.",
+    "Of two that oppose each other the weaker one is dropped (hatched), so that the stronger one keeps its strength. The "
+    "gate decides which is weaker: move it below 0.4 and the other one goes.",
+    "How opposed is opposed? Random directions meet a little, too. The threshold says how many times beyond chance a pair "
+    "must be. Here one pair cancels fully (192 times chance), the other half (96): raise the threshold past them.",
+    "Adapters that were trained apart hardly ever conflict. This pair was made for showing it.",
+)
+RANK = (
+    "Both adapters together have up to as many directions as their ranks added. The merge keeps the strongest ones: as "
+    "many as its rank. Pale bars are cut off; the line says how much of the energy is kept up to each bar.",
+    "More rank keeps more and makes a larger file; some servers accept only certain ranks. On the Inspect tab the section "
+    "Rank says what each of them keeps.",
+)
+RECIPE = (
+    "Everything you turn, paint or tick is written down as a recipe: a few knobs and lines of text. The same recipe gives "
+    "the same adapter, to the byte, here, in Python and on the command line; it is saved with every export.",
+    "So nothing is lost by trying: Ctrl+Z takes back, and an evaluation remembers the recipe that it measured.",
+)
+WHERE = (
+    ("Which layers lean to the domain?", "Inspect: orange cells, and the depth profile under the map."),
+    (
+        "What is dropped in one cell?",
+        "Inspect, section Conflict: choose the cell from the list, or click it on the map.",
+    ),
+    ("How do I take something back?", "Ctrl+Z, or Undo under the map; Ctrl+Y does it again."),
+    ("Does any of it help?", "Evaluate: the same questions for base, both parents and your merge, with intervals."),
+    ("How do I take it with me?", "Export: the adapter as a folder or zip, and the report as one HTML file."),
+)
+
+
+# -- what is shown ---------------------------------------------------------------------------------------------------
+
+
+def recipe_of(gate: Any, threshold: Any, rank: Any) -> Recipe:
+    """The recipe that the three sliders make. Raises RecipeError."""
+    line = f"layer {CELL.layer} : {CELL.projection} : {gate}"
+    return Recipe(overrides=(line,), conflict_threshold=threshold, rank=rank)
+
+
+def example(recipe: Recipe) -> list[Any]:
+    """Spectrum, sentence, merged spectrum and recipe of the planted cell. Raises TadaError where the sample is left out."""
+    sample = planted()
+    pair = pipeline.read_pair(sample.task, sample.domain)
+    view = Merge(pair, None, recipe)
+    near = view.closeup(CELL)
+    lines = [
+        f"conflict_threshold = {recipe.conflict_threshold:g}",
+        f"rank = {recipe.rank}",
+        *(f"overrides += {line}" for line in recipe.overrides),
+    ]
+    return [
+        drawing(figures.conflict_spectrum(near)),
+        html.note(report.cell_sentence(view.merged, near)),
+        drawing(figures.merged_spectrum(near, view.merged.rank)),
+        "\n".join(lines),
+    ]
+
+
+def on_turn(desk: Desk, gate: Any, threshold: Any, rank: Any) -> list[Any]:
+    """A hand turns one of the example's sliders; what is open stays as it is."""
+    return example(recipe_of(gate, threshold, rank))
+
+
+# -- layout and wiring -----------------------------------------------------------------------------------------------
+
+
+def help_tab(desk: gr.State) -> Part:
+    """Builds and wires the tab. It shows the same to everybody, so nothing of it waits for a session."""
+    words(html.heading("Help", "Four words explain the screen. The example is live: move its three sliders."))
+    words(html.box(html.fact_table("Where do I see …", WHERE)))
+    try:
+        spectrum, said, merged, lines = example(recipe_of(*START))
+    except TadaError as error:
+        words(html.note(f"The live example is missing: {error}", "bad"))
+        words("".join(map(html.prose, ("Gate", "Conflict", "Rank", "Recipe"), (GATE, CONFLICT, RANK, RECIPE))))
+        return Part([], lambda desk: [])
+    with gr.Row():
+        with gr.Column(min_width=320):
+            words(html.prose("Gate", GATE))
+            gate = gr.Slider(0, 1, START[0], step=0.05, label="Gate of the example", elem_id="help-gate")
+            words(html.prose("Conflict", CONFLICT))
+            threshold = gr.Slider(
+                0, 250, START[1], step=1, label="Conflict threshold of the example", elem_id="help-threshold"
+            )
+        with gr.Column(min_width=320):
+            bars = plot_panel("Directions of the example", figures.SPECTRUM_CAPTION, "", "help-spectrum", spectrum)
+            sentence = words(said, elem_id="help-said")
+    with gr.Row():
+        with gr.Column(min_width=320):
+            words(html.prose("Rank", RANK))
+            rank = gr.Slider(1, 6, START[2], step=1, label="Rank of the example", elem_id="help-rank")
+            words(html.prose("Recipe", RECIPE))
+            recipe = gr.Code(lines, label="Recipe of the example", lines=3, interactive=False, elem_id="help-recipe")
+        with gr.Column(min_width=320):
+            kept = plot_panel("What its merge keeps", figures.MERGED_CAPTION, "", "help-merged", merged)
+    sliders = [gate, threshold, rank]
+    for slider in sliders:
+        slider.input(spoken(on_turn), [desk, *sliders], [bars, sentence, kept, recipe], **DRAG)
+    return Part([], lambda desk: [])

@@ -1,0 +1,52 @@
+"""One layer three ways: the task's, the domain's and the merged update of each of its projections."""
+
+from typing import Any
+
+import gradio as gr
+
+from tada_studio import figures, report
+from tada_studio.app import edits
+from tada_studio.app.state import Desk
+from tada_studio.app.widgets import html
+from tada_studio.app.widgets.messages import spoken
+from tada_studio.app.widgets.panel import READ, Part, words
+from tada_studio.app.widgets.plot_panel import drawing, plot_panel
+
+NOTHING = "Open two adapters first; then choose a layer to see its three updates side by side."
+
+
+def show(desk: Desk) -> list[Any]:
+    """The layers to choose from, the sentence and the bars."""
+    view = desk.session.view
+    if view is None:
+        return [gr.update(choices=[], value=None), html.note(NOTHING, "next"), None]
+    i, _ = edits.shown_cell(desk, view)
+    layer = view.gates.layers[i]
+    found, projections = view.three_way(layer)
+    return [
+        gr.update(choices=[(f"layer {each}", each) for each in view.gates.layers], value=layer),
+        html.note(report.three_way_sentence(found, projections)),
+        drawing(figures.three_way_bars(found, projections)),
+    ]
+
+
+def on_layer(desk: Desk, layer: Any) -> list[Any]:
+    """Another layer is chosen from the list."""
+    view = desk.session.view
+    if view is not None and layer in view.gates.layers:
+        desk.cell = view.gates.layers.index(layer), edits.shown_cell(desk, view)[1]
+    return show(desk)
+
+
+def layer_panel(desk: gr.State) -> Part:
+    """Builds and wires the section."""
+    with gr.Row():
+        layer = gr.Dropdown(
+            [], label="Layer", info="or click a cell on the map", elem_id="layer", scale=1, min_width=180
+        )
+        with gr.Column(scale=4, min_width=320):
+            said = words(html.note(NOTHING, "next"), elem_id="layer-said")
+    bars = plot_panel("Task, domain and merge in one layer", figures.THREE_WAY_CAPTION, NOTHING, "three-way")
+    shown = [layer, said, bars]
+    layer.input(spoken(on_layer), [desk, layer], shown, **READ)
+    return Part(shown, show)

@@ -1,0 +1,98 @@
+"""The gate map, the line under it that says what just happened and takes it back, and the verdict on what it shows."""
+
+from typing import Any, NamedTuple
+
+import gradio as gr
+
+from tada_studio import report
+from tada_studio.app import edits
+from tada_studio.app.state import Desk
+from tada_studio.app.widgets import html
+from tada_studio.app.widgets.gate_map import cell_facts, gate_map, payload
+from tada_studio.app.widgets.panel import words
+from tada_studio.pipeline.merge import Merge
+
+#: Stands under the map until something is done: who knows the way back tries more.
+SAFE = "Try anything: every change can be undone, with the button or Ctrl+Z."
+
+
+def stat_cards(view: Merge | None) -> str:
+    """The merge in four figures."""
+    if view is None:
+        return html.cards(
+            [("-", "gates set by hand"), ("-", "mean gate"), ("-", "directions dropped"), ("-", "energy kept")]
+        )
+    gates, merged = view.gates, view.merged
+    locked, drops = int(gates.locked.sum()), view.how.drops
+    return html.cards([
+        (str(int(gates.edited.sum())), "gates set by hand" + (f", {locked} locked" if locked else "")),
+        (f"{float(gates.values.nanmean()):.2f}", "mean gate: 0 is task, 1 is domain"),
+        ("-" if drops is None else f"{drops.count:,}", "directions dropped as conflict"),
+        (f"{merged.kept_in_all:.1%}", f"of the merge's energy kept at rank {merged.rank}"),
+    ])  # fmt: skip
+
+
+def show(desk: Desk) -> list[Any]:
+    """What follows a hand at once: map, status line, undo, redo, cards."""
+    session = desk.session
+    return [
+        payload(session.view, desk.ack),
+        html.said(desk.said or (SAFE if session.view else "")),
+        gr.update(interactive=session.can_undo),
+        gr.update(interactive=session.can_redo),
+        gr.update(interactive=bool(session.recipe.overrides)),
+        stat_cards(session.view),
+        verdict(session.view),
+    ]
+
+
+def verdict(view: Merge | None) -> str:
+    """What the map says, in words: which layers lean where, and whether the domain's share rises with depth."""
+    if view is None:
+        return ""
+    trend = report.depth_sentence(view.depth, view.probed, int(view.gates.edited.sum()))
+    return html.note(f"{report.lean_sentence(view.gates)} {trend}".strip())
+
+
+def facts(desk: Desk) -> Any:
+    """What the card on a cell tells; for when the map has come to rest."""
+    return gr.update(facts=cell_facts(desk.session.view))
+
+
+def truth(desk: Desk) -> list[Any]:
+    """``show`` that the map takes in any case, whatever strokes are on their way: after a refusal, or a new pair."""
+    value, *rest = show(desk)
+    return [{**value, "ack": None}, *rest]
+
+
+def on_stroke(desk: Desk, news: gr.EventData) -> None:
+    """A stroke on the map."""
+    edits.stroke(desk, {name: getattr(news, name, None) for name in ("tool", "cells", "value", "on", "id")})
+
+
+# -- layout ----------------------------------------------------------------------------------------------------------
+
+
+class Map(NamedTuple):
+    """What ``show`` gives updates for, in its order."""
+
+    grid: gr.HTML
+    said: gr.HTML
+    undo: gr.Button
+    redo: gr.Button
+    clear: gr.Button
+    cards: gr.HTML
+    verdict: gr.HTML
+
+
+def map_panel(cards: gr.HTML) -> Map:
+    """Builds the panel; ``cards`` stand above it, over the whole width."""
+    grid = gate_map()
+    with gr.Row(elem_classes="below-map"):
+        said = words(html.said(""), elem_id="said")
+        undo, redo, clear = _small("↶ Undo", "undo"), _small("↷ Redo", "redo"), _small("Reset all", "clear")
+    return Map(grid, said, undo, redo, clear, cards, words(elem_id="verdict"))
+
+
+def _small(text: str, name: str) -> gr.Button:
+    return gr.Button(text, interactive=False, elem_id=name, elem_classes="act", size="sm", scale=0, min_width=90)

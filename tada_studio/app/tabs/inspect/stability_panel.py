@@ -1,0 +1,38 @@
+"""Stability: would other inputs, or fewer, have given another map? And does an adapter's size matter?"""
+
+from typing import Any
+
+import gradio as gr
+
+from tada_studio import figures, report
+from tada_studio.app.state import Desk
+from tada_studio.app.widgets import html
+from tada_studio.app.widgets.panel import Part, words
+from tada_studio.app.widgets.plot_panel import drawing, plot_panel
+
+NOTHING = "Probe on the Open tab first; then this shows how sure the gates are."
+
+
+def show(desk: Desk) -> list[Any]:
+    """Sentences, curve and bands."""
+    view = desk.session.view
+    if view is None or not view.probed:
+        return [html.note(NOTHING, "next"), None, None]
+    found = view.stability
+    verdict, *more = report.stability_sentences(found)
+    return [
+        html.note(verdict, points=more),
+        drawing(figures.stability_curve(found)),
+        drawing(figures.cell_bands(found, view.gates)),
+    ]
+
+
+def stability_panel(desk: gr.State) -> Part:
+    """Builds the section."""
+    said = words(html.note(NOTHING, "next"), elem_id="stability-said")
+    with gr.Row():
+        with gr.Column(min_width=320):
+            curve = plot_panel("Gates from fewer inputs", figures.SUBSETS_CAPTION, NOTHING, "stability")
+        with gr.Column(min_width=320):
+            bands = plot_panel("How sure each cell is", figures.BANDS_CAPTION, NOTHING, "cell-bands")
+    return Part([said, curve, bands], show)

@@ -1,0 +1,76 @@
+"""The embedded samples as cards: what each is about, what was measured on it, and one click that opens it."""
+
+from collections.abc import Mapping
+from html import escape
+from typing import Any
+
+import gradio as gr
+
+from tada_studio.app.state import Desk
+from tada_studio.app.widgets import html
+from tada_studio.app.widgets.panel import words
+from tada_studio.sample_pairs import Sample, samples
+
+#: What a card calls the variants that sample.json has figures of, in the order of the story.
+_NAMES = {"base": "base", "task": "task alone", "domain": "domain alone", "sum": "plain sum", "tada": "tada"}
+
+
+def measured_line(about: Mapping[str, Any]) -> str:
+    """Accuracy of base, parents, sum and tada in one line; "" where sample.json measured nothing.
+
+    Items that need both skills say it best; without such items it is the mean of the sides.
+    """
+    measured = about.get("measured")
+    sides = [side for side in measured.values() if isinstance(side, dict)] if isinstance(measured, dict) else []
+    if isinstance(measured, dict) and isinstance(measured.get("both"), dict):
+        sides, what = [measured["both"]], "items that need both"
+    else:
+        what = "both skills, mean accuracy" if len(sides) > 1 else "accuracy"
+    found = {said: _mean(name, sides) for name, said in _NAMES.items()}
+    listed = ", ".join(f"{said} {value:.2f}".replace(" 0.", " .") for said, value in found.items() if value is not None)
+    return f"{what.capitalize()}: {listed}." if listed else ""
+
+
+def _mean(variant: str, sides: list[dict[str, Any]]) -> float | None:
+    """None unless every side has a figure of the variant."""
+    scores = [side.get(variant) for side in sides]
+    found = [score["accuracy"] for score in scores if isinstance(score, dict) and "accuracy" in score]
+    return sum(found) / len(found) if found and len(found) == len(sides) else None
+
+
+def card(sample: Sample, is_open: bool) -> str:
+    """One sample's story, facts and figures."""
+    facts = ["images" if sample.kind == "image" else "text", f"{sample.size / 1e6:.1f} MB", _base(sample)]
+    badges = [*facts, *([str(sample.about["licence"])] if sample.about.get("licence") else [])]
+    marks = "".join(map(html.badge, badges))
+    state = html.badge("open", "good") if is_open else ""
+    return (
+        f'<div class="story"><div class="story-title">{escape(sample.title)}{state}</div><p>{escape(sample.story)}</p>'
+        f'<p class="story-line">{escape(measured_line(sample.about))}</p><div class="badges">{marks}</div></div>'
+    )
+
+
+def _base(sample: Sample) -> str:
+    if sample.base is None:
+        return "no base: weights only"
+    return "base included" if sample.base_is_here else f"base: {sample.base.rpartition('/')[2]}"
+
+
+def show(desk: Desk) -> list[str]:
+    """Every card, with the one that is open marked."""
+    opened = desk.session.sample.name if desk.session.sample else None
+    return [card(sample, name == opened) for name, sample in samples().items()]
+
+
+def sample_cards() -> tuple[list[gr.HTML], dict[str, gr.Button]]:
+    """(the cards, the button that opens each by name); a click anywhere on a card is a click on its button."""
+    known = samples()
+    line = "Small, trained by us, with items to measure and readings already taken." if known else "None is installed."
+    words(html.heading("Start from a sample", line))
+    shown, buttons = [], {}
+    with gr.Row(elem_classes="sample-cards", elem_id="samples"):
+        for name, sample in known.items():
+            with gr.Column(min_width=260, elem_classes="sample-card", elem_id=f"sample-{name}"):
+                shown.append(words(card(sample, False)))
+                buttons[name] = gr.Button("Open", size="sm", elem_id=f"open-{name}")
+    return shown, buttons

@@ -1,0 +1,106 @@
+"""Recipe <-> components: the one place where a slider meets a knob. Everything is read from ``recipe.knobs()``."""
+
+from dataclasses import Field, dataclass
+from typing import Any
+
+import gradio as gr
+from gradio.components import Component
+from gradio.events import Dependency
+
+from tada_studio.app import edits
+from tada_studio.app.state import Desk
+from tada_studio.recipe import Recipe, knobs
+
+#: Always in sight, in this order.
+MAIN = ("method", "sharpness", "strength", "conflict_threshold", "rank")
+#: A slider's far end where a knob's own range is longer than a hand can aim on; the recipe file can go further.
+_REACH = {"conflict_threshold": 50.0}
+#: Ranges with more steps than this are typed, not dragged.
+_MOST_STEPS = 500
+
+
+@dataclass(frozen=True)
+class Controls:
+    """The components of knobs, by name of the knob."""
+
+    by_name: dict[str, Component]
+
+    @property
+    def components(self) -> list[Component]:
+        return list(self.by_name.values())
+
+    def showing(self, recipe: Recipe) -> list[Any]:
+        """Updates that make every control show the recipe."""
+        return [_update(knobs()[name], getattr(recipe, name)) for name in self.by_name]
+
+
+def main_controls(recipe: Recipe) -> Controls:
+    """The knobs that are always in sight. Call inside a layout."""
+    return Controls({name: _control(knobs()[name], getattr(recipe, name)) for name in MAIN})
+
+
+def further_controls(recipe: Recipe) -> Controls:
+    """All other knobs, except those that are lines of text: these have a box of their own. Call inside a layout."""
+    names = [name for name, spec in knobs().items() if name not in MAIN and "lines" not in spec.metadata]
+    return Controls({name: _control(knobs()[name], getattr(recipe, name)) for name in names})
+
+
+def twin(name: str) -> Component:
+    """A second control for a knob, where its effect is shown. Call inside a layout."""
+    return _control(knobs()[name], knobs()[name].default, f"twin-{name}")
+
+
+def follow(desk: Desk, name: str) -> Any:
+    """An update for a twin; none if it shows the recipe already: a slider must not be moved under the hand that drags it."""
+    value = getattr(desk.session.recipe, name)
+    if desk.twins.get(name) == value:
+        return gr.skip()
+    desk.twins[name] = value
+    return _update(knobs()[name], value)
+
+
+def turn_twin(desk: Desk, value: Any, name: str) -> None:
+    """A hand turns a twin. Raises RecipeError."""
+    desk.twins[name] = value
+    edits.turn(desk, value, name)
+
+
+def line_knobs() -> list[str]:
+    """Names of the knobs that are lines of text."""
+    return [name for name, spec in knobs().items() if "lines" in spec.metadata]
+
+
+def on_turn(
+    control: Component, handler: Any, inputs: list[Component], outputs: list[Component], **how: Any
+) -> Dependency:
+    """Call ``handler(*inputs, value)`` when a hand turns the control: a slider while it moves, a number once typed."""
+    events = [control.submit, control.blur] if isinstance(control, gr.Number) else [control.input]
+    return gr.on(events, handler, [*inputs, control], outputs, **how)
+
+
+def _control(spec: Field, value: Any, elem_id: str | None = None) -> Component:
+    about = spec.metadata
+    label = spec.name.replace("_", " ").capitalize()
+    shared = {"label": label, "info": about["says"], "elem_id": elem_id or f"knob-{spec.name}", "min_width": 180}
+    if "options" in about:
+        return gr.Dropdown(list(about["options"]), value=value, filterable=False, **shared)
+    if _is_typed(spec):
+        precision = 0 if about["step"] == 1 else None
+        return gr.Number(value=value, precision=precision, step=about["step"], **shared)
+    return gr.Slider(about["low"], _reach(spec, value), value=value, step=about["step"], **shared)
+
+
+def _is_typed(spec: Field) -> bool:
+    about = spec.metadata
+    steps = (about["high"] - about["low"]) / about["step"]
+    return spec.default is None or (steps > _MOST_STEPS and spec.name not in _REACH)
+
+
+def _reach(spec: Field, value: float) -> float:
+    return max(_REACH.get(spec.name, spec.metadata["high"]), value)
+
+
+def _update(spec: Field, value: Any) -> Any:
+    if "options" in spec.metadata or _is_typed(spec):
+        return gr.update(value=value)
+    return gr.update(value=value, maximum=_reach(spec, value))

@@ -1,0 +1,144 @@
+"""The gate map as a component: a grid of painted cells that speaks to Python in numbered strokes."""
+
+import itertools
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import gradio as gr
+from jaxtyping import Float, Shaped
+from torch import Tensor
+
+from tada_studio.core.gates import Gates
+from tada_studio.figures import DEPTH_MARGIN, DEPTH_MARGIN_RIGHT
+from tada_studio.lora import Address
+from tada_studio.pipeline.merge import Merge
+
+_HERE = Path(__file__).parent
+#: One script in three files: what is drawn, the same as a table, and the hand.
+_JS = "\n".join(
+    (_HERE / name).read_text(encoding="utf-8") for name in ("gate_map.js", "gate_table.js", "gate_input.js")
+)
+_CSS = (_HERE / "gate_map.css").read_text(encoding="utf-8")
+
+#: The tools, in the order of the toolbar.
+TOOLS = ("paint", "rectangle", "reset", "lock", "smooth", "inspect")
+#: What the map shows: name -> label.
+SHOWS = {"gate": "Gates", "conflict": "Conflict", "table": "Table"}
+
+
+def _choice(sets: str, name: str, options: Mapping[str, str]) -> str:
+    """Radio buttons that belong to the map alone: a hand that takes another tool paints with it in the same second."""
+    made = "".join(
+        f'<label><input type="radio" name="gm-{sets}" value="{value}"{" checked" if i == 0 else ""}>{label}</label>'
+        for i, (value, label) in enumerate(options.items())
+    )
+    return f'<div class="gm-choice" role="radiogroup" aria-label="{name}" data-sets="{sets}" id="{sets}">{made}</div>'
+
+
+# Static on purpose: a template with values in it would be rendered anew at every update and wipe the cells.
+_HTML = f"""
+<div class="gm empty" style="--gm-margin: {DEPTH_MARGIN - 2}px; --gm-right: {DEPTH_MARGIN_RIGHT - 2}px">
+  <div class="gm-none empty-state"><b>Nothing is open yet</b>Choose a sample or two adapters on the Open tab.</div>
+  <div class="gm-head">
+    {_choice("shows", "Map shows", SHOWS)}
+    <span class="gm-scale gm-gate"><span>task 0</span><span class="gm-bar"></span><span>1 domain</span>
+      <span class="gm-sign"><span class="gm-dot"></span>set by hand</span>
+      <span class="gm-sign"><span class="gm-box"></span>locked</span></span>
+    <span class="gm-scale gm-lost"><span>nothing dropped</span><span class="gm-bar"></span>
+      <span>most energy dropped</span></span>
+  </div>
+  <div class="gm-tools">
+    {_choice("tool", "Tool", {name: name.capitalize() for name in TOOLS})}
+    <div class="gm-brush" id="brush"><span>brush</span>
+      <input type="range" min="0" max="1" step="0.05" aria-label="Brush: the domain's share that is painted">
+      <input type="number" min="0" max="1" step="0.05" aria-label="Brush, as a number"></div>
+  </div>
+  <div class="gm-scroll"><div class="gm-grid" role="grid" aria-multiselectable="true"
+       aria-label="Gate map: layers across, projections down. Arrow keys move, with Shift they select; 0 to 9 set the brush,
+       Enter uses the tool, Delete resets. The same cells can be shown as a table."></div></div>
+  <div class="gm-table"></div>
+  <div class="gm-foot">
+    <span class="gm-hint" role="status"></span>
+  </div>
+  <div class="gm-tip" role="tooltip" hidden></div>
+</div>
+"""
+
+_revisions = itertools.count(1)
+
+
+def gate_map() -> gr.HTML:
+    """Events: stroke (tool, cells, value, on, id), cell_select and inspect (index), settled (rev), undo, redo.
+
+    Props besides the value: ``facts`` (what the card on a cell tells of it), ``preview`` (cells to point out).
+    A function and not a subclass: subclassing gr.HTML writes a .pyi file next to this one.
+    """
+    return gr.HTML(
+        value=None, facts=None, preview=None, html_template=_HTML, css_template=_CSS, js_on_load=_JS,
+        apply_default_css=False, container=True, padding=True, elem_id="gates",
+    )  # fmt: skip
+
+
+#: Digits that are sent of a number: more than a screen shows, and a map stays small on its way.
+DIGITS = 5
+
+
+def payload(view: Merge | None, ack: int | None) -> dict[str, Any]:
+    """What the map draws. ``ack`` is the last stroke that this answers; None is always accepted.
+
+    Every payload has a new ``rev``: an update that equals the last one would be swallowed on its way, and a refused
+    stroke would stay painted.
+    """
+    news = {"live": True, "ack": ack, "rev": next(_revisions)}
+    if view is None:
+        return {**news, "layers": [], "projections": [], "gates": [], "edited": [], "locked": []}
+    gates, drops = view.gates, view.how.drops
+    return {
+        **news,
+        "layers": list(gates.layers),
+        "projections": list(gates.projections),
+        "gates": _rows(gates.values),
+        "computed": _rows(gates.computed),
+        "edited": gates.edited.int().tolist(),
+        "locked": gates.locked.int().tolist(),
+        "lost": None if drops is None else _on_grid(gates, view.pair.addresses, drops.lost),
+        "dropped": None
+        if drops is None
+        else _on_grid(gates, view.pair.addresses, drops.task.sum(1) + drops.domain.sum(1)),
+    }
+
+
+def cell_facts(view: Merge | None) -> dict[str, Any] | None:
+    """What the card on a cell tells besides its gate: readings, the band of the computed gate, both adapters' norms.
+
+    It does not change while a hand paints, so it is sent apart from the map.
+    """
+    if view is None:
+        return None
+    gates, places = view.gates, view.pair.addresses
+    norms = zip(("norm_task", "norm_domain"), view.adapter_norms.unbind(1), strict=True)
+    facts = {name: _on_grid(gates, places, norm) for name, norm in norms}
+    if view.readings is None:
+        return facts
+    read = zip(("task", "domain"), view.readings.average(view.recipe), strict=True)
+    band = zip(("low", "high"), view.band, strict=True)
+    return {
+        **facts,
+        **{name: _on_grid(gates, view.readings.addresses, values) for name, values in read},
+        **{name: _rows(values) for name, values in band},
+    }
+
+
+def _on_grid(gates: Gates, places: Mapping[str, Address], values: Shaped[Tensor, " n"]) -> list[list[Any]]:
+    """One value for each module, laid out like the map: layers first, None where there is no module."""
+    grid: list[list[Any]] = [[None] * len(gates.projections) for _ in gates.layers]
+    row, column = ({name: i for i, name in enumerate(names)} for names in (gates.layers, gates.projections))
+    for place, value in zip(places.values(), values.tolist(), strict=True):
+        grid[row[place.layer]][column[place.projection]] = round(value, DIGITS)
+    return grid
+
+
+def _rows(values: Float[Tensor, "layers projections"]) -> list[list[float | None]]:
+    """JSON knows no NaN: a cell without a module is None."""
+    return [[None if cell != cell else round(cell, DIGITS) for cell in row] for row in values.tolist()]

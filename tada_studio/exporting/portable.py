@@ -1,0 +1,140 @@
+"""What the loaders that people serve adapters with make of a PEFT folder: a tick each, or the field that they trip over.
+
+Judged from the config and the headers alone, by what their public code reads: vLLM's ``lora/peft_helper.py``, llama.cpp's
+``convert_lora_to_gguf.py``, LoRAX's ``adapters/lora.py``. None of them reads rank_pattern or alpha_pattern. Only PEFT is ever
+run here, so a tick for another says no more than "by its rules".
+"""
+
+import math
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+from tada_studio.files import shown
+from tada_studio.lora import addresses
+from tada_studio.read.manifest import Manifest, manifest_of
+
+#: What vLLM can be told to make room for (--max-lora-rank), up to the most; it starts with room for the second.
+VLLM_RANKS = (8, 16, 32, 64, 128, 256, 320, 512)
+VLLM_DEFAULT_RANK, VLLM_MOST_RANK = 16, VLLM_RANKS[-1]
+
+
+@dataclass(frozen=True)
+class Tick:
+    """Whether a loader reads a folder as it is meant; ``field`` is what it trips over, "" if nothing."""
+
+    loader: str
+    works: bool
+    field: str
+    says: str
+
+
+def portability(folder: str | Path) -> tuple[Tick, ...]:
+    """A tick for PEFT, vLLM, llama.cpp and LoRAX. Raises AdapterError for a folder that is no adapter at all."""
+    manifest = manifest_of(Path(folder).expanduser())
+    return tuple(_tick(loader, rules(manifest)) for loader, rules in _LOADERS.items())
+
+
+Trips = Iterable[tuple[str, str]]
+
+
+def _tick(loader: str, trips: Trips) -> Tick:
+    found = list(trips)
+    notes = [says for field, says in found if not field]
+    bad = [(field, says) for field, says in found if field]
+    if bad:
+        return Tick(
+            loader,
+            False,
+            bad[0][0],
+            f"{loader}: no, for {', '.join(dict.fromkeys(field for field, _ in bad))}: {bad[0][1]}.",
+        )
+    how = "" if loader == "PEFT" else ", by its rules (not run here)"
+    return Tick(loader, True, "", f"{loader}: yes{how}{''.join(f'; {note}' for note in notes)}.")
+
+
+def _for_peft(manifest: Manifest) -> Trips:
+    """PEFT builds its layers from the config: a rank that only the tensors know does not load."""
+    patterns = manifest.config.get("rank_pattern") or {}
+    odd = next((m for m in manifest.modules.values() if m.rank != manifest.config.get("r", 8)), None)
+    if odd is not None and not patterns:
+        yield "r", f"{odd.written} has rank {odd.rank}, which the config does not say"
+
+
+def _for_vllm(manifest: Manifest) -> Trips:
+    yield from _one_scale(manifest, root=bool(manifest.config.get("use_rslora")))
+    yield from _plain(manifest)
+    rank = max(module.rank for module in manifest.modules.values())
+    if rank > VLLM_MOST_RANK:
+        yield "r", f"rank {rank} is more than {VLLM_MOST_RANK}, the most it takes"
+    elif rank > VLLM_DEFAULT_RANK:
+        yield "", f"start it with --max-lora-rank {next(n for n in VLLM_RANKS if n >= rank)}"
+
+
+def _for_llama_cpp(manifest: Manifest) -> Trips:
+    """Its converter stores one alpha and divides it by each tensor's own rank."""
+    if manifest.config.get("use_rslora"):
+        yield "use_rslora", "it is not read, and alpha / r would be used instead of alpha / sqrt(r)"
+    if len({module.alpha for module in manifest.modules.values()} | {float(manifest.config.get("lora_alpha", 8))}) > 1:
+        yield "alpha_pattern", "it is not read, and every module gets the one lora_alpha"
+    yield from _plain(manifest)
+
+
+def _for_lorax(manifest: Manifest) -> Trips:
+    """It looks its own layers up by their full key, stacks a projection over all layers, and says nothing of what is left."""
+    yield from _one_scale(manifest, root=bool(manifest.config.get("use_rslora")))
+    yield from _plain(manifest)
+    odd = next(
+        (m for m in manifest.modules.values() if m.keys["A"] != f"base_model.model.{m.written}.lora_A.weight"), None
+    )
+    if odd is not None and odd.layer[0] == "linear":
+        yield "tensor names", f"{shown(odd.keys['A'])} is not the name that it looks for, and is left out"
+    places = addresses(manifest.modules)
+    depth = 1 + max(place.layer for place in places.values())
+    for projection in dict.fromkeys(place.projection for place in places.values()):
+        ours = [name for name, place in places.items() if place.projection == projection]
+        if len(ours) < depth:
+            yield (
+                "layers",
+                f"{projection} is in {len(ours)} of {depth} layers, and it leaves out what is not in every layer of the base",
+            )
+            return
+        if len({manifest.modules[name].rank for name in ours}) > 1:
+            yield "rank_pattern", f"{projection} has several ranks, which it cannot stack"
+    yield "", f"the base must have no more than these {depth} layers"
+
+
+def _one_scale(manifest: Manifest, root: bool) -> Trips:
+    """Loaders that work one scale out of r and lora_alpha, and give it to every module."""
+    rank, alpha = manifest.config.get("r", 8), manifest.config.get("lora_alpha", 8)
+    scale = alpha / (math.sqrt(rank) if root else rank)
+    odd = [m for m in manifest.modules.values() if not math.isclose(m.scale, scale, rel_tol=1e-9)]
+    if odd:
+        field = "rank_pattern" if any(m.rank != rank for m in odd) else "alpha_pattern"
+        yield field, f"it is not read: {odd[0].written} would get scale {scale:g} instead of {odd[0].scale:g}"
+
+
+def _plain(manifest: Manifest) -> Trips:
+    """What only PEFT itself reads."""
+    kinds = {module.layer[0] for module in manifest.modules.values()}
+    if manifest.dora:
+        yield "use_dora", "the magnitudes of DoRA are not taken"
+    if manifest.heads:
+        yield "modules_to_save", f"whole modules ({', '.join(manifest.heads)}) are not taken"
+    if any(
+        name.endswith(".bias") and not name.startswith(tuple(f"{h}." for h in manifest.heads))
+        for name in manifest.whole
+    ):
+        yield "bias", "trained biases of the base are not taken"
+    if any("bias" in module.keys for module in manifest.modules.values()):
+        yield "lora_bias", "a bias of lora_B is not taken"
+    if kinds - {"linear"}:
+        yield "target_modules", f"updates of {' and '.join(sorted(kinds - {'linear'}))} layers are not taken"
+
+
+_LOADERS: dict[str, Callable[[Manifest], Trips]] = {
+    "PEFT": _for_peft,
+    "vLLM": _for_vllm,
+    "llama.cpp": _for_llama_cpp,
+    "LoRAX": _for_lorax,
+}

@@ -1,0 +1,93 @@
+"""Files of strangers: their digests, their text in one line, zips whose every entry was judged before anything is written.
+
+Nothing in an archive is repaired: what looks wrong is refused. Sizes are bounded first.
+"""
+
+import hashlib
+import re
+import shutil
+import stat
+import zipfile
+import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path, PurePosixPath
+
+from tada_studio.errors import AdapterError, TadaError
+
+MOST_FILES, MOST_BYTES, MOST_RATIO = 64, 2_000_000_000, 100
+_ARCHIVES = (".zip", ".tar", ".gz", ".tgz", ".7z", ".rar", ".bz2", ".xz")
+
+
+def sha256(path: str | Path) -> str:
+    """Hex SHA-256 of a file, as sha256sum prints it."""
+    sha = hashlib.sha256()
+    with Path(path).open("rb") as file:
+        while block := file.read(1 << 20):
+            sha.update(block)
+    return sha.hexdigest()
+
+
+def shown(text: object, most: int = 120) -> str:
+    """Somebody else's text as one short printable line: no control characters, nothing that redraws a terminal."""
+    line = "".join(c if c.isprintable() else "?" for c in str(text))
+    return line if len(line) <= most else line[: most - 3] + "..."
+
+
+@contextmanager
+def packed(
+    archive: Path, most: int, refusal: type[TadaError] = AdapterError, what: str = "the adapter's folder"
+) -> Iterator[tuple[zipfile.ZipFile, list[zipfile.ZipInfo]]]:
+    """A zip with the files in it, at most ``most``, after every entry was found harmless. Raises ``refusal``.
+
+    what: what should have been zipped, for the messages
+    """
+    try:
+        with zipfile.ZipFile(archive) as content:
+            yield content, _harmless(content, archive, most, refusal, what)
+    except (zipfile.BadZipFile, zlib.error, NotImplementedError, RuntimeError, EOFError, OSError, ValueError) as error:
+        raise refusal(f"{archive}: cannot be unpacked ({shown(error)}). Zip {what} again.") from error
+
+
+def _harmless(
+    content: zipfile.ZipFile, archive: Path, most: int, refusal: type[TadaError], what: str
+) -> list[zipfile.ZipInfo]:
+    entries = content.infolist()
+    if len(entries) > most:
+        raise refusal(f"{archive}: holds {len(entries):,} files; {most:,} are the most. Zip only {what}.")
+    for entry in entries:
+        if problem := _problem(entry):
+            raise refusal(f"{archive}: {shown(entry.orig_filename)!r} {problem}. Zip only {what}, without a password.")
+    files = [entry for entry in entries if not entry.is_dir()]
+    if sum(entry.file_size for entry in files) > MOST_BYTES:
+        raise refusal(f"{archive}: unfolds to more than {MOST_BYTES / 1e9:g} GB. Zip only {what}.")
+    lowered = [entry.filename.lower() for entry in files]
+    if len(set(lowered)) < len(lowered):
+        raise refusal(f"{archive}: holds two files of one name. Zip {what} again.")
+    return files
+
+
+def _problem(entry: zipfile.ZipInfo) -> str | None:
+    """Why an entry is not written, if there is a reason."""
+    name = entry.orig_filename  # as written: zipfile itself cuts at NUL and turns the system's separator round
+    path = PurePosixPath(name)
+    mode = entry.external_attr >> 16
+    problems = (
+        (path.is_absolute() or re.match(r"[A-Za-z]:", name), "has an absolute name"),
+        (".." in path.parts, "leads out of its folder"),
+        ("\\" in name or any(not c.isprintable() for c in name) or len(name) > 255, "has a name that is no file's"),
+        (mode and not (stat.S_ISREG(mode) or stat.S_ISDIR(mode)) and stat.S_IFMT(mode), "is a link or a device"),
+        (entry.flag_bits & 0x1, "is encrypted"),
+        (path.suffix.lower() in _ARCHIVES, "is an archive in the archive"),
+        (
+            entry.file_size > MOST_BYTES or entry.file_size > MOST_RATIO * max(entry.compress_size, 1000),
+            "is far larger than what is packed",
+        ),
+    )
+    return next((says for holds, says in problems if holds), None)
+
+
+def write_entry(content: zipfile.ZipFile, entry: zipfile.ZipInfo, to: Path) -> None:
+    """Write one entry. zipfile stops at the size that was checked above, and its checksum tells a size that lied."""
+    with content.open(entry) as packed, to.open("xb") as file:
+        shutil.copyfileobj(packed, file, 1 << 20)

@@ -1,0 +1,49 @@
+"""THE FLOW: two paths -> pair -> core space; base + inputs -> readings; readings + recipe -> gates -> merge -> scores, folder.
+
+Calls the stations in order and keeps what is expensive (reading, factoring, probing, scores) by content, so that a slider
+re-runs only gates and the merge in core space. Every function here is what the API, the command line and the screen share.
+"""
+
+from tada_studio.pipeline.analysis import unprobed
+from tada_studio.pipeline.cache import Kept
+from tada_studio.pipeline.exporting import export, push, verify
+from tada_studio.pipeline.items import sample_inputs, sample_items, sample_split, sample_validation
+from tada_studio.pipeline.merge import Merge
+from tada_studio.pipeline.opening import load_base, passports, read_adapter, read_pair
+from tada_studio.pipeline.origin import MergeOrigin, logged, own_version, remarks_on_recipe
+from tada_studio.pipeline.probing import probe
+from tada_studio.pipeline.scoring import Sides, evaluate, score_sides, score_tasks
+from tada_studio.pipeline.tuning import new_search, search
+from tada_studio.pipeline.variants import STRENGTHS, TURNED, tuned, variants
+
+__all__ = [
+    "STRENGTHS",
+    "TURNED",
+    "Kept",
+    "Merge",
+    "MergeOrigin",
+    "Sides",
+    "evaluate",
+    "export",
+    "load_base",
+    "logged",
+    "new_search",
+    "own_version",
+    "passports",
+    "probe",
+    "push",
+    "read_adapter",
+    "read_pair",
+    "remarks_on_recipe",
+    "sample_inputs",
+    "sample_items",
+    "sample_split",
+    "sample_validation",
+    "score_sides",
+    "score_tasks",
+    "search",
+    "tuned",
+    "unprobed",
+    "variants",
+    "verify",
+]

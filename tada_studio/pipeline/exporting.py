@@ -1,0 +1,47 @@
+"""Merge -> PEFT folder with card, recipe.json and certificate; to the Hub; checked again later."""
+
+from pathlib import Path
+
+from tada_studio.base_model.model import Base
+from tada_studio.exporting import push as pushing
+from tada_studio.exporting.certify import Certificate, certify, changed_files, read_certificate
+from tada_studio.exporting.folder import export as write_and_certify
+from tada_studio.lora import Adapter
+from tada_studio.pipeline.scoring import Sides
+from tada_studio.progress import Report, silent
+from tada_studio.read import read_adapter as read_folder
+from tada_studio.report import model_card
+
+
+def export(
+    merged: Adapter, out: str | Path, base: Base | None = None, report: Report = silent, measured: Sides | None = None
+) -> Certificate:
+    """Write a merged adapter as a PEFT folder with card, recipe.json and certificate.json, read back and certified.
+
+    Raises ExportError, and leaves nothing half-written, if it cannot be written or if the certificate does not hold.
+    """
+    card = _card(merged, measured or {})
+    return write_and_certify(merged, out, base, card=card, report=report)
+
+
+def _card(merged: Adapter, measured: Sides) -> str:
+    return model_card(merged, merged.origin.to_dict() if merged.origin else {}, measured)
+
+
+def push(folder: str | Path, repo_id: str, private: bool = True, token: str | None = None) -> str:
+    """Upload an exported folder to the Hub; see ``exporting.push``. Raises ExportError."""
+    return pushing.push(folder, repo_id, private, token)
+
+
+def verify(folder: str | Path, base: Base | None = None) -> tuple[list[str], Certificate]:
+    """Re-check an exported folder: (what is wrong, a fresh certificate). Raises ExportError if it has no certificate."""
+    written = read_certificate(folder)
+    changed = changed_files(folder, written["outputs"])
+    adapter = read_folder(folder)
+    found = certify(adapter, folder, base)
+    wrong = [f"{name} is not the file that was certified." for name in changed]
+    if written["verdict"] != "pass":
+        wrong.append("Its own certificate says that it failed.")
+    if not found.holds:
+        wrong.append("What PEFT reads back is not what the files hold.")
+    return wrong, found

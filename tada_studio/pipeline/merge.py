@@ -1,0 +1,144 @@
+"""The merge of a pair by a recipe: gates, weights, what is dropped, the adapter, the numbers that figures show.
+
+Command line, API, screen and report all ask one ``Merge``; each stage is computed when it is first asked for, and once.
+"""
+
+from dataclasses import dataclass, field
+from functools import cached_property
+
+from torch import Tensor
+
+from tada_studio.core import gates as gating
+from tada_studio.core.closeup import Closeup, closeup
+from tada_studio.core.gates import Depth, Gates, Readings, bands, depth_profile
+from tada_studio.core.merge import (
+    Merged,
+    expand,
+    head_labels,
+    merge_whole,
+    mixed,
+    output_dtype,
+    recompressed,
+    whose_heads,
+)
+from tada_studio.core.mix import Mix, Outside
+from tada_studio.core.sizes import Norms, Ranks, ThreeWay, norms, ranks, three_way
+from tada_studio.core.stability import Stability, stability
+from tada_studio.lora import Adapter, Address, Pair
+from tada_studio.pipeline.analysis import analysis, unprobed
+from tada_studio.pipeline.origin import MergeOrigin
+from tada_studio.recipe import Recipe
+
+
+@dataclass(frozen=True, eq=False)
+class Merge:
+    """Everything that follows from one (pair, readings, recipe).
+
+    readings: None without a probe; every computed gate is then .5
+    before:   the last merge of this pair in core space, from which ``merged`` takes what has not changed
+
+    Raises MismatchError for readings of another pair.
+    """
+
+    pair: Pair
+    readings: Readings | None = None
+    recipe: Recipe = field(default_factory=Recipe)
+    before: Merged | None = None
+
+    def __post_init__(self) -> None:
+        if self.readings is not None:
+            self.readings.belongs_to(self.pair)
+
+    @property
+    def probed(self) -> bool:
+        return self.readings is not None
+
+    @property
+    def readings_or_even(self) -> Readings:
+        """The readings, or those of nothing, which leave every gate even."""
+        return self.readings or unprobed(self.pair)
+
+    @property
+    def moment(self) -> Tensor | None:
+        """(n, k, k) second moment of the probe's codes; None without a probe."""
+        return None if self.readings is None else self.readings.moment
+
+    @cached_property
+    def gates(self) -> Gates:
+        """The gate map; ``values`` is (layers, projections), NaN where no module is. Raises RecipeError."""
+        return gating.gates(self.readings_or_even, self.recipe)
+
+    @cached_property
+    def how(self) -> Mix | Outside:
+        """Weights and drops. Raises RecipeError for a recipe that does not fit the pair."""
+        return mixed(analysis(self.pair), self.gates, self.recipe, self.moment)
+
+    @cached_property
+    def merged(self) -> Merged:
+        """The merge in core space: spectra, drops, energies. Raises RecipeError."""
+        return recompressed(analysis(self.pair), self.how, self.recipe, self.before)
+
+    @cached_property
+    def adapter(self) -> Adapter:
+        """The merge in full width: one rank everywhere, scale 1, rounded to the recipe's number format. Raises RecipeError."""
+        pair, recipe = self.pair, self.recipe
+        return Adapter(
+            label=f"{recipe.method} of {pair.task.label} and {pair.domain.label}",
+            modules=expand(analysis(pair), self.merged, output_dtype(pair, recipe)),
+            base=pair.task.base or pair.domain.base,
+            task_type=pair.task.task_type or pair.domain.task_type,
+            whole=merge_whole(pair, recipe),
+            heads=tuple(whose_heads(pair, recipe)),
+            labels=head_labels(pair, recipe),
+            origin=MergeOrigin(pair, self.readings, recipe),
+        )
+
+    @cached_property
+    def ranks(self) -> Ranks:
+        """What each rank keeps of the merge."""
+        return ranks(self.merged.spectrum)
+
+    @cached_property
+    def norms(self) -> Norms:
+        """Who is louder, by layer, before and after balance."""
+        return norms(analysis(self.pair).space, [place.layer for place in self.pair.addresses.values()], self.recipe)
+
+    def three_way(self, layer: int) -> tuple[ThreeWay, list[str]]:
+        """Task's, domain's and merged update of each projection of a layer, and the projections' names."""
+        here = [
+            (row, place.projection) for row, place in enumerate(self.pair.addresses.values()) if place.layer == layer
+        ]
+        return three_way(analysis(self.pair).space, self.merged, [row for row, _ in here]), [name for _, name in here]
+
+    def closeup(self, address: Address) -> Closeup:
+        """One module closely: its directions, how they meet, what becomes of them."""
+        row = list(self.pair.addresses.values()).index(address)
+        return closeup(analysis(self.pair), self.merged, self.recipe, self.moment, row)
+
+    @cached_property
+    def band(self) -> Tensor:
+        """(low, high) of every computed gate over probe inputs, whatever hands have set; NaN without readings."""
+        plain = self.recipe.but(overrides=())
+        return bands(self.readings_or_even, gating.gates(self.readings_or_even, plain), plain)
+
+    @property
+    def adapter_norms(self) -> Tensor:
+        """(n, 2) Frobenius norms of the task's and the domain's updates, before any weight."""
+        return analysis(self.pair).space.squared_norms.sqrt()
+
+    @cached_property
+    def depth(self) -> Depth:
+        return depth_profile(self.readings_or_even, self.gates, self.recipe)
+
+    @cached_property
+    def stability(self) -> Stability:
+        """Whether fewer or other inputs would have given the same gates; takes a second or two."""
+        return stability(self.readings_or_even, self.gates, self.recipe, analysis(self.pair).space)
+
+
+def merge(pair: Pair, readings: Readings | None = None, recipe: Recipe | None = None) -> Adapter:
+    """The merged adapter: one rank everywhere, scale 1, rounded to the recipe's number format.
+
+    readings None: weights-only, every computed gate is .5. Raises MismatchError for readings of another pair, RecipeError.
+    """
+    return Merge(pair, readings, recipe or Recipe()).adapter

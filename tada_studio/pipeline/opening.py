@@ -1,0 +1,156 @@
+"""Two paths -> pair: adapters by folder, zip or Hub id, their passports, the base."""
+
+import shutil
+import tempfile
+from collections.abc import Hashable, Sequence
+from dataclasses import replace
+from functools import lru_cache
+from pathlib import Path
+
+from tada_studio import read as reading
+from tada_studio.base_model import model as bases
+from tada_studio.base_model.model import Base
+from tada_studio.base_model.weights import weights_of
+from tada_studio.errors import AdapterError
+from tada_studio.files import sha256
+from tada_studio.lora import Adapter, Pair, Passport, Verdict
+from tada_studio.pipeline.cache import Kept
+from tada_studio.progress import Report, silent
+from tada_studio.read import hub, pair_up
+from tada_studio.read import read_adapter as read_folder
+from tada_studio.read.manifest import Manifest
+from tada_studio.read.passport import from_manifest, outline
+from tada_studio.read.unpack import unpack
+
+_PAIRS: Kept[Pair] = Kept(4)
+_UNZIPPED: Kept[Path] = Kept(32)
+
+
+def read_adapter(
+    ref: str | Path,
+    allow_pickle: bool = False,
+    base: Base | str | Path | None = None,
+    dora_rank: int | None = None,
+    report: Report = silent,
+) -> Adapter:
+    """An adapter by folder, zip or Hub id; with ``allow_pickle`` also an adapter_model.bin.
+
+    base: loaded, or where it is: with it DoRA is read as its best LoRA of ``dora_rank`` (None: its own rank), and
+    ``stands_for`` says what that loses; other adapters do not need it. Raises AdapterError, and for DoRA also MismatchError
+    and BaseError.
+    """
+    return read_folder(_folder(ref), allow_pickle, _standing(base, dora_rank), report)
+
+
+def _standing(base: Base | str | Path | None, rank: int | None) -> reading.Standing | None:
+    return None if base is None else reading.Standing(weights_of(base), rank)
+
+
+def read_pair(
+    task: str | Path,
+    domain: str | Path,
+    allow_pickle: bool = False,
+    base: Base | str | Path | None = None,
+    dora_rank: int | None = None,
+    report: Report = silent,
+) -> Pair:
+    """A task adapter and a domain adapter, each by folder, zip or Hub id; ``base`` and ``dora_rank`` as in ``read_adapter``.
+
+    Raises AdapterError or MismatchError, and for DoRA BaseError.
+    """
+    folders, dora = (_folder(task), _folder(domain)), _standing(base, dora_rank)
+    return _PAIRS.get(
+        (allow_pickle, _signature(*folders), _mark(base), dora_rank),
+        lambda: pair_up(*(reading.measured(read_folder(one, allow_pickle, dora, report)) for one in folders)),
+    )
+
+
+def passports(
+    refs: Sequence[str | Path],
+    allow_pickle: bool = False,
+    base: Base | str | Path | None = None,
+    dora_rank: int | None = None,
+    report: Report = silent,
+) -> tuple[list[Passport], Verdict | None]:
+    """The passport of every adapter, and for two whether they fit, by their configs and headers alone.
+
+    Of a Hub id only the config and the header are fetched. Folders' passports also say what the tensors say (trained, norm);
+    DoRA's only with its base. Raises AdapterError for what is no adapter.
+    """
+    seen = [_look(ref, allow_pickle) for ref in refs]
+    outlines = [outline(one) if base is None else replace(outline(one), dora=None) for one in seen]
+    verdict = reading.verdict(*outlines) if len(seen) == 2 else None
+
+    def passport(ref: str | Path, one: Manifest) -> Passport:
+        read = base is not None if one.dora else not _on_hub(ref)
+        return _measured(read_adapter(ref, allow_pickle, base, dora_rank, report)) if read else from_manifest(one)
+
+    found = [passport(ref, one) for ref, one in zip(refs, seen, strict=True)]
+    if verdict is not None and verdict.fits:
+        verdict = replace(verdict, notes=(*verdict.notes, *reading.balance_note(*found)))
+    return found, verdict
+
+
+def _look(ref: str | Path, allow_pickle: bool) -> Manifest:
+    return hub.look(str(ref).strip()) if _on_hub(ref) else reading.look(_folder(ref), allow_pickle)
+
+
+def _on_hub(ref: str | Path) -> bool:
+    return hub.is_hub_id(str(ref).strip())
+
+
+def _measured(adapter: Adapter) -> Passport:
+    found = reading.measured(adapter).passport
+    assert found is not None
+    return found
+
+
+def _folder(ref: str | Path) -> Path:
+    text = str(ref).strip()
+    if not text:
+        raise AdapterError("An adapter is missing. Give a folder that PEFT saved, or a Hub id such as owner/name.")
+    if hub.is_hub_id(text):
+        return hub.fetch_adapter(text)
+    path = Path(text).expanduser()
+    return _unzipped(path) if path.suffix.lower() == ".zip" else path
+
+
+def _unzipped(archive: Path) -> Path:
+    """The folder of a zipped adapter, unpacked once while its bytes are the same; gone when the process ends."""
+    if not archive.is_file():
+        raise AdapterError(
+            f"{archive}: there is no such file. Give a zip of an adapter's folder, or the folder itself."
+        )
+
+    def make() -> Path:
+        home = Path(_unpacked_here().name) / sha256(archive)[:16]
+        shutil.rmtree(home, ignore_errors=True)
+        target = home / archive.stem[:100]  # people know an adapter by its folder's name
+        target.mkdir(parents=True)
+        return unpack(archive, target)
+
+    return _UNZIPPED.get((str(archive.resolve()), archive.stat().st_mtime_ns, archive.stat().st_size), make)
+
+
+@lru_cache
+def _unpacked_here() -> tempfile.TemporaryDirectory:
+    return tempfile.TemporaryDirectory(prefix="tada-studio-")
+
+
+def _signature(*folders: Path) -> Hashable:
+    """Tells whether the files are still the ones that were read, without reading them."""
+    files = [file for folder in folders for file in (folder, *sorted(folder.glob("adapter_*")))]
+    return tuple((str(f.resolve()), f.stat().st_mtime_ns, f.stat().st_size) if f.is_file() else str(f) for f in files)
+
+
+def _mark(base: Base | str | Path | None) -> Hashable:
+    """Tells bases apart, and whether a folder's files are still the same."""
+    if base is None or isinstance(base, Base):
+        return base and base.digest
+    files = sorted(Path(base).expanduser().glob("*.safetensors")) if Path(base).expanduser().is_dir() else []
+    return str(base), tuple((file.name, file.stat().st_mtime_ns, file.stat().st_size) for file in files)
+
+
+def load_base(ref: str | Path, device: str = "auto", dtype: str = "auto") -> Base:
+    """A base model by Hub id, folder or GGUF file; see ``base.load_base``. Raises BaseError."""
+    return bases.load_base(ref, device, dtype)

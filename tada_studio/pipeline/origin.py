@@ -1,0 +1,77 @@
+"""Where a merge came from: what recipe.json says."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from tada_studio.core import gates as gating
+from tada_studio.core.merge import whose_heads
+from tada_studio.files import sha256
+from tada_studio.lora import CONFIG, WEIGHTS, Adapter, Pair
+from tada_studio.recipe import FORMAT, Recipe
+
+
+def logged(merged: Adapter, log: Sequence[str]) -> Adapter:
+    """The merge with the steps that led to its recipe: recipe.json keeps them, the weights do not depend on them."""
+    origin = merged.origin
+    return replace(merged, origin=replace(origin, log=tuple(log))) if isinstance(origin, MergeOrigin) else merged
+
+
+@dataclass(frozen=True, eq=False)
+class MergeOrigin:
+    """What a merge came from; ``to_dict`` is recipe.json. log: what was done to the recipe, in order, if a hand made it."""
+
+    pair: Pair
+    readings: gating.Readings | None
+    recipe: Recipe
+    log: tuple[str, ...] = ()
+
+    def to_dict(self) -> dict[str, Any]:
+        heads = whose_heads(self.pair, self.recipe)
+        return {
+            "format": FORMAT,
+            "recipe": self.recipe.to_dict(),
+            **({"log": list(self.log)} if self.log else {}),
+            **({"heads": heads} if heads else {}),
+            "inputs": {
+                "task": _input(self.pair.task),
+                "domain": _input(self.pair.domain),
+                "readings": getattr(self.readings, "digest", None),
+                "readings_about": dict(self.readings.about) if self.readings is not None else None,
+            },
+            "versions": {"tada-studio": own_version(), "torch": torch.__version__},
+        }
+
+
+def _input(adapter: Adapter) -> dict[str, Any]:
+    files = [Path(adapter.source) / name for name in (CONFIG, WEIGHTS)] if adapter.source else []
+    return {
+        "label": adapter.label,
+        "content_sha256": adapter.digest,
+        "files_sha256": {file.name: sha256(file) for file in files if file.is_file()},
+        **({"stands_for": asdict(adapter.stands_for)} if adapter.stands_for else {}),
+    }
+
+
+def own_version() -> str:
+    """This package's version; a checkout that was never installed (a Space) has none."""
+    try:
+        return version("tada-studio")
+    except PackageNotFoundError:
+        return "checkout"
+
+
+def remarks_on_recipe(content: Mapping[str, Any], pair: Pair, readings: gating.Readings | None) -> list[str]:
+    """What in a recipe.json belongs to other inputs than these: then the bytes will differ."""
+    inputs, found = content.get("inputs") or {}, []
+    for role, adapter in (("task", pair.task), ("domain", pair.domain)):
+        wanted = (inputs.get(role) or {}).get("content_sha256")
+        if wanted and wanted != adapter.digest:
+            found.append(f"The recipe was made for another {role} adapter than {adapter.label}.")
+    if inputs.get("readings") != getattr(readings, "digest", None):
+        found.append("The recipe was made with other probe readings than these (or with none).")
+    return found

@@ -1,0 +1,67 @@
+"""The flow of auto-tune: a pair, a base and items -> a search of the knobs, judged on items that it never saw."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from tada_studio.base_model.model import Base
+from tada_studio.core.gates import Readings
+from tada_studio.core.merge import METHODS
+from tada_studio.lora import Pair
+from tada_studio.pipeline.merge import merge
+from tada_studio.progress import Report, silent
+from tada_studio.recipe import Recipe
+from tada_studio.tuning import Contest, Plan, Split, Tuning, halves, space
+from tada_studio.tuning import search as run
+
+
+def search(
+    pair: Pair,
+    base: Base,
+    readings: Readings | None,
+    items: Split | Mapping[str, Sequence[Any]],
+    *,
+    start: Recipe | None = None,
+    plan: Plan | None = None,
+    storage: str | Path | None = None,
+    search_rank: bool = False,
+    into: Tuning | None = None,
+    report: Report = silent,
+) -> Tuning:
+    """Search the knobs on one part of the items and judge the find on the other, once. Raises TadaError.
+
+    items: by side; cut into halves by seed if no ``Split`` is given. start: what is not searched (gates painted by hand too)
+    stays as it is there. storage: a file, or a database URL, that several processes may share. into: a ``new_search`` of the
+    same arguments, for who wants to watch it fill.
+    """
+    plan = plan or Plan()
+    split = items if isinstance(items, Split) else halves(items, plan.seed)
+    tuning = into or new_search(pair, readings, split, start, search_rank)
+    for adapter in (pair.task, pair.domain):
+        base.check_fits(adapter)
+    digests = pair.task.digest, pair.domain.digest, base.digest, getattr(readings, "digest", "none")
+    contest = Contest(
+        make=lambda recipe: merge(pair, readings, recipe),
+        parents={"task": pair.task, "domain": pair.domain},
+        baselines=baselines(tuning.start.rank),
+        key=" ".join(digests),
+    )
+    run(base, contest, tuning, plan, storage, report)
+    return tuning
+
+
+def new_search(
+    pair: Pair, readings: Readings | None, split: Split, start: Recipe | None = None, search_rank: bool = False
+) -> Tuning:
+    """A search that has not begun: which knobs are turned depends on the pair."""
+    layers = {place.layer for place in pair.addresses.values()}
+    most = max(pair.task.rank, pair.domain.rank)
+    ranks = (max(1, most // 2), most, pair.task.rank + pair.domain.rank) if search_rank else ()
+    return Tuning(split, (start or Recipe()).but(method="tada"), space(len(layers), readings is not None, ranks))
+
+
+def baselines(rank: int | None) -> dict[str, Recipe]:
+    """What a find must beat: the sum at several sizes, and every other method as it is."""
+    sums = {"average": 1.0, "sum x 0.75": 1.5, "sum": 2.0, "sum x 1.25": 2.5}
+    plain = {name: Recipe(method=name, rank=rank) for name in METHODS if name not in ("tada", "linear", "svd")}
+    return {name: Recipe(method="linear", strength=size, rank=rank) for name, size in sums.items()} | plain

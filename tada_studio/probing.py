@@ -1,0 +1,348 @@
+"""Probe inputs through the base model, once for both adapters: how strongly does each module's update react?
+
+Per module and token the k numbers ``z = [A_T x; A_D x] / |x|`` say everything: the response of adapter a is
+``|dW_a x| / (|dW_a|_F |x|) = sqrt(z_a^T (B^T B) z_a) / |B A|_F``, in which the adapter's size cancels exactly.
+Of texts, padding and position 0 are left out (an attention sink in most decoders). Of images nothing is: every patch counts,
+and the class token (position 0 of a ViT) as one token among them, since it is what the answer is read from.
+"""
+
+import hashlib
+import json
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor, nn
+
+from tada_studio.base_model.images import ImageFile, in_batches
+from tada_studio.base_model.inputs import Input, choose, read_inputs
+from tada_studio.core import gates
+from tada_studio.errors import BaseError, InputError, MismatchError
+from tada_studio.lora import LoraModule, Pair
+from tada_studio.progress import Progress, Report, silent
+
+__all__ = ["Readings", "choose", "probe", "read_inputs"]
+
+#: Tokens that go through the base in one batch, padding included; on a CPU small batches are fastest.
+BATCH_TOKENS = 512
+#: Longest probe input, in tokens; what is longer is cut.
+LONGEST = 1024
+_FORMAT = "tada-studio readings 1"
+
+
+class Readings(gates.Readings):
+    """The numbers of ``core.gates.Readings``, with a way to disk and back (readings.json + readings.safetensors)."""
+
+    def save(self, path: str | Path) -> None:
+        """Write ``path`` (.json) and the tensors beside it (.safetensors)."""
+        path = Path(path)
+        tensors = {name: getattr(self, name).clone() for name in _TENSORS}  # none may share memory with another
+        tensors["moment"] = tensors["moment"].float()
+        path.parent.mkdir(parents=True, exist_ok=True)
+        save_file(tensors, path.with_suffix(".safetensors"))
+        path.with_suffix(".safetensors").chmod(0o644)  # safetensors writes it for its owner only
+        content = {"format": _FORMAT, "names": list(self.names), "about": self.about}
+        path.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
+
+    @classmethod
+    def load(cls, path: str | Path) -> "Readings":
+        """Readings that ``save`` wrote. Raises InputError."""
+        path = Path(path)
+        try:
+            if path.stat().st_size > _LARGEST:
+                raise ValueError(f"it is larger than {_LARGEST:,} bytes")
+            content = json.loads(path.read_text(encoding="utf-8"))
+            with safe_open(path.with_suffix(".safetensors"), framework="pt") as file:
+                tensors = {name: file.get_tensor(name) for name in _TENSORS}
+            tensors["moment"] = tensors["moment"].double()
+            _check(content["names"], content["about"], tensors)
+            return cls(names=tuple(content["names"]), about=content["about"], **tensors)
+        except (OSError, ValueError, KeyError, TypeError, RecursionError, SafetensorError) as error:
+            raise InputError(
+                f"{path}: no readings could be read ({error}). Give a readings.json that 'tada-studio probe' wrote, "
+                "with its readings.safetensors beside it."
+            ) from error
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 of all the numbers and names."""
+        sha = hashlib.sha256("\n".join(self.names).encode())
+        for name in _TENSORS:
+            tensor = getattr(self, name)
+            sha.update((tensor.float() if name == "moment" else tensor).contiguous().numpy().tobytes())
+        return sha.hexdigest()
+
+
+#: Bytes of a readings.json; a real one names a few thousand modules.
+_LARGEST = 16_000_000
+
+
+def _check(names: Any, about: Any, tensors: Mapping[str, Tensor]) -> None:
+    """Raise ValueError unless all of it is what ``save`` writes: files travel, and are edited."""
+    if not (isinstance(names, list) and all(isinstance(name, str) for name in names) and len(set(names)) == len(names)):
+        raise ValueError("its names are no modules")
+    if not (isinstance(about, dict) and all(isinstance(text, str) for text in about.values())):
+        raise ValueError("what it is about is no text")
+    n, m, k = len(names), tensors["tokens"].numel(), tensors["moment"].shape[-1] if tensors["moment"].ndim else 0
+    shapes = {"moment": (n, k, k), "tokens": (m,), "present": (n, 2)}
+    kinds = {"tokens": torch.int64, "present": torch.bool}
+    for name, tensor in tensors.items():
+        if tuple(tensor.shape) != shapes.get(name, (n, m)) or tensor.dtype != kinds.get(name, torch.float64):
+            raise ValueError(f"{name} is {tensor.dtype} of shape {tuple(tensor.shape)}")
+        if tensor.is_floating_point() and not tensor.isfinite().all():
+            raise ValueError(f"{name} holds NaN or infinity")
+    if m < 1 or int(tensors["tokens"].min()) < 1:
+        raise ValueError("it has an input without a token")
+
+
+_TENSORS = tuple(spec.name for spec in fields(gates.Readings) if spec.name not in ("names", "about"))
+
+
+# -- the pass ------------------------------------------------------------------------------------------------------
+
+
+def probe(
+    pair: Pair,
+    model: nn.Module,
+    tokenizer: Any,
+    inputs: Sequence[Input],
+    *,
+    about: Mapping[str, str] | None = None,
+    report: Report = silent,
+) -> Readings:
+    """One reading per adapter, module and input from a single pass of the base, in evaluation mode, without adapters.
+
+    tokenizer: of a text model; for images its ``ImageReader``
+    Raises InputError for inputs without a token to read, MismatchError for a module that the base does not have.
+    """
+    as_images = isinstance(inputs[0], ImageFile)
+    batches = (_image_batches if as_images else _batches)(tokenizer, inputs)  # type: ignore[arg-type]
+    first = next(model.parameters())
+    with torch.inference_mode(), ExitStack() as hooks:
+        groups = _shared_inputs(model, pair.names, batches[0])
+        listeners = [_Listener(pair, group, len(inputs), first) for group in groups]
+        for listener in listeners:
+            layer = model.get_submodule(listener.names[0])
+            hooks.callback(layer.register_forward_pre_hook(listener.hear).remove)
+        for done, batch in enumerate(batches):
+            report(Progress("probe", done, len(batches), f"batch {done + 1} of {len(batches)} through the base"))
+            for listener in listeners:
+                listener.batch = batch.to(first.device)
+            _run(model, batch.feed, first)
+    report(Progress("probe", len(batches), len(batches), f"{len(inputs)} inputs read"))
+    return _readings(pair, listeners, {**_about(pair, inputs), **(about or {})})
+
+
+def _run(model: nn.Module, feed: Mapping[str, Any], like: Tensor) -> None:
+    try:
+        model(**{
+            name: value.to(like.device, like.dtype if value.is_floating_point() else None) if isinstance(value, Tensor) else value
+            for name, value in feed.items()
+        })  # fmt: skip
+    except ValueError as error:  # a ViT refuses images of another size than it was made for
+        raise BaseError(f"The base does not take these inputs as its own settings prepare them ({error}).") from error
+
+
+@dataclass(frozen=True, eq=False)
+class Batch:
+    """A few inputs as the model takes them.
+
+    feed:   the model's arguments; members: (rows,) which input each row is
+    where:  flat positions of the tokens that count, in (rows, length); None: all of them do
+    """
+
+    feed: Mapping[str, Any]
+    members: Tensor
+    where: Tensor | None = None
+    length: int = 1
+
+    def to(self, device: torch.device) -> "Batch":
+        where = None if self.where is None else self.where.to(device)
+        return Batch(self.feed, self.members.to(device), where, self.length)
+
+    def tokens(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """The tokens that count in what a layer is fed, and which input each belongs to.
+
+        x: (rows, ..., d), or the ids that an embedding is fed. A layer may see windows of its rows, one vector a row (a
+        pooler, a head), or every token.
+        """
+        pooled = x.is_floating_point() and x.ndim == 2
+        if self.where is not None and not pooled:
+            return x.flatten(0, 1)[self.where], self.members[self.where // self.length]
+        flat = x.reshape(-1, x.shape[-1])
+        return flat, self.members.repeat_interleave(len(flat) // len(self.members))
+
+
+def _batches(tokenizer: Any, inputs: Sequence[str]) -> list[Batch]:
+    encoded = [tokenizer(text).input_ids[:LONGEST] for text in inputs]
+    for i, ids in enumerate(encoded):
+        if len(ids) < 2:
+            raise InputError(
+                f"Probe input {i + 1} ({inputs[i][:40]!r}) has fewer than two tokens; position 0 is not read."
+            )
+    order = sorted(range(len(encoded)), key=lambda i: -len(encoded[i]))
+    rows: list[list[int]] = [[]]
+    for i in order:  # longest first: the first of a batch says how long all its rows are
+        if rows[-1] and (len(rows[-1]) + 1) * len(encoded[rows[-1][0]]) > BATCH_TOKENS:
+            rows.append([])
+        rows[-1].append(i)
+    return [_batch([encoded[i] for i in members], members, tokenizer.pad_token_id or 0) for members in rows]
+
+
+def _batch(encoded: list[list[int]], members: list[int], pad: int) -> Batch:
+    length = max(map(len, encoded))
+    ids = torch.tensor([row + [pad] * (length - len(row)) for row in encoded])
+    mask = torch.tensor([[1] * len(row) + [0] * (length - len(row)) for row in encoded])
+    counts = mask.clone()
+    counts[:, 0] = 0
+    feed = {"input_ids": ids, "attention_mask": mask, "use_cache": False}
+    return Batch(feed, torch.tensor(members), counts.flatten().nonzero()[:, 0], length)
+
+
+def _image_batches(reader: Any, inputs: Sequence[ImageFile]) -> list[Batch]:
+    start, batches = 0, []
+    for pixels in in_batches(reader, inputs):
+        batches.append(Batch({"pixel_values": pixels}, torch.arange(start, start + len(pixels))))
+        start += len(pixels)
+    return batches
+
+
+def _shared_inputs(model: nn.Module, names: Iterable[str], batch: Batch) -> list[list[str]]:
+    """Modules in groups that are fed the very same tensor (q, k, v; gate, up), found by a short look at one input."""
+    seen: dict[str, Tensor] = {}  # holding the tensors keeps their addresses from being used again
+
+    def note(name: str) -> Callable[[nn.Module, tuple[Tensor, ...]], None]:
+        return lambda layer, inputs: seen.__setitem__(name, inputs[0])
+
+    hooks = [_submodule(model, name).register_forward_pre_hook(note(name)) for name in names]
+    look = {name: value[:1, :2] if name == "input_ids" else value[:1] for name, value in batch.feed.items()
+            if name in ("input_ids", "pixel_values")}  # fmt: skip
+    try:
+        _run(model, {**look, **({"use_cache": False} if "input_ids" in look else {})}, next(model.parameters()))
+    finally:
+        for hook in hooks:
+            hook.remove()
+    unread = [name for name in names if name not in seen]
+    if unread:
+        raise MismatchError(f"{unread[0]}: the base never ran this layer on such an input, so it cannot be probed.")
+    groups: dict[int, list[str]] = {}
+    for name, tensor in seen.items():
+        groups.setdefault(id(tensor), []).append(name)
+    return list(groups.values())
+
+
+def _submodule(model: nn.Module, name: str) -> nn.Module:
+    try:
+        return model.get_submodule(name)
+    except AttributeError:
+        raise MismatchError(
+            f"{name}: the base has no such layer; give the base that the adapters were trained on."
+        ) from None
+
+
+class _Listener:
+    """Adds up the readings of modules that are fed the same tensor x: one product ``A x`` serves all of them."""
+
+    def __init__(self, pair: Pair, names: list[str], inputs: int, like: Tensor) -> None:
+        self.names = names
+        self.batch: Batch | None = None
+        self.tokens = torch.zeros(inputs, dtype=torch.int64, device=like.device)
+        self.voices = [_Voice(m, i, side, like.device) for i, name in enumerate(names)
+                       for side, m in enumerate(pair.both(name)) if m is not None]  # fmt: skip
+        self.down = torch.cat([voice.down for voice in self.voices]).mT.to(like.device, like.dtype).contiguous()
+        self.spans = [voice.rank for voice in self.voices]
+        # (mean or mean square, adapter, module, input)
+        self.sums = torch.zeros(2, 2, len(names), inputs, dtype=torch.float64, device=like.device)
+        self.moments = [torch.zeros(sum(v.rank for v in self.voices if v.place == i), dtype=torch.float64, device=like.device)
+                        .diag_embed() for i in range(len(names))]  # fmt: skip
+
+    def hear(self, layer: nn.Module, inputs: tuple[Tensor, ...]) -> None:
+        """The forward pre-hook: x is (rows, length, d_in), or (rows, channels, height, width) for a convolution."""
+        assert self.batch is not None
+        x, owner = self.batch.tokens(_under_the_kernel(layer, inputs[0]))
+        self.tokens += torch.bincount(owner, minlength=len(self.tokens))
+        z = self.answers(x)
+        for voice, part in zip(self.voices, z.split(self.spans, 1), strict=True):
+            square = voice.squared_response(part)
+            self.sums[0, voice.side, voice.place].index_add_(0, owner, square.sqrt().double())
+            self.sums[1, voice.side, voice.place].index_add_(0, owner, square.double())
+        for i, moment in enumerate(self.moments):
+            own = torch.cat(
+                [part for v, part in zip(self.voices, z.split(self.spans, 1), strict=True) if v.place == i], 1
+            )
+            moment += (own.mT @ own).double()
+
+    def answers(self, x: Tensor) -> Tensor:
+        """``A x / |x|`` of every token; what an embedding is fed are token ids, each a unit vector of its own."""
+        if not x.is_floating_point():
+            return self.down[x].float()
+        # the clamp keeps a token whose x is all zero from dividing by zero; its z is 0
+        size = torch.linalg.vector_norm(x, dim=1, dtype=torch.float32).clamp_min(torch.finfo(torch.float32).tiny)
+        return (x @ self.down).float() / size[:, None]
+
+
+def _under_the_kernel(layer: Any, x: Tensor) -> Tensor:
+    """What a convolution's matrix is applied to: (rows, places, channels times kernel). Other layers' x as it is."""
+    if not isinstance(layer, nn.Conv2d):
+        return x
+    return nn.functional.unfold(x, layer.kernel_size, layer.dilation, layer.padding, layer.stride).mT  # type: ignore[arg-type]
+
+
+class _Voice:
+    """One adapter's part in one module: what turns ``A x / |x|`` into its response."""
+
+    def __init__(self, module: LoraModule, place: int, side: int, device: torch.device) -> None:
+        self.place, self.side, self.rank = place, side, module.rank
+        self.down = module.down.float()
+        up, down = module.up.double(), module.down.double()
+        gram = up.mT @ up
+        square_norm = (gram * (down @ down.mT)).sum()
+        # a module of zeros answers nothing: 0, not 0 / 0
+        self.gram = (gram / square_norm if square_norm > 0 else gram).float().to(device)
+
+    def squared_response(self, z: Tensor) -> Tensor:
+        return ((z @ self.gram) * z).sum(1).clamp_min(0)
+
+
+def _readings(pair: Pair, listeners: list[_Listener], about: Mapping[str, str]) -> Readings:
+    inputs = listeners[0].sums.shape[3]
+    # where layers see different numbers of tokens (a pooler one, others all), an input weighs as much as it has in most
+    tokens = torch.stack([listener.tokens.cpu() for listener in listeners]).amax(0)
+    row = {name: i for i, name in enumerate(pair.names)}
+    sums = torch.zeros(2, 2, len(row), inputs, dtype=torch.float64)
+    k = pair.task.rank + pair.domain.rank
+    moment = torch.zeros(len(row), k, k, dtype=torch.float64)
+    for listener in listeners:
+        rows = torch.tensor([row[name] for name in listener.names])
+        sums[:, :, rows] = (listener.sums / listener.tokens).cpu()
+        for name, own in zip(listener.names, listener.moments, strict=True):
+            columns = _columns(pair, name)
+            moment[row[name]][columns[:, None], columns] = own.cpu() / listener.tokens.sum().cpu()
+    moment = moment.float().double()  # what readings.safetensors holds: loaded or not, equal readings give equal bytes
+    present = torch.tensor([[_changes(module) for module in pair.both(name)] for name in pair.names])
+    (task, domain), (square_task, square_domain) = sums[0], sums[1]
+    return Readings(
+        pair.names, task, domain, square_task.sqrt(), square_domain.sqrt(), moment, tokens, present, dict(about)
+    )  # fmt: skip
+
+
+def _columns(pair: Pair, name: str) -> Tensor:
+    """Where a module's own columns stand among the k of the core space (see ``core.factor``)."""
+    starts = (0, pair.task.rank)
+    sides = zip(pair.both(name), starts, strict=True)
+    return torch.cat([torch.arange(start, start + module.rank) for module, start in sides if module is not None])
+
+
+def _changes(module: LoraModule | None) -> bool:
+    return module is not None and bool(module.up.any()) and bool(module.down.any())
+
+
+def _about(pair: Pair, inputs: Sequence[Input]) -> dict[str, str]:
+    content = [one.digest if isinstance(one, ImageFile) else one for one in inputs]
+    digest = hashlib.sha256(json.dumps(content).encode()).hexdigest()
+    return {"task": pair.task.digest, "domain": pair.domain.digest, "inputs": digest}

@@ -1,0 +1,291 @@
+"""One session in one folder, and back: session.json, readings and scores as safetensors, items, uploaded zips.
+
+Every file is written to a temporary name and renamed; session.json, which names the others, comes last, and files that it
+does not name are deleted afterwards. So the folder holds a whole session at every moment, whenever the power fails.
+"""
+
+import json
+import os
+import re
+import shutil
+import tempfile
+import weakref
+from collections.abc import Callable, Iterable, Mapping
+from hashlib import sha256
+from pathlib import Path
+from typing import Any
+
+from tada_studio.core.gates import Readings
+from tada_studio.errors import InputError, TadaError
+from tada_studio.evaluation.runs import Run, now
+from tada_studio.evaluation.saved import load_items, load_scores, save_items, save_scores
+from tada_studio.probing import Readings as SavedReadings
+from tada_studio.recipe import Recipe
+from tada_studio.session.session import Opened, Session, State
+
+FORMAT = "tada-studio session 1"
+INDEX = "session.json"
+#: Steps of undo that are kept on disk.
+_MOST_STEPS = 300
+_PLAIN = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
+#: A path that a session may have been opened by, or an error that says why it may not be opened here.
+Allowed = Callable[[str], object]
+_digests: "weakref.WeakKeyDictionary[Readings, str]" = weakref.WeakKeyDictionary()
+
+
+# -- write ---------------------------------------------------------------------------------------------------------
+
+
+def write(state: State, folder: Path) -> Opened:
+    """Make ``folder`` hold this state. Returns how the pair can be opened from there. Raises OSError."""
+    folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+    opened = state.opened._replace(
+        task=_kept(state.opened.task, folder / "task"), domain=_kept(state.opened.domain, folder / "domain")
+    )
+    runs = [_write_run(run, folder) for run in state.runs]
+    content = {
+        "format": FORMAT,
+        "saved": now(),
+        "project": state.project,
+        "about": _about(state),
+        "opened": {**opened._asdict(), "task": _inside(opened.task, folder), "domain": _inside(opened.domain, folder)},
+        "sources": {"task": state.pair.task.source, "domain": state.pair.domain.source},
+        "digests": {"task": state.pair.task.digest, "domain": state.pair.domain.digest},
+        "base": state.base_ref,
+        "readings": _write_readings(state.readings, folder),
+        "recipe": state.recipe.to_dict(),
+        "undo": [recipe.to_dict() for recipe in state.undo[-_MOST_STEPS:]],
+        "redo": [recipe.to_dict() for recipe in state.redo[-_MOST_STEPS:]],
+        "runs": runs,
+        "runs_made": state.runs_made,
+        "looks": dict(state.looks),
+    }
+    _replace(folder / INDEX, lambda path: path.write_text(json.dumps(content, ensure_ascii=False), encoding="utf-8"))
+    _sweep(folder, content)
+    return opened
+
+
+def _about(state: State) -> dict[str, Any]:
+    """What a list of sessions says about this one."""
+    return {
+        "title": state.opened.sample or f"{state.pair.task.label} + {state.pair.domain.label}",
+        "edits": len(state.undo),
+        "runs": len(state.runs),
+    }
+
+
+def _write_run(run: Run, folder: Path) -> dict[str, Any]:
+    name = f"run-{run.number}-{run.scored}"
+    _once(folder / f"{name}.safetensors", lambda path: save_scores(run.sides, path))
+    return {
+        "number": run.number,
+        "when": run.when,
+        "limit": run.limit,
+        "finished": run.finished,
+        "recipe": run.recipe.to_dict(),
+        "readings": _write_readings(run.readings, folder),
+        "gates": run.gates,
+        "items": {side: _write_items(items, folder) for side, items in run.items.items()},
+        "scores": name,
+    }
+
+
+def _write_items(items: Any, folder: Path) -> str:
+    name = f"items-{sha256(repr(items).encode()).hexdigest()[:20]}"
+    _once(folder / f"{name}.jsonl", lambda path: save_items(items, path))
+    return name
+
+
+def _write_readings(readings: Readings | None, folder: Path) -> str | None:
+    if readings is None:
+        return None
+    saved = readings if isinstance(readings, SavedReadings) else SavedReadings(**vars(readings))
+    digest = _digests.get(readings) or _digests.setdefault(readings, saved.digest)
+    name = f"readings-{digest[:20]}"
+    if not (folder / f"{name}.json").exists():
+        with tempfile.TemporaryDirectory(dir=folder, prefix=".new-") as there:
+            saved.save(Path(there) / f"{name}.json")
+            for ending in (".safetensors", ".json"):
+                (Path(there) / f"{name}{ending}").replace(folder / f"{name}{ending}")
+    return name
+
+
+def _kept(ref: str, place: Path) -> str:
+    """Where an adapter can still be found tomorrow: an uploaded zip is copied to ``place``, all else stays where it is."""
+    path = Path(ref)
+    target = place / path.name
+    if not _is_upload(path) or path == target:
+        return ref
+    if not target.exists():
+        place.mkdir(exist_ok=True)
+        _replace(target, lambda new: shutil.copyfile(path, new))
+    return str(target)
+
+
+def _is_upload(path: Path) -> bool:
+    """A zip in a place that is swept from time to time, or in another session's folder."""
+    if path.suffix.lower() != ".zip" or not path.is_file():
+        return False
+    swept = (os.environ.get("GRADIO_TEMP_DIR"), tempfile.gettempdir())
+    in_session = (path.parent.parent / INDEX).exists()
+    return in_session or any(home and path.resolve().is_relative_to(Path(home).resolve()) for home in swept)
+
+
+def _inside(ref: str, folder: Path) -> str:
+    """Relative to the folder if it lies in there, so that a folder can be renamed."""
+    path = Path(ref)
+    return str(path.relative_to(folder)) if path.is_absolute() and path.is_relative_to(folder) else ref
+
+
+def _once(path: Path, save: Callable[[Path], Any]) -> None:
+    """``save(path)`` unless it is there: its name says what it holds."""
+    if not path.exists():
+        _replace(path, save)
+
+
+def _replace(path: Path, save: Callable[[Path], Any]) -> None:
+    """``save`` to a name of its own, flushed to the disk, then renamed: the file is there as a whole or not at all."""
+    new = path.with_name(f".new-{os.getpid()}-{path.name}")
+    try:
+        save(new)
+        with new.open("rb+") as file:
+            os.fsync(file.fileno())
+        new.replace(path)
+    finally:
+        new.unlink(missing_ok=True)
+
+
+def _sweep(folder: Path, content: Mapping[str, Any]) -> None:
+    """Delete the files that no part of the session names any more."""
+    runs = content["runs"]
+    named = {content["readings"], *(run["readings"] for run in runs), *(run["scores"] for run in runs)}
+    named |= {name for run in runs for name in run["items"].values()}
+    for path in folder.glob("*-*"):
+        if path.is_file() and path.stem not in named:
+            path.unlink(missing_ok=True)
+
+
+# -- read ----------------------------------------------------------------------------------------------------------
+
+
+def read_index(folder: Path) -> dict[str, Any]:
+    """What session.json says. Raises InputError unless TaDA Studio wrote it, in a version that is known here."""
+    path = folder / INDEX
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+        found = content["format"]
+    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
+        raise InputError(f"{path}: is not a saved session that could be read ({error}).") from error
+    if found != FORMAT:
+        raise InputError(f"{path}: its format is {str(found)[:60]!r}; this version of TaDA Studio reads {FORMAT!r}.")
+    return content
+
+
+def read(folder: Path, allowed: Allowed = lambda ref: None) -> tuple[Session, list[str]]:
+    """The session that a folder holds, and a sentence for each part that had to be left out.
+
+    allowed: raises TadaError for an adapter or base that may not be opened here. Raises TadaError if the session cannot go on:
+    its files are damaged, or its adapters are not what they were.
+    """
+    content, session = read_index(folder), Session()
+    remarks: list[str] = []
+    try:
+        opened = Opened(**content["opened"])
+        _open(session, opened, content, folder, allowed)
+        runs = list(_runs(content["runs"], folder, remarks))
+        session.resume(_state(content, session, folder, tuple(runs)))
+    except TadaError:
+        raise
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        raise InputError(f"{folder / INDEX}: is damaged ({str(error)[:100]}), so this session cannot go on.") from error
+    return session, remarks
+
+
+def _state(content: Mapping[str, Any], session: Session, folder: Path, runs: tuple[Run, ...]) -> State:
+    assert session.opened is not None and session.pair is not None
+    project = content["project"]
+    return State(
+        session.opened,
+        session.pair,
+        content["base"] if content["base"] is None else str(content["base"]),
+        _readings(content["readings"], folder),
+        Recipe.from_dict(content["recipe"]),
+        tuple(map(Recipe.from_dict, content["undo"])),
+        tuple(map(Recipe.from_dict, content["redo"])),
+        runs,
+        int(content["runs_made"]),
+        {str(items): int(times) for items, times in content["looks"].items()},
+        None if project is None else str(project),
+    )
+
+
+def _open(session: Session, opened: Opened, content: Mapping[str, Any], folder: Path, allowed: Allowed) -> None:
+    """Open the pair again, if it still is the pair that it was."""
+    if opened.sample:
+        session.open_sample(opened.sample)
+    else:
+        task, domain = (_found(opened, role, content, folder, allowed) for role in ("task", "domain"))
+        if opened.base:
+            allowed(opened.base)
+        session.open(task, domain, opened.base, dora_rank=opened.dora_rank)
+    pair = session.pair
+    assert pair is not None
+    for role, adapter in (("task", pair.task), ("domain", pair.domain)):
+        if adapter.digest != content["digests"][role]:
+            raise InputError(
+                f"The {role} adapter {adapter.label} is not the one that this session was about: its files have changed. "
+                "Open the pair anew."
+            )
+
+
+def _found(opened: Opened, role: str, content: Mapping[str, Any], folder: Path, allowed: Allowed) -> str:
+    """Where the adapter is now: copied into the session, or in the place it was read from, or by its Hub id."""
+    ref, source = str(getattr(opened, role)), content["sources"][role]
+    inside = (folder / ref).resolve()
+    if inside.is_file() and inside.is_relative_to(folder.resolve()):
+        return str(inside)
+    allowed(ref)
+    from_hub = not Path(ref).expanduser().exists()
+    # a Hub id that was fetched before is opened without a request
+    return str(source) if from_hub and source and Path(source).is_dir() else ref
+
+
+def _runs(rows: Iterable[Mapping[str, Any]], folder: Path, remarks: list[str]) -> Iterable[Run]:
+    for row in rows:
+        number = int(row["number"])
+        try:
+            yield _run(row, number, folder)
+        except (TadaError, OSError) as error:
+            remarks.append(f"Run {number} was left out: {error}")
+
+
+def _run(row: Mapping[str, Any], number: int, folder: Path) -> Run:
+    gates = tuple(tuple(None if v is None else float(v) for v in cells) for cells in row["gates"])
+    return Run(
+        number=number,
+        recipe=Recipe.from_dict(row["recipe"]),
+        readings=_readings(row["readings"], folder),
+        limit=int(row["limit"]),
+        gates=gates,
+        items={side: load_items(_named(name, folder, ".jsonl")) for side, name in row["items"].items()},
+        sides=load_scores(_named(row["scores"], folder, ".safetensors")),
+        when=str(row["when"]),
+        finished=bool(row["finished"]),
+    )
+
+
+def _readings(name: str | None, folder: Path) -> SavedReadings | None:
+    if name is None:
+        return None
+    readings = SavedReadings.load(_named(name, folder, ".json"))
+    if f"readings-{readings.digest[:20]}" != name:
+        raise InputError(f"{name}: the readings of this session are damaged. Probe the pair again.")
+    _digests[readings] = readings.digest
+    return readings
+
+
+def _named(name: str, folder: Path, ending: str) -> Path:
+    """A file of the session. Its name came from a file: it must not lead out of the folder."""
+    if not isinstance(name, str) or not _PLAIN.fullmatch(name):
+        raise InputError(f"{folder / INDEX}: names a file {name!r}, which is none of a session's.")
+    return folder / f"{name}{ending}"

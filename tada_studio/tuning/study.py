@@ -1,0 +1,124 @@
+"""Optuna's part: where trials are kept, what to try next, and whether a trial is worth going on with.
+
+One study for each seed. A study's name holds a digest of all that its numbers depend on, so that processes (or machines on
+one database) join a study only if they search the same thing.
+"""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from tada_studio.errors import InputError
+from tada_studio.evaluation.bench import Mark, Marks, value
+from tada_studio.tuning.space import Space
+
+#: Trials of a study before the sampler learns from them, and before poor ones are stopped early.
+RANDOM, PATIENT = 8, 4
+
+
+def _optuna() -> Any:
+    import optuna  # takes a third of a second: only who searches pays it
+
+    optuna.logging.set_verbosity(optuna.logging.ERROR)
+    return optuna
+
+
+def storage(where: str | Path | None) -> Any:
+    """Trials in memory (None), in a database (a URL), or in a file that several processes may share. Raises InputError."""
+    optuna = _optuna()
+    try:
+        if where is None:
+            return optuna.storages.InMemoryStorage()
+        if "://" in str(where):
+            return optuna.storages.RDBStorage(str(where))
+        Path(where).expanduser().parent.mkdir(parents=True, exist_ok=True)
+        backend = optuna.storages.journal.JournalFileBackend(str(Path(where).expanduser()))
+        return optuna.storages.JournalStorage(backend)
+    except Exception as error:  # each database has errors of its own
+        # not the URL: it may hold a password
+        raise InputError(
+            f"The storage of the search could not be opened ({type(error).__name__}). Give a file name, or a database URL such "
+            "as sqlite:///tune.db."
+        ) from error
+
+
+class Trial(NamedTuple):
+    """One point that was tried.
+
+    state: "done", or "pruned": stopped early, on fewer items, because it was poor
+    value: mean log-likelihood of the right answers over the sides, in nats
+    """
+
+    number: int
+    seed: int
+    params: dict[str, Any]
+    state: str
+    value: float
+    marks: Marks
+
+
+class Asked:
+    """A trial while it is measured."""
+
+    def __init__(self, study: Any, trial: Any, searched: Space) -> None:
+        self._study, self._trial = study, trial
+        self.params: dict[str, Any] = {name: _suggested(trial, name, searched[name]) for name in searched}
+
+    def seen(self, marks: Marks, chunk: int) -> bool:
+        """Note the marks so far; False if the trial is not worth going on with."""
+        self._trial.set_user_attr("marks", {side: list(mark) for side, mark in marks.items()})
+        self._trial.report(value(marks), chunk)
+        return not self._trial.should_prune()
+
+    def finish(self, marks: Marks) -> None:
+        self._study.tell(self._trial, value(marks))
+
+    def prune(self) -> None:
+        self._study.tell(self._trial, state=_optuna().trial.TrialState.PRUNED)
+
+    def abandon(self) -> None:
+        """It was stopped from outside: no result, good or bad."""
+        self._study.tell(self._trial, state=_optuna().trial.TrialState.FAIL)
+
+
+class Study:
+    """One seed's search."""
+
+    def __init__(self, kept: Any, name: str, seed: int, searched: Space, first: Sequence[dict[str, Any]]) -> None:
+        optuna = _optuna()
+        self.seed, self._searched, self._optuna = seed, searched, optuna
+        pruner = optuna.pruners.MedianPruner(n_startup_trials=PATIENT)
+        self._study = optuna.create_study(
+            storage=kept, study_name=f"{name}-seed{seed}", direction="maximize", pruner=pruner, load_if_exists=True
+        )
+        for params in first:
+            self._study.enqueue_trial(params, skip_if_exists=True)
+
+    def ask(self) -> Asked:
+        """The next point to try."""
+        number = len(self._study.get_trials(deepcopy=False))
+        # a sampler for every trial: the same trials for the same seed, also after a stop, and others in every process
+        dice = (self.seed * 7919 + number * 104_729) % (1 << 31)
+        self._study.sampler = self._optuna.samplers.TPESampler(seed=dice, n_startup_trials=RANDOM, multivariate=True)
+        return Asked(self._study, self._study.ask(), self._searched)
+
+    @property
+    def trials(self) -> list[Trial]:
+        """All that were measured, by this process or another."""
+        states = self._optuna.trial.TrialState
+        known = {states.COMPLETE: "done", states.PRUNED: "pruned"}
+        return [
+            self._trial(found, known[found.state])
+            for found in self._study.get_trials(deepcopy=False)
+            if found.state in known and "marks" in found.user_attrs
+        ]
+
+    def _trial(self, found: Any, state: str) -> Trial:
+        marks = {side: Mark(*mark) for side, mark in found.user_attrs["marks"].items()}
+        return Trial(found.number, self.seed, dict(found.params), state, value(marks), marks)
+
+
+def _suggested(trial: Any, name: str, found: Any) -> Any:
+    if found.options:
+        return trial.suggest_categorical(name, list(found.options))
+    return trial.suggest_float(name, found.low, found.high, step=found.step)
