@@ -5,7 +5,7 @@ import torch
 
 from tada_studio.errors import BaseError, InputError, MismatchError, RecipeError, Stopped
 from tada_studio.evaluation import read_items
-from tada_studio.pipeline import stream
+from tada_studio.progress import stream
 from tada_studio.probing import read_inputs
 from tada_studio.recipe import Recipe
 from tada_studio.session import Session
