@@ -118,7 +118,7 @@ def main() -> None:
     files = asked.items or list(chosen.items.values())
     base, adapter = pipeline.load_base(str(chosen.base), "cpu", "float32"), pipeline.read_adapter(chosen.task)
     rows = []
-    with base.wearing(adapter):
+    with base.with_adapter(adapter):
         for path in files:
             for shots in sorted({0, asked.shots}):
                 items = choose(solved(read_items(path), shots), asked.count)

@@ -114,11 +114,11 @@ def measure(base: Base, pair: Pair, repeats: int) -> list[list[str]]:
         return merge(Pair(pair.task, pair.domain), None, Recipe())
 
     def change() -> None:
-        with base.wearing(merged):
+        with base.with_adapter(merged):
             pass
 
     def evaluate_merged() -> object:
-        with base.wearing(merged):
+        with base.with_adapter(merged):
             return score(base, items, "merged")
 
     def evaluate_base() -> object:

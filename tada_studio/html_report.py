@@ -89,14 +89,14 @@ def _pair(*blocks: str) -> str:
 
 def _summary(view: Merge) -> str:
     places = [str(address) for address in view.pair.addresses.values()]
-    said = [
+    sentences = [
         report.pair_verdict(view.pair),
         report.depth_sentence(view.depth, view.probed, int(view.gates.edited.sum())),
         report.conflict_sentence(view.merged),
         report.rank_advice(view.ranks, view.merged.rank, VLLM_RANKS, places),
         report.norms_sentence(view.norms, view.recipe.balance),
     ]
-    return "".join(map(_note, said))
+    return "".join(map(_note, sentences))
 
 
 def _adapters(view: Merge) -> str:
@@ -162,7 +162,7 @@ def _on_map(view: Merge) -> torch.Tensor:
 
 
 def _cell(view: Merge, address: Address) -> str:
-    near, recipe = view.closeup(address), view.recipe
+    near, recipe = view.module_detail(address), view.recipe
     blocks = [
         (f"Conflict spectrum, {address}", figures.SPECTRUM_CAPTION, figures.conflict_spectrum(near)),
         (
@@ -206,22 +206,22 @@ def _evaluation(view: Merge, runs: Sequence[Run]) -> str:
 def _run(run: Run, current: bool) -> str:
     state = "" if run.finished else " It was stopped early."
     whose = "with this recipe" if current else f"with another recipe ({report.recipe_words(run.recipe)})"
-    said = "".join(_note(sentence) for sentence in report.comparison_sentences(run.sides))
+    sentences = "".join(_note(sentence) for sentence in report.comparison_sentences(run.sides))
     bars = standalone.figure_block(f"Accuracy, run {run.number}", figures.SCORES_CAPTION, figures.score_bars(run.sides))
     head = f"<h3>Run {run.number}, {escape(whose)}, {run.limit} items a side.{state}</h3>"
-    return head + _table(*report.score_table(run.sides)) + bars + said
+    return head + _table(*report.score_table(run.sides)) + bars + sentences
 
 
 def _effect(view: Merge, found: Effects) -> str:
-    said = report.effect_sentences(found)
+    sentences = report.effect_sentences(found)
     if found.recipe != view.recipe:
-        said.append(f"Measured with another recipe ({report.recipe_words(found.recipe)}).")
+        sentences.append(f"Measured with another recipe ({report.recipe_words(found.recipe)}).")
     drawn = [
         (f"Effect of each {kind}", figures.EFFECT_CAPTION, figures.effect_bars(found, view.gates, kind))
         for kind in ("layer", "projection")
     ]
     cells = ("Effect of every cell", figures.CELLS_CAPTION, figures.effect_cells(found, view.gates))
-    return "".join(map(_note, said)) + _drawn([*drawn, cells])
+    return "".join(map(_note, sentences)) + _drawn([*drawn, cells])
 
 
 def _changed(recipe: Recipe) -> list[str]:

@@ -24,7 +24,7 @@ from tada_studio.base_model.inputs import Input, choose, read_inputs
 from tada_studio.core import gates
 from tada_studio.errors import BaseError, InputError, MismatchError
 from tada_studio.lora import LoraModule, Pair
-from tada_studio.progress import Progress, Report, silent
+from tada_studio.progress import Progress, ProgressFn, silent
 
 __all__ = ["Readings", "choose", "probe", "read_inputs"]
 
@@ -113,7 +113,7 @@ def probe(
     inputs: Sequence[Input],
     *,
     about: Mapping[str, str] | None = None,
-    report: Report = silent,
+    progress: ProgressFn = silent,
 ) -> Readings:
     """One reading per adapter, module and input from a single pass of the base, in evaluation mode, without adapters.
 
@@ -130,11 +130,11 @@ def probe(
             layer = model.get_submodule(listener.names[0])
             hooks.callback(layer.register_forward_pre_hook(listener.hear).remove)
         for done, batch in enumerate(batches):
-            report(Progress("probe", done, len(batches), f"batch {done + 1} of {len(batches)} through the base"))
+            progress(Progress("probe", done, len(batches), f"batch {done + 1} of {len(batches)} through the base"))
             for listener in listeners:
                 listener.batch = batch.to(first.device)
             _run(model, batch.feed, first)
-    report(Progress("probe", len(batches), len(batches), f"{len(inputs)} inputs read"))
+    progress(Progress("probe", len(batches), len(batches), f"{len(inputs)} inputs read"))
     return _readings(pair, listeners, {**_about(pair, inputs), **(about or {})})
 
 

@@ -1,4 +1,4 @@
-"""How long work tells where it is. A station calls ``report``; whoever asked may raise Stopped from it to end the work."""
+"""How long work tells where it is. A station calls ``progress``; whoever asked may raise Stopped from it to end the work."""
 
 import queue
 import threading
@@ -17,36 +17,36 @@ class Progress(NamedTuple):
     note: str = ""
 
 
-Report = Callable[[Progress], None]
+ProgressFn = Callable[[Progress], None]
 
 
 def silent(progress: Progress) -> None:
     """The report of someone who does not want to know."""
 
 
-def stream(work: Callable[[Report], T]) -> Iterator[Progress | T]:
-    """Each Progress of ``work(report)`` as it comes, then its result; raises what it raised.
+def stream(work: Callable[[ProgressFn], T]) -> Iterator[Progress | T]:
+    """Each Progress of ``work(progress)`` as it comes, then its result; raises what it raised.
 
     The work runs in a thread of its own. If the reader goes away, the next report ends it.
     """
-    told: queue.SimpleQueue[tuple[str, Any]] = queue.SimpleQueue()
+    events: queue.SimpleQueue[tuple[str, Any]] = queue.SimpleQueue()
     gone = threading.Event()
 
-    def tell(progress: Progress) -> None:
+    def forward(progress: Progress) -> None:
         if gone.is_set():
             raise GeneratorExit
-        told.put(("progress", progress))
+        events.put(("progress", progress))
 
     def run() -> None:
         try:
-            told.put(("result", work(tell)))
+            events.put(("result", work(forward)))
         except BaseException as error:
-            told.put(("error", error))
+            events.put(("error", error))
 
     threading.Thread(target=run, daemon=True, name="tada-work").start()
     try:
         while True:
-            kind, value = told.get()
+            kind, value = events.get()
             if kind == "error":
                 raise value
             yield value

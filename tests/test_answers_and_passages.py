@@ -49,13 +49,15 @@ def by_hand(base, question, steps):
 
 def test_short_answers_are_greedy_and_right_if_they_match_any_accepted_one(base):
     found = score(base, [ShortItem(question, ("gold",)) for question in QUESTIONS])
-    assert list(found.said) == [by_hand(base, question, 9) for question in QUESTIONS]  # one token accepted, 8 to spare
-    assert found.accuracy == 0 and len(set(found.said)) == len(QUESTIONS)
-    ended = [min(found.said, key=len), sorted(found.said, key=len)[1]]  # these two end by themselves
+    assert list(found.replies) == [
+        by_hand(base, question, 9) for question in QUESTIONS
+    ]  # one token accepted, 8 to spare
+    assert found.accuracy == 0 and len(set(found.replies)) == len(QUESTIONS)
+    ended = [min(found.replies, key=len), sorted(found.replies, key=len)[1]]  # these two end by themselves
     items = [ShortItem(q, ("gold", f" {s.upper()}.") if s in ended else ("gold",))
-             for q, s in zip(QUESTIONS, found.said, strict=True)]  # fmt: skip
+             for q, s in zip(QUESTIONS, found.replies, strict=True)]  # fmt: skip
     again = score(base, items)
-    assert again.correct.tolist() == [said in ended for said in found.said]
+    assert again.correct.tolist() == [replies in ended for replies in found.replies]
     assert (again.kind, again.loglik, again.nll, again.rates.majority) == ("answer", None, None, 1.0)
     assert again.low < again.accuracy == 0.5 < again.high
 
@@ -67,11 +69,11 @@ def test_what_surrounds_an_answer_does_not_count():
 @pytest.mark.parametrize("room", [1, 12, 512])
 def test_any_batch_size_gives_the_same_answers_and_the_same_perplexity(base, task, room, monkeypatch):
     short, texts = [ShortItem(q, ("gold",)) for q in QUESTIONS], [Passage(text) for text in TEXTS]
-    with base.wearing(task):
+    with base.with_adapter(task):
         usual = score(base, short), score(base, texts)
         monkeypatch.setitem(batches.ROOM, "cpu", room)
         other = score(base, short), score(base, texts)
-    assert other[0].said == usual[0].said
+    assert other[0].replies == usual[0].replies
     torch.testing.assert_close(other[1].gold, usual[1].gold, rtol=0, atol=1e-5)
 
 

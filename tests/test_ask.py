@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from tada_studio.base_model.generate import Manner, answers, tokens_of
+from tada_studio.base_model.generate import Sampling, answers, tokens_of
 from tada_studio.errors import InputError, Stopped
 from tada_studio.evaluation import Item, score
 from tada_studio.evaluation.prompts import Question
@@ -22,19 +22,19 @@ def session(pico):
 
 
 def test_every_variant_answers_as_it_would_alone(session):
-    how = Manner(most=6, temperature=0.8, seed=3)
+    how = Sampling(most=6, temperature=0.8, seed=3)
     session.ask(Question(ITEM.question), EVERYBODY, how)
     view = session.view
     for name, adapter in zip(EVERYBODY, (None, view.pair.task, view.pair.domain, view.adapter), strict=True):
-        with session.base.wearing(adapter):
+        with session.base.with_adapter(adapter):
             alone = answers(session.base, [tokens_of(session.base, ITEM.question)], how)[0]
         assert session.answers[name].text == alone and session.answers[name].done
     assert len({answer.text for answer in session.answers.values()}) > 1
 
 
 def test_the_odds_are_the_shares_of_the_choices_likelihoods(session):
-    session.ask(Question(ITEM.question, item=ITEM), ("task",), Manner(most=1))
-    with session.base.wearing(session.pair.task):
+    session.ask(Question(ITEM.question, item=ITEM), ("task",), Sampling(most=1))
+    with session.base.with_adapter(session.pair.task):
         expected = score(session.base, [ITEM]).loglik[0].double().softmax(0)
     odds = session.answers["task"].odds
     assert [one.choice for one in odds] == list(ITEM.choices) and [one.right for one in odds] == [False, True, False]
@@ -51,7 +51,7 @@ def test_stop_keeps_what_was_said_and_leaves_the_base_bare(session):
             session.stop()
 
     with pytest.raises(Stopped):
-        session.ask(Question("gold is"), EVERYBODY, Manner(most=40), stop_in_the_middle)
+        session.ask(Question("gold is"), EVERYBODY, Sampling(most=40), stop_in_the_middle)
     assert session.answers["base"].done and session.answers["task"].text and not session.answers["task"].done
     assert set(session.answers) == {"base", "task"}
     assert torch.equal(session.base.model(input_ids=ids).logits, bare)
@@ -59,5 +59,5 @@ def test_stop_keeps_what_was_said_and_leaves_the_base_bare(session):
 
 def test_an_empty_prompt_is_refused_before_anybody_speaks(session):
     with pytest.raises(InputError, match="empty"):
-        session.ask(Question(" "), EVERYBODY, Manner())
+        session.ask(Question(" "), EVERYBODY, Sampling())
     assert session.answers == {}

@@ -32,10 +32,16 @@ def sides(tmp_path_factory):
     }
 
 
-def measured(session, sides, todo, report=lambda progress: None, into=None):
+def measured(session, sides, todo, progress=lambda progress: None, into=None):
     pair, into = session.pair, into or Effects(Recipe(), "some items")
     measure(
-        session.load_base(), session.view.adapter, {"task": pair.task, "domain": pair.domain}, sides, todo, into, report
+        session.load_base(),
+        session.view.adapter,
+        {"task": pair.task, "domain": pair.domain},
+        sides,
+        todo,
+        into,
+        progress,
     )
     return into
 

@@ -42,7 +42,7 @@ def plain_loglik(base, question, choice):
 
 
 def test_logliks_equal_the_plain_one_by_one_computation(base, task):
-    with base.wearing(task):
+    with base.with_adapter(task):
         found = score(base.model, base.tokenizer, ITEMS).loglik
         for i, item in enumerate(ITEMS):
             for j, choice in enumerate(item.choices):
@@ -108,7 +108,7 @@ def test_a_beginning_that_all_share_is_read_once_and_kept_for_every_batch(base, 
     monkeypatch.setitem(batches.ROOM, "cpu", 12)
     score(base.model, base.tokenizer, items)  # what the model can do is tried once
     told.clear()
-    with base.wearing(task):
+    with base.with_adapter(task):
         found = score(base.model, base.tokenizer, items).loglik
         assert told == [40, 11, 2 + 9]  # four times ten words; the first question and its choices; the other two
         for i, item in enumerate(items):
@@ -123,7 +123,7 @@ def test_a_batch_of_several_rows_gives_the_same_numbers(shots, base, task, told,
     items = [Item(f"{shots}{word} {word} in {word} is a", ("soft rock", "hard red metal"), 0) for word in words]
     module = sys.modules["tada_studio.evaluation.choice"]
     rows, past = rows_of(base.tokenizer, items), module.NO_PAST
-    with torch.inference_mode(), base.wearing(task):
+    with torch.inference_mode(), base.with_adapter(task):
         if shots:
             past = module._read_once(base.model, rows[0].context[:40])
         monkeypatch.setattr(module, "WIDTH", 20)
@@ -193,14 +193,14 @@ def test_the_way_to_score_is_picked_once_for_a_model(base, task, monkeypatch):
     monkeypatch.setattr(module, "_PICKED", weakref.WeakKeyDictionary())
     monkeypatch.setattr(module, "pick_scorer", lambda *args: tried.append(1) or pick_scorer(*args))
     score(base.model, base.tokenizer, ITEMS)
-    with base.wearing(task):
+    with base.with_adapter(task):
         score(base.model, base.tokenizer, ITEMS[:1])
     assert len(tried) == 1
 
 
 def test_any_batch_size_gives_the_same_numbers(base, task, pico, monkeypatch):
     items = read_items(pico.items)
-    with base.wearing(task):
+    with base.with_adapter(task):
         usual = score(base.model, base.tokenizer, items)
         monkeypatch.setitem(batches.ROOM, "cpu", 1)
         alone = score(base.model, base.tokenizer, items)
@@ -239,11 +239,11 @@ def test_wearing_an_adapter_equals_peft_and_leaves_no_trace(base, task, pico):
 
     ids = torch.tensor([base.tokenizer(ITEMS[0].question).input_ids])
     bare = base.model(input_ids=ids).logits
-    with base.wearing(task):
-        worn = base.model(input_ids=ids).logits
+    with base.with_adapter(task):
+        attached = base.model(input_ids=ids).logits
     theirs = PeftModel.from_pretrained(AutoModelForCausalLM.from_pretrained(pico.base), pico.task).eval()
-    torch.testing.assert_close(worn, theirs(input_ids=ids).logits, rtol=0, atol=1e-5)
-    assert not torch.allclose(worn, bare, atol=1e-3)
+    torch.testing.assert_close(attached, theirs(input_ids=ids).logits, rtol=0, atol=1e-5)
+    assert not torch.allclose(attached, bare, atol=1e-3)
     assert torch.equal(base.model(input_ids=ids).logits, bare)
 
 

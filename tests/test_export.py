@@ -38,7 +38,7 @@ def test_peft_loads_the_folder_and_its_logits_are_those_of_the_merge(merged, bas
         certificate.holds and certificate.logit_error <= 1e-4 and not certificate.missing and not certificate.unexpected
     )
     ids = torch.tensor([base.tokenizer("what is the hard red metal in water ?").input_ids])
-    with base.wearing(merged):
+    with base.with_adapter(merged):
         ours = base.model(input_ids=ids).logits
     theirs = PeftModel.from_pretrained(AutoModelForCausalLM.from_pretrained(pico.base), tmp_path / "out").eval()
     torch.testing.assert_close(theirs(input_ids=ids).logits, ours, rtol=0, atol=1e-4)

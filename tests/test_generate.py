@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from tada_studio import pipeline
-from tada_studio.base_model.generate import Manner, _left_padded, _pick, answers, has_chat, stream, tokens_of
+from tada_studio.base_model.generate import Sampling, _left_padded, _pick, answers, has_chat, stream, tokens_of
 from tada_studio.errors import InputError
 
 PROMPTS = ("question : what is quartz ? answer :", "gold is", "the red rock in deep water is old and")
@@ -25,24 +25,24 @@ def theirs(base, ids, most):
 
 
 def test_a_greedy_answer_is_transformers_own_alone_and_in_a_batch(base, pico):
-    with base.wearing(pipeline.read_adapter(pico.task)):
+    with base.with_adapter(pipeline.read_adapter(pico.task)):
         expected = [theirs(base, ids, 9) for ids in tokens(base)]
-        assert answers(base, tokens(base), Manner(most=9)) == expected
-        assert [answers(base, [ids], Manner(most=9))[0] for ids in tokens(base)] == expected
-    assert answers(base, tokens(base), Manner(most=9)) != expected
+        assert answers(base, tokens(base), Sampling(most=9)) == expected
+        assert [answers(base, [ids], Sampling(most=9))[0] for ids in tokens(base)] == expected
+    assert answers(base, tokens(base), Sampling(most=9)) != expected
 
 
 def test_an_answer_grows_token_by_token_and_ends_where_the_base_or_the_caller_says(base):
-    whole = answers(base, tokens(base)[:1], Manner(most=8))[0]
-    pieces = [texts[0] for texts in stream(base, tokens(base)[:1], Manner(most=8))]
+    whole = answers(base, tokens(base)[:1], Sampling(most=8))[0]
+    pieces = [texts[0] for texts in stream(base, tokens(base)[:1], Sampling(most=8))]
     lengths = [len(piece.split()) for piece in pieces]
     assert lengths == [1, 2, 3, 4, 4]  # the base itself ends it there, with its eos token
     assert pieces[-1] == whole and all(whole.startswith(piece) for piece in pieces)
     third = whole.split()[2]
-    cut = answers(base, tokens(base)[:1], Manner(most=8, until=(third,)))[0]
+    cut = answers(base, tokens(base)[:1], Sampling(most=8, until=(third,)))[0]
     assert cut == whole[: whole.find(third)]
     base.model.generation_config.eos_token_id = [base.tokenizer(third).input_ids[0]]
-    assert third not in answers(base, tokens(base)[:1], Manner(most=8))[0].split()
+    assert third not in answers(base, tokens(base)[:1], Sampling(most=8))[0].split()
 
 
 def test_the_dice_follow_the_distribution_and_every_row_has_its_own():
@@ -59,10 +59,10 @@ def test_the_dice_follow_the_distribution_and_every_row_has_its_own():
 
 
 def test_one_seed_one_answer_whatever_else_is_in_the_batch(base):
-    how = Manner(most=12, temperature=1.0, seed=5)
+    how = Sampling(most=12, temperature=1.0, seed=5)
     together = answers(base, tokens(base), how)
     assert together == [answers(base, [ids], how)[0] for ids in tokens(base)] == answers(base, tokens(base), how)
-    assert together != answers(base, tokens(base), Manner(most=12, temperature=1.0, seed=6))
+    assert together != answers(base, tokens(base), Sampling(most=12, temperature=1.0, seed=6))
 
 
 def test_a_chat_template_wraps_the_prompt_and_its_absence_is_said(base):
@@ -79,15 +79,15 @@ def test_a_chat_template_wraps_the_prompt_and_its_absence_is_said(base):
 @pytest.mark.parametrize("wrong", [{"most": 0}, {"temperature": -1.0}, {"temperature": float("nan")}, {"seed": -1}])
 def test_a_manner_out_of_range_is_refused(wrong):
     with pytest.raises(InputError, match="give"):
-        Manner(**wrong)
+        Sampling(**wrong)
 
 
 def test_what_does_not_fit_is_said_and_an_answer_ends_where_the_base_does(base):
     with pytest.raises(InputError, match="empty"):
         tokens_of(base, "  ")
     with pytest.raises(InputError, match="reads 128 in all"):
-        answers(base, [[5] * 128], Manner())
-    assert len(answers(base, [[5] * 126], Manner(most=9))[0].split()) == 2
+        answers(base, [[5] * 128], Sampling())
+    assert len(answers(base, [[5] * 126], Sampling(most=9))[0].split()) == 2
 
 
 def test_padding_on_the_left_counts_no_position():

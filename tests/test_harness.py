@@ -44,7 +44,7 @@ def offline(monkeypatch):
 
 
 def test_our_scorer_and_the_harness_agree_item_by_item(base, task, items, offline):
-    with base.wearing(task):
+    with base.with_adapter(task):
         theirs = run(base, as_task(items), name="task").score
     ours = pipeline.evaluate(base, {"task": task}, items)["task"]
     torch.testing.assert_close(ours.loglik, theirs.loglik, rtol=0, atol=1e-3)
@@ -57,7 +57,7 @@ def test_a_guest_changes_nothing(base, task, items):
     before = {name: tensor.clone() for name, tensor in base.model.state_dict().items()}
     torch.manual_seed(3)
     dice, side = torch.get_rng_state(), base.tokenizer.padding_side
-    with base.wearing(task):
+    with base.with_adapter(task):
         run(base, as_task(items[:4]))
     assert torch.equal(torch.get_rng_state(), dice) and base.tokenizer.padding_side == side
     assert all(torch.equal(before[name], tensor) for name, tensor in base.model.state_dict().items())
@@ -66,14 +66,14 @@ def test_a_guest_changes_nothing(base, task, items):
 
 def test_its_progress_is_told_and_can_be_stopped(base, items):
     told = []
-    run(base, as_task(items[:4]), name="base", report=told.append)
+    run(base, as_task(items[:4]), name="base", progress=told.append)
     assert told[-1].done == told[-1].total == 16 and told[0].note == "base"
 
     def stop(progress):
         raise Stopped("enough")
 
     with pytest.raises(Stopped):
-        run(base, as_task(items[:4]), report=stop)
+        run(base, as_task(items[:4]), progress=stop)
     assert "tie_weights" not in vars(base.model)
 
 

@@ -34,8 +34,8 @@ def sides():
 
 def test_flips_carry_choices_scores_and_margins(sides):
     lost, won = report.flips(sides, {"domain": ITEMS}, "task", "tada")
-    assert (lost.item, lost.won, lost.shown.prompt, lost.said) == (0, False, "rock?", ("a", "b"))
-    assert (won.item, won.won, won.said) == (1, True, ("a", "b"))
+    assert (lost.item, lost.won, lost.shown.prompt, lost.replies) == (0, False, "rock?", ("a", "b"))
+    assert (won.item, won.won, won.replies) == (1, True, ("a", "b"))
     assert (won.before, won.after) == ((-1.0, -3.0), (-2.0, -0.5))
     assert (lost.margin_before, lost.margin_after) == (1.0, -0.5) and (won.margin_before, won.margin_after) == (
         -2.0,
@@ -55,10 +55,10 @@ def test_flips_are_filtered_by_side_direction_and_words(sides):
 
 
 def test_flips_without_choices_say_what_was_answered():
-    before = Score("a", None, torch.tensor([True]), None, 0.0, 1.0, said=("iron",), kind="answer")
-    after = Score("b", None, torch.tensor([False]), None, 0.0, 1.0, said=("gold",), kind="answer")
+    before = Score("a", None, torch.tensor([True]), None, 0.0, 1.0, replies=("iron",), kind="answer")
+    after = Score("b", None, torch.tensor([False]), None, 0.0, 1.0, replies=("gold",), kind="answer")
     [flip] = report.flips({"domain": {"a": before, "b": after}}, {}, "a", "b")
-    assert flip.said == ("iron", "gold") and flip.before == () and flip.margin_after is None
+    assert flip.replies == ("iron", "gold") and flip.before == () and flip.margin_after is None
     assert flip.shown.prompt == "item 1"
 
 

@@ -20,7 +20,7 @@ from tada_studio.probing import read_inputs
 from tada_studio.recipe import Recipe
 from tada_studio.session import Session
 from tada_studio.session import files as keep
-from tada_studio.session.store import DAYS, MOST, Shelf, home
+from tada_studio.session.store import DAYS, MOST, SessionStore, home
 
 TAB, OTHER = "a" * 32, "b" * 32
 
@@ -96,7 +96,7 @@ def test_a_run_after_a_reload_takes_a_new_number(worked, folder, pico):
 
 
 def test_scores_of_any_kind_survive(tmp_path):
-    words = Score("say <b>", None, torch.tensor([True, False]), None, 0.1, 0.9, said=("rock", "ö"), kind="answer")
+    words = Score("say <b>", None, torch.tensor([True, False]), None, 0.1, 0.9, replies=("rock", "ö"), kind="answer")
     texts = Score("text/0", None, None, 1.25, None, None, gold=torch.tensor([1.0, 1.5]), kind="text")
     odd = Score(
         "c", torch.tensor([[0.0, -torch.inf]]), torch.tensor([True]), 0.0, 0.2, 1.0, rates=Rates(0.5, None, 1.0)
@@ -259,69 +259,69 @@ def test_readings_of_another_pair_do_not_slip_in(folder, pico, tmp_path):
 
 
 @pytest.fixture
-def shelf(tmp_path):
-    return Shelf(tmp_path / "state")
+def store(tmp_path):
+    return SessionStore(tmp_path / "state")
 
 
-def saved_strokes(shelf, tab):
-    return len(keep.read_index(shelf.place / "sessions" / tab)["undo"])
+def saved_strokes(store, tab):
+    return len(keep.read_index(store.place / "sessions" / tab)["undo"])
 
 
-def test_changes_are_on_disk_soon_and_by_themselves(shelf, session):
-    shelf.keep(session, TAB)
+def test_changes_are_on_disk_soon_and_by_themselves(store, session):
+    store.keep(session, TAB)
     session.paint([(0, 0)], 1.0)
     for _ in range(100):
-        if (shelf.place / "sessions" / TAB / "session.json").exists():
+        if (store.place / "sessions" / TAB / "session.json").exists():
             break
         time.sleep(0.05)
-    assert saved_strokes(shelf, TAB) == 1
+    assert saved_strokes(store, TAB) == 1
 
 
-def test_a_session_goes_on_under_its_tab_only(shelf, session):
-    shelf.keep(session, TAB)
+def test_a_session_goes_on_under_its_tab_only(store, session):
+    store.keep(session, TAB)
     session.paint([(0, 0)], 1.0)
-    assert shelf.resume(OTHER) is None
-    again, _ = shelf.resume(TAB)
+    assert store.resume(OTHER) is None
+    again, _ = store.resume(TAB)
     assert again.recipe == session.recipe and again is not session
 
 
-def test_the_page_that_came_last_has_the_session(shelf, session):
+def test_the_page_that_came_last_has_the_session(store, session):
     """The old page of a reloaded tab may still hold its session: it must not write over the new one's."""
-    old = shelf.keep(session, TAB)
+    old = store.keep(session, TAB)
     session.paint([(0, 0)], 1.0)
-    again, _ = shelf.resume(TAB)
-    new = shelf.keep(again, TAB, resumed=True)
+    again, _ = store.resume(TAB)
+    new = store.keep(again, TAB, resumed=True)
     session.paint([(0, 1), (2, 3)], 1.0)
     old.save()
     again.turn(strength=1.0)
     new.save()
-    assert saved_strokes(shelf, TAB) == 2 and list(shelf.live.values()) == [new]
+    assert saved_strokes(store, TAB) == 2 and list(store.live.values()) == [new]
     with pytest.raises(InputError, match="another tab"):
         old.again()
 
 
-def test_a_tab_that_lost_its_connection_goes_on(shelf, session):
-    keeper = shelf.keep(session, TAB)
+def test_a_tab_that_lost_its_connection_goes_on(store, session):
+    keeper = store.keep(session, TAB)
     session.paint([(0, 0)], 1.0)
     keeper.stop()
     again, new = keeper.again()
-    assert again.recipe == session.recipe and shelf.live == {TAB: new}
+    assert again.recipe == session.recipe and store.live == {TAB: new}
 
 
-def test_opening_another_pair_keeps_the_work_on_the_last(shelf, session, pico):
-    keeper = shelf.keep(session, TAB)
+def test_opening_another_pair_keeps_the_work_on_the_last(store, session, pico):
+    keeper = store.keep(session, TAB)
     session.paint([(0, 0)], 1.0)
     keeper.save()
     session.open(str(pico.domain), str(pico.task))
     keeper.save()
-    [earlier] = shelf.recent()
+    [earlier] = store.recent()
     assert (earlier.edits, earlier.title) == (1, "task + domain")
-    assert shelf.open(earlier.key)[0].recipe.overrides == ("layer 0 : q_proj : 1",)
-    assert saved_strokes(shelf, TAB) == 0
+    assert store.open(earlier.key)[0].recipe.overrides == ("layer 0 : q_proj : 1",)
+    assert saved_strokes(store, TAB) == 0
 
 
-def test_a_full_disk_does_not_end_the_work(shelf, session, monkeypatch, caplog):
-    keeper = shelf.keep(session, TAB)
+def test_a_full_disk_does_not_end_the_work(store, session, monkeypatch, caplog):
+    keeper = store.keep(session, TAB)
     monkeypatch.setattr("tada_studio.session.store.write", lambda *_: (_ for _ in ()).throw(OSError("no space left")))
     session.paint([(0, 0)], 1.0)
     keeper.save()
@@ -329,79 +329,79 @@ def test_a_full_disk_does_not_end_the_work(shelf, session, monkeypatch, caplog):
 
 
 @pytest.mark.parametrize("tab", ["", "../x", "A" * 32, "a/b", "a" * 200, "short"])
-def test_a_tab_cannot_name_a_folder(shelf, session, tab):
+def test_a_tab_cannot_name_a_folder(store, session, tab):
     with pytest.raises(InputError):
-        shelf.keep(session, tab)
+        store.keep(session, tab)
     with pytest.raises(InputError):
-        shelf.resume(tab)
+        store.resume(tab)
 
 
-def test_a_damaged_session_is_refused_once_and_the_tab_starts_anew(shelf, session):
-    shelf.keep(session, TAB).save()
-    (shelf.place / "sessions" / TAB / "session.json").write_text("{")
-    shelf.live.clear()
+def test_a_damaged_session_is_refused_once_and_the_tab_starts_anew(store, session):
+    store.keep(session, TAB).save()
+    (store.place / "sessions" / TAB / "session.json").write_text("{")
+    store.live.clear()
     with pytest.raises(InputError):
-        shelf.resume(TAB)
-    assert shelf.resume(TAB) is None
+        store.resume(TAB)
+    assert store.resume(TAB) is None
 
 
-def test_projects_have_names_that_are_taken_once(shelf, session):
+def test_projects_have_names_that_are_taken_once(store, session):
     session.paint([(0, 0)], 1.0)
-    shelf.save_as(session, "  Rocks,  v1 ")
-    assert [saved.name for saved in shelf.projects()] == ["Rocks, v1"] and session.project == "Rocks, v1"
+    store.save_as(session, "  Rocks,  v1 ")
+    assert [saved.name for saved in store.projects()] == ["Rocks, v1"] and session.project == "Rocks, v1"
     session.paint([(1, 0)], 1.0)
-    shelf.save_as(session, "Rocks, v1")
-    assert shelf.projects()[0].edits == 2
-    other, _ = shelf.open("projects/Rocks, v1")
+    store.save_as(session, "Rocks, v1")
+    assert store.projects()[0].edits == 2
+    other, _ = store.open("projects/Rocks, v1")
     assert other.recipe == session.recipe and other.project == "Rocks, v1"
     other.project = None
     with pytest.raises(InputError, match="already"):
-        shelf.save_as(other, "Rocks, v1")
-    assert "is deleted" in shelf.delete("projects/Rocks, v1")
-    assert shelf.projects() == [] and len(shelf.recent()) == 1
+        store.save_as(other, "Rocks, v1")
+    assert "is deleted" in store.delete("projects/Rocks, v1")
+    assert store.projects() == [] and len(store.recent()) == 1
 
 
 @pytest.mark.parametrize("name", ["", "..", "a/b", "<b>", "x" * 61, "nul\0", "ends.", ".hidden"])
-def test_project_names_are_plain(shelf, session, name):
+def test_project_names_are_plain(store, session, name):
     with pytest.raises(InputError):
-        shelf.save_as(session, name)
-    assert session.project is None and not (shelf.place / "projects").exists()
+        store.save_as(session, name)
+    assert session.project is None and not (store.place / "projects").exists()
 
 
 @pytest.mark.parametrize("key", ["", "projects/", "projects/../sessions", "sessions/x", "etc/passwd", "projects/gone"])
-def test_only_what_is_in_the_list_can_be_opened(shelf, key):
+def test_only_what_is_in_the_list_can_be_opened(store, key):
     with pytest.raises(InputError):
-        shelf.open(key)
+        store.open(key)
 
 
 def test_strangers_see_nothing_of_each_other(tmp_path, session):
-    shelf = Shelf(tmp_path, shared=True)
-    shelf.keep(session, TAB)
+    store = SessionStore(tmp_path, shared=True)
+    store.keep(session, TAB)
     session.paint([(0, 0)], 1.0)
-    assert shelf.resume(TAB)[0].recipe == session.recipe
-    assert shelf.recent() == shelf.projects() == []
+    assert store.resume(TAB)[0].recipe == session.recipe
+    assert store.recent() == store.projects() == []
     for wrong in (
-        lambda: shelf.open(f"sessions/{TAB}"),
-        lambda: shelf.save_as(session, "x"),
-        lambda: shelf.delete("x"),
+        lambda: store.open(f"sessions/{TAB}"),
+        lambda: store.save_as(session, "x"),
+        lambda: store.delete("x"),
     ):
         with pytest.raises(InputError, match="public server"):
             wrong()
 
 
-def test_old_sessions_are_thrown_away_by_age_and_number_and_projects_are_not(shelf, session):
-    shelf.save_as(session, "mine")
-    shelf.keep(session, TAB).save()
+def test_old_sessions_are_thrown_away_by_age_and_number_and_projects_are_not(store, session):
+    store.save_as(session, "mine")
+    store.keep(session, TAB).save()
     for i in range(MOST + 5):
-        place = shelf.place / "sessions" / f"{i:032d}"
+        place = store.place / "sessions" / f"{i:032d}"
         place.mkdir(parents=True)
         (place / "session.json").write_text("{}")
         age = (DAYS + 1) * 24 * 3600 if i == 7 else 60 * i
         os.utime(place / "session.json", (time.time() - age,) * 2)
-    shelf.prune()
-    left = {path.name for path in (shelf.place / "sessions").iterdir()}
+    store.prune()
+    left = {path.name for path in (store.place / "sessions").iterdir()}
     assert len(left) == MOST + 1 and TAB in left and f"{7:032d}" not in left and f"{0:032d}" in left
-    assert [saved.name for saved in shelf.projects()] == ["mine"]
+    assert [saved.name for saved in store.projects()] == ["mine"]
 
 
 def test_where_the_state_lies():

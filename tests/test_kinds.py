@@ -85,7 +85,7 @@ def test_the_base_wearing_an_adapter_answers_as_peft(feature, tmp_path):
     base = Base("menagerie", menagerie.model(), None, "")
     before = {name: tensor.clone() for name, tensor in base.model.state_dict().items()}
     base.check_fits(ours)
-    with base.wearing(ours) as model:
+    with base.with_adapter(ours) as model:
         torch.testing.assert_close(output(model), output(loaded(tmp_path / "a").float()), rtol=0, atol=2e-6)
     after = base.model.state_dict()
     assert list(after) == list(before) and all(torch.equal(after[name], before[name]) for name in before)

@@ -104,7 +104,7 @@ def test_the_merge_loads_with_transformers_and_peft_alone(opened, chosen, tmp_pa
     model = AutoModelForCausalLM.from_pretrained(chosen.base, dtype=torch.float32)
     theirs = PeftModel.from_pretrained(model, tmp_path / "out").eval()
     tokens = base.tokenizer("Question: what colour is grass?", return_tensors="pt").input_ids
-    with base.wearing(merged) as ours, torch.inference_mode():
+    with base.with_adapter(merged) as ours, torch.inference_mode():
         torch.testing.assert_close(ours(tokens).logits, theirs(tokens).logits, rtol=0, atol=1e-4)
 
 

@@ -95,7 +95,7 @@ def test_another_factorisation_of_the_same_update_reads_the_same(base, pair, inp
 
 def test_batching_and_padding_do_not_matter(base, pair, inputs, monkeypatch):
     together = pipeline.probe(pair, base, inputs)
-    monkeypatch.setattr("tada_studio.pipeline.probing._READINGS", pipeline.Kept(1))
+    monkeypatch.setattr("tada_studio.pipeline.probing._READINGS", pipeline.LruCache(1))
     import sys
 
     monkeypatch.setattr(sys.modules["tada_studio.probing"], "BATCH_TOKENS", 1)

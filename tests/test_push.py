@@ -13,10 +13,10 @@ from gradio.helpers import special_args
 
 from tada_studio import cli, pipeline
 from tada_studio.app.page import Start, page
-from tada_studio.app.paths import Places
-from tada_studio.app.state import Desk
+from tada_studio.app.paths import AllowedPaths
+from tada_studio.app.state import TabState
 from tada_studio.app.tabs.export.push_box import on_push, on_push_as_visitor
-from tada_studio.app.widgets.messages import spoken
+from tada_studio.app.widgets.messages import user_errors
 from tada_studio.errors import ExportError
 from tada_studio.lora import CONFIG, WEIGHTS
 from tada_studio.pipeline.merge import merge
@@ -129,26 +129,26 @@ def test_the_command_line_pushes_as_whom_the_machine_is_logged_in(hub, exported,
 
 
 def test_the_export_tab_pushes_with_a_pasted_token_or_as_the_visitor(hub, exported, caplog):
-    desk = Desk()
+    state = TabState()
     with pytest.raises(ExportError, match="Nothing was built yet"):
-        on_push(desk, "me/merged", True, TOKEN)
-    desk.exported = str(exported)
-    said, box = on_push(desk, " me/merged ", True, f" {TOKEN} ")
+        on_push(state, "me/merged", True, TOKEN)
+    state.exported = str(exported)
+    said, box = on_push(state, " me/merged ", True, f" {TOKEN} ")
     assert "(private)" in said and box == "" and TOKEN not in said + caplog.text
     with pytest.raises(ExportError, match="Nobody is signed in"):
-        on_push_as_visitor(desk, "me/visitors", True, None)
+        on_push_as_visitor(state, "me/visitors", True, None)
     visitor = gr.OAuthToken(token=TOKEN, scope="manage-repos", expires_at=0)
-    assert "me/visitors" in on_push_as_visitor(desk, "me/visitors", False, visitor)[0]
+    assert "me/visitors" in on_push_as_visitor(state, "me/visitors", False, visitor)[0]
     assert set(hub.repos) == {"me/merged", "me/visitors"}
 
 
 def test_a_public_server_asks_for_no_token_and_hands_the_visitors_own_on(monkeypatch):
     monkeypatch.delenv("OAUTH_CLIENT_ID", raising=False)  # a Space without hf_oauth: it must start all the same
-    demo = page(Start(places=Places(hosted=True)))
+    demo = page(Start(paths=AllowedPaths(hosted=True)))
     ids = [getattr(block, "elem_id", None) for block in demo.blocks.values()]
     assert "push" in ids and "push-token" not in ids and not demo.expects_oauth
     visitor = gr.OAuthToken(token=TOKEN, scope="manage-repos", expires_at=0)
-    given, *_ = special_args(spoken(on_push_as_visitor), inputs=["desk", "me/merged", True], token=visitor)
+    given, *_ = special_args(user_errors(on_push_as_visitor), inputs=["desk", "me/merged", True], token=visitor)
     assert given == ["desk", "me/merged", True, visitor]
 
 

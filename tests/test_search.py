@@ -15,7 +15,7 @@ from tada_studio import cli, pipeline
 from tada_studio.base_model.inputs import read_inputs
 from tada_studio.errors import InputError, Stopped
 from tada_studio.evaluation import Item, read_items
-from tada_studio.evaluation.bench import Bench, Mark, answers, items_digest, value
+from tada_studio.evaluation.benchmark import Benchmark, SideScore, answers, items_digest, value
 from tada_studio.evaluation.scores import Score
 from tada_studio.pipeline import tuning
 from tada_studio.pipeline.merge import merge
@@ -49,9 +49,9 @@ def bed(pico, tmp_path_factory):
         yield Bed(pair, base, pipeline.probe(pair, base, read_inputs(pico.inputs)), items)
 
 
-def run(bed, plan=SMALL, where=None, report=lambda progress: None, into=None, items=None):
+def run(bed, plan=SMALL, where=None, progress=lambda progress: None, into=None, items=None):
     return tuning.search(
-        bed.pair, bed.base, bed.readings, items or bed.items, plan=plan, storage=where, report=report, into=into
+        bed.pair, bed.base, bed.readings, items or bed.items, plan=plan, storage=where, progress=progress, into=into
     )
 
 
@@ -82,11 +82,11 @@ def test_an_item_of_both_files_is_held_out_only():
 def test_the_search_never_sees_the_untouched_half(bed, monkeypatch):
     """Every item that is scored is written down; before the verdict none is of the untouched half."""
     split, seen, steps = halves(bed.items), [], []
-    module, honest = sys.modules["tada_studio.evaluation.bench"], sys.modules["tada_studio.evaluation.bench"].score
+    module, honest = sys.modules["tada_studio.evaluation.benchmark"], sys.modules["tada_studio.evaluation.bench"].score
     monkeypatch.setattr(
         module, "score", lambda base, items, *more: seen.append((steps[-1], list(items))) or honest(base, items, *more)
     )
-    run(bed, items=split, report=lambda progress: steps.append(progress.step))
+    run(bed, items=split, progress=lambda progress: steps.append(progress.step))
     before = {item for step, items in seen if step in ("baselines", "tune") for item in items}
     after = {item for step, items in seen if step == "judge" for item in items}
     searched, held = ({item for items in half.values() for item in items} for half in (split.search, split.held))
@@ -109,7 +109,7 @@ def test_marks_and_verdict_are_what_evaluate_says(bed, found):
     adapter = merge(bed.pair, bed.readings, recipe_with(found.start, found.best.params))
     for side, items in found.split.search.items():
         expected = pipeline.evaluate(bed.base, {"x": adapter}, items)["x"]
-        mark = found.best.marks[side]
+        mark = found.best.side_scores[side]
         assert mark.gold == pytest.approx(-expected.nll, abs=1e-5) and mark.right == expected.accuracy
         assert mark.n == len(items)
     assert found.best.value == max(trial.value for trial in found.trials if trial.state == "done")
@@ -135,7 +135,7 @@ def test_poor_trials_are_stopped_early(bed, monkeypatch):
     found = run(bed, Plan(trials=10, seeds=1, chunks=4))
     pruned = [trial for trial in found.trials if trial.state == "pruned"]
     whole = {side: len(items) for side, items in found.split.search.items()}
-    assert pruned and all(trial.marks[side].n < whole[side] for trial in pruned for side in whole)
+    assert pruned and all(trial.side_scores[side].n < whole[side] for trial in pruned for side in whole)
     assert found.best.state == "done"
 
 
@@ -147,7 +147,7 @@ def test_a_stop_keeps_the_study_and_leaves_the_rest_untouched(bed, found, tmp_pa
             raise Stopped("enough")
 
     with pytest.raises(Stopped):
-        run(bed, where=tmp_path / "tune.log", report=stop_after_three, into=into, items=into.split)
+        run(bed, where=tmp_path / "tune.log", progress=stop_after_three, into=into, items=into.split)
     assert len(into.trials) == 3 and into.judged is None and into.best is not None
     resumed = run(bed, where=tmp_path / "tune.log")
     assert [trial.params for trial in resumed.trials[:3]] == [trial.params for trial in found.trials[:3]]
@@ -204,8 +204,8 @@ def test_the_space_is_what_can_matter_for_a_pair():
 
 
 def trial(number, *golds, state="done"):
-    marks = {side: Mark(gold, None, 4) for side, gold in zip(("domain", "task"), golds, strict=True)}
-    return Trial(number, 0, {}, state, value(marks), marks)
+    side_scores = {side: SideScore(gold, None, 4) for side, gold in zip(("domain", "task"), golds, strict=True)}
+    return Trial(number, 0, {}, state, value(side_scores), side_scores)
 
 
 def test_the_front_is_what_no_other_trial_beats_on_both_sides():
@@ -215,13 +215,13 @@ def test_the_front_is_what_no_other_trial_beats_on_both_sides():
 
 
 def test_a_side_counts_as_a_side_and_a_start_that_is_not_beaten_stays():
-    assert value({"a": Mark(-1.0, None, 1000), "b": Mark(-3.0, None, 10)}) == -2.0
+    assert value({"a": SideScore(-1.0, None, 1000), "b": SideScore(-3.0, None, 10)}) == -2.0
     found = Tuning(halves({"x": [Item(str(i), ("a", "b"), 0) for i in range(4)]}), Recipe(), space(30, True))
     assert found.recipe == Recipe() and found.best is None
     point = {"strength": 1.5}
     found.trials = [trial(0, -1.0, -1.0)._replace(params=point)]
     assert found.recipe == Recipe(strength=1.5)
-    found.marks["start"] = {"domain": Mark(-0.5, None, 4), "task": Mark(-1.0, None, 4)}
+    found.side_scores["start"] = {"domain": SideScore(-0.5, None, 4), "task": SideScore(-1.0, None, 4)}
     assert found.recipe == Recipe()
 
 
@@ -233,9 +233,9 @@ def test_answers_without_likelihood_count_as_right_or_wrong_and_texts_as_likelih
 
 
 def test_chunks_are_all_items_once_and_a_digest_tells_items_apart(bed):
-    bench = Bench(bed.base, bed.items, 5)
+    benchmark = Benchmark(bed.base, bed.items, 5)
     for side, items in bed.items.items():
-        assert sorted(map(repr, (item for part in bench.parts for item in part[side]))) == sorted(map(repr, items))
+        assert sorted(map(repr, (item for part in benchmark.parts for item in part[side]))) == sorted(map(repr, items))
     assert items_digest(bed.items) == items_digest(dict(reversed(bed.items.items())))
     assert items_digest(bed.items) != items_digest({**bed.items, "task": bed.items["domain"]})
 

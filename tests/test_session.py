@@ -5,8 +5,8 @@ import torch
 
 from tada_studio.errors import BaseError, InputError, MismatchError, RecipeError, Stopped
 from tada_studio.evaluation import read_items
-from tada_studio.progress import stream
 from tada_studio.probing import read_inputs
+from tada_studio.progress import stream
 from tada_studio.recipe import Recipe
 from tada_studio.session import Session
 
@@ -101,14 +101,16 @@ def test_stop_keeps_what_is_done_and_what_was_there(session, pico):
     session.probe(read_inputs(pico.inputs))
     readings = session.readings
     with pytest.raises(Stopped):
-        session.probe(["quartz is hard"], report=lambda progress: session.stop())
+        session.probe(["quartz is hard"], progress=lambda progress: session.stop())
     assert session.readings is readings
 
 
 def test_opening_another_pair_stops_the_work_on_the_one_before(session, pico):
     readings = session.readings
     with pytest.raises(Stopped):
-        session.probe(read_inputs(pico.inputs), report=lambda progress: session.open(str(pico.domain), str(pico.task)))
+        session.probe(
+            read_inputs(pico.inputs), progress=lambda progress: session.open(str(pico.domain), str(pico.task))
+        )
     assert session.readings is readings is None
     assert session.pair.task.label == "domain"
 
@@ -157,10 +159,10 @@ def test_what_others_read_of_a_run_never_changes_under_their_hands(session, pico
 
 
 def test_streams_give_progress_then_the_result_or_the_error(session, pico):
-    *steps, result = stream(lambda report: session.probe(read_inputs(pico.inputs), report=report))
+    *steps, result = stream(lambda progress: session.probe(read_inputs(pico.inputs), progress=progress))
     assert steps and steps[-1].done == steps[-1].total and result is session.readings
     with pytest.raises(InputError):
-        list(stream(lambda report: session.evaluate(None, ["base"], 5, report)))
+        list(stream(lambda progress: session.evaluate(None, ["base"], 5, progress)))
 
 
 def test_a_search_is_limited_on_its_own_side_alone():

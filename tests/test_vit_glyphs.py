@@ -103,7 +103,7 @@ def test_the_merge_loads_with_transformers_and_peft_alone(chosen, opened_sample,
     model = AutoModelForImageClassification.from_pretrained(chosen.base, num_labels=10, ignore_mismatched_sizes=True)
     theirs = PeftModel.from_pretrained(model, tmp_path / "out").eval()
     files = image_files(chosen.probe)
-    with base.wearing(merged) as ours, torch.inference_mode():
+    with base.with_adapter(merged) as ours, torch.inference_mode():
         pixels = base.tokenizer(files)
         torch.testing.assert_close(
             ours(pixel_values=pixels).logits, theirs(pixel_values=pixels).logits, rtol=0, atol=1e-5

@@ -16,7 +16,7 @@ os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
 import gradio as gr
 
 from tada_studio.app.page import Start, page
-from tada_studio.app.paths import Places
+from tada_studio.app.paths import AllowedPaths
 from tada_studio.app.theme import CSS, theme
 from tada_studio.sample_pairs import DEFAULT
 
@@ -32,7 +32,7 @@ def build(
     root: str | Path | None = None,
 ) -> gr.Blocks:
     """The app; every browser tab starts with the sample, or the pair if one is given. ``root`` confines typed paths."""
-    return page(Start(sample, task, domain, base, Places.here(root)))
+    return page(Start(sample, task, domain, base, AllowedPaths.here(root)))
 
 
 def launch(

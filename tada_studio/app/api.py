@@ -7,14 +7,14 @@ from typing import Any
 import gradio as gr
 
 from tada_studio import pipeline
-from tada_studio.app.paths import Places
+from tada_studio.app.paths import AllowedPaths
 from tada_studio.app.widgets.messages import speaking
 from tada_studio.pipeline.merge import merge
 from tada_studio.recipe import Recipe
 from tada_studio.sample_pairs import samples
 
 
-def add_endpoints(places: Places) -> None:
+def add_endpoints(paths: AllowedPaths) -> None:
     """Publish the endpoints on the Blocks that is being built."""
 
     def list_samples() -> list[dict]:
@@ -32,7 +32,7 @@ def add_endpoints(places: Places) -> None:
             adapter: folder or Hub id (owner/name).
         """
         with speaking():
-            return _passport(places.checked(adapter, "adapter"))
+            return _passport(paths.checked(adapter, "adapter"))
 
     def merge(task: str, domain: str, recipe: dict) -> dict:
         """Merge two adapters by their weights alone and certify the result.
@@ -43,7 +43,7 @@ def add_endpoints(places: Places) -> None:
             recipe: knobs by name; an empty object takes all defaults.
         """
         with speaking():
-            return _merge(places.checked(task, "task"), places.checked(domain, "domain"), recipe)
+            return _merge(paths.checked(task, "task"), paths.checked(domain, "domain"), recipe)
 
     for endpoint in (list_samples, passport, merge):
         gr.api(endpoint, api_name=endpoint.__name__, concurrency_id="work", concurrency_limit=1)

@@ -2,9 +2,9 @@
 
 from collections.abc import Callable
 
-from tada_studio.app.state import Desk
+from tada_studio.app.state import TabState
 from tada_studio.errors import TadaError
-from tada_studio.session.store import Allowed, Found, Shelf
+from tada_studio.session.store import Allowed, Found, SessionStore
 
 #: The tab's id lives in its sessionStorage: a reload keeps it, another tab has none, a duplicated tab gets a copy of it. The
 #: lock is held while the page lives, so a page that cannot have it within a moment is such a copy: it takes an id of its own
@@ -32,67 +32,67 @@ TAB_ID = """async () => {
 }"""
 
 
-class Visits:
+class BrowserTabs:
     """All pages that are open now. ``page`` is gradio's name for one page load, ``tab`` the browser tab's own id.
 
     new: what a tab finds that has no session yet; allowed: raises TadaError for what may not be opened here
     """
 
-    def __init__(self, new: Callable[[], Desk], allowed: Allowed, shelf: Shelf) -> None:
-        self.new, self.allowed, self.shelf = new, allowed, shelf
-        self.desks: dict[str, Desk] = {}
+    def __init__(self, new: Callable[[], TabState], allowed: Allowed, store: SessionStore) -> None:
+        self.new, self.allowed, self.store = new, allowed, store
+        self.desks: dict[str, TabState] = {}
 
-    def begin(self, page: str, tab: str, origin: str = "") -> Desk:
+    def begin(self, page: str, tab: str, origin: str = "") -> TabState:
         """The desk of a page that was just loaded: as the tab left it, or a copy of the ``origin`` tab's, or a new one."""
-        self.shelf.prune()
-        desk = self.desks[page] = self._desk(tab, origin)
-        return desk
+        self.store.prune()
+        state = self.desks[page] = self._desk(tab, origin)
+        return state
 
-    def _desk(self, tab: str, origin: str) -> Desk:
-        said = ""
+    def _desk(self, tab: str, origin: str) -> TabState:
+        message = ""
         try:
-            if found := self.shelf.resume(tab, self.allowed):
+            if found := self.store.resume(tab, self.allowed):
                 return self._kept(_resumed(found, "Your session is back as you left it."), tab, resumed=True)
-            if origin and (found := self.shelf.copy(origin, self.allowed)):
+            if origin and (found := self.store.copy(origin, self.allowed)):
                 return self._kept(_resumed(found, "This tab is a copy of the other one and goes its own way."), tab)
         except TadaError as error:
-            said = f"The last session cannot go on. {error}"
-        desk = self.new()
-        desk.acted(said or desk.said)
-        return self._kept(desk, tab)
+            message = f"The last session cannot go on. {error}"
+        state = self.new()
+        state.acted(message or state.message)
+        return self._kept(state, tab)
 
-    def _kept(self, desk: Desk, tab: str, resumed: bool = False) -> Desk:
+    def _kept(self, state: TabState, tab: str, resumed: bool = False) -> TabState:
         try:
-            desk.keeper = self.shelf.keep(desk.session, tab, resumed)
+            state.autosave = self.store.keep(state.session, tab, resumed)
         except TadaError:
-            desk.keeper = None  # not a browser: a script that came without an id
-        return desk
+            state.autosave = None  # not a browser: a script that came without an id
+        return state
 
-    def go_on_with(self, desk: Desk, key: str) -> str:
+    def go_on_with(self, state: TabState, key: str) -> str:
         """Put a saved session on this desk; says what came back. What was there before stays in the list of sessions."""
-        session, remarks = self.shelf.open(key, self.allowed)
-        before, keeper = desk.session, desk.keeper
+        session, remarks = self.store.open(key, self.allowed)
+        before, autosave = state.session, state.autosave
         before.stop()
-        if keeper is not None:
+        if autosave is not None:
             worth = before.can_undo or before.runs
-            keeper.stop()
+            autosave.stop()
             if worth:
-                self.shelf.set_aside(keeper.folder)
-            desk.keeper = self.shelf.keep(session, keeper.folder.name)
-        desk.session = session
+                self.store.set_aside(autosave.folder)
+            state.autosave = self.store.keep(session, autosave.folder.name)
+        state.session = session
         before.close()
-        session.told()
+        session.on_change()
         name = f"Project “{session.project}”" if session.project else "The earlier session"
         return " ".join([f"{name} is open.", *remarks])
 
     def leave(self, page: str) -> None:
         """The page is closed or was reloaded."""
-        if desk := self.desks.pop(page, None):
-            desk.leave()
+        if state := self.desks.pop(page, None):
+            state.leave()
 
 
-def _resumed(found: Found, said: str) -> Desk:
+def _resumed(found: Found, message: str) -> TabState:
     session, remarks = found
-    desk = Desk(session)
-    desk.acted(" ".join([said, *remarks]))
-    return desk
+    state = TabState(session)
+    state.acted(" ".join([message, *remarks]))
+    return state

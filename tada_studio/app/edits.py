@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from tada_studio import report
-from tada_studio.app.state import Desk
+from tada_studio.app.state import TabState
 from tada_studio.core.conflict import Direction, picked
 from tada_studio.core.gates import Gates
 from tada_studio.core.selectors import SMOOTH, Cells, Checked, check
@@ -36,27 +36,27 @@ PRESETS = {
 Saved = Mapping[str, Sequence[str]]
 
 
-def stroke(desk: Desk, news: Mapping[str, Any]) -> None:
+def stroke(state: TabState, news: Mapping[str, Any]) -> None:
     """One stroke on the map: {tool, cells, value, on, id}. Raises TadaError, and then it counts as not answered."""
     cells = _cells(news.get("cells"))
-    tool, session = news.get("tool"), desk.session
+    tool, session = news.get("tool"), state.session
     if tool == "lock":
-        _lock(desk, cells, bool(news.get("on")))
+        _lock(state, cells, bool(news.get("on")))
     elif tool == "reset":
         session.paint(cells, RESET)
-        desk.acted(f"{_count(cells)} given back to the readings. Undo: Ctrl+Z.")
+        state.acted(f"{_count(cells)} given back to the readings. Undo: Ctrl+Z.")
     elif tool == "smooth":
         session.paint(cells, SMOOTH)
-        desk.acted(
+        state.acted(
             f"{_count(cells)} averaged with the layers next to {'it' if len(set(cells)) == 1 else 'them'}. Undo: Ctrl+Z."
         )
     else:
         value = _share(news.get("value"))
         session.paint(cells, value)
-        desk.acted(f"{_count(cells)} painted with {value:.2f}. Undo: Ctrl+Z.")
+        state.acted(f"{_count(cells)} painted with {value:.2f}. Undo: Ctrl+Z.")
     if cells:
-        desk.cell = cells[-1]
-    desk.ack = _whole(news.get("id"))
+        state.cell = cells[-1]
+    state.ack = _whole(news.get("id"))
 
 
 def _cells(value: Any) -> list[Cell]:
@@ -88,14 +88,14 @@ def _count(cells: Iterable[Cell]) -> str:
     return "One cell" if n == 1 else f"{n} cells"
 
 
-def _lock(desk: Desk, cells: list[Cell], on: bool) -> None:
-    view = desk.session.view
+def _lock(state: TabState, cells: list[Cell], on: bool) -> None:
+    view = state.session.view
     if view is None or not cells:
         return
     word = "lock" if on else "unlock"
     lines = tuple(f"{where} : {word}" for where in _spelled(view.gates, cells))
-    desk.session.turn(overrides=(*desk.session.recipe.overrides, *lines))
-    desk.acted(f"{_count(cells)} {word}ed. Undo: Ctrl+Z.")
+    state.session.turn(overrides=(*state.session.recipe.overrides, *lines))
+    state.acted(f"{_count(cells)} {word}ed. Undo: Ctrl+Z.")
 
 
 def _spelled(gates: Gates, cells: Iterable[Cell]) -> list[str]:
@@ -108,24 +108,24 @@ def _spelled(gates: Gates, cells: Iterable[Cell]) -> list[str]:
     return [f"layers {','.join(map(str, layers))} : {name}" for name, layers in by_projection.items()]
 
 
-def select(desk: Desk, index: Any) -> None:
+def select(state: TabState, index: Any) -> None:
     """Show this cell's spectrum from now on."""
     cells = _cells([index])
-    desk.cell = cells[0]
+    state.cell = cells[0]
 
 
-def turn(desk: Desk, value: Any, name: str) -> None:
+def turn(state: TabState, value: Any, name: str) -> None:
     """One knob. Raises RecipeError."""
-    desk.turn(name, value)
-    view, about = desk.session.view, ""
+    state.turn(name, value)
+    view, about = state.session.view, ""
     if view is not None and name in CONFLICT_KNOBS:
         about = f" {report.conflict_sentence(view.merged)}"
-    desk.said = f"{name.replace('_', ' ')} is now {'automatic' if value is None else value}. Undo: Ctrl+Z.{about}"
+    state.message = f"{name.replace('_', ' ')} is now {'automatic' if value is None else value}. Undo: Ctrl+Z.{about}"
 
 
-def pick(desk: Desk, row: Any, side: Any, number: Any) -> None:
+def pick(state: TabState, row: Any, side: Any, number: Any) -> None:
     """Drop or keep one direction of module ``row`` by hand, against the rule; a second time gives it back to the rule."""
-    view = desk.session.view
+    view = state.session.view
     if view is None or side not in ("task", "domain"):
         raise InputError("The page sent a direction that cannot be read. Reload the page.")
     drops, row, number = view.merged.how.drops, _whole(row), _whole(number)
@@ -136,14 +136,14 @@ def pick(desk: Desk, row: Any, side: Any, number: Any) -> None:
         raise InputError(f"{side} {number}: there is no such direction. Reload the page.")
     address = list(view.pair.addresses.values())[row]
     fate = None if by_hand[row, number] else not gone[row, number]
-    desk.session.restore(picked(view.recipe, Direction(address, side, number), fate))
+    state.session.restore(picked(view.recipe, Direction(address, side, number), fate))
     word = {None: "is left to the rule again", True: "is dropped by hand", False: "is kept by hand"}[fate]
-    desk.acted(f"{address}: {side} {number} {word}. Undo: Ctrl+Z.")
+    state.acted(f"{address}: {side} {number} {word}. Undo: Ctrl+Z.")
 
 
-def preview(desk: Desk, text: str | None) -> list[Checked]:
+def preview(state: TabState, text: str | None) -> list[Checked]:
     """What the lines would do if they were added now, each after those before it."""
-    view = desk.session.view
+    view = state.session.view
     if view is None or not text or not text.strip():
         return []
     gates = view.gates
@@ -152,37 +152,37 @@ def preview(desk: Desk, text: str | None) -> list[Checked]:
     return check(cells, text.splitlines())
 
 
-def add_lines(desk: Desk, text: str | None) -> None:
+def add_lines(state: TabState, text: str | None) -> None:
     """Selector lines after those there are: all of them, or none if one cannot be read. Raises RecipeError."""
     lines = [line.strip() for line in (text or "").splitlines() if line.strip()]
     if not lines:
         raise InputError("There is no line. Write, for example, layers 20-31 : attn : 0.7")
-    desk.session.turn(overrides=(*desk.session.recipe.overrides, *lines))
-    desk.acted(f"Added {f'“{lines[0]}”' if len(lines) == 1 else f'{len(lines)} lines'}. Undo: Ctrl+Z.")
+    state.session.turn(overrides=(*state.session.recipe.overrides, *lines))
+    state.acted(f"Added {f'“{lines[0]}”' if len(lines) == 1 else f'{len(lines)} lines'}. Undo: Ctrl+Z.")
 
 
-def set_lines(desk: Desk, text: str | None, name: str) -> None:
+def set_lines(state: TabState, text: str | None, name: str) -> None:
     """All lines of a knob that is made of lines. Raises RecipeError."""
     lines = tuple(line.strip() for line in (text or "").splitlines() if line.strip())
-    if lines == getattr(desk.session.recipe, name):
+    if lines == getattr(state.session.recipe, name):
         return
-    desk.session.turn(**{name: lines})
-    desk.acted(f"{len(lines)} {name} line{'' if len(lines) == 1 else 's'} in force. Undo: Ctrl+Z.")
+    state.session.turn(**{name: lines})
+    state.acted(f"{len(lines)} {name} line{'' if len(lines) == 1 else 's'} in force. Undo: Ctrl+Z.")
 
 
-def preset(desk: Desk, name: str | None, saved: Saved | None = None) -> None:
+def preset(state: TabState, name: str | None, saved: Saved | None = None) -> None:
     """Start again from one of PRESETS or of the person's own: replaces all edits of gates, locks too. Raises RecipeError."""
-    view, own = desk.session.view, own_presets(saved)
+    view, own = state.session.view, own_presets(saved)
     if view is None or (name not in PRESETS and name not in own):
         raise InputError("Nothing is open yet. Open two adapters first.")
     lines = _preset_lines(name, view.gates) if name in PRESETS else own[name]
-    desk.session.turn(overrides=lines)
-    desk.acted(f"{PRESETS.get(name, name)}: all gates start from there. Undo: Ctrl+Z.")
+    state.session.turn(overrides=lines)
+    state.acted(f"{PRESETS.get(name, name)}: all gates start from there. Undo: Ctrl+Z.")
 
 
-def clear(desk: Desk) -> None:
+def clear(state: TabState) -> None:
     """Give all cells back to the readings, locked ones too."""
-    preset(desk, "readings")
+    preset(state, "readings")
 
 
 def own_presets(saved: Any) -> dict[str, tuple[str, ...]]:
@@ -193,24 +193,24 @@ def own_presets(saved: Any) -> dict[str, tuple[str, ...]]:
     return {str(name): tuple(line for line in lines if isinstance(line, str)) for name, lines in readable.items()}
 
 
-def save_preset(desk: Desk, name: str | None, saved: Any) -> dict[str, list[str]]:
+def save_preset(state: TabState, name: str | None, saved: Any) -> dict[str, list[str]]:
     """All presets of the person's own after keeping the selector lines in force under a name. Raises InputError."""
     name = " ".join((name or "").split())
     if not name or len(name) > 60 or name in PRESETS:
         raise InputError("Give the preset a name of its own, of up to 60 letters.")
     own = {kept: list(lines) for kept, lines in own_presets(saved).items()}
-    own[name] = list(desk.session.recipe.overrides)
-    desk.acted(f"Saved “{name}” with {len(own[name])} lines, in this browser.")
+    own[name] = list(state.session.recipe.overrides)
+    state.acted(f"Saved “{name}” with {len(own[name])} lines, in this browser.")
     return own
 
 
-def forget_preset(desk: Desk, name: str | None, saved: Any) -> dict[str, list[str]]:
+def forget_preset(state: TabState, name: str | None, saved: Any) -> dict[str, list[str]]:
     """All presets of the person's own without this one. Raises InputError."""
     own = {kept: list(lines) for kept, lines in own_presets(saved).items()}
     if name not in own:
         raise InputError("Choose a preset of your own first; the five that come with the app stay.")
     del own[name]
-    desk.acted(f"“{name}” is forgotten.")
+    state.acted(f"“{name}” is forgotten.")
     return own
 
 
@@ -223,49 +223,49 @@ def _preset_lines(name: str, gates: Gates) -> tuple[str, ...]:
     return tuple(f"layer {layer} : {i / last:.2f}" for i, layer in enumerate(gates.layers))
 
 
-def compare(desk: Desk, files: Sequence[str] | None) -> None:
+def compare(state: TabState, files: Sequence[str] | None) -> None:
     """Draw the depth profile of other readings of this pair too: a readings.json with its .safetensors. Raises TadaError."""
-    pair = desk.session.pair
+    pair = state.session.pair
     if pair is None:
         raise InputError("Nothing is open yet. Open two adapters first.")
     by_kind = {Path(file).suffix.lower(): Path(file) for file in files or ()}
     if set(by_kind) != {".json", ".safetensors"}:
         raise InputError("Readings are two files: give readings.json and readings.safetensors together.")
-    folder = desk.session.folder / "compared"
+    folder = state.session.folder / "compared"
     folder.mkdir(exist_ok=True)
     for kind, file in by_kind.items():  # an upload puts each file into a folder of its own
         shutil.copyfile(file, folder / f"readings{kind}")
     readings = SavedReadings.load(folder / "readings.json")
     readings.belongs_to(pair)
-    desk.compared = by_kind[".json"].stem[:60], pair, readings
-    desk.acted(f"The depth profile shows {desk.compared[0]} beside the readings in force.")
+    state.compared = by_kind[".json"].stem[:60], pair, readings
+    state.acted(f"The depth profile shows {state.compared[0]} beside the readings in force.")
 
 
-def forget_compared(desk: Desk) -> None:
-    desk.compared = None
+def forget_compared(state: TabState) -> None:
+    state.compared = None
 
 
-def undo(desk: Desk) -> None:
-    before = desk.session.recipe
-    desk.session.undo()
-    desk.acted("Nothing to undo." if before is desk.session.recipe else "Undone. Redo: Ctrl+Y.")
+def undo(state: TabState) -> None:
+    before = state.session.recipe
+    state.session.undo()
+    state.acted("Nothing to undo." if before is state.session.recipe else "Undone. Redo: Ctrl+Y.")
 
 
-def redo(desk: Desk) -> None:
-    before = desk.session.recipe
-    desk.session.redo()
-    desk.acted("Nothing to redo." if before is desk.session.recipe else "Done again. Undo: Ctrl+Z.")
+def redo(state: TabState) -> None:
+    before = state.session.recipe
+    state.session.redo()
+    state.acted("Nothing to redo." if before is state.session.recipe else "Done again. Undo: Ctrl+Z.")
 
 
-def restore(desk: Desk, recipe: Recipe, where: str) -> None:
+def restore(state: TabState, recipe: Recipe, where: str) -> None:
     """Take an earlier recipe. Raises TadaError if it does not fit what is open."""
-    desk.session.restore(recipe)
-    desk.acted(f"The recipe of {where} is back. Undo: Ctrl+Z.")
+    state.session.restore(recipe)
+    state.acted(f"The recipe of {where} is back. Undo: Ctrl+Z.")
 
 
-def shown_cell(desk: Desk, view: Merge) -> Cell:
+def shown_cell(state: TabState, view: Merge) -> Cell:
     """The cell whose spectrum is shown, moved to a module that exists."""
-    i, j = desk.cell
+    i, j = state.cell
     there = view.gates.there
     if 0 <= i < there.shape[0] and 0 <= j < there.shape[1] and there[i, j]:
         return i, j

@@ -8,10 +8,10 @@ from typing import Any
 import gradio as gr
 
 from tada_studio.app.api import add_endpoints
-from tada_studio.app.browser_tabs import TAB_ID, Visits
-from tada_studio.app.paths import Places
+from tada_studio.app.browser_tabs import TAB_ID, BrowserTabs
+from tada_studio.app.paths import AllowedPaths
 from tada_studio.app.sidebar import sidebar
-from tada_studio.app.state import Desk, close
+from tada_studio.app.state import TabState, close
 from tada_studio.app.tabs.evaluate.tab import evaluate_tab
 from tada_studio.app.tabs.export.tab import export_tab
 from tada_studio.app.tabs.help import help_tab
@@ -19,11 +19,11 @@ from tada_studio.app.tabs.inspect.tab import inspect_tab
 from tada_studio.app.tabs.open.tab import open_tab
 from tada_studio.app.tabs.try_it import try_tab
 from tada_studio.app.tabs.tune import tune_tab
-from tada_studio.app.widgets.messages import speaking, spoken
-from tada_studio.app.widgets.panel import READ, Part, skip_early
+from tada_studio.app.widgets.messages import speaking, user_errors
+from tada_studio.app.widgets.panel import READ, Panel, skip_early
 from tada_studio.app.widgets.plot_panel import served
 from tada_studio.errors import TadaError
-from tada_studio.session.store import Shelf, home
+from tada_studio.session.store import SessionStore, home
 
 #: On a phone the sidebar would lie over the whole page.
 _FOLD_SIDEBAR = "() => { if (innerWidth < 768) document.querySelector('#side .toggle-button')?.click(); }"
@@ -40,23 +40,23 @@ class Start:
     task: str | None = None
     domain: str | None = None
     base: str | None = None
-    places: Places = field(default_factory=Places)
+    paths: AllowedPaths = field(default_factory=AllowedPaths)
 
-    def desk(self) -> Desk:
+    def state(self) -> TabState:
         """A new desk; if the start cannot be opened it is empty and says why."""
-        desk = Desk()
+        state = TabState()
         try:
             if self.task and self.domain:
-                desk.session.open(self.task, self.domain, self.base)
+                state.session.open(self.task, self.domain, self.base)
             elif self.sample:
-                desk.session.open_sample(self.sample)
+                state.session.open_sample(self.sample)
         except TadaError as error:
-            desk.acted(str(error))
-        return desk
+            state.acted(str(error))
+        return state
 
     def allowed(self, ref: str) -> str:
         """Raises InputError for what may not be opened here, unless it is what this app was started with."""
-        return ref if ref in (self.task, self.domain, self.base) else self.places.checked(ref, "The last session")
+        return ref if ref in (self.task, self.domain, self.base) else self.paths.checked(ref, "The last session")
 
 
 def page(start: Start) -> gr.Blocks:
@@ -66,60 +66,64 @@ def page(start: Start) -> gr.Blocks:
         title="TaDA Studio", fill_width=True, analytics_enabled=False, delete_cache=(3600, 24 * 3600)
     ) as demo:
         # made in demo.load below: a class as the default of a gr.State would become a public endpoint
-        desk = gr.State(None, delete_callback=close)
-        visits = Visits(start.desk, start.allowed, Shelf(home(), shared=start.places.hosted))
-        parts = [sidebar(desk, visits)]
+        state = gr.State(None, delete_callback=close)
+        browser_tabs = BrowserTabs(start.state, start.allowed, SessionStore(home(), shared=start.paths.hosted))
+        panels = [sidebar(state, browser_tabs)]
         tabs = []
         first = "inspect" if start.sample or start.task else "open"
         with gr.Tabs(selected=first, elem_id="tabs", overflow_behavior="wrap"):
             for name, build in {
-                "open": partial(open_tab, desk, start.places),
-                "inspect": partial(inspect_tab, desk),
-                "evaluate": partial(evaluate_tab, desk, start.places),
-                "tune": partial(tune_tab, desk),
-                "try": partial(try_tab, desk),
-                "export": partial(export_tab, desk, start.places),
-                "help": partial(help_tab, desk),
+                "open": partial(open_tab, state, start.paths),
+                "inspect": partial(inspect_tab, state),
+                "evaluate": partial(evaluate_tab, state, start.paths),
+                "tune": partial(tune_tab, state),
+                "try": partial(try_tab, state),
+                "export": partial(export_tab, state, start.paths),
+                "help": partial(help_tab, state),
             }.items():
                 with gr.Tab(_LABELS.get(name, name.capitalize()), id=name, elem_id=f"tab-{name}") as tab:
-                    parts.append(build())
+                    panels.append(build())
                 tabs.append(tab)
-        _wire(demo, desk, parts, tabs, visits)
-        add_endpoints(start.places)
+        _wire(demo, state, panels, tabs, browser_tabs)
+        add_endpoints(start.paths)
     return demo.queue(max_size=64, default_concurrency_limit=4)
 
 
-def _wire(demo: gr.Blocks, desk: gr.State, parts: Sequence[Part], tabs: Sequence[gr.Tab], visits: Visits) -> None:
-    everything = [component for part in parts for component in part.components]
+def _wire(
+    demo: gr.Blocks, state: gr.State, panels: Sequence[Panel], tabs: Sequence[gr.Tab], browser_tabs: BrowserTabs
+) -> None:
+    everything = [component for panel in panels for component in panel.components]
 
-    def show_all(desk: Desk) -> list[Any]:
-        return [update for part in parts for update in part.show(desk)]
+    def show_all(state: TabState) -> list[Any]:
+        return [update for panel in panels for update in panel.show(state)]
 
     def begin(tab: str, origin: str, request: gr.Request) -> list[Any]:
         with speaking():
-            desk = visits.begin(str(request.session_hash), tab, origin)
-            return [desk, *show_all(desk)]
+            state = browser_tabs.begin(str(request.session_hash), tab, origin)
+            return [state, *show_all(state)]
 
     def leave(request: gr.Request) -> None:
-        visits.leave(str(request.session_hash))
+        browser_tabs.leave(str(request.session_hash))
 
     # where the browser's answer goes on its way to Python; a gr.State would not take it
-    told = [gr.Textbox(visible=False), gr.Textbox(visible=False)]
-    demo.load(begin, told, [desk, *everything], js=TAB_ID, **READ)
+    from_browser = [gr.Textbox(visible=False), gr.Textbox(visible=False)]
+    demo.load(begin, from_browser, [state, *everything], js=TAB_ID, **READ)
     demo.unload(leave)
     demo.load(None, None, None, js=_FOLD_SIDEBAR, api_visibility="private")
-    for part in parts:
-        for change in part.changes:
-            change.success(spoken(show_all), desk, everything, **READ)
-        for event in part.news:
-            event.then(skip_early(spoken(parts[0].show), len(parts[0].components)), desk, parts[0].components, **READ)
-    always, *by_tab = parts
-    for tab, part in zip(tabs, by_tab, strict=True):
+    for panel in panels:
+        for change in panel.changes:
+            change.success(user_errors(show_all), state, everything, **READ)
+        for event in panel.news:
+            event.then(
+                skip_early(user_errors(panels[0].show), len(panels[0].components)), state, panels[0].components, **READ
+            )
+    always, *by_tab = panels
+    for tab, panel in zip(tabs, by_tab, strict=True):
         # a tab shows what happened on the others; the map looks after itself
-        fresh = [always] if tab is tabs[1] else [always, part]
-        outputs = [component for part in fresh for component in part.components]
-        tab.select(skip_early(spoken(partial(_show, fresh)), len(outputs)), desk, outputs, **READ)
+        fresh = [always] if tab is tabs[1] else [always, panel]
+        outputs = [component for panel in fresh for component in panel.components]
+        tab.select(skip_early(user_errors(partial(_show, fresh)), len(outputs)), state, outputs, **READ)
 
 
-def _show(parts: Sequence[Part], desk: Desk) -> list[Any]:
-    return [update for part in parts for update in part.show(desk)]
+def _show(panels: Sequence[Panel], state: TabState) -> list[Any]:
+    return [update for panel in panels for update in panel.show(state)]

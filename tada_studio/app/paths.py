@@ -11,14 +11,14 @@ _PLAIN_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 
 
 @dataclass(frozen=True)
-class Places:
+class AllowedPaths:
     """root: paths must lie under it (None: anywhere). hosted: on a public server, where no path may be named at all."""
 
     root: Path | None = None
     hosted: bool = False
 
     @classmethod
-    def here(cls, root: str | Path | None = None) -> "Places":
+    def here(cls, root: str | Path | None = None) -> "AllowedPaths":
         """What holds for this process; a Space sets SPACE_ID."""
         return cls(Path(root).expanduser().resolve() if root else None, hosted=bool(os.environ.get("SPACE_ID")))
 

@@ -7,12 +7,12 @@ from typing import Any
 
 import gradio as gr
 
-from tada_studio.app.browser_tabs import Visits
-from tada_studio.app.state import Desk
+from tada_studio.app.browser_tabs import BrowserTabs
+from tada_studio.app.state import TabState
 from tada_studio.app.widgets import html
-from tada_studio.app.widgets.action_list import button, listing, rows
-from tada_studio.app.widgets.messages import spoken
-from tada_studio.app.widgets.panel import EDIT, READ, Part, words
+from tada_studio.app.widgets.action_list import action_list, button, rows
+from tada_studio.app.widgets.messages import user_errors
+from tada_studio.app.widgets.panel import EDIT, READ, Panel, words
 from tada_studio.errors import InputError
 from tada_studio.session.store import Saved
 
@@ -22,17 +22,17 @@ KEPT = "Every change is saved for this browser tab by itself, and is there again
 # -- what is shown ---------------------------------------------------------------------------------------------------
 
 
-def state(desk: Desk) -> str:
+def project_status(state: TabState) -> str:
     """Which project this is, and whether saving works."""
-    keeper, project = desk.keeper, desk.session.project
-    if keeper is not None and keeper.problem:
-        return html.note(keeper.problem, "bad")
-    return html.said(f"Project “{project}”. {KEPT}" if project else KEPT)
+    autosave, project = state.autosave, state.session.project
+    if autosave is not None and autosave.problem:
+        return html.note(autosave.problem, "bad")
+    return html.message(f"Project “{project}”. {KEPT}" if project else KEPT)
 
 
-def saved(visits: Visits) -> dict[str, Any]:
+def saved(browser_tabs: BrowserTabs) -> dict[str, Any]:
     """Both lists, as a listing takes them."""
-    projects, recent = visits.shelf.projects(), visits.shelf.recent()
+    projects, recent = browser_tabs.store.projects(), browser_tabs.store.recent()
     return rows(
         _list("", projects, "None yet. Give this one a name and save it.")
         + (_list("Earlier sessions", recent, "") if recent else "")
@@ -69,28 +69,28 @@ def local_time(when: str) -> str:
 # -- handlers --------------------------------------------------------------------------------------------------------
 
 
-def save(visits: Visits, desk: Desk, name: str | None) -> str:
+def save(browser_tabs: BrowserTabs, state: TabState, name: str | None) -> str:
     """Save under a name; says what happened. Raises InputError."""
-    visits.shelf.save_as(desk.session, name or "")
-    return f"Saved as “{desk.session.project}”."
+    browser_tabs.store.save_as(state.session, name or "")
+    return f"Saved as “{state.session.project}”."
 
 
-def press(visits: Visits, desk: Desk, what: Any, key: Any) -> str:
+def press(browser_tabs: BrowserTabs, state: TabState, what: Any, key: Any) -> str:
     """A button of the list; says what happened. Raises TadaError, and then the desk is as it was."""
     if what == "delete":
-        said = visits.shelf.delete(str(key))
+        message = browser_tabs.store.delete(str(key))
     elif what == "open":
-        said = visits.go_on_with(desk, str(key))
+        message = browser_tabs.go_on_with(state, str(key))
     else:
         raise InputError("Choose a project or an earlier session from the list.")
-    desk.acted(said)
-    return said
+    state.acted(message)
+    return message
 
 
 # -- layout and wiring -----------------------------------------------------------------------------------------------
 
 
-def projects(desk: gr.State, visits: Visits) -> Part:
+def projects(state: gr.State, browser_tabs: BrowserTabs) -> Panel:
     """Builds and wires the section. Call inside the sidebar."""
     with gr.Accordion("Projects", open=False, elem_id="projects") as section:
         with gr.Row(equal_height=True):
@@ -98,17 +98,17 @@ def projects(desk: gr.State, visits: Visits) -> Part:
                 show_label=False, container=False, placeholder="Name", elem_id="project-name", scale=3, min_width=120
             )
             store = gr.Button("Save", size="sm", elem_id="project-save", elem_classes="act", scale=1, min_width=64)
-        said = words(state(Desk()), elem_id="project-state")
-        there = listing("saved")
+        message = words(project_status(TabState()), elem_id="project-state")
+        there = action_list("saved")
 
-    def on_save(desk: Desk, text: str | None) -> list[Any]:
-        return [html.said(save(visits, desk, text)), saved(visits)]
+    def on_save(state: TabState, text: str | None) -> list[Any]:
+        return [html.message(save(browser_tabs, state, text)), saved(browser_tabs)]
 
-    def on_press(desk: Desk, news: gr.EventData) -> list[Any]:
-        happened = press(visits, desk, getattr(news, "what", None), getattr(news, "key", None))
-        return [html.said(happened), saved(visits), desk.session.project or ""]
+    def on_press(state: TabState, news: gr.EventData) -> list[Any]:
+        happened = press(browser_tabs, state, getattr(news, "what", None), getattr(news, "key", None))
+        return [html.message(happened), saved(browser_tabs), state.session.project or ""]
 
-    stored = gr.on([store.click, name.submit], spoken(on_save), [desk, name], [said, there], **EDIT)
-    pressed = there.press(spoken(on_press), desk, [said, there, name], **EDIT)
-    section.expand(lambda: saved(visits), None, there, **READ)
-    return Part([said], lambda desk: [state(desk)], changes=(pressed,), news=(stored,))
+    stored = gr.on([store.click, name.submit], user_errors(on_save), [state, name], [message, there], **EDIT)
+    pressed = there.press(user_errors(on_press), state, [message, there, name], **EDIT)
+    section.expand(lambda: saved(browser_tabs), None, there, **READ)
+    return Panel([message], lambda state: [project_status(state)], changes=(pressed,), news=(stored,))

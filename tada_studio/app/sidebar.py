@@ -6,10 +6,10 @@ from typing import Any
 
 import gradio as gr
 
-from tada_studio.app.browser_tabs import Visits
+from tada_studio.app.browser_tabs import BrowserTabs
 from tada_studio.app.projects import projects
-from tada_studio.app.state import Desk
-from tada_studio.app.widgets.panel import Part, words
+from tada_studio.app.state import TabState
+from tada_studio.app.widgets.panel import Panel, words
 from tada_studio.session import Session
 
 _TITLE = (
@@ -20,9 +20,9 @@ _TITLE = (
 _DARK = "() => { document.body.classList.toggle('dark'); }"
 
 
-def what_is_open(desk: Desk) -> str:
+def what_is_open(state: TabState) -> str:
     """Project, both adapters and the base, with the colours they have everywhere."""
-    session = desk.session
+    session = state.session
     if session.pair is None:
         return '<dl class="side-open"><div><dt>Project</dt><dd>nothing open</dd></div></dl>'
     base = _base(session)
@@ -52,9 +52,9 @@ def _row(name: str, colour: str, value: str) -> str:
     return f"<div><dt>{swatch}{escape(name)}</dt><dd>{escape(value)}</dd></div>"
 
 
-def steps(desk: Desk) -> str:
+def steps(state: TabState) -> str:
     """The pipeline as a list: what is done, and the one thing to do next."""
-    session = desk.session
+    session = state.session
     runs = sum(bool(run.sides) for run in session.runs)
     read = (
         f"{len(session.readings.tokens)} inputs read"
@@ -76,8 +76,8 @@ def steps(desk: Desk) -> str:
         ("Evaluate", bool(runs), f"runs so far: {runs}" if runs else "measure before you trust it"),
         (
             "Export",
-            desk.exported is not None,
-            "written and certified" if desk.exported else "one PEFT folder, certified",
+            state.exported is not None,
+            "written and certified" if state.exported else "one PEFT folder, certified",
         ),
     ]
     following = next((i for i, (_, is_done, _) in enumerate(pipeline) if not is_done), None)
@@ -90,19 +90,19 @@ def _step(i: int, name: str, is_done: bool, line: str, is_next: bool) -> str:
     return f'<li class="{kind}">{mark}<span><b>{escape(name)}</b><br>{escape(line)}</span></li>'
 
 
-def show(desk: Desk) -> list[Any]:
-    return [what_is_open(desk), steps(desk)]
+def show(state: TabState) -> list[Any]:
+    return [what_is_open(state), steps(state)]
 
 
-def sidebar(desk: gr.State, visits: Visits) -> Part:
+def sidebar(state: gr.State, browser_tabs: BrowserTabs) -> Panel:
     """Builds the sidebar."""
     with gr.Sidebar(width=290, elem_id="side"):
         words(_TITLE)
-        opened, pipeline = words(what_is_open(Desk())), words(steps(Desk()))
-        saved = Part([], lambda desk: []) if visits.shelf.shared else projects(desk, visits)
+        opened, pipeline = words(what_is_open(TabState())), words(steps(TabState()))
+        saved = Panel([], lambda state: []) if browser_tabs.store.shared else projects(state, browser_tabs)
         gr.Button("Light / dark", size="sm", elem_id="dark").click(None, None, None, js=_DARK, api_visibility="private")
 
-    def show_all(desk: Desk) -> list[Any]:
-        return [*show(desk), *saved.show(desk)]
+    def show_all(state: TabState) -> list[Any]:
+        return [*show(state), *saved.show(state)]
 
-    return Part([opened, pipeline, *saved.components], show_all, saved.changes, saved.news)
+    return Panel([opened, pipeline, *saved.components], show_all, saved.changes, saved.news)

@@ -7,14 +7,14 @@ from typing import Any
 from tada_studio.core.gates import Readings
 from tada_studio.lora import Pair
 from tada_studio.session import Opened, Session
-from tada_studio.session.store import Keeper
+from tada_studio.session.store import Autosave
 
 #: Turns of one knob that follow each other within this many seconds are one drag of a slider, and one step to undo.
 ONE_DRAG = 1.5
 
 
 @dataclass(eq=False)  # identity equality: gradio hashes what it keeps between calls
-class Desk:
+class TabState:
     """One browser tab's work.
 
     keeper: saves the session; None for one that lives in memory only
@@ -30,15 +30,15 @@ class Desk:
     """
 
     session: Session = field(default_factory=Session)
-    keeper: Keeper | None = None
+    autosave: Autosave | None = None
     ack: int | None = None
     cell: tuple[int, int] = (0, 0)
     section: str = "cell"
     sourced: Opened | None = None
-    said: str = ""
+    message: str = ""
     exported: str | None = None
     ticked: tuple[int, ...] = ()
-    twins: dict[str, Any] = field(default_factory=dict)
+    linked: dict[str, Any] = field(default_factory=dict)
     compared: tuple[str, Pair, Readings] | None = None
     _turned: tuple[str, float] = ("", 0.0)
 
@@ -58,26 +58,26 @@ class Desk:
                 raise
         self._turned = (name, now)
 
-    def acted(self, said: str) -> None:
+    def acted(self, message: str) -> None:
         """Note what just happened; whatever is turned next is a step of its own."""
-        self.said, self._turned = said, ("", 0.0)
+        self.message, self._turned = message, ("", 0.0)
 
     def leave(self) -> None:
         """The browser tab is closed: stop what runs for it, save, and hold nothing in memory or in temporary folders."""
         session = self.session
         session.stop()
-        if self.keeper is not None:
-            self.keeper.stop()
+        if self.autosave is not None:
+            self.autosave.stop()
             self.session = Session()
         session.close()
 
     def awake(self) -> None:
         """A tab that was thought closed and had only lost its connection goes on. Raises TadaError if it cannot."""
-        if self.keeper is not None and self.keeper.stopped:
-            self.session, self.keeper = self.keeper.again()
+        if self.autosave is not None and self.autosave.stopped:
+            self.session, self.autosave = self.autosave.again()
 
 
-def close(desk: Desk | None) -> None:
+def close(state: TabState | None) -> None:
     """What gradio calls an hour after a browser tab was closed."""
-    if desk is not None:
-        desk.leave()
+    if state is not None:
+        state.leave()

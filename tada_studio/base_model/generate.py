@@ -1,4 +1,4 @@
-"""How a base goes on from a prompt, token by token, with whatever adapter it wears: greedy, or sampled by a seed.
+"""How a base goes on from a prompt, token by token, with whatever adapter is attached: greedy, or sampled by a seed.
 
 Sampling adds seeded noise to the log-probabilities and takes the largest (Gumbel's way to draw from a distribution). Every
 variant gets the same noise at the same step, so two answers part only where the models do.
@@ -16,7 +16,7 @@ from tada_studio.errors import InputError
 
 
 @dataclass(frozen=True, kw_only=True)
-class Manner:
+class Sampling:
     """How an answer is made.
 
     most:        tokens at most
@@ -73,29 +73,29 @@ def _turn(base: Base, prompt: str) -> str:
         ) from error
 
 
-def answers(base: Base, prompts: Sequence[Sequence[int]], how: Manner) -> list[str]:
+def answers(base: Base, prompts: Sequence[Sequence[int]], how: Sampling) -> list[str]:
     """What follows each of a batch of prompts, to its end."""
     *_, whole = stream(base, prompts, how)
     return whole
 
 
-def stream(base: Base, prompts: Sequence[Sequence[int]], how: Manner) -> Iterator[list[str]]:
+def stream(base: Base, prompts: Sequence[Sequence[int]], how: Sampling) -> Iterator[list[str]]:
     """The answers to a batch of prompts so far, after each new token. Raises InputError for a prompt that is too long."""
     ends, limit = _ends(base), _room(base, prompts)
-    said: list[list[int]] = [[] for _ in prompts]
+    replies: list[list[int]] = [[] for _ in prompts]
     texts, live = [""] * len(prompts), [True] * len(prompts)
     for following in _tokens(base, prompts, how, min(how.most, limit)):
         for row, token in enumerate(following):
             live[row] = live[row] and token not in ends
             if live[row]:
-                said[row].append(token)
-                texts[row], live[row] = _text(base.tokenizer, said[row], how.until)
+                replies[row].append(token)
+                texts[row], live[row] = _text(base.tokenizer, replies[row], how.until)
         yield list(texts)
         if not any(live):
             return
 
 
-def _tokens(base: Base, prompts: Sequence[Sequence[int]], how: Manner, most: int) -> Iterator[list[int]]:
+def _tokens(base: Base, prompts: Sequence[Sequence[int]], how: Sampling, most: int) -> Iterator[list[int]]:
     """The next token of every row, again and again; what was computed for the rows so far is kept."""
     model: Any = base.model
     inputs = _left_padded(prompts, base.tokenizer.pad_token_id or 0, base.device)

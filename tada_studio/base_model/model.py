@@ -1,6 +1,6 @@
-"""The base model and how to talk to it: put onto a device, in a number format, and dressed in adapters.
+"""The base model and how to talk to it: put onto a device, in a number format, and with adapters attached.
 
-A variant is *worn*: forward hooks add ``scale * up @ down`` of an adapter to the layers' outputs, as PEFT's own layers do.
+An adapter is *attached*: forward hooks add ``scale * up @ down`` of an adapter to the layers' outputs, as PEFT's own layers do.
 The base's weights are never written to, so whatever stops an evaluation leaves them bit for bit as they were.
 """
 
@@ -110,7 +110,7 @@ class Base:
         )
 
     @contextmanager
-    def wearing(self, adapter: Adapter | None) -> Iterator[nn.Module]:
+    def with_adapter(self, adapter: Adapter | None) -> Iterator[nn.Module]:
         """The model with an adapter's update added to it while the block runs; None: as it is."""
         with ExitStack() as hooks:
             for name, module in (adapter.modules if adapter else {}).items():
@@ -125,15 +125,15 @@ class Base:
             yield self.model
 
     @contextmanager
-    def wearing_head(self, adapter: Adapter | None) -> Iterator[nn.Module]:
-        """The model with an adapter's heads alone, over whatever it wears; None: as it is."""
+    def with_head(self, adapter: Adapter | None) -> Iterator[nn.Module]:
+        """The model with an adapter's heads alone, over whatever adapter is attached; None: as it is."""
         with ExitStack() as kept:
             for name, tensor in (adapter.head_tensors if adapter else {}).items():
                 kept.enter_context(_instead(*self._place(name, tensor, adapter), tensor))
             yield self.model
 
     @contextmanager
-    def lent(self, adapter: Adapter) -> Iterator[nn.Module]:
+    def loaned_to_peft(self, adapter: Adapter) -> Iterator[nn.Module]:
         """The model for PEFT to load an adapter onto: whatever that overwrites, or leaves behind, is gone after the block.
 
         PEFT copies trained biases over the base's own, leaves heads in place when it unloads, and takes no head of another

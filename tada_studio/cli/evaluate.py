@@ -35,14 +35,16 @@ def evaluate(options: argparse.Namespace) -> int:
     )
     sides |= {task: {n: r.score for n, r in found.items() if r.score is not None} for task, found in tasks.items()}
     kept = report.promise_sentence(sides, promised)
-    said = [*report.comparison_sentences(sides), *([kept] if kept else [])]
+    sentences = [*report.comparison_sentences(sides), *([kept] if kept else [])]
     if options.json and kept:
         print(kept, file=sys.stderr)
     rows = [{"side": side, **score.to_dict()} for side, scores in sides.items() for score in scores.values()]
     results = [(task, name, dict(one.metrics)) for task, found in tasks.items() for name, one in found.items()]
     says = [f"{t}, {name}: {', '.join(f'{k} {v:.4g}' for k, v in metrics.items())}" for t, name, metrics in results]
-    told = [{"side": task, "name": name, "metrics": metrics} for task, name, metrics in results]
-    answer(options, [*rows, *told], "\n".join([report.text_table(*report.score_table(sides)), "", *said, *says]))
+    task_rows = [{"side": task, "name": name, "metrics": metrics} for task, name, metrics in results]
+    answer(
+        options, [*rows, *task_rows], "\n".join([report.text_table(*report.score_table(sides)), "", *sentences, *says])
+    )
     return 0
 
 
@@ -92,7 +94,7 @@ def _pair_variants(options: argparse.Namespace, one: Any, base: Any, others: dic
             raise InputError("--tuned needs --validation SIDE=FILE: items that are not among those scored.")
         validation = sides_of(options.validation) or pipeline.sample_validation(one)
         start = Recipe(method=method, rank=max(module.rank for module in merged.modules.values()))
-        best = pipeline.tuned(base, pair, start, validation, report=teller(options))
+        best = pipeline.tuned(base, pair, start, validation, progress=teller(options))
         found[f"{method} tuned (weights {best.strength / 2:g})"] = merge(pair, None, best)
     return {**found, recipe.method: merged}
 

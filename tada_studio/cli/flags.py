@@ -63,7 +63,7 @@ def dora_of(options: argparse.Namespace, recipe: dict[str, Any] | None = None) -
     inputs = ((recipe or {}).get("inputs") or {}).values()
     kept = [one["stands_for"]["rank"] for one in inputs if isinstance(one, dict) and "stands_for" in one]
     rank = options.dora_rank if options.dora_rank is not None else next(iter(kept), None)
-    return {"base": options.base, "dora_rank": rank, "report": teller(options)}
+    return {"base": options.base, "dora_rank": rank, "progress": teller(options)}
 
 
 def recipe_of(options: argparse.Namespace, content: dict[str, Any] | None = None) -> Recipe:
@@ -101,7 +101,7 @@ def sample_readings(options: argparse.Namespace, one: Any, pair: Any, base: Any)
         return readings_of(options, pair, base)
     if one.readings is not None:
         return Readings.load(one.readings)
-    return pipeline.probe(pair, base, pipeline.sample_inputs(one), report=teller(options))
+    return pipeline.probe(pair, base, pipeline.sample_inputs(one), progress=teller(options))
 
 
 def sides_of(given: Sequence[str]) -> dict[str, list[Any]]:
@@ -127,9 +127,9 @@ def answer(options: argparse.Namespace, content: Any, text: str) -> None:
 
 def teller(options: argparse.Namespace) -> Callable[..., None]:
     """Progress as one line that rewrites itself on a terminal; elsewhere a line for each new thing of an evaluation."""
-    told: list[str] = []
+    seen: list[str] = []
 
-    def tell(progress: Any) -> None:
+    def show(progress: Any) -> None:
         if sys.stderr.isatty():
             end = "\n" if progress.done == progress.total else ""
             print(
@@ -138,8 +138,8 @@ def teller(options: argparse.Namespace) -> Callable[..., None]:
                 file=sys.stderr,
                 flush=True,
             )
-        elif progress.step == "evaluate" and progress.note not in told:
-            told.append(progress.note)
+        elif progress.step == "evaluate" and progress.note not in seen:
+            seen.append(progress.note)
             print(f"evaluate {progress.done}/{progress.total} {progress.note}", file=sys.stderr, flush=True)
 
-    return tell
+    return show

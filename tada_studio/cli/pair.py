@@ -77,7 +77,7 @@ def merge(options: argparse.Namespace) -> int:
         asked.content.get("recipe", {})
     ):  # else flags changed it: the log would not tell how
         adapter = pipeline.logged(adapter, read_log(asked.content))
-    certificate = pipeline.export(adapter, options.out, base=asked.base, report=teller(options))
+    certificate = pipeline.export(adapter, options.out, base=asked.base, progress=teller(options))
     core = merge.merged
     lines = [
         report.conflict_sentence(core),

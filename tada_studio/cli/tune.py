@@ -47,15 +47,15 @@ def tune(options: argparse.Namespace) -> int:
     readings = sample_readings(options, one, pair, base)
     found = pipeline.search(
         pair, base, readings, split, start=start, plan=plan, storage=options.storage, search_rank=options.search_rank,
-        report=teller(options),
+        progress=teller(options),
     )  # fmt: skip
     if options.out:
         content = pipeline.MergeOrigin(pair, readings, found.recipe).to_dict()
         Path(options.out).write_text(json.dumps(content, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
     assert found.judged is not None, "a search that was not stopped has been judged"
     table = report.text_table(*report.score_table(found.judged.sides))
-    said = "\n".join(report.search_sentences(found))
-    answer(options, report.tuning_dict(found), f"{table}\n\n{said}\nFound: {report.knobs_turned(found.recipe)}.")
+    sentences = "\n".join(report.search_sentences(found))
+    answer(options, report.tuning_dict(found), f"{table}\n\n{sentences}\nFound: {report.knobs_turned(found.recipe)}.")
     return 0
 
 

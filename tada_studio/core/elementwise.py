@@ -31,19 +31,19 @@ Full = Float[Tensor, "d_out d_in"]
 # -- the methods ---------------------------------------------------------------------------------------------------
 
 
-def ties(known: Analysis, gates: Gates, recipe: Recipe, moment: Tensor | None) -> Outside:
+def ties(analysis: Analysis, gates: Gates, recipe: Recipe, moment: Tensor | None) -> Outside:
     """TIES (Yadav et al. 2023), as PEFT's ``ties_svd``: trim by size, elect a sign, average what agrees with it."""
     keep = recipe.density
-    return _full(known, recipe, lambda task, domain, name: agreeing(trimmed(task, keep), trimmed(domain, keep)))
+    return _full(analysis, recipe, lambda task, domain, name: agreeing(trimmed(task, keep), trimmed(domain, keep)))
 
 
-def magnitude_prune(known: Analysis, gates: Gates, recipe: Recipe, moment: Tensor | None) -> Outside:
+def magnitude_prune(analysis: Analysis, gates: Gates, recipe: Recipe, moment: Tensor | None) -> Outside:
     """The plain sum of both after trimming each by size, as PEFT's ``magnitude_prune_svd``."""
     keep = recipe.density
-    return _full(known, recipe, lambda task, domain, name: trimmed(task, keep) + trimmed(domain, keep))
+    return _full(analysis, recipe, lambda task, domain, name: trimmed(task, keep) + trimmed(domain, keep))
 
 
-def dare_ties(known: Analysis, gates: Gates, recipe: Recipe, moment: Tensor | None) -> Outside:
+def dare_ties(analysis: Analysis, gates: Gates, recipe: Recipe, moment: Tensor | None) -> Outside:
     """DARE (Yu et al. 2024) before TIES' sign election, as PEFT's ``dare_ties_svd``: entries go by chance, the rest grows.
 
     The chance is drawn from the recipe's seed for each module and adapter, so neither order nor threads matter.
@@ -55,10 +55,10 @@ def dare_ties(known: Analysis, gates: Gates, recipe: Recipe, moment: Tensor | No
             thinned(domain, recipe.density, generator(recipe.seed, name, "domain")),
         )
 
-    return _full(known, recipe, combine)
+    return _full(analysis, recipe, combine)
 
 
-def knots_ties(known: Analysis, gates: Gates, recipe: Recipe, moment: Tensor | None) -> Outside:
+def knots_ties(analysis: Analysis, gates: Gates, recipe: Recipe, moment: Tensor | None) -> Outside:
     """KnOTS (Stoica et al. 2024, arXiv 2410.19735) with TIES: both updates in one shared output basis, TIES on coordinates.
 
     ``[dW_T dW_D] = U S [V_T V_D]``; the two ``S V`` (k, d_in) are trimmed, and what agrees with the elected sign is added (not
@@ -66,26 +66,26 @@ def knots_ties(known: Analysis, gates: Gates, recipe: Recipe, moment: Tensor | N
     """
 
     def leading(row: int, rank: int, many: int) -> Leading:
-        task, domain = known.pair.both(known.space.names[row])
+        task, domain = analysis.pair.both(analysis.space.names[row])
         basis, *parts = shared_basis(task, domain)
         kept = [trimmed(part, recipe.density) for part in parts]
         return of_product(basis, agreeing(kept[0], kept[1], mean=False), rank, many)
 
-    return Outside(leading, even_weights(known.space, recipe.strength / 2))
+    return Outside(leading, even_weights(analysis.space, recipe.strength / 2))
 
 
-def _full(known: Analysis, recipe: Recipe, combine: Callable[[Full, Full, str], Full]) -> Outside:
+def _full(analysis: Analysis, recipe: Recipe, combine: Callable[[Full, Full, str], Full]) -> Outside:
     """``combine(task's update, domain's, name)`` of every module."""
-    largest = int(known.space.sizes.prod(1).max())
+    largest = int(analysis.space.sizes.prod(1).max())
     room = threading.BoundedSemaphore(max(1, AT_ONCE // max(1, largest)))
 
     def leading(row: int, rank: int, many: int) -> Leading:
-        name = known.space.names[row]
+        name = analysis.space.names[row]
         with room:
-            merged = combine(*_updates(*known.pair.both(name)), name)
+            merged = combine(*_updates(*analysis.pair.both(name)), name)
             return of_full(merged, rank, many, generator(0, name, "start"))
 
-    return Outside(leading, even_weights(known.space, recipe.strength / 2))
+    return Outside(leading, even_weights(analysis.space, recipe.strength / 2))
 
 
 def _updates(task: LoraModule | None, domain: LoraModule | None) -> tuple[Full, Full]:

@@ -64,25 +64,25 @@ class Merged:
         return min(1.0, kept / everything) if everything > 0 else 1.0
 
 
-def mixed(known: Analysis, gates: Gates, recipe: Recipe, moment: Tensor | None = None) -> Mix | Outside:
+def mixed(analysis: Analysis, gates: Gates, recipe: Recipe, moment: Tensor | None = None) -> Mix | Outside:
     """How a recipe mixes the two. Raises RecipeError: what can be wrong with a recipe shows here, before any SVD."""
     with one_thread():
-        return METHODS[recipe.method](known, gates, recipe, moment)
+        return METHODS[recipe.method](analysis, gates, recipe, moment)
 
 
-def merge_core(known: Analysis, gates: Gates, recipe: Recipe, moment: Tensor | None = None) -> Merged:
+def merge_core(analysis: Analysis, gates: Gates, recipe: Recipe, moment: Tensor | None = None) -> Merged:
     """The merge that a recipe asks for. In core space its cost does not depend on the width of the base."""
-    return recompressed(known, mixed(known, gates, recipe, moment), recipe)
+    return recompressed(analysis, mixed(analysis, gates, recipe, moment), recipe)
 
 
-def recompressed(known: Analysis, how: Mix | Outside, recipe: Recipe, before: Merged | None = None) -> Merged:
+def recompressed(analysis: Analysis, how: Mix | Outside, recipe: Recipe, before: Merged | None = None) -> Merged:
     """The merge of a mix. ``before``, a merge of the same pair, lends what it knows of modules that are mixed as they were:
     a brush stroke then costs the modules it touched.
     """
-    rank, space = rank_of(known.pair, recipe), known.space
+    rank, space = rank_of(analysis.pair, recipe), analysis.space
     with one_thread():
         if isinstance(how, Outside):
-            return _outside(known, how, recipe, rank)
+            return _outside(analysis, how, recipe, rank)
         put_in = (how.weights.square() * space.squared_norms).sum(1).sqrt()
         if before is None or before.rank != rank or before.up is None or before.down is None:
             spectrum, up, down = recompress(space.roots, how.mix, rank, put_in)
@@ -100,24 +100,27 @@ def _mixed_anew(how: Mix, before: Mix | Outside) -> Int64[Tensor, " m"]:
     return changed.nonzero().flatten()
 
 
-def _outside(known: Analysis, how: Outside, recipe: Recipe, rank: int) -> Merged:
+def _outside(analysis: Analysis, how: Outside, recipe: Recipe, rank: int) -> Merged:
     """The merge of a method that leaves the core space; the last one is kept at weight 1, since it takes seconds."""
     key = tuple(getattr(recipe, knob) for knob in OUTSIDE_KNOBS)
-    found = known.latest.get(key)
+    found = analysis.latest.get(key)
     if found is None:
-        many = max(rank, known.space.rank)
-        found = each(lambda row: how.leading(row, rank, many), len(known.space.names))
-        known.latest.clear()
-        known.latest[key] = found
+        many = max(rank, analysis.space.rank)
+        found = each(lambda row: how.leading(row, rank, many), len(analysis.space.names))
+        analysis.latest.clear()
+        analysis.latest[key] = found
     full = tuple(one.times(weight) for one, weight in zip(found, how.weights[:, 0].tolist(), strict=True))
     energy = torch.tensor([one.energy for one in full], dtype=torch.float64)
-    met = torch.stack([_met(known, row, one) for row, one in enumerate(full)])
+    met = torch.stack([_met(analysis, row, one) for row, one in enumerate(full)])
     return Merged(how, rank, torch.stack([one.spectrum for one in full]), energy, full=full, met=met)
 
 
-def _met(known: Analysis, row: int, merged: Leading) -> Float64[Tensor, "k k"]:
-    stack = stacked([known.pair.both(known.space.names[row])], known.space.rank_task, torch.float32)
-    met, columns = torch.zeros(known.space.rank, known.space.rank, dtype=torch.float64), torch.tensor(stack.columns)
+def _met(analysis: Analysis, row: int, merged: Leading) -> Float64[Tensor, "k k"]:
+    stack = stacked([analysis.pair.both(analysis.space.names[row])], analysis.space.rank_task, torch.float32)
+    met, columns = (
+        torch.zeros(analysis.space.rank, analysis.space.rank, dtype=torch.float64),
+        torch.tensor(stack.columns),
+    )
     met[columns[:, None], columns] = ((stack.up[0].mT @ merged.up) @ (merged.down @ stack.down[0].mT)).double()
     return met
 
@@ -157,34 +160,34 @@ def output_dtype(pair: Pair, recipe: Recipe) -> torch.dtype:
     return max((pair.task.dtype, pair.domain.dtype), key=lambda dtype: (dtype.itemsize, str(dtype)))
 
 
-def expand(known: Analysis, merged: Merged, dtype: torch.dtype) -> dict[str, LoraModule]:
+def expand(analysis: Analysis, merged: Merged, dtype: torch.dtype) -> dict[str, LoraModule]:
     """The merged modules in full width: rank r everywhere, scale 1, rounded once to ``dtype``."""
-    names = known.space.names
+    names = analysis.space.names
     if merged.full:
         factors = [(one.up.to(dtype), one.down.to(dtype)) for one in merged.full]
-        return {name: _module(known, merged, i, *factors[i]) for i, name in enumerate(names)}
+        return {name: _module(analysis, merged, i, *factors[i]) for i, name in enumerate(names)}
     assert merged.up is not None and merged.down is not None
-    up, down, groups = merged.up.float(), merged.down.float(), alike(known.pair)
+    up, down, groups = merged.up.float(), merged.down.float(), alike(analysis.pair)
 
     def some(g: int) -> list[tuple[str, LoraModule]]:
         rows = groups[g]
-        sides = [known.pair.both(names[i]) for i in rows]
-        stack = stacked(sides, known.space.rank_task, torch.float32)
+        sides = [analysis.pair.both(names[i]) for i in rows]
+        stack = stacked(sides, analysis.space.rank_task, torch.float32)
         where = torch.tensor(stack.columns)
         lora_b = (stack.up @ up[rows][:, where]).to(dtype)
         lora_a = (down[rows][:, :, where] @ stack.down).to(dtype)
         return [
-            (names[i], _module(known, merged, i, *factors)) for i, *factors in zip(rows, lora_b, lora_a, strict=True)
+            (names[i], _module(analysis, merged, i, *factors)) for i, *factors in zip(rows, lora_b, lora_a, strict=True)
         ]
 
     found = dict(pair for part in each(some, len(groups)) for pair in part)
     return {name: found[name] for name in names}
 
 
-def _module(known: Analysis, merged: Merged, row: int, up: Tensor, down: Tensor) -> LoraModule:
-    name = known.space.names[row]
-    one = next(m for m in known.pair.both(name) if m is not None)
-    bias = _bias(known.pair, name, merged.how.weights[row])
+def _module(analysis: Analysis, merged: Merged, row: int, up: Tensor, down: Tensor) -> LoraModule:
+    name = analysis.space.names[row]
+    one = next(m for m in analysis.pair.both(name) if m is not None)
+    bias = _bias(analysis.pair, name, merged.how.weights[row])
     return LoraModule(name, up, down, 1.0, one.kind, one.kernel, None if bias is None else bias.to(up.dtype))
 
 

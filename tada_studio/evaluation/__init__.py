@@ -1,4 +1,4 @@
-"""Items -> Score, for whatever adapter a loaded base wears; the kind of the items says how they are scored."""
+"""Items -> Score, for whatever adapter is attached to a loaded base; the kind of the items says how they are scored."""
 
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -10,25 +10,37 @@ from tada_studio.evaluation import answers, choice, labels, passages
 from tada_studio.evaluation.answers import ShortItem
 from tada_studio.evaluation.choice import Item
 from tada_studio.evaluation.items import choose, read_items
-from tada_studio.evaluation.labels import LabelItem, Worn
+from tada_studio.evaluation.labels import Attached, LabelItem
 from tada_studio.evaluation.passages import Passage
 from tada_studio.evaluation.scores import Flips, Rates, Score, flipped
 from tada_studio.lora import Adapter
-from tada_studio.progress import Report, silent
+from tada_studio.progress import ProgressFn, silent
 
 __all__ = [
-    "SCORERS", "Flips", "Item", "LabelItem", "Passage", "Rates", "Score", "ShortItem", "Worn",
-    "choose", "flipped", "read_items", "score", "worn",
+    "SCORERS",
+    "Attached",
+    "Flips",
+    "Item",
+    "LabelItem",
+    "Passage",
+    "Rates",
+    "Score",
+    "ShortItem",
+    "attached",
+    "choose",
+    "flipped",
+    "read_items",
+    "score",
 ]  # fmt: skip
 
-Scorer = Callable[[Base, Sequence[Any], str, Report], Score]
+Scorer = Callable[[Base, Sequence[Any], str, ProgressFn], Score]
 
 
-def _choices(base: Base, items: Sequence[Item], name: str, report: Report) -> Score:
-    return choice.score(base.model, base.tokenizer, items, name, report)
+def _choices(base: Base, items: Sequence[Item], name: str, progress: ProgressFn) -> Score:
+    return choice.score(base.model, base.tokenizer, items, name, progress)
 
 
-#: Kind of item -> how the base as it is dressed now is scored on items of that kind.
+#: Kind of item -> how the base, with the adapter attached now, is scored on items of that kind.
 SCORERS: dict[type, Scorer] = {
     Item: _choices,
     LabelItem: labels.score,
@@ -37,15 +49,15 @@ SCORERS: dict[type, Scorer] = {
 }
 
 
-def worn(base: Base, variants: Mapping[str, Adapter | None], items: Sequence[Any]) -> dict[str, Worn]:
+def attached(base: Base, variants: Mapping[str, Adapter | None], items: Sequence[Any]) -> dict[str, Attached]:
     """What each variant is scored in on these items: itself, and where they ask for labels a head that knows them.
 
     Raises InputError for items that this base cannot read.
     """
     _check_reads(base, items)
     if isinstance(items[0], LabelItem):
-        return labels.worn(base, variants, items)
-    return {name: Worn(base, adapter) for name, adapter in variants.items()}
+        return labels.attached(base, variants, items)
+    return {name: Attached(base, adapter) for name, adapter in variants.items()}
 
 
 def _check_reads(base: Base, items: Sequence[Any]) -> None:
@@ -60,10 +72,10 @@ def _check_reads(base: Base, items: Sequence[Any]) -> None:
         raise InputError(f"The base {base.name} {does}; give items {'with' if base.classifies else 'without'} labels.")
 
 
-def score(base: Base, items: Sequence[Any], name: str = "", report: Report = silent) -> Score:
-    """One variant's score: of the base with whatever it wears now. All items are of one kind. Raises TadaError."""
+def score(base: Base, items: Sequence[Any], name: str = "", progress: ProgressFn = silent) -> Score:
+    """One variant's score: of the base with whatever adapter is attached. All items are of one kind. Raises TadaError."""
     kinds = {type(item) for item in items}
     if len(kinds) != 1 or not kinds <= SCORERS.keys():
         found = ", ".join(sorted(kind.__name__ for kind in kinds)) or "nothing"
         raise InputError(f"Items of one kind can be scored together, found {found}.")
-    return SCORERS[kinds.pop()](base, items, name, report)
+    return SCORERS[kinds.pop()](base, items, name, progress)

@@ -10,7 +10,7 @@ from typing import TypeVar
 import torch
 
 from tada_studio.errors import BaseError
-from tada_studio.progress import Progress, Report
+from tada_studio.progress import Progress, ProgressFn
 
 T = TypeVar("T")
 
@@ -35,7 +35,7 @@ def in_batches(
     length: Callable[[T], int],
     device: torch.device,
     work: Callable[[list[T]], None],
-    report: Report,
+    progress: ProgressFn,
     name: str,
     pack: Callable[[Sequence[T], int], list[list[T]]] | None = None,
 ) -> None:
@@ -46,7 +46,7 @@ def in_batches(
     pack = pack or (lambda rows, tokens: packed(rows, length, tokens))
     waiting, done = pack(rows, room(device)), 0
     while waiting:
-        report(Progress("evaluate", done, len(rows), name))
+        progress(Progress("evaluate", done, len(rows), name))
         batch = waiting[0]
         try:
             work(batch)
@@ -62,7 +62,7 @@ def in_batches(
             continue
         done += len(batch)
         waiting.pop(0)
-    report(Progress("evaluate", len(rows), len(rows), name))
+    progress(Progress("evaluate", len(rows), len(rows), name))
 
 
 def room(device: torch.device) -> int:

@@ -18,8 +18,8 @@ from torch import Tensor, nn
 from tada_studio.errors import BaseError, InputError
 from tada_studio.evaluation.batches import in_batches, room
 from tada_studio.evaluation.scores import Rates, Score, commonest, interval
-from tada_studio.evaluation.tree import Row, Want, common, packed, sacks_of, shared_batch, wants_of
-from tada_studio.progress import Report, silent
+from tada_studio.evaluation.tree import Row, Target, common, packed, sacks_of, shared_batch, wants_of
+from tada_studio.progress import ProgressFn, silent
 
 #: Longest question with its choices, in tokens; of what is longer the beginning is cut, and counted.
 LONGEST = 2048
@@ -109,7 +109,7 @@ def _after(model: nn.Module, inputs: Mapping[str, Tensor], past: Past) -> Tensor
     return _run(model, inputs, past_key_values=kept, use_cache=True).last_hidden_state
 
 
-def _loglik(model: nn.Module, hidden: Tensor, wants: Sequence[Want]) -> Tensor:
+def _loglik(model: nn.Module, hidden: Tensor, wants: Sequence[Target]) -> Tensor:
     """Log-likelihood of every wanted choice, in nats."""
     flat = [(want.row, position) for want in wants for position in want.positions]
     rows, positions = (torch.tensor(list(column), device=hidden.device) for column in zip(*flat, strict=True))
@@ -134,7 +134,7 @@ def _logits(model: Any, hidden: Tensor) -> Tensor:
 
 
 #: (model, tokenizer, batch, what all its rows begin with, read already) -> where the predictions are, and log-likelihoods
-Scorer = Callable[..., tuple[list[Want], Tensor]]
+Scorer = Callable[..., tuple[list[Target], Tensor]]
 
 
 # -- scoring -------------------------------------------------------------------------------------------------------
@@ -142,7 +142,7 @@ Scorer = Callable[..., tuple[list[Want], Tensor]]
 
 def score_shared(
     model: nn.Module, tokenizer: Any, batch: Sequence[Row], past: Past = NO_PAST
-) -> tuple[list[Want], Tensor]:
+) -> tuple[list[Target], Tensor]:
     """Each question once, its choices behind it, and what questions begin with alike once for all of them."""
     # as wide as the longest question at least: narrower rows would be padded to it
     width = max(WIDTH, *(row.length - past.tokens for row in batch))
@@ -156,13 +156,13 @@ def score_shared(
 
 def score_plain(
     model: nn.Module, tokenizer: Any, batch: Sequence[Row], past: Past = NO_PAST
-) -> tuple[list[Want], Tensor]:
+) -> tuple[list[Target], Tensor]:
     """Each choice in a row of its own, one at a time: slow, and right for any causal model."""
     wants, found = [], []
     for row in batch:
         for c, tokens in enumerate(row.choices):
             whole = row.context + tokens[:-1]
-            wants.append(Want(row.item, c, 0, list(range(len(row.context) - 1, len(whole))), tokens))
+            wants.append(Target(row.item, c, 0, list(range(len(row.context) - 1, len(whole))), tokens))
             hidden = hidden_states(model, {"input_ids": torch.tensor([whole])})
             found.append(_loglik(model, hidden, wants[-1:]))
     return wants, torch.cat(found)
@@ -187,7 +187,7 @@ def _agree(model: nn.Module, tokenizer: Any, test: Sequence[Row], other: Scorer,
     return bool((shared - found).abs().max() < most)
 
 
-#: What was picked for a model stays: the architecture decides, not what it wears, and trying costs as much as many items.
+#: What was picked for a model stays: the architecture decides, not the adapter on it, and trying costs as much as many items.
 _PICKED: "weakref.WeakKeyDictionary[nn.Module, Scorer]" = weakref.WeakKeyDictionary()
 #: Whether a model goes on from what it keeps of a beginning; likewise.
 _GOES_ON: "weakref.WeakKeyDictionary[nn.Module, bool]" = weakref.WeakKeyDictionary()
@@ -223,7 +223,7 @@ def score(
     tokenizer: Any,
     items: Sequence[Item],
     name: str = "",
-    report: Report = silent,
+    progress: ProgressFn = silent,
     scorer: Scorer | None = None,
 ) -> Score:
     """One variant's score on the items. Raises BaseError if the model's numbers are not finite."""
@@ -239,7 +239,7 @@ def score(
     def pack(waiting: Sequence[Row], tokens: int) -> list[list[Row]]:
         return packed(waiting, tokens, past.tokens)
 
-    in_batches(rows, lambda row: row.length, device, work, report, name, pack)
+    in_batches(rows, lambda row: row.length, device, work, progress, name, pack)
     return _score(name, items, loglik, sum(row.cut for row in rows))
 
 

@@ -13,10 +13,10 @@ from torch import Tensor
 from tada_studio.base_model.model import Base
 from tada_studio.core import stats
 from tada_studio.evaluation import Item
-from tada_studio.evaluation.bench import Bench, Sides, answers
+from tada_studio.evaluation.benchmark import Benchmark, Sides, answers
 from tada_studio.evaluation.compare import Answers
 from tada_studio.lora import Adapter, Address
-from tada_studio.progress import Progress, Report, silent
+from tada_studio.progress import Progress, ProgressFn, silent
 from tada_studio.recipe import Recipe
 
 #: Draws of a bootstrap over items.
@@ -106,23 +106,23 @@ def measure(
     sides: Sides,
     todo: Iterable[Part],
     into: Effects,
-    report: Report = silent,
+    progress: ProgressFn = silent,
 ) -> None:
-    """Leave each part out in turn, and write what follows into ``into``. Raises Stopped from ``report``; what is done stays.
+    """Leave each part out in turn, and write what follows into ``into``. Raises Stopped from ``progress``; what is done stays.
 
     heads: adapters whose heads may answer where the merge's own does not know an item's label
     """
     todo = [part for part in todo if part not in into.changes]
-    bench = Bench(base, sides, heads=heads)
-    report(Progress("effect", 0, len(todo) + 1, "the whole merge"))
-    whole = _answered(bench, merged, sides)
+    benchmark = Benchmark(base, sides, heads=heads)
+    progress(Progress("effect", 0, len(todo) + 1, "the whole merge"))
+    whole = _answered(benchmark, merged, sides)
     shares = energy_shares(merged)
     for done, part in enumerate(todo, start=1):
-        report(Progress("effect", done, len(todo) + 1, f"without {part.name}"))
-        rest = _answered(bench, without(merged, part.modules), sides)
+        progress(Progress("effect", done, len(todo) + 1, f"without {part.name}"))
+        rest = _answered(benchmark, without(merged, part.modules), sides)
         into.energy[part] = sum(shares.get(name, 0.0) for name in part.modules)
         into.changes[part] = {side: _change(rest[side], whole[side]) for side in sides}
-    report(Progress("effect", len(todo) + 1, len(todo) + 1, "every part was left out once"))
+    progress(Progress("effect", len(todo) + 1, len(todo) + 1, "every part was left out once"))
 
 
 def without(adapter: Adapter, modules: Iterable[str]) -> Adapter | None:
@@ -149,8 +149,8 @@ class _Told(NamedTuple):
     margin: Tensor | None
 
 
-def _answered(bench: Bench, adapter: Adapter | None, sides: Sides) -> dict[str, _Told]:
-    found = {side: (bench.score(adapter, items), items) for side, items in sides.items()}
+def _answered(benchmark: Benchmark, adapter: Adapter | None, sides: Sides) -> dict[str, _Told]:
+    found = {side: (benchmark.score(adapter, items), items) for side, items in sides.items()}
     return {side: _Told(answers(score), margins(score.loglik, items)) for side, (score, items) in found.items()}
 
 

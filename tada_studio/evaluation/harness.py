@@ -1,4 +1,4 @@
-"""lm-evaluation-harness (the extra ``lm-eval``): any of its tasks, or a task file, on the base with whatever it wears.
+"""lm-evaluation-harness (the extra ``lm-eval``): any of its tasks, or a task file, on the base with the adapter attached.
 
 The model is handed over as an object, so nothing is looked up; a task of the harness's own may fetch its data set, a file with
 data beside it fetches nothing. Where a task says of each item whether it was right, its result is a Score like any other.
@@ -21,7 +21,7 @@ from tada_studio.base_model.model import Base
 from tada_studio.errors import InputError, TadaError
 from tada_studio.evaluation.choice import LONGEST, Item
 from tada_studio.evaluation.scores import Score, interval
-from tada_studio.progress import Progress, Report, silent
+from tada_studio.progress import Progress, ProgressFn, silent
 
 #: Rows in a batch of the harness.
 BATCH_ROWS = 8
@@ -100,14 +100,14 @@ def _splits(rows: Mapping[str, list[Any]]) -> dict[str, Any]:
 
 
 def run(
-    base: Base, task: str | dict[str, Any], limit: int | None = None, name: str = "", report: Report = silent
+    base: Base, task: str | dict[str, Any], limit: int | None = None, name: str = "", progress: ProgressFn = silent
 ) -> TaskResult:
-    """One task on the base with whatever it wears; ``limit`` takes the first items, as the harness does. Raises InputError."""
+    """One task on the base with the adapter attached; ``limit`` takes the first items, as the harness does. Raises InputError."""
     if base.kind != "text" or base.classifies:
         raise InputError(
             f"The base {base.name} does not write text; tasks of lm-evaluation-harness need one that does."
         )
-    with _quiet(), _told(report, name), _left_alone(base.model):
+    with _quiet(), _told(progress, name), _left_alone(base.model):
         return _result(_evaluate(base, task, limit), name)
 
 
@@ -200,7 +200,7 @@ def _needed(module: str) -> Any:
 
 @contextmanager
 def _left_alone(model: Any) -> Iterator[None]:
-    """The harness ties a model's weights anew when it takes it, which would undo a head that is worn."""
+    """The harness ties a model's weights anew when it takes it, which would undo a head that is attached."""
     model.tie_weights = lambda *_, **__: None
     try:
         yield
@@ -219,7 +219,7 @@ def _quiet() -> Iterator[None]:
 
 
 @contextmanager
-def _told(report: Report, name: str) -> Iterator[None]:
+def _told(progress: ProgressFn, name: str) -> Iterator[None]:
     """The harness's own progress bars as ours, for the block: whoever asked may then stop it."""
     module = _needed("lm_eval.models.huggingface")
     usual = module.tqdm
@@ -231,7 +231,7 @@ def _told(report: Report, name: str) -> Iterator[None]:
 
         def update(self, n: Any = 1) -> bool | None:
             self.past += int(n or 0)
-            report(Progress("evaluate", min(self.past, self.whole), self.whole, name))
+            progress(Progress("evaluate", min(self.past, self.whole), self.whole, name))
             return super().update(n)
 
     module.tqdm = Told

@@ -1,7 +1,7 @@
 """Classifying by label: log-likelihoods over the rows of a classifier's head, for images and for texts.
 
 The head that answers must know the labels that are asked for. Where a variant's own does not (a base and a domain adapter on
-the labels of the task), it wears the head of one that does, and its score says so.
+the labels of the task), the head of one that does is attached, and its score says so.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -17,7 +17,7 @@ from tada_studio.base_model.model import Base
 from tada_studio.errors import BaseError, InputError
 from tada_studio.evaluation.scores import Rates, Score, commonest, interval
 from tada_studio.lora import Adapter
-from tada_studio.progress import Progress, Report, silent
+from tada_studio.progress import Progress, ProgressFn, silent
 
 #: Texts in one batch.
 BATCH_TEXTS = 16
@@ -103,7 +103,7 @@ class Head(NamedTuple):
         )
 
 
-class Worn(NamedTuple):
+class Attached(NamedTuple):
     """What a variant is scored in. base: with the labels of the head that answers; note: what a reader should know of it."""
 
     base: Base
@@ -112,7 +112,7 @@ class Worn(NamedTuple):
     note: str = ""
 
 
-def worn(base: Base, variants: Mapping[str, Adapter | None], items: Sequence[LabelItem]) -> dict[str, Worn]:
+def attached(base: Base, variants: Mapping[str, Adapter | None], items: Sequence[LabelItem]) -> dict[str, Attached]:
     """Each variant under its own head if that knows the items' labels, else under the first that does."""
     own = {name: _own(base, name, adapter) for name, adapter in variants.items()}
     heads = [head for head in (_own(base, "base", None), *own.values()) if head.rows]
@@ -128,7 +128,9 @@ def _own(base: Base, name: str, adapter: Adapter | None) -> Head:
     return Head("base", None, base.labels, config.num_labels if base.has_head else 0)
 
 
-def _worn(base: Base, name: str, adapter: Adapter | None, heads: Sequence[Head], items: Sequence[LabelItem]) -> Worn:
+def _worn(
+    base: Base, name: str, adapter: Adapter | None, heads: Sequence[Head], items: Sequence[LabelItem]
+) -> Attached:
     own, notes = heads[0], []
     head = next((head for head in heads if head.rows and head.knows(items)), None)
     if head is None and (head := next((head for head in heads if head.rows and head.fits(items)), None)):
@@ -137,28 +139,28 @@ def _worn(base: Base, name: str, adapter: Adapter | None, heads: Sequence[Head],
         )
         head = head._replace(labels=items[0].names)
     if head is None or head.adapter is own.adapter:
-        return Worn(replace(base, labels=(head or own).labels), adapter, None, " ".join(notes))
+        return Attached(replace(base, labels=(head or own).labels), adapter, None, " ".join(notes))
     notes.insert(0, f"{name} answers with the head of {head.whose} ({head.rows} labels): its own has other labels.")
     bare = adapter.bare if adapter is not None and adapter.heads else adapter
-    return Worn(replace(base, labels=head.labels), bare, head.adapter, " ".join(notes))
+    return Attached(replace(base, labels=head.labels), bare, head.adapter, " ".join(notes))
 
 
 # -- scoring ---------------------------------------------------------------------------------------------------------
 
 
 @torch.inference_mode()
-def score(base: Base, items: Sequence[LabelItem], name: str = "", report: Report = silent) -> Score:
-    """The score of the base with whatever it wears; ``base.labels`` are those of the head that answers.
+def score(base: Base, items: Sequence[LabelItem], name: str = "", progress: ProgressFn = silent) -> Score:
+    """The score of the base with the adapter attached; ``base.labels`` are those of the head that answers.
 
     An item whose label that head does not have is a miss, and there is no mean log-likelihood then. Raises BaseError.
     """
     found, done = [], 0
     for feed in _feeds(base, [item.content for item in items]):
-        report(Progress("evaluate", done, len(items), name))
+        progress(Progress("evaluate", done, len(items), name))
         logits = _logits(base, feed)
         found.append(logits.float().log_softmax(-1).cpu())
         done += len(logits)
-    report(Progress("evaluate", len(items), len(items), name))
+    progress(Progress("evaluate", len(items), len(items), name))
     loglik = torch.cat(found)
     if not loglik.isfinite().all():
         raise BaseError(f"{name}: the model's log-likelihoods are not finite numbers; load the base in float32.")
@@ -193,5 +195,5 @@ def _score(name: str, items: Sequence[LabelItem], loglik: Tensor, labels: Sequen
     rates = Rates(chance=1 / loglik.shape[1], majority=commonest([item.label for item in items]))
     nll = None if gold is None else float(gold.mean())
     kind = "image" if isinstance(items[0].content, ImageFile) else "choice"
-    said = tuple(labels[i] for i in loglik.argmax(1).tolist()) if len(labels) == loglik.shape[1] else None
-    return Score(name, loglik, correct, nll, *interval(correct), gold=gold, said=said, rates=rates, kind=kind)
+    replies = tuple(labels[i] for i in loglik.argmax(1).tolist()) if len(labels) == loglik.shape[1] else None
+    return Score(name, loglik, correct, nll, *interval(correct), gold=gold, replies=replies, rates=rates, kind=kind)

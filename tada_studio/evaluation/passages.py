@@ -13,7 +13,7 @@ from tada_studio.errors import BaseError, InputError
 from tada_studio.evaluation.batches import in_batches
 from tada_studio.evaluation.choice import LONGEST, hidden_states, token_logliks
 from tada_studio.evaluation.scores import Score
-from tada_studio.progress import Report, silent
+from tada_studio.progress import ProgressFn, silent
 
 
 @dataclass(frozen=True)
@@ -32,8 +32,8 @@ def read_passage(value: Mapping[str, Any], where: str, listing: Path) -> Passage
 
 
 @torch.inference_mode()
-def score(base: Base, items: Sequence[Passage], name: str = "", report: Report = silent) -> Score:
-    """The score of the base with whatever it wears. The first token of a text is given, not predicted; of what is longer than
+def score(base: Base, items: Sequence[Passage], name: str = "", progress: ProgressFn = silent) -> Score:
+    """The score of the base with the adapter attached. The first token of a text is given, not predicted; of what is longer than
     ``LONGEST`` the rest is left out, and counted. Raises TadaError."""
     rows = [_row(base.tokenizer, i, item.text) for i, item in enumerate(items)]
     nats = torch.zeros(len(rows), dtype=torch.float64)
@@ -41,7 +41,7 @@ def score(base: Base, items: Sequence[Passage], name: str = "", report: Report =
     def work(batch: list[int]) -> None:
         nats[batch] = -_logliks(base, [rows[i][:LONGEST] for i in batch])
 
-    in_batches(range(len(rows)), lambda i: min(len(rows[i]), LONGEST), base.device, work, report, name)
+    in_batches(range(len(rows)), lambda i: min(len(rows[i]), LONGEST), base.device, work, progress, name)
     if not nats.isfinite().all():
         raise BaseError(f"{name}: the model's log-likelihoods are not finite numbers; load the base in float32.")
     tokens = sum(min(len(row), LONGEST) - 1 for row in rows)

@@ -1,14 +1,14 @@
-"""One prompt to several variants of one loaded base, worn in turn: what each says, and how likely it finds each choice."""
+"""One prompt to several variants of one loaded base, attached in turn: what each says, and how likely it finds each choice."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-from tada_studio.base_model.generate import Manner, stream, tokens_of
+from tada_studio.base_model.generate import Sampling, stream, tokens_of
 from tada_studio.base_model.model import Base
 from tada_studio.evaluation import Item, score
 from tada_studio.lora import Adapter
-from tada_studio.progress import Progress, Report, silent
+from tada_studio.progress import Progress, ProgressFn, silent
 
 
 @dataclass(frozen=True)
@@ -45,9 +45,9 @@ def ask(
     base: Base,
     variants: Mapping[str, Adapter | None],
     question: Question,
-    how: Manner,
+    how: Sampling,
     into: dict[str, Answer],
-    report: Report = silent,
+    progress: ProgressFn = silent,
 ) -> None:
     """Write each variant's answer (None: the base's own) into ``into`` while it is made. Raises TadaError."""
     tokens = tokens_of(base, question.prompt, question.chat)
@@ -55,14 +55,14 @@ def ask(
         if adapter is not None:
             base.check_fits(adapter)
         answer = into[name] = Answer()
-        with base.wearing(adapter):
+        with base.with_adapter(adapter):
             if question.item is not None:
                 answer.odds = _odds(base, question.item)
-            for said, (answer.text,) in enumerate(stream(base, [tokens], how), start=1):
-                step = number * how.most + said
-                report(Progress("answer", step, len(variants) * how.most, f"{name} answers"))
+            for count, (answer.text,) in enumerate(stream(base, [tokens], how), start=1):
+                step = number * how.most + count
+                progress(Progress("answer", step, len(variants) * how.most, f"{name} answers"))
         answer.done = True
-    report(Progress("answer", 1, 1, "all variants have answered"))
+    progress(Progress("answer", 1, 1, "all variants have answered"))
 
 
 def _odds(base: Base, item: Item) -> list[Odds]:

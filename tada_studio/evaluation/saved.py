@@ -61,7 +61,8 @@ def _score(row: Mapping[str, Any], side: int, variant: int, tensors: Mapping[str
     known = {spec.name: None if spec.default is MISSING else spec.default for spec in fields(Score)}
     values = {name: value for name, value in {**known, **row, **found}.items() if name in known}
     values["rates"] = None if values["rates"] is None else Rates(*values["rates"])
-    values["said"] = None if values["said"] is None else tuple(values["said"])
+    replies = row.get("replies", row.get("said"))  # version 0.1 called them so
+    values["replies"] = None if replies is None else tuple(replies)
     score = Score(**values)
     if len({len(tensor) for tensor in _tensors(score).values()} | {score.n}) != 1:
         raise ValueError(f"{score.name} has a different number of items in different places")

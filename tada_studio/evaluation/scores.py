@@ -52,7 +52,7 @@ class Score:
     cut: int = 0
     gold: Float[Tensor, " n"] | None = None
     normed: Bool[Tensor, " n"] | None = None
-    said: tuple[str, ...] | None = None
+    replies: tuple[str, ...] | None = None
     rates: Rates | None = None
     kind: str = "choice"
     note: str = ""

@@ -95,7 +95,7 @@ class Row(NamedTuple):
         return len(self.context) + sum(len(choice) - 1 for choice in self.choices)
 
 
-class Sack(NamedTuple):
+class PackedRow(NamedTuple):
     """Items that make one row of a batch, and for each of them the nodes after which each choice's tokens are predicted."""
 
     tree: Tree
@@ -107,14 +107,14 @@ def _paths(row: Row, past: int) -> list[list[int]]:
     return [(row.context + choice[:-1])[past:] for choice in row.choices]
 
 
-def sacks_of(rows: Iterable[Row], most: int, past: int) -> list[Sack]:
+def sacks_of(rows: Iterable[Row], most: int, past: int) -> list[PackedRow]:
     """Rows in trees of at most ``most`` tokens without their first ``past``, which all of them share; a row that is longer goes
     alone."""
-    sacks: list[Sack] = []
+    sacks: list[PackedRow] = []
     for row in rows:
         paths = _paths(row, past)
         if not sacks or len(sacks[-1].tree) + sacks[-1].tree.growth(paths) > most:
-            sacks.append(Sack(Tree(), []))
+            sacks.append(PackedRow(Tree(), []))
         start = len(row.context) - 1 - past
         sacks[-1].rows.append((row, [sacks[-1].tree.add(path)[start:] for path in paths]))
     return sacks
@@ -126,7 +126,7 @@ def packed(rows: Iterable[Row], most: int, past: int = 0) -> list[list[Row]]:
     return [[row for row, _ in sack.rows] for sack in sacks_of(alike, most, past)]
 
 
-class Want(NamedTuple):
+class Target(NamedTuple):
     """Where in a batch's output the prediction of one choice is: tokens[i] is predicted at (row, positions[i])."""
 
     item: int
@@ -136,16 +136,16 @@ class Want(NamedTuple):
     tokens: list[int]
 
 
-def wants_of(sacks: Sequence[Sack]) -> list[Want]:
+def wants_of(sacks: Sequence[PackedRow]) -> list[Target]:
     return [
-        Want(row.item, c, r, nodes[c], tokens)
+        Target(row.item, c, r, nodes[c], tokens)
         for r, sack in enumerate(sacks)
         for row, nodes in sack.rows
         for c, tokens in enumerate(row.choices)
     ]
 
 
-def shared_batch(sacks: Sequence[Sack], pad: int, dtype: torch.dtype, past: int) -> dict[str, Tensor]:
+def shared_batch(sacks: Sequence[PackedRow], pad: int, dtype: torch.dtype, past: int) -> dict[str, Tensor]:
     """Ids, positions and a (rows, 1, length, past + length) mask in which each token sees what comes before it only."""
     length = max(len(sack.tree) for sack in sacks)
     ids, positions = torch.full((len(sacks), length), pad), torch.zeros(len(sacks), length, dtype=torch.long)

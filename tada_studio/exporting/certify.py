@@ -27,7 +27,7 @@ from tada_studio.lora import CONFIG, LABELS, WEIGHTS, Adapter, LoraModule
 RECIPE, CERTIFICATE, CARD = "recipe.json", "certificate.json", "README.md"
 #: Largest relative difference between a module's delta as PEFT rebuilds it and as it was merged, in float32.
 DELTA_ROOM = 1e-6
-#: Largest difference of any logit (float32) between the base wearing the merge here and PEFT's model of the folder.
+#: Largest difference of any logit (float32) between the base with the merge attached here and PEFT's model of the folder.
 LOGIT_ROOM = 1e-4
 _FORMAT = "tada-studio certificate 1"
 
@@ -124,9 +124,9 @@ class Certificate:
 def certify(adapter: Adapter, folder: str | Path, base: Base | None = None) -> Certificate:
     """What PEFT makes of a folder, against the adapter it should hold. ``base`` None: on a skeleton of the base's layers."""
     folder = Path(folder)
-    expected = None if base is None else _logits_worn(adapter, base)
+    expected = None if base is None else _logits_with(adapter, base)
     with ExitStack() as block:
-        model = skeleton(adapter) if base is None else block.enter_context(base.lent(adapter))
+        model = skeleton(adapter) if base is None else block.enter_context(base.loaned_to_peft(adapter))
         peft_model, missing, unexpected = block.enter_context(_loaded_by_peft(folder, model))
         modules = {name: _check(module, _layer(peft_model, name)) for name, module in adapter.modules.items()}
         missing = (*missing, *_whole_lost(adapter, peft_model))
@@ -266,8 +266,8 @@ _TEST_INPUT = "The merged adapter must answer here exactly as it did on screen: 
 
 
 @torch.inference_mode()
-def _logits_worn(adapter: Adapter, base: Base) -> Tensor:
-    with base.wearing(adapter) as model:
+def _logits_with(adapter: Adapter, base: Base) -> Tensor:
+    with base.with_adapter(adapter) as model:
         return model(**_test_input(base)).logits.float()
 
 

@@ -20,7 +20,7 @@ from tada_studio.base_model.model import Base
 from tada_studio.errors import ExportError
 from tada_studio.exporting.certify import CARD, CERTIFICATE, RECIPE, Certificate, certify
 from tada_studio.lora import CONFIG, LABELS, WEIGHTS, Adapter, LoraModule
-from tada_studio.progress import Progress, Report, silent
+from tada_studio.progress import Progress, ProgressFn, silent
 
 
 def export(
@@ -29,7 +29,7 @@ def export(
     base: Base | None = None,
     *,
     card: str = "",
-    report: Report = silent,
+    progress: ProgressFn = silent,
 ) -> Certificate:
     """Write the PEFT folder ``out`` with recipe.json, certificate.json and a model card; certify it by reading it back.
 
@@ -38,19 +38,19 @@ def export(
     """
     out = Path(out)
     with _replacing(out) as folder:
-        report(Progress("export", 0, 3, "writing"))
+        progress(Progress("export", 0, 3, "writing"))
         write_adapter(adapter, folder)
         _write_json(folder / RECIPE, adapter.origin.to_dict() if adapter.origin else {})
         (folder / CARD).write_text(card, encoding="utf-8")
-        report(Progress("export", 1, 3, "reading back through PEFT"))
+        progress(Progress("export", 1, 3, "reading back through PEFT"))
         certificate = certify(adapter, folder, base)
         _write_json(folder / CERTIFICATE, certificate.to_dict())
         if not certificate.holds:
             raise ExportError(
                 f"{out}: was not kept, since what PEFT reads back is not the merge. " + " ".join(certificate.sentences)
             )
-        report(Progress("export", 2, 3, "moving into place"))
-    report(Progress("export", 3, 3, f"written to {out}"))
+        progress(Progress("export", 2, 3, "moving into place"))
+    progress(Progress("export", 3, 3, f"written to {out}"))
     return certificate
 
 

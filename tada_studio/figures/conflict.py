@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
-from tada_studio.core.closeup import Closeup, Fate
+from tada_studio.core.module_detail import DirectionState, ModuleDetail
 from tada_studio.figures.palette import BASE, CONFLICT, DOMAIN, MERGE, OPPOSE_TO_AGREE, TASK, plain
 
 SPECTRUM_CAPTION = (
@@ -27,7 +27,7 @@ MERGED_CAPTION = (
 )
 
 
-def conflict_spectrum(near: Closeup) -> go.Figure:
+def conflict_spectrum(near: ModuleDetail) -> go.Figure:
     """Both adapters' weighted singular values in one module, mirrored, with a line between any two that conflict."""
     figure = make_subplots(rows=3, cols=1, row_heights=[0.41, 0.18, 0.41], vertical_spacing=0.0, shared_xaxes=True)
     top = 1.08 * max([fate.strength for fate in (*near.task, *near.domain)], default=1.0) or 1.0
@@ -48,7 +48,7 @@ def conflict_spectrum(near: Closeup) -> go.Figure:
     )
 
 
-def _bars(name: str, colour: str, fates: Sequence[Fate], module: int) -> go.Bar:
+def _bars(name: str, colour: str, fates: Sequence[DirectionState], module: int) -> go.Bar:
     """A click on a bar carries its customdata."""
     gone = [fate.dropped for fate in fates]
     marker = {
@@ -57,14 +57,14 @@ def _bars(name: str, colour: str, fates: Sequence[Fate], module: int) -> go.Bar:
         "pattern": {"shape": ["/" if is_gone else "" for is_gone in gone], "solidity": 0.35},
         "line": {"color": CONFLICT, "width": [2 if is_gone else 0 for is_gone in gone]},
     }
-    said = [[name, fate.number, "dropped" if fate.dropped else "kept", module] for fate in fates]
+    labels = [[name, fate.number, "dropped" if fate.dropped else "kept", module] for fate in fates]
     return go.Bar(
-        x=[fate.number for fate in fates], y=[fate.strength for fate in fates], marker=marker, name=name, customdata=said,
+        x=[fate.number for fate in fates], y=[fate.strength for fate in fates], marker=marker, name=name, customdata=labels,
         hovertemplate=f"{name} %{{x}}: %{{y:.4g}}, %{{customdata[2]}}<extra></extra>",
     )  # fmt: skip
 
 
-def _by_hand(fates: Sequence[Fate]) -> go.Scatter:
+def _by_hand(fates: Sequence[DirectionState]) -> go.Scatter:
     picked = [fate for fate in fates if fate.by_hand]
     return go.Scatter(
         x=[fate.number for fate in picked], y=[fate.strength for fate in picked], mode="markers", meta="ink",
@@ -72,7 +72,7 @@ def _by_hand(fates: Sequence[Fate]) -> go.Scatter:
     )  # fmt: skip
 
 
-def _bridge(near: Closeup) -> list[go.Scatter]:
+def _bridge(near: ModuleDetail) -> list[go.Scatter]:
     """Lines from the task's bars above to the domain's below."""
     pairs, units = near.opposed.nonzero().tolist(), near.in_force
     if not pairs:
@@ -95,7 +95,7 @@ def _bridge(near: Closeup) -> list[go.Scatter]:
     return [*lines, middles]
 
 
-def merged_spectrum(near: Closeup, rank: int) -> go.Figure:
+def merged_spectrum(near: ModuleDetail, rank: int) -> go.Figure:
     """Singular values of one merged module, and the share of its energy kept up to each."""
     spectrum, kept = near.spectrum, near.kept
     figure = make_subplots(specs=[[{"secondary_y": True}]])
@@ -118,7 +118,7 @@ def merged_spectrum(near: Closeup, rank: int) -> go.Figure:
     return figure.update_layout(height=300, showlegend=False, bargap=0.25, margin={"l": 56, "r": 44, "t": 12, "b": 40})
 
 
-def overlap_table(near: Closeup, threshold: float) -> go.Figure:
+def overlap_table(near: ModuleDetail, threshold: float) -> go.Figure:
     """How directions of one module meet, in units of chance, always to twice the threshold: cells compare by eye."""
     reach = max(4.0, 2 * threshold)
     figure = go.Figure(
@@ -141,7 +141,7 @@ def overlap_table(near: Closeup, threshold: float) -> go.Figure:
     return figure.update_layout(height=380, margin={"l": 52, "r": 8, "t": 12, "b": 40})
 
 
-def against_chance(near: Closeup, threshold: float, space: str) -> go.Figure:
+def against_chance(near: ModuleDetail, threshold: float, space: str) -> go.Figure:
     """How every pair of one module meets in the weights and over the probe inputs, in units of chance."""
     figure = go.Figure()
     _chance_field(figure, threshold, space)

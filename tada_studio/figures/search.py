@@ -6,7 +6,7 @@ from html import escape
 
 import plotly.graph_objects as go
 
-from tada_studio.evaluation.bench import Mark
+from tada_studio.evaluation.benchmark import SideScore
 from tada_studio.figures.palette import BASE, DOMAIN, MERGE, OTHER_MERGE, TASK
 from tada_studio.tuning import Trial, Tuning, front
 
@@ -21,7 +21,7 @@ TUNING_CAPTION = (
 def tuning_scatter(tuning: Tuning) -> go.Figure | None:
     """Trials with their Pareto front, the start and the best; over the trial's number where there is one side only."""
     sides = _axes(tuning)
-    if not tuning.trials and not tuning.marks:
+    if not tuning.trials and not tuning.side_scores:
         return None
     figure = go.Figure()
     for state, colour, size in (("pruned", BASE, 6), ("done", OTHER_MERGE, 8)):
@@ -31,10 +31,10 @@ def tuning_scatter(tuning: Tuning) -> go.Figure | None:
             _dots(name, trials, sides, {"color": colour, "size": size, "opacity": 0.45 if state == "pruned" else 1})
         )
     if len(sides) == 2:
-        best = sorted(front(tuning.trials), key=lambda trial: trial.marks[sides[0]].gold)
+        best = sorted(front(tuning.trials), key=lambda trial: trial.side_scores[sides[0]].gold)
         line = _dots("not beaten on both", best, sides, {"color": MERGE, "size": 8})
         figure.add_trace(line.update(mode="lines+markers", line={"color": MERGE, "width": 1.5}))
-        figure.add_traces(list(_known(tuning.marks, sides)))
+        figure.add_traces(list(_known(tuning.side_scores, sides)))
     if tuning.best is not None:
         star = {"color": MERGE, "size": 15, "symbol": "star"}
         figure.add_trace(_dots("best on both together", [tuning.best], sides, star))
@@ -53,22 +53,22 @@ def _axes(tuning: Tuning) -> list[str]:
     return sorted(sides, key=lambda side: side == "task")[-2:]
 
 
-def _place(marks: Mapping[str, Mark], sides: Sequence[str], number: int) -> tuple[float, float]:
-    typical = [math.exp(marks[side].gold) for side in sides]
+def _place(side_scores: Mapping[str, SideScore], sides: Sequence[str], number: int) -> tuple[float, float]:
+    typical = [math.exp(side_scores[side].gold) for side in sides]
     return (typical[0], typical[1]) if len(typical) == 2 else (float(number), typical[0])
 
 
 def _dots(name: str, trials: Sequence[Trial], sides: Sequence[str], marker: dict) -> go.Scatter:
-    places = [_place(trial.marks, sides, trial.number) for trial in trials]
+    places = [_place(trial.side_scores, sides, trial.number) for trial in trials]
     turned = ["<br>".join(f"{knob} {value:g}" for knob, value in trial.params.items()) for trial in trials]
-    said = [[f"seed {trial.seed}, trial {trial.number}", knobs] for trial, knobs in zip(trials, turned, strict=True)]
+    labels = [[f"seed {trial.seed}, trial {trial.number}", knobs] for trial, knobs in zip(trials, turned, strict=True)]
     return go.Scatter(
-        x=[x for x, _ in places], y=[y for _, y in places], mode="markers", name=name, marker=marker, customdata=said,
+        x=[x for x, _ in places], y=[y for _, y in places], mode="markers", name=name, marker=marker, customdata=labels,
         hovertemplate="%{customdata[0]}: %{x:.3f}, %{y:.3f}<br>%{customdata[1]}<extra></extra>",
     )  # fmt: skip
 
 
-def _known(marks: Mapping[str, Mapping[str, Mark]], sides: Sequence[str]) -> list[go.Scatter]:
+def _known(side_scores: Mapping[str, Mapping[str, SideScore]], sides: Sequence[str]) -> list[go.Scatter]:
     """What the trials are to be seen against: parents, the plain sum, the start."""
     shown = {
         "task": ("task adapter", TASK),
@@ -78,8 +78,8 @@ def _known(marks: Mapping[str, Mapping[str, Mark]], sides: Sequence[str]) -> lis
     }
     made = []
     for name, (label, colour) in shown.items():
-        if name in marks and all(side in marks[name] for side in sides):
-            x, y = _place(marks[name], sides, 0)
+        if name in side_scores and all(side in side_scores[name] for side in sides):
+            x, y = _place(side_scores[name], sides, 0)
             marker = {"color": colour, "size": 10, "symbol": "diamond-open", "line": {"width": 2}}
             says = f"{label}: %{{x:.3f}}, %{{y:.3f}}<extra></extra>"
             made.append(go.Scatter(x=[x], y=[y], mode="markers", name=label, marker=marker, hovertemplate=says))

@@ -5,7 +5,7 @@ re-runs only gates and the merge in core space. Every function here is what the 
 """
 
 from tada_studio.pipeline.analysis import unprobed
-from tada_studio.pipeline.cache import Kept
+from tada_studio.pipeline.cache import LruCache
 from tada_studio.pipeline.exporting import export, push, verify
 from tada_studio.pipeline.items import sample_inputs, sample_items, sample_split, sample_validation
 from tada_studio.pipeline.merge import Merge
@@ -19,7 +19,7 @@ from tada_studio.pipeline.variants import STRENGTHS, TURNED, tuned, variants
 __all__ = [
     "STRENGTHS",
     "TURNED",
-    "Kept",
+    "LruCache",
     "Merge",
     "MergeOrigin",
     "Sides",

@@ -14,15 +14,15 @@ _UNPROBED: "weakref.WeakKeyDictionary[Pair, gating.Readings]" = weakref.WeakKeyD
 
 def analysis(pair: Pair) -> Analysis:
     """The core space of a pair, factored once. Raises AdapterError if an adapter holds NaN or infinity."""
-    known = _ANALYSES.get(pair)
-    if known is None:
-        known = _ANALYSES[pair] = Analysis(weakref.proxy(pair), factor(pair))
-        _check_finite(pair, known)
-    return known
+    factored = _ANALYSES.get(pair)
+    if factored is None:
+        factored = _ANALYSES[pair] = Analysis(weakref.proxy(pair), factor(pair))
+        _check_finite(pair, factored)
+    return factored
 
 
-def _check_finite(pair: Pair, known: Analysis) -> None:
-    finite = known.space.squared_norms.isfinite()
+def _check_finite(pair: Pair, factored: Analysis) -> None:
+    finite = factored.space.squared_norms.isfinite()
     if not finite.all():
         row, side = (~finite).nonzero()[0].tolist()
         raise AdapterError(
@@ -33,7 +33,7 @@ def _check_finite(pair: Pair, known: Analysis) -> None:
 
 def unprobed(pair: Pair) -> gating.Readings:
     """Readings of nothing, for a pair without a base: every gate is even."""
-    known = _UNPROBED.get(pair)
-    if known is None:
-        known = _UNPROBED[pair] = gating.unprobed(pair, analysis(pair).space.present)
-    return known
+    readings = _UNPROBED.get(pair)
+    if readings is None:
+        readings = _UNPROBED[pair] = gating.unprobed(pair, analysis(pair).space.present)
+    return readings

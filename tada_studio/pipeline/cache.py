@@ -8,7 +8,7 @@ from typing import Generic, TypeVar
 T = TypeVar("T")
 
 
-class Kept(Generic[T]):
+class LruCache(Generic[T]):
     """The last few results of something expensive, by what they depend on."""
 
     def __init__(self, most: int) -> None:

@@ -8,20 +8,24 @@ from tada_studio.exporting.certify import Certificate, certify, changed_files, r
 from tada_studio.exporting.folder import export as write_and_certify
 from tada_studio.lora import Adapter
 from tada_studio.pipeline.scoring import Sides
-from tada_studio.progress import Report, silent
+from tada_studio.progress import ProgressFn, silent
 from tada_studio.read import read_adapter as read_folder
 from tada_studio.report import model_card
 
 
 def export(
-    merged: Adapter, out: str | Path, base: Base | None = None, report: Report = silent, measured: Sides | None = None
+    merged: Adapter,
+    out: str | Path,
+    base: Base | None = None,
+    progress: ProgressFn = silent,
+    measured: Sides | None = None,
 ) -> Certificate:
     """Write a merged adapter as a PEFT folder with card, recipe.json and certificate.json, read back and certified.
 
     Raises ExportError, and leaves nothing half-written, if it cannot be written or if the certificate does not hold.
     """
     card = _card(merged, measured or {})
-    return write_and_certify(merged, out, base, card=card, report=report)
+    return write_and_certify(merged, out, base, card=card, progress=progress)
 
 
 def _card(merged: Adapter, measured: Sides) -> str:

@@ -9,7 +9,6 @@ from functools import cached_property
 from torch import Tensor
 
 from tada_studio.core import gates as gating
-from tada_studio.core.closeup import Closeup, closeup
 from tada_studio.core.gates import Depth, Gates, Readings, bands, depth_profile
 from tada_studio.core.merge import (
     Merged,
@@ -22,6 +21,7 @@ from tada_studio.core.merge import (
     whose_heads,
 )
 from tada_studio.core.mix import Mix, Outside
+from tada_studio.core.module_detail import ModuleDetail, module_detail
 from tada_studio.core.sizes import Norms, Ranks, ThreeWay, norms, ranks, three_way
 from tada_studio.core.stability import Stability, stability
 from tada_studio.lora import Adapter, Address, Pair
@@ -110,10 +110,10 @@ class Merge:
         ]
         return three_way(analysis(self.pair).space, self.merged, [row for row, _ in here]), [name for _, name in here]
 
-    def closeup(self, address: Address) -> Closeup:
+    def module_detail(self, address: Address) -> ModuleDetail:
         """One module closely: its directions, how they meet, what becomes of them."""
         row = list(self.pair.addresses.values()).index(address)
-        return closeup(analysis(self.pair), self.merged, self.recipe, self.moment, row)
+        return module_detail(analysis(self.pair), self.merged, self.recipe, self.moment, row)
 
     @cached_property
     def band(self) -> Tensor:

@@ -14,16 +14,16 @@ from tada_studio.base_model.weights import weights_of
 from tada_studio.errors import AdapterError
 from tada_studio.files import sha256
 from tada_studio.lora import Adapter, Pair, Passport, Verdict
-from tada_studio.pipeline.cache import Kept
-from tada_studio.progress import Report, silent
+from tada_studio.pipeline.cache import LruCache
+from tada_studio.progress import ProgressFn, silent
 from tada_studio.read import hub, pair_up
 from tada_studio.read import read_adapter as read_folder
 from tada_studio.read.manifest import Manifest
 from tada_studio.read.passport import from_manifest, outline
 from tada_studio.read.unpack import unpack
 
-_PAIRS: Kept[Pair] = Kept(4)
-_UNZIPPED: Kept[Path] = Kept(32)
+_PAIRS: LruCache[Pair] = LruCache(4)
+_UNZIPPED: LruCache[Path] = LruCache(32)
 
 
 def read_adapter(
@@ -31,7 +31,7 @@ def read_adapter(
     allow_pickle: bool = False,
     base: Base | str | Path | None = None,
     dora_rank: int | None = None,
-    report: Report = silent,
+    progress: ProgressFn = silent,
 ) -> Adapter:
     """An adapter by folder, zip or Hub id; with ``allow_pickle`` also an adapter_model.bin.
 
@@ -39,7 +39,7 @@ def read_adapter(
     ``stands_for`` says what that loses; other adapters do not need it. Raises AdapterError, and for DoRA also MismatchError
     and BaseError.
     """
-    return read_folder(_folder(ref), allow_pickle, _standing(base, dora_rank), report)
+    return read_folder(_folder(ref), allow_pickle, _standing(base, dora_rank), progress)
 
 
 def _standing(base: Base | str | Path | None, rank: int | None) -> reading.Standing | None:
@@ -52,7 +52,7 @@ def read_pair(
     allow_pickle: bool = False,
     base: Base | str | Path | None = None,
     dora_rank: int | None = None,
-    report: Report = silent,
+    progress: ProgressFn = silent,
 ) -> Pair:
     """A task adapter and a domain adapter, each by folder, zip or Hub id; ``base`` and ``dora_rank`` as in ``read_adapter``.
 
@@ -61,7 +61,7 @@ def read_pair(
     folders, dora = (_folder(task), _folder(domain)), _standing(base, dora_rank)
     return _PAIRS.get(
         (allow_pickle, _signature(*folders), _mark(base), dora_rank),
-        lambda: pair_up(*(reading.measured(read_folder(one, allow_pickle, dora, report)) for one in folders)),
+        lambda: pair_up(*(reading.measured(read_folder(one, allow_pickle, dora, progress)) for one in folders)),
     )
 
 
@@ -70,7 +70,7 @@ def passports(
     allow_pickle: bool = False,
     base: Base | str | Path | None = None,
     dora_rank: int | None = None,
-    report: Report = silent,
+    progress: ProgressFn = silent,
 ) -> tuple[list[Passport], Verdict | None]:
     """The passport of every adapter, and for two whether they fit, by their configs and headers alone.
 
@@ -83,7 +83,7 @@ def passports(
 
     def passport(ref: str | Path, one: Manifest) -> Passport:
         read = base is not None if one.dora else not _on_hub(ref)
-        return _measured(read_adapter(ref, allow_pickle, base, dora_rank, report)) if read else from_manifest(one)
+        return _measured(read_adapter(ref, allow_pickle, base, dora_rank, progress)) if read else from_manifest(one)
 
     found = [passport(ref, one) for ref, one in zip(refs, seen, strict=True)]
     if verdict is not None and verdict.fits:

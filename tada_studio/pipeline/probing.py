@@ -9,15 +9,15 @@ from tada_studio.base_model.inputs import Input, choose
 from tada_studio.base_model.model import Base
 from tada_studio.errors import BaseError, InputError
 from tada_studio.lora import Pair
-from tada_studio.pipeline.cache import Kept
+from tada_studio.pipeline.cache import LruCache
 from tada_studio.probing import Readings
 from tada_studio.probing import probe as take_readings
-from tada_studio.progress import Report, silent
+from tada_studio.progress import ProgressFn, silent
 
-_READINGS: Kept[Readings] = Kept(8)
+_READINGS: LruCache[Readings] = LruCache(8)
 
 
-def probe(pair: Pair, base: Base, inputs: Sequence[Input], n: int = 32, report: Report = silent) -> Readings:
+def probe(pair: Pair, base: Base, inputs: Sequence[Input], n: int = 32, progress: ProgressFn = silent) -> Readings:
     """Readings of both adapters from one pass of ``n`` of the inputs through the base. Raises InputError, MismatchError."""
     if not inputs:
         raise InputError("No probe inputs. Give about 32 domain questions or sentences, or images.")
@@ -33,7 +33,7 @@ def probe(pair: Pair, base: Base, inputs: Sequence[Input], n: int = 32, report: 
 
     def take() -> Readings:
         try:
-            return take_readings(pair, base.model, base.tokenizer, chosen, about=about, report=report)
+            return take_readings(pair, base.model, base.tokenizer, chosen, about=about, progress=progress)
         except torch.OutOfMemoryError as error:
             raise BaseError(
                 f"{base.ref}: memory ran out while probing. Probe shorter inputs, or on the CPU."

@@ -9,7 +9,7 @@ from tada_studio.core.gates import Readings
 from tada_studio.core.merge import METHODS
 from tada_studio.lora import Pair
 from tada_studio.pipeline.merge import merge
-from tada_studio.progress import Report, silent
+from tada_studio.progress import ProgressFn, silent
 from tada_studio.recipe import Recipe
 from tada_studio.tuning import Contest, Plan, Split, Tuning, halves, space
 from tada_studio.tuning import search as run
@@ -26,7 +26,7 @@ def search(
     storage: str | Path | None = None,
     search_rank: bool = False,
     into: Tuning | None = None,
-    report: Report = silent,
+    progress: ProgressFn = silent,
 ) -> Tuning:
     """Search the knobs on one part of the items and judge the find on the other, once. Raises TadaError.
 
@@ -46,7 +46,7 @@ def search(
         baselines=baselines(tuning.start.rank),
         key=" ".join(digests),
     )
-    run(base, contest, tuning, plan, storage, report)
+    run(base, contest, tuning, plan, storage, progress)
     return tuning
 
 

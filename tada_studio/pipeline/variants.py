@@ -14,7 +14,7 @@ from tada_studio.pipeline.items import sample_validation
 from tada_studio.pipeline.merge import merge
 from tada_studio.pipeline.opening import read_adapter
 from tada_studio.pipeline.scoring import Sides, score_sides
-from tada_studio.progress import Report, silent
+from tada_studio.progress import ProgressFn, silent
 from tada_studio.recipe import Recipe
 from tada_studio.sample_pairs import Sample
 
@@ -34,24 +34,24 @@ def others(
     sample: Sample | None,
     runs: Sequence[Run],
     folders: Mapping[str, str],
-    report: Report = silent,
+    progress: ProgressFn = silent,
 ) -> dict[str, Adapter]:
     """The adapters among ``names`` that are neither parents nor methods, and those of ``folders``. Raises TadaError."""
     earlier = {run_name(run): run for run in runs if run_name(run) in names}
     found = {name: merge(pair, run.readings, run.recipe) for name, run in earlier.items()}
     for name, method in TUNED.items():
         if name in names:
-            found[name] = _tuned(method, pair, base, sample, report)
+            found[name] = _tuned(method, pair, base, sample, progress)
     return found | {name: read_adapter(ref, base=base) for name, ref in folders.items()}
 
 
-def _tuned(method: str, pair: Pair, base: Base, sample: Sample | None, report: Report) -> Adapter:
+def _tuned(method: str, pair: Pair, base: Base, sample: Sample | None, progress: ProgressFn) -> Adapter:
     """A baseline with the weights that do best on items that are not among those scored."""
     if sample is None or not sample.validation:
         raise InputError("Tuned baselines need validation items, which only some samples bring. Leave them out.")
     rank = max(pair.task.rank, pair.domain.rank)
     start = Recipe(method=method, rank=rank)
-    best = tuned(base, pair, start, sample_validation(sample), report=report)
+    best = tuned(base, pair, start, sample_validation(sample), progress=progress)
     return merge(pair, None, best)
 
 
@@ -94,7 +94,7 @@ def tuned(
     validation: Mapping[str, Sequence[Any]],
     strengths: Sequence[float] = STRENGTHS,
     readings: gating.Readings | None = None,
-    report: Report = silent,
+    progress: ProgressFn = silent,
 ) -> Recipe:
     """The recipe with the strength that does best on validation items: by the mean accuracy over the sides, then by NLL.
 
@@ -103,7 +103,7 @@ def tuned(
     recipes = {f"{recipe.method} at strength {size:g}": recipe.but(strength=size) for size in strengths}
     sides: Sides = {}
     adapters = {name: merge(pair, readings, one) for name, one in recipes.items()}
-    score_sides(base, adapters, validation, sides, report)
+    score_sides(base, adapters, validation, sides, progress)
     return recipes[max(recipes, key=lambda name: _merit([scores[name] for scores in sides.values()]))]
 
 

@@ -20,7 +20,7 @@ from torch import Tensor
 from tada_studio.errors import AdapterError, MismatchError
 from tada_studio.files import shown
 from tada_studio.lora import CONFIG, LABELS, Adapter, LoraModule, Pair, addresses
-from tada_studio.progress import Report, silent
+from tada_studio.progress import ProgressFn, silent
 from tada_studio.read.config import judge, text
 from tada_studio.read.dora import Standing, Weights, needs_base, stand_in
 from tada_studio.read.files import PICKLE, Entry, read_json, weight_files
@@ -40,7 +40,7 @@ __all__ = ["Standing", "Weights", "balance_note", "look", "look_at", "measured",
 
 
 def read_adapter(
-    folder: str | Path, allow_pickle: bool = False, dora: Standing | None = None, report: Report = silent
+    folder: str | Path, allow_pickle: bool = False, dora: Standing | None = None, progress: ProgressFn = silent
 ) -> Adapter:
     """The adapter in a PEFT folder (adapter_config.json + adapter_model.safetensors, or shards with an index).
 
@@ -55,7 +55,7 @@ def read_adapter(
     else:
         manifest = manifest_of(folder)
         tensors = _tensors(folder, manifest.entries)
-    found = _adapter(manifest, tensors, folder, dora, report)
+    found = _adapter(manifest, tensors, folder, dora, progress)
     if before != _stamps(folder, allow_pickle):
         raise AdapterError(
             f"{folder}: its files changed while they were read. Wait until they are written, then open it again."
@@ -162,7 +162,7 @@ _FORMATS = {dtype: name for name, dtype in _DTYPES.items()}
 
 
 def _adapter(
-    manifest: Manifest, tensors: Mapping[str, Tensor], folder: Path, dora: Standing | None, report: Report
+    manifest: Manifest, tensors: Mapping[str, Tensor], folder: Path, dora: Standing | None, progress: ProgressFn
 ) -> Adapter:
     stored = Adapter(
         labels=_labels(folder, manifest),
@@ -179,7 +179,7 @@ def _adapter(
         if dora is None:
             raise AdapterError(needs_base(folder, manifest.base))
         magnitudes = {name: tensors[module.keys["magnitude"]] for name, module in manifest.modules.items()}
-        stored, remarks = stand_in(stored, magnitudes, dora, report)
+        stored, remarks = stand_in(stored, magnitudes, dora, progress)
     passport = from_manifest(manifest, read=True)
     return replace(stored, passport=replace(passport, remarks=(*passport.remarks, *remarks)))
 

@@ -17,7 +17,7 @@ from torch import Tensor
 from tada_studio.core.lowrank import best_low_rank, relative_loss
 from tada_studio.errors import AdapterError, MismatchError
 from tada_studio.lora import Adapter, Layer, LoraModule, Replacement, add_tensor
-from tada_studio.progress import Progress, Report
+from tada_studio.progress import Progress, ProgressFn
 
 #: Magnitudes are trained from the row norms of the base; a median this far off means that this is not that base.
 FOREIGN = 0.5
@@ -66,13 +66,13 @@ def needs_base(where: object, base: str | None) -> str:
 
 
 def stand_in(
-    dora: Adapter, magnitudes: Mapping[str, Tensor], how: Standing, report: Report
+    dora: Adapter, magnitudes: Mapping[str, Tensor], how: Standing, progress: ProgressFn
 ) -> tuple[Adapter, list[str]]:
     """(the adapter with every module replaced by its best LoRA, remarks). Raises AdapterError, MismatchError, BaseError."""
     sha = hashlib.sha256(f"DoRA {how.rank} {dora.digest}".encode())
     found: dict[str, _Stand] = {}
     for i, (name, module) in enumerate(dora.modules.items()):
-        report(Progress("read DoRA", i, len(dora.modules), name))
+        progress(Progress("read DoRA", i, len(dora.modules), name))
         weight = how.weights(name, (module.kind, module.kernel, *module.layer_size)).float()
         add_tensor(sha, magnitudes[name])
         add_tensor(sha, weight)

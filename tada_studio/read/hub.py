@@ -70,8 +70,8 @@ def _part(url: str, first: int, length: int) -> tuple[bytes, int, str | None]:
         )
         whole = answer.status_code != 206  # a server that ignores the range starts at 0
         content = _at_most(answer.iter_bytes, length + (first if whole else 0))
-        said = answer.headers.get("Content-Length" if whole else "Content-Range", "").rpartition("/")[2]
-    return content[first if whole else 0 :], int(said) if said.isdecimal() else len(content), commit
+        message = answer.headers.get("Content-Length" if whole else "Content-Range", "").rpartition("/")[2]
+    return content[first if whole else 0 :], int(message) if message.isdecimal() else len(content), commit
 
 
 def _at_most(stream: Callable[[], Any], length: int) -> bytes:

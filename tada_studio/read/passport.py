@@ -66,7 +66,7 @@ def _groups(modules: list[Factors], places: Mapping[str, Any]) -> dict[str, str]
         kinds.setdefault(places[module.name].projection, set()).add(f"rank {module.rank}, alpha {module.alpha:g}")
     if len(set().union(*kinds.values())) < 2:
         return {}
-    return {"by projection": "; ".join(f"{name}: {' / '.join(sorted(said))}" for name, said in kinds.items())}
+    return {"by projection": "; ".join(f"{name}: {' / '.join(sorted(message))}" for name, message in kinds.items())}
 
 
 def _targets(value: Any) -> str:

@@ -128,10 +128,10 @@ def _loading(merged: Adapter, origin: Mapping[str, Any]) -> list[str]:
             ")",
         ]
     lines.append('model = PeftModel.from_pretrained(base_model, "this-folder")')
-    said = [_plain(head_sentence(merged, origin.get("heads", {})))] if merged.heads else []
+    sentences = [_plain(head_sentence(merged, origin.get("heads", {})))] if merged.heads else []
     if any(family(name) for name in merged.modules):
-        said.append("Its modules have the names of transformers 5; transformers 4 does not find them.")
-    return ["```python", *lines, "```", "", *(line for sentence in said for line in (sentence, ""))]
+        sentences.append("Its modules have the names of transformers 5; transformers 4 does not find them.")
+    return ["```python", *lines, "```", "", *(line for sentence in sentences for line in (sentence, ""))]
 
 
 def _plain(text: str) -> str:

@@ -7,14 +7,17 @@ _KINDS = {"layer": "layers", "projection": "projections", "cell": "cells"}
 
 def effect_sentences(found: Effects) -> list[str]:
     """What is lost without the most useful part, which parts do harm, and whether large parts are the useful ones."""
-    said = [
+    sentences = [
         sentence
         for kind in _KINDS
         if found.of(kind)
         for sentence in (_most(found, kind), _geometry(found, kind))
         if sentence
     ]
-    return [*said, f"Measured on {found.says}. This rests on answers, not on geometry; effects of parts do not add up."]
+    return [
+        *sentences,
+        f"Measured on {found.says}. This rests on answers, not on geometry; effects of parts do not add up.",
+    ]
 
 
 def _most(found: Effects, kind: str) -> str:

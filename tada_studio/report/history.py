@@ -23,8 +23,8 @@ def recipe_words(recipe: Recipe, start: Recipe | None = None) -> str:
     """What is another way than in ``start`` (the defaults), in words."""
     start = start or Recipe()
     changed = [name for name in knobs() if getattr(recipe, name) != getattr(start, name)]
-    told = [_knob_words(name, getattr(recipe, name), getattr(start, name)) for name in changed]
-    return ", ".join(told) if told else "all knobs as they start"
+    turned = [_knob_words(name, getattr(recipe, name), getattr(start, name)) for name in changed]
+    return ", ".join(turned) if turned else "all knobs as they start"
 
 
 def _knob_words(name: str, value: Any, before: Any) -> str:
@@ -116,7 +116,7 @@ class Flip(NamedTuple):
     after: tuple[float, ...]
     margin_before: float | None
     margin_after: float | None
-    said: tuple[str, str]
+    replies: tuple[str, str]
 
 
 def flips(sides: Sides, items: Any, before: str, after: str) -> list[Flip]:
@@ -132,8 +132,8 @@ def flips(sides: Sides, items: Any, before: str, after: str) -> list[Flip]:
 
 def _flip(side: str, number: int, won: bool, shown: Shown, before: Score, after: Score) -> Flip:
     first, second = (_logliks(score, number, len(shown.choices)) for score in (before, after))
-    said = (_said(before, number, first, shown), _said(after, number, second, shown))
-    return Flip(side, number, won, shown, first, second, _margin(first, shown), _margin(second, shown), said)
+    replies = (_said(before, number, first, shown), _said(after, number, second, shown))
+    return Flip(side, number, won, shown, first, second, _margin(first, shown), _margin(second, shown), replies)
 
 
 def _logliks(score: Score, number: int, count: int) -> tuple[float, ...]:
@@ -148,8 +148,8 @@ def _margin(values: Sequence[float], shown: Shown) -> float | None:
 
 
 def _said(score: Score, number: int, values: Sequence[float], shown: Shown) -> str:
-    if score.said is not None:
-        return score.said[number]
+    if score.replies is not None:
+        return score.replies[number]
     return shown.choices[max(range(len(values)), key=values.__getitem__)] if values else ""
 
 
@@ -161,7 +161,7 @@ def chosen_flips(found: Sequence[Flip], side: str, direction: str, text: str) ->
         for flip in found
         if side in ("", flip.side)
         and direction in ("", "won" if flip.won else "lost")
-        and wanted in " ".join((flip.shown.prompt, *flip.shown.choices, flip.shown.right, *flip.said)).casefold()
+        and wanted in " ".join((flip.shown.prompt, *flip.shown.choices, flip.shown.right, *flip.replies)).casefold()
     ]
 
 
@@ -178,7 +178,8 @@ def flips_csv(found: Sequence[Flip]) -> str:
 def _flip_row(flip: Flip) -> dict[str, Any]:
     return {
         "side": flip.side, "item": flip.item, "direction": "won" if flip.won else "lost", "prompt": flip.shown.prompt,
-        "right": flip.shown.right, "choices": list(flip.shown.choices), "said_before": flip.said[0], "said_after": flip.said[1],
+        "right": flip.shown.right, "choices": list(flip.shown.choices), "said_before": flip.replies[0], 
+        "said_after": flip.replies[1],
         "loglik_before": [*flip.before], "loglik_after": [*flip.after],
         "margin_before": flip.margin_before, "margin_after": flip.margin_after,
     }  # fmt: skip

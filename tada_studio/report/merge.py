@@ -3,9 +3,9 @@
 from collections.abc import Sequence
 
 from tada_studio.core import stats
-from tada_studio.core.closeup import Closeup, Fate
 from tada_studio.core.gates import Depth, Gates
 from tada_studio.core.merge import Merged
+from tada_studio.core.module_detail import DirectionState, ModuleDetail
 from tada_studio.core.sizes import Norms, Ranks, ThreeWay
 
 #: Below this share of either adapter's energy, conflict is called hardly any.
@@ -51,7 +51,7 @@ def _count(n: int, what: str) -> str:
     return f"{n:,} {what}{'' if n == 1 else 's'}"
 
 
-def cell_sentence(merged: Merged, near: Closeup) -> str:
+def cell_sentence(merged: Merged, near: ModuleDetail) -> str:
     """What is dropped in one module, by name, and what rank r keeps of it."""
     kept = f"Rank {merged.rank} keeps {percent(float(merged.kept[near.row]))} of what is left."
     drops = merged.how.drops
@@ -67,7 +67,7 @@ def cell_sentence(merged: Merged, near: Closeup) -> str:
     return f"{len(gone)} of {n} directions {are} dropped here: {named}. That is {lost} of this module's energy. {kept}"
 
 
-def fate_says(fate: Fate, other: str) -> str:
+def fate_says(fate: DirectionState, other: str) -> str:
     """Why a direction stays or goes; ``other`` is the other adapter's role."""
     word = "dropped" if fate.dropped else "kept"
     if fate.by_hand:
@@ -77,7 +77,7 @@ def fate_says(fate: Fate, other: str) -> str:
     return f"kept, though it opposes {other} {fate.rival}" if fate.opposed else "kept"
 
 
-def fate_meets(fate: Fate, other: str) -> tuple[str, str, str]:
+def fate_meets(fate: DirectionState, other: str) -> tuple[str, str, str]:
     """The direction that it opposes most, and how, in multiples of chance: in the weights, over the probe inputs."""
     if fate.rival is None:
         return "nothing here", "", ""
@@ -170,8 +170,8 @@ def _runs(layers: list[int]) -> str:
         return ""
     starts = [x for i, x in enumerate(layers) if not i or layers[i - 1] != x - 1]
     ends = [x for i, x in enumerate(layers) if i + 1 == len(layers) or layers[i + 1] != x + 1]
-    said = ", ".join(str(a) if a == b else f"{a}-{b}" for a, b in zip(starts, ends, strict=True))
-    return f"Layer{'' if len(layers) == 1 else 's'} {said}"
+    message = ", ".join(str(a) if a == b else f"{a}-{b}" for a, b in zip(starts, ends, strict=True))
+    return f"Layer{'' if len(layers) == 1 else 's'} {message}"
 
 
 def compared_depth_sentence(label: str, depth: Depth) -> str:

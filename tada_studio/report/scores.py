@@ -62,13 +62,13 @@ def _columns(scores: Sequence[Score]) -> list[str]:
 def _cells(score: Score | None, columns: Sequence[str]) -> list[str]:
     if score is None:
         return [""] * len(columns)
-    told = {
+    texts = {
         "accuracy (95 %)": "{:.3f} ({:.3f} to {:.3f})".format(*score.estimate) if score.estimate else "",
         "per character": _three(score.accuracy_norm),
         "perplexity": "" if score.perplexity is None else f"{score.perplexity:.2f}",
         "NLL": _three(score.nll),
     }
-    return [told[column] for column in columns]
+    return [texts[column] for column in columns]
 
 
 def _three(value: float | None) -> str:
@@ -141,8 +141,8 @@ def comparison_sentences(sides: Sides) -> list[str]:
     last, others = names[-1], names[:-1]
     contests = [_contest(sides, last, other, LEVEL / len(others)) for other in others]
     corrected = stats.holm([contest.p for contest in contests])
-    told = zip(others, contests, corrected, strict=True)
-    return [*(f"{last} against {o}: {_verdict(c, p)}. {_by_side(sides, last, o)}" for o, c, p in told), *notes]
+    texts = zip(others, contests, corrected, strict=True)
+    return [*(f"{last} against {o}: {_verdict(c, p)}. {_by_side(sides, last, o)}" for o, c, p in texts), *notes]
 
 
 def _contest(sides: Sides, name: str, other: str, level: float) -> Contest:

@@ -46,7 +46,7 @@ def _looks(tuning: Tuning) -> str:
 
 def _promised(tuning: Tuning) -> str:
     """What the search half promised, beside what came of it: the best of many trials always looks better than it is."""
-    best, default = tuning.best, tuning.marks.get("default")
+    best, default = tuning.best, tuning.side_scores.get("default")
     if best is None or default is None or tuning.judged is None or tuning.recipe == tuning.start:
         return ""
     promise = best.value - sum(mark.gold for mark in default.values()) / len(default)
@@ -101,11 +101,14 @@ def tuning_dict(tuning: Tuning) -> dict[str, Any]:
         "verdict": {name: {"word": word, **one._asdict()} for name, (one, word) in found.items()},
         "held_out": {side: [score.to_dict() for score in scores.values()] for side, scores in held.items()},
         "items": dict(zip(("searched", "held_out"), tuning.split.counts, strict=True)),
-        "marks": {name: {side: mark._asdict() for side, mark in marks.items()} for name, marks in tuning.marks.items()},
+        "marks": {
+            name: {side: mark._asdict() for side, mark in side_scores.items()}
+            for name, side_scores in tuning.side_scores.items()
+        },
         "trials": [_trial(trial) for trial in tuning.trials],
         "seconds": tuning.seconds,
     }
 
 
 def _trial(trial: Trial) -> dict[str, Any]:
-    return {**trial._asdict(), "marks": {side: mark._asdict() for side, mark in trial.marks.items()}}
+    return {**trial._asdict(), "marks": {side: mark._asdict() for side, mark in trial.side_scores.items()}}

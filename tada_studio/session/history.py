@@ -6,7 +6,7 @@ from itertools import pairwise, starmap
 from tada_studio.recipe import Recipe, changes
 
 
-class Steps:
+class History:
     """now: the recipe; before: what undo goes back to, after: what redo goes on to, each with the nearest last."""
 
     def __init__(self, now: Recipe | None = None, before: Sequence[Recipe] = (), after: Sequence[Recipe] = ()) -> None:

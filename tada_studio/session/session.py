@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from tada_studio import pipeline
-from tada_studio.base_model.generate import Manner
+from tada_studio.base_model.generate import Sampling
 from tada_studio.base_model.inputs import Input
 from tada_studio.base_model.model import Base
 from tada_studio.core.gates import Readings
@@ -20,7 +20,7 @@ from tada_studio.core.merge import Merged
 from tada_studio.core.strokes import painted
 from tada_studio.errors import BaseError, InputError, MismatchError, Stopped
 from tada_studio.evaluation import choose
-from tada_studio.evaluation.bench import items_digest
+from tada_studio.evaluation.benchmark import items_digest
 from tada_studio.evaluation.effect import Effects, measure, parts
 from tada_studio.evaluation.prompts import Answer, Question, ask
 from tada_studio.evaluation.runs import Run, cells
@@ -32,11 +32,11 @@ from tada_studio.pipeline.items import to_evaluate, to_leave_out_on, to_tune, wi
 from tada_studio.pipeline.merge import Merge
 from tada_studio.pipeline.variants import others as others_among
 from tada_studio.probing import Readings as SavedReadings
-from tada_studio.progress import Progress, Report, silent
+from tada_studio.progress import Progress, ProgressFn, silent
 from tada_studio.recipe import Recipe
 from tada_studio.sample_pairs import Sample
 from tada_studio.sample_pairs import sample as sample_named
-from tada_studio.session.history import Steps
+from tada_studio.session.history import History
 from tada_studio.tuning import Plan, Tuning
 
 #: Painting an unlocked cell with None gives it back to the readings.
@@ -78,14 +78,14 @@ class Session:
 
     opened:  how the pair came here; None while nothing is open
     project: the name it was saved under, if it was
-    told:    called after every change, often, from any thread: whoever saves sessions listens here
+    on_change: called after every change, often, from any thread: whoever saves sessions listens here
     stops:   how often ``stop`` was called: work ends when it is called after that work began
     """
 
     def __init__(self) -> None:
         self.lock = threading.RLock()
         self.stops = 0
-        self.told: Callable[[], None] = lambda: None
+        self.on_change: Callable[[], None] = lambda: None
         self.opened: Opened | None = None
         self.project: str | None = None
         self.pair: Pair | None = None
@@ -93,7 +93,7 @@ class Session:
         self.base: Base | None = None
         self.base_ref: str | None = None
         self.sample: Sample | None = None
-        self.steps = Steps()
+        self.history = History()
         self.runs: list[Run] = []
         self.answers: dict[str, Answer] = {}
         self.tuning: Tuning | None = None
@@ -107,7 +107,12 @@ class Session:
     # -- Open ------------------------------------------------------------------------------------------------------
 
     def open(
-        self, task: str, domain: str, base: str | None = None, report: Report = silent, dora_rank: int | None = None
+        self,
+        task: str,
+        domain: str,
+        base: str | None = None,
+        progress: ProgressFn = silent,
+        dora_rank: int | None = None,
     ) -> None:
         """Read two adapters (folder or Hub id each). What was open stays if this fails. Raises TadaError.
 
@@ -115,14 +120,14 @@ class Session:
 
         For DoRA the weights of ``base`` are read too, which takes a while; ``dora_rank`` as in ``pipeline.read_adapter``.
         """
-        pair = pipeline.read_pair(task, domain, base=base or None, dora_rank=dora_rank, report=report)
+        pair = pipeline.read_pair(task, domain, base=base or None, dora_rank=dora_rank, progress=progress)
         with self.lock:
             self.stop()
             self.pair, self.readings, self.sample, self.base_ref = pair, None, None, base or None
             self.opened, self.project = Opened(task, domain, base or None, None, dora_rank), None
             self.base = self.base if self.base is not None and self.base.ref == base else None
             self.answers, self.tuning, self.effects = {}, None, None
-            self.steps, self.runs, self._runs_made = Steps(), [], 0
+            self.history, self.runs, self._runs_made = History(), [], 0
             self._changed()
 
     def open_sample(self, name: str) -> None:
@@ -134,21 +139,21 @@ class Session:
             if sample.readings is not None:
                 self.use_readings(SavedReadings.load(sample.readings))
 
-    def load_base(self, ref: str | None = None, report: Report = silent) -> Base:
+    def load_base(self, ref: str | None = None, progress: ProgressFn = silent) -> Base:
         """The base model, loaded once and kept. Raises BaseError if none was named or it cannot be had."""
         ref = ref or self.base_ref
         if not ref:
             raise BaseError("No base model was named. Give a Hub id, a folder or a GGUF file on the Open tab.")
         if self.base is None or self.base.ref != ref:
-            report(Progress("load base", 0, 1, f"loading {ref}"))
+            progress(Progress("load base", 0, 1, f"loading {ref}"))
             self.base = pipeline.load_base(ref)
-            report(Progress("load base", 1, 1, f"loaded {ref} on {self.base.device}"))
+            progress(Progress("load base", 1, 1, f"loaded {ref} on {self.base.device}"))
         self.base_ref = ref
         return self.base
 
     # -- Probe -----------------------------------------------------------------------------------------------------
 
-    def probe(self, inputs: Sequence[Input] | None = None, n: int = 32, report: Report = silent) -> Readings:
+    def probe(self, inputs: Sequence[Input] | None = None, n: int = 32, progress: ProgressFn = silent) -> Readings:
         """Run the inputs (the sample's, if None) through the base once. Earlier readings stay if this fails or is stopped."""
         pair = self._open_pair()
         if inputs is None and self.sample is not None:
@@ -157,8 +162,8 @@ class Session:
             raise InputError(
                 "No probe inputs. Paste about 32 domain questions, one a line, or upload a file or images."
             )
-        report = self._started(report)
-        readings = pipeline.probe(pair, self.load_base(report=report), inputs, n, report)
+        progress = self._started(progress)
+        readings = pipeline.probe(pair, self.load_base(progress=progress), inputs, n, progress)
         self.use_readings(readings)
         return readings
 
@@ -193,21 +198,21 @@ class Session:
 
     @property
     def recipe(self) -> Recipe:
-        return self.steps.now
+        return self.history.now
 
     @property
     def can_undo(self) -> bool:
-        return bool(self.steps.before)
+        return bool(self.history.before)
 
     @property
     def can_redo(self) -> bool:
-        return bool(self.steps.after)
+        return bool(self.history.after)
 
     @property
     def log(self) -> tuple[str, ...]:
         """What was done to the recipe, in order; what was undone is not in it."""
         with self.lock:
-            return self.steps.log
+            return self.history.log
 
     def turn(self, **knobs: Any) -> None:
         """Set knobs of the recipe by name. Raises RecipeError and changes nothing if a value is out of range."""
@@ -221,7 +226,7 @@ class Session:
             view = None if self.pair is None else self._seen(self.pair, recipe)
             if view is not None:
                 view.how  # noqa: B018 - computing it is what checks the recipe
-            self.steps.take(recipe)
+            self.history.take(recipe)
             self._changed()
             self._view = view
 
@@ -242,12 +247,12 @@ class Session:
 
     def undo(self) -> None:
         with self.lock:
-            if self.steps.undo():
+            if self.history.undo():
                 self._changed()
 
     def redo(self) -> None:
         with self.lock:
-            if self.steps.redo():
+            if self.history.redo():
                 self._changed()
 
     # -- Evaluate --------------------------------------------------------------------------------------------------
@@ -257,7 +262,7 @@ class Session:
         sides: Mapping[str, Sequence[Any]] | None,
         variants: Sequence[str],
         limit: int,
-        report: Report = silent,
+        progress: ProgressFn = silent,
         folders: Mapping[str, str] | None = None,
     ) -> Run:
         """Score variants on each side's items: those that ``pipeline.variants`` knows, earlier runs' recipes ("run 2"), baselines
@@ -267,9 +272,9 @@ class Session:
         """
         pair, view = self._open_pair(), self._open_view()
         sides = to_evaluate(self.sample, sides)
-        report = self._started(report)
-        base = self.load_base(report=report)
-        others = others_among(variants, pair, base, self.sample, self.runs, folders or {}, report)
+        progress = self._started(progress)
+        base = self.load_base(progress=progress)
+        others = others_among(variants, pair, base, self.sample, self.runs, folders or {}, progress)
         adapters = pipeline.variants(pair, view.adapter, view.recipe, [*variants, *(folders or {})], others)
         chosen = {side: choose(items, limit) for side, items in sides.items()}
         self._runs_made += 1
@@ -278,24 +283,24 @@ class Session:
         self.runs.append(run)
         found: pipeline.Sides = {}
 
-        def told(progress: Progress) -> None:
+        def publish(step: Progress) -> None:
             run.sides = {
                 side: dict(scores) for side, scores in found.items()
             }  # a new one: other threads read the former
-            report(progress)
+            progress(step)
 
         try:
-            pipeline.score_sides(base, adapters, chosen, found, told)
+            pipeline.score_sides(base, adapters, chosen, found, publish)
         finally:
             run.sides = found
         run.finished = True
-        self.told()
+        self.on_change()
         return run
 
     def forget(self, number: int) -> None:
         """Delete a run of the history."""
         self.runs = [run for run in self.runs if run.number != number]
-        self.told()
+        self.on_change()
 
     def stop(self) -> None:
         """Ask whatever is running to stop at its next piece."""
@@ -304,7 +309,11 @@ class Session:
     # -- Auto-tune -------------------------------------------------------------------------------------------------
 
     def tune(
-        self, sides: Mapping[str, Sequence[Any]] | None, plan: Plan, most: int | None = None, report: Report = silent
+        self,
+        sides: Mapping[str, Sequence[Any]] | None,
+        plan: Plan,
+        most: int | None = None,
+        progress: ProgressFn = silent,
     ) -> Tuning:
         """Search the knobs from the recipe on screen, and judge the find; ``self.tuning`` fills in.
 
@@ -312,15 +321,15 @@ class Session:
         """
         pair = self._open_pair()
         split = to_tune(self.sample, sides, plan.seed, most)
-        report = self._started(report)
-        base = self.load_base(report=report)
+        progress = self._started(progress)
+        base = self.load_base(progress=progress)
         self.tuning = found = tuning.new_search(pair, self.readings, split, self.recipe)
         held = items_digest(split.held)
         found.looks = self._looks.get(held, 0) + 1
         trials = self.folder / "trials.log"
-        tuning.search(pair, base, self.readings, split, plan=plan, storage=trials, into=found, report=report)
+        tuning.search(pair, base, self.readings, split, plan=plan, storage=trials, into=found, progress=progress)
         self._looks[held] = found.looks
-        self.told()
+        self.on_change()
         return found
 
     # -- Effect ----------------------------------------------------------------------------------------------------
@@ -329,7 +338,7 @@ class Session:
         self,
         kinds: Sequence[str],
         most: int = 24,
-        report: Report = silent,
+        progress: ProgressFn = silent,
         sides: Mapping[str, Sequence[Any]] | None = None,
     ) -> Effects:
         """What each "layer", "projection" or "cell" of the merge on screen does on ``most`` items a side, never test items.
@@ -338,37 +347,37 @@ class Session:
         """
         pair, view = self._open_pair(), self._open_view()
         split, kind = to_leave_out_on(self.sample, sides, most)
-        report = self._started(report)
-        base = self.load_base(report=report)
+        progress = self._started(progress)
+        base = self.load_base(progress=progress)
         items, says = with_probe_texts(split, kind, self.sample, base, most)
         if self.effects is None or (self.effects.recipe, self.effects.says) != (self.recipe, says):
             self.effects = Effects(self.recipe, says)
         heads = {"task": pair.task, "domain": pair.domain}
-        measure(base, view.adapter, heads, items, parts(pair.addresses, kinds), self.effects, report)
+        measure(base, view.adapter, heads, items, parts(pair.addresses, kinds), self.effects, progress)
         return self.effects
 
     # -- Try it ----------------------------------------------------------------------------------------------------
 
-    def ask(self, question: Question, variants: Sequence[str], how: Manner, report: Report = silent) -> None:
+    def ask(self, question: Question, variants: Sequence[str], how: Sampling, progress: ProgressFn = silent) -> None:
         """One prompt to variants ("base", "task", "domain", "merge"); ``self.answers`` fills in while they are made."""
         pair, view = self._open_pair(), self._open_view()
-        report = self._started(report)
-        base = self.load_base(report=report)
+        progress = self._started(progress)
+        base = self.load_base(progress=progress)
         known = {"base": None, "task": pair.task, "domain": pair.domain, "merge": view.adapter}
         self.answers = {}
-        ask(base, {name: known[name] for name in variants}, question, how, self.answers, report)
+        ask(base, {name: known[name] for name in variants}, question, how, self.answers, progress)
 
     # -- Export ----------------------------------------------------------------------------------------------------
 
-    def export(self, out: str | Path, report: Report = silent) -> Certificate:
+    def export(self, out: str | Path, progress: ProgressFn = silent) -> Certificate:
         """Write the merge on screen as a PEFT folder, read it back and certify it. Raises ExportError if that does not hold."""
-        view, report = self._open_view(), self._started(report)
+        view, progress = self._open_view(), self._started(progress)
         latest = next((run for run in reversed(self.runs) if run.recipe == self.recipe and run.sides), None)
         return pipeline.export(
             pipeline.logged(view.adapter, self.log),
             out,
             base=self.base,
-            report=report,
+            progress=progress,
             measured=latest.sides if latest else None,
         )
 
@@ -393,7 +402,7 @@ class Session:
         with self.lock:
             if self.pair is None or self.opened is None:
                 return None
-            piles = tuple(self.steps.before), tuple(self.steps.after)
+            piles = tuple(self.history.before), tuple(self.history.after)
             runs = tuple(run.copy() for run in self.runs)
             now = (self.opened, self.pair, self.base_ref, self.readings, self.recipe)
             return State(*now, *piles, runs, self._runs_made, dict(self._looks), self.project)
@@ -405,7 +414,7 @@ class Session:
         with self.lock:
             self.readings, self.base_ref, self.project = state.readings, state.base_ref, state.project
             self.restore(state.recipe)
-            self.steps = Steps(state.recipe, state.undo, state.redo)
+            self.history = History(state.recipe, state.undo, state.redo)
             self.runs, self._runs_made, self._looks = list(state.runs), state.runs_made, dict(state.looks)
             self._changed()
 
@@ -425,18 +434,16 @@ class Session:
     def _changed(self) -> None:
         self._keep_merge()
         self._view = None
-        self.told()
+        self.on_change()
 
-    def _started(self, report: Report) -> Report:
+    def _started(self, progress: ProgressFn) -> ProgressFn:
         """A report that ends the work at its next piece once ``stop`` was called."""
         before = self.stops
 
-        def told(progress: Progress) -> None:
+        def stoppable(step: Progress) -> None:
             if self.stops != before:
-                raise Stopped(
-                    f"Stopped at {progress.step}, {progress.done} of {progress.total}. What was there before is kept."
-                )
-            self.told()
-            report(progress)
+                raise Stopped(f"Stopped at {step.step}, {step.done} of {step.total}. What was there before is kept.")
+            self.on_change()
+            progress(step)
 
-        return told
+        return stoppable

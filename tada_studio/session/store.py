@@ -55,7 +55,7 @@ class Saved(NamedTuple):
 Found = tuple[Session, list[str]]
 
 
-class Shelf:
+class SessionStore:
     """All saved sessions of this machine's user.
 
     shared: strangers use this server together, so nobody may see what others saved; there are no projects then
@@ -64,11 +64,11 @@ class Shelf:
     def __init__(self, place: Path, shared: bool = False) -> None:
         self.place, self.shared = place, shared
         self.lock = threading.Lock()
-        self.live: dict[str, Keeper] = {}
+        self.live: dict[str, Autosave] = {}
 
     # -- one browser tab -------------------------------------------------------------------------------------------
 
-    def keep(self, session: Session, tab: str, resumed: bool = False) -> "Keeper":
+    def keep(self, session: Session, tab: str, resumed: bool = False) -> "Autosave":
         """Save this session from now on, whenever it changes; ``resumed``: it is what the tab's folder holds already.
 
         Whoever kept this tab's session before stops doing so. Raises InputError for what is no tab's id.
@@ -76,7 +76,7 @@ class Shelf:
         folder = self._session(tab)
         self._stop(tab)
         with self.lock:
-            self.live[tab] = keeper = Keeper(session, folder, self, resumed)
+            self.live[tab] = keeper = Autosave(session, folder, self, resumed)
         return keeper
 
     def resume(self, tab: str, allowed: Allowed = lambda ref: None) -> Found | None:
@@ -148,7 +148,7 @@ class Shelf:
         except (OSError, TadaError) as error:
             session.project = before
             raise error if isinstance(error, TadaError) else InputError(f"Not saved: {error}.") from error
-        session.told()
+        session.on_change()
 
     def open(self, key: str, allowed: Allowed = lambda ref: None) -> Found:
         """A copy of what was saved, to go on with. Raises TadaError."""
@@ -209,20 +209,20 @@ def _saved(kind: str, folder: Path) -> Saved | None:
         return None
 
 
-class Keeper:
+class Autosave:
     """Saves one session to its folder, soon after each change, from a thread of its own.
 
     stopped: nothing is saved any more: the tab is closed, or its session went on elsewhere
     problem: why the last attempt failed, in words; "" if it did not
     """
 
-    def __init__(self, session: Session, folder: Path, shelf: Shelf, resumed: bool) -> None:
-        self.session, self.folder, self.shelf = session, folder, shelf
+    def __init__(self, session: Session, folder: Path, store: SessionStore, resumed: bool) -> None:
+        self.session, self.folder, self.store = session, folder, store
         self.stopped, self.problem = False, ""
         self._kept = session.state if resumed else None
         self._timer: threading.Timer | None = None
         self._lock = threading.RLock()
-        session.told = self.changed
+        session.on_change = self.changed
 
     def changed(self) -> None:
         """Save within ``DELAY`` seconds, unless that is already on its way."""
@@ -246,21 +246,21 @@ class Keeper:
                 _LOG.exception("a session could not be saved")
                 self.problem = f"This session could not be saved ({error})."
 
-    def again(self) -> tuple[Session, "Keeper"]:
+    def again(self) -> tuple[Session, "Autosave"]:
         """The session and a new keeper, for a tab that had only lost its connection. Raises TadaError."""
         tab = self.folder.name
-        if tab in self.shelf.live:
+        if tab in self.store.live:
             raise InputError("This session goes on in another tab or window. Reload this page to work here too.")
-        if (found := self.shelf.resume(tab)) is None:
+        if (found := self.store.resume(tab)) is None:
             raise InputError("This page was away for too long. Reload it to start anew.")
-        return found[0], self.shelf.keep(found[0], tab, resumed=True)
+        return found[0], self.store.keep(found[0], tab, resumed=True)
 
     def _write(self) -> None:
         state, before = self.session.state, self._kept
         if state is None:
             return
         if before is not None and before.opened is not state.opened and (before.undo or before.runs):
-            self.shelf.set_aside(self.folder)  # another pair was opened: the work on the last one is not lost
+            self.store.set_aside(self.folder)  # another pair was opened: the work on the last one is not lost
         opened = write(state, self.folder)
         if opened != state.opened:
             with self.session.lock:
@@ -274,8 +274,8 @@ class Keeper:
         with self._lock:
             self.save()
             self.stopped = True
-        self.session.told = lambda: None
+        self.session.on_change = lambda: None
         self.session = Session()  # nothing of a closed tab stays in memory
-        with self.shelf.lock:
-            if self.shelf.live.get(self.folder.name) is self:
-                del self.shelf.live[self.folder.name]
+        with self.store.lock:
+            if self.store.live.get(self.folder.name) is self:
+                del self.store.live[self.folder.name]

@@ -18,10 +18,10 @@ import torch
 from tada_studio.base_model.model import Base
 from tada_studio.errors import InputError
 from tada_studio.evaluation import Score
-from tada_studio.evaluation.bench import Bench, Mark, Marks, answers, items_digest, value
+from tada_studio.evaluation.benchmark import Benchmark, SideScores, answers, items_digest, value
 from tada_studio.evaluation.compare import Comparison, compare, verdicts
 from tada_studio.lora import Adapter
-from tada_studio.progress import Progress, Report, silent
+from tada_studio.progress import Progress, ProgressFn, silent
 from tada_studio.recipe import Recipe
 from tada_studio.tuning.space import Space, params_of, recipe_with, space
 from tada_studio.tuning.split import Split, by_files, halves
@@ -79,7 +79,7 @@ class Tuning:
     split: Split
     start: Recipe
     searched: Space
-    marks: dict[str, Marks] = field(default_factory=dict)
+    side_scores: dict[str, SideScores] = field(default_factory=dict)
     trials: list[Trial] = field(default_factory=list)
     judged: Judged | None = None
     seconds: float = 0.0
@@ -94,14 +94,14 @@ class Tuning:
     @property
     def recipe(self) -> Recipe:
         """The find: the best trial's recipe, or the one to start from if none beats it."""
-        best, start = self.best, self.marks.get("start")
+        best, start = self.best, self.side_scores.get("start")
         if best is None or (start is not None and best.value <= value(start)):
             return self.start
         return recipe_with(self.start, best.params)
 
     def best_baseline(self, baselines: Mapping[str, Recipe]) -> str:
         """Of several, the one that does best on the items that are searched on."""
-        return max(baselines, key=lambda name: value(self.marks[name]))
+        return max(baselines, key=lambda name: value(self.side_scores[name]))
 
 
 def front(trials: list[Trial]) -> list[Trial]:
@@ -111,7 +111,7 @@ def front(trials: list[Trial]) -> list[Trial]:
 
 
 def _beats(first: Trial, second: Trial) -> bool:
-    pairs = [(first.marks[side].gold, second.marks[side].gold) for side in second.marks]
+    pairs = [(first.side_scores[side].gold, second.side_scores[side].gold) for side in second.side_scores]
     if all(a == b for a, b in pairs):
         return (first.seed, first.number) < (second.seed, second.number)  # of equals one stays
     return all(a >= b for a, b in pairs)
@@ -120,7 +120,7 @@ def _beats(first: Trial, second: Trial) -> bool:
 class Contest(NamedTuple):
     """Who takes part besides the trials, and how recipes become adapters.
 
-    parents:   worn as they are, for the axes of the picture; baselines: recipes by name, one of which the find must beat
+    parents:   attached as they are, for the axes of the picture; baselines: recipes by name, one of which the find must beat
     key:       what the numbers depend on besides items, start and space: digests of the pair, the base and the readings
     """
 
@@ -136,21 +136,21 @@ def search(
     tuning: Tuning,
     plan: Plan,
     where: str | Path | None = None,
-    report: Report = silent,
+    progress: ProgressFn = silent,
 ) -> None:
-    """Search, then judge; ``tuning`` fills in on the way. Raises Stopped from ``report``; then all finished trials stay.
+    """Search, then judge; ``tuning`` fills in on the way. Raises Stopped from ``progress``; then all finished trials stay.
 
     where: None (in memory), a file or a database URL; what a storage already holds of this very search is gone on with.
     """
     began = time.monotonic()
-    bench = Bench(base, tuning.split.search, plan.chunks, contest.parents)
+    benchmark = Benchmark(base, tuning.split.search, plan.chunks, contest.parents)
     studies = _studies(tuning, contest, plan, where)
-    _measure_known(bench, contest, tuning, report)
-    while (done := _sync(tuning, studies)) < plan.trials and _in_time(plan, began, bench, tuning):
+    _measure_known(benchmark, contest, tuning, progress)
+    while (done := _sync(tuning, studies)) < plan.trials and _in_time(plan, began, benchmark, tuning):
         study = min(studies, key=lambda study: (len(study.trials), study.seed))
-        _try(bench, contest, tuning, study.ask(), _told(report, done, plan.trials, tuning))
+        _try(benchmark, contest, tuning, study.ask(), _told(progress, done, plan.trials, tuning))
         tuning.seconds = time.monotonic() - began
-    _judge(bench, contest, tuning, report)
+    _judge(benchmark, contest, tuning, progress)
     tuning.seconds = time.monotonic() - began
 
 
@@ -163,14 +163,14 @@ def _studies(tuning: Tuning, contest: Contest, plan: Plan, where: str | Path | N
     return [Study(kept, name, plan.seed + i, tuning.searched, [first]) for i in range(plan.seeds)]
 
 
-def _measure_known(bench: Bench, contest: Contest, tuning: Tuning, report: Report) -> None:
+def _measure_known(benchmark: Benchmark, contest: Contest, tuning: Tuning, progress: ProgressFn) -> None:
     """The parents, the start and the baselines, on the items that are searched on."""
     makers: dict[str, Callable[[], Adapter]] = {name: lambda a=a: a for name, a in contest.parents.items()}  # type: ignore[misc]
     recipes = {"start": tuning.start, "default": Recipe(rank=tuning.start.rank), **contest.baselines}
     makers.update({name: lambda recipe=recipe: contest.make(recipe) for name, recipe in recipes.items()})  # type: ignore[misc]
     for number, (name, make) in enumerate(makers.items()):
-        report(Progress("baselines", number, len(makers), f"{name} on the items to search on"))
-        tuning.marks[name] = bench.marks(make())
+        progress(Progress("baselines", number, len(makers), f"{name} on the items to search on"))
+        tuning.side_scores[name] = benchmark.side_scores(make())
 
 
 def _sync(tuning: Tuning, studies: list[Study]) -> int:
@@ -179,35 +179,35 @@ def _sync(tuning: Tuning, studies: list[Study]) -> int:
     return len(tuning.trials)
 
 
-def _in_time(plan: Plan, began: float, bench: Bench, tuning: Tuning) -> bool:
+def _in_time(plan: Plan, began: float, benchmark: Benchmark, tuning: Tuning) -> bool:
     """Whether one more trial and the report still fit."""
     if plan.minutes is None:
         return True
     left = plan.minutes * 60 - (time.monotonic() - began)
     ahead, held = tuning.split.counts
-    return left > bench.pace * (ahead + 3 * held)
+    return left > benchmark.pace * (ahead + 3 * held)
 
 
-def _try(bench: Bench, contest: Contest, tuning: Tuning, asked: Asked, told: Callable[[int], None]) -> None:
+def _try(benchmark: Benchmark, contest: Contest, tuning: Tuning, asked: Asked, each: Callable[[int], None]) -> None:
     try:
         adapter = contest.make(recipe_with(tuning.start, asked.params))
-        for chunk, marks in enumerate(bench.running(adapter), start=1):
-            told(chunk)
-            if not asked.seen(marks, chunk) and chunk < len(bench.parts):
+        for chunk, side_scores in enumerate(benchmark.running(adapter), start=1):
+            each(chunk)
+            if not asked.seen(side_scores, chunk) and chunk < len(benchmark.parts):
                 return asked.prune()
     except BaseException:
         asked.abandon()
         raise
-    return asked.finish(marks)
+    return asked.finish(side_scores)
 
 
-def _told(report: Report, done: int, total: int, tuning: Tuning) -> Callable[[int], None]:
+def _told(progress: ProgressFn, done: int, total: int, tuning: Tuning) -> Callable[[int], None]:
     best = tuning.best
     so_far = f"; best so far {best.value:.3f} nats" if best else ""
-    return lambda chunk: report(Progress("tune", done, total, f"trial {done + 1}, chunk {chunk}{so_far}"))
+    return lambda chunk: progress(Progress("tune", done, total, f"trial {done + 1}, chunk {chunk}{so_far}"))
 
 
-def _judge(bench: Bench, contest: Contest, tuning: Tuning, report: Report) -> None:
+def _judge(benchmark: Benchmark, contest: Contest, tuning: Tuning, progress: ProgressFn) -> None:
     """Score the find, the default and the best baseline on the items that nobody has looked at, and compare."""
     tuned, baseline = tuning.recipe, tuning.best_baseline(contest.baselines)
     others = {"default": Recipe(), baseline: contest.baselines[baseline]}
@@ -217,11 +217,11 @@ def _judge(bench: Bench, contest: Contest, tuning: Tuning, report: Report) -> No
     for name, recipe in recipes.items():
         adapter = contest.make(recipe)
         for side, items in tuning.split.held.items():
-            report(Progress("judge", done, total, f"{name} on the untouched {side} items"))
-            sides[side][name] = bench.score(adapter, items, name)
+            progress(Progress("judge", done, total, f"{name} on the untouched {side} items"))
+            sides[side][name] = benchmark.score(adapter, items, name)
             done += 1
     tuning.judged = Judged(sides, _against(sides, seed=tuning.start.seed))
-    report(Progress("judge", total, total, "judged on the untouched items"))
+    progress(Progress("judge", total, total, "judged on the untouched items"))
 
 
 def _against(sides: Mapping[str, Mapping[str, Score]], seed: int) -> dict[str, tuple[Comparison, str]]:

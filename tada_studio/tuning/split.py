@@ -6,7 +6,7 @@ from typing import Any
 
 from tada_studio.errors import InputError
 from tada_studio.evaluation import choose
-from tada_studio.evaluation.bench import Sides
+from tada_studio.evaluation.benchmark import Sides
 
 
 @dataclass(frozen=True, eq=False)

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from tada_studio.errors import InputError
-from tada_studio.evaluation.bench import Mark, Marks, value
+from tada_studio.evaluation.benchmark import SideScore, SideScores, value
 from tada_studio.tuning.space import Space
 
 #: Trials of a study before the sampler learns from them, and before poor ones are stopped early.
@@ -54,7 +54,7 @@ class Trial(NamedTuple):
     params: dict[str, Any]
     state: str
     value: float
-    marks: Marks
+    side_scores: SideScores
 
 
 class Asked:
@@ -64,14 +64,14 @@ class Asked:
         self._study, self._trial = study, trial
         self.params: dict[str, Any] = {name: _suggested(trial, name, searched[name]) for name in searched}
 
-    def seen(self, marks: Marks, chunk: int) -> bool:
+    def seen(self, side_scores: SideScores, chunk: int) -> bool:
         """Note the marks so far; False if the trial is not worth going on with."""
-        self._trial.set_user_attr("marks", {side: list(mark) for side, mark in marks.items()})
-        self._trial.report(value(marks), chunk)
+        self._trial.set_user_attr("marks", {side: list(mark) for side, mark in side_scores.items()})
+        self._trial.report(value(side_scores), chunk)
         return not self._trial.should_prune()
 
-    def finish(self, marks: Marks) -> None:
-        self._study.tell(self._trial, value(marks))
+    def finish(self, side_scores: SideScores) -> None:
+        self._study.tell(self._trial, value(side_scores))
 
     def prune(self) -> None:
         self._study.tell(self._trial, state=_optuna().trial.TrialState.PRUNED)
@@ -114,8 +114,8 @@ class Study:
         ]
 
     def _trial(self, found: Any, state: str) -> Trial:
-        marks = {side: Mark(*mark) for side, mark in found.user_attrs["marks"].items()}
-        return Trial(found.number, self.seed, dict(found.params), state, value(marks), marks)
+        side_scores = {side: SideScore(*mark) for side, mark in found.user_attrs["marks"].items()}
+        return Trial(found.number, self.seed, dict(found.params), state, value(side_scores), side_scores)
 
 
 def _suggested(trial: Any, name: str, found: Any) -> Any:

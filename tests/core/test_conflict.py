@@ -7,7 +7,6 @@ from dense import KINDS, alignment, analysis, deltas, lora, name_of, near, pair_
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from tada_studio.core.closeup import closeup
 from tada_studio.core.conflict import (
     activation_alignment,
     conflicts,
@@ -19,6 +18,7 @@ from tada_studio.core.conflict import (
 from tada_studio.core.factor import factor, stacked
 from tada_studio.core.merge import merge_core
 from tada_studio.core.mix import gate_weights
+from tada_studio.core.module_detail import module_detail
 from tada_studio.errors import RecipeError
 from tada_studio.lora import LoraModule
 from tada_studio.recipe import Recipe
@@ -364,7 +364,7 @@ def test_padding_is_no_direction():
 def close(pair, recipe, row=0, moment=None):
     known = analysis(pair)
     merged = merge_core(known, dense.gates_by_hand(known, recipe), recipe, moment)
-    return closeup(known, merged, recipe, moment, row)
+    return module_detail(known, merged, recipe, moment, row)
 
 
 def test_every_direction_is_told_with_the_one_it_runs_against():

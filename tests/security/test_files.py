@@ -94,10 +94,10 @@ def link(name, to):
     return harm
 
 
-def index(places):
+def index(paths):
     def harm(folder):
         shutil.move(folder / WEIGHTS, folder.parent / "outside" / "stolen.safetensors")
-        (folder / INDEX).write_text(json.dumps({"weight_map": places}))
+        (folder / INDEX).write_text(json.dumps({"weight_map": paths}))
 
     return harm
 

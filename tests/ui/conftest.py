@@ -117,7 +117,7 @@ def open_page(context: BrowserContext, url: str) -> Iterator[Callable[..., Page]
         page.set_viewport_size({"width": width, "height": height})
         page.route(re.compile(".*"), guard)
         page.on("pageerror", lambda error: problems.append(str(error)))
-        page.on("console", lambda said: problems.append(said.text) if said.type == "error" else None)
+        page.on("console", lambda message: problems.append(message.text) if message.type == "error" else None)
         page.goto(url + path)
         expect(page.locator("#gates .gm-grid[data-ready='1']")).to_be_attached(timeout=90_000)
         return page

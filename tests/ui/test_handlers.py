@@ -11,8 +11,8 @@ from PIL import Image
 
 from tada_studio.app import edits, sidebar
 from tada_studio.app.page import Start, page
-from tada_studio.app.paths import Places
-from tada_studio.app.state import Desk
+from tada_studio.app.paths import AllowedPaths
+from tada_studio.app.state import TabState
 from tada_studio.app.tabs.evaluate import flips_panel, history_panel, run_panel
 from tada_studio.app.tabs.evaluate import tab as evaluate_tab
 from tada_studio.app.tabs.export import tab as export_tab
@@ -30,7 +30,7 @@ from tada_studio.app.tabs.open import tab as open_tab
 from tada_studio.app.widgets import html
 from tada_studio.app.widgets.controls import Controls, further_controls, main_controls
 from tada_studio.app.widgets.gate_map import cell_facts, payload
-from tada_studio.app.widgets.messages import spoken
+from tada_studio.app.widgets.messages import user_errors
 from tada_studio.app.widgets.task import in_turn, steps
 from tada_studio.base_model.inputs import read_inputs
 from tada_studio.core.methods import METHODS
@@ -45,10 +45,10 @@ from tada_studio.session import Session
 
 
 @pytest.fixture
-def desk(pico):
-    desk = Start(task=str(pico.task), domain=str(pico.domain), base=str(pico.base)).desk()
-    yield desk
-    desk.session.close()
+def state(pico):
+    state = Start(task=str(pico.task), domain=str(pico.domain), base=str(pico.base)).state()
+    yield state
+    state.session.close()
 
 
 def news(**fields):
@@ -58,28 +58,28 @@ def news(**fields):
 # -- strokes ---------------------------------------------------------------------------------------------------------
 
 
-def test_a_stroke_edits_the_recipe_and_is_acknowledged(desk):
-    edits.stroke(desk, news(cells=[[0, 0], [1, 0]], value=0.25, id=7))
-    view = desk.session.view
+def test_a_stroke_edits_the_recipe_and_is_acknowledged(state):
+    edits.stroke(state, news(cells=[[0, 0], [1, 0]], value=0.25, id=7))
+    view = state.session.view
     assert view.gates.values[:2, 0].tolist() == [0.25, 0.25]
-    assert payload(view, desk.ack)["ack"] == 7
-    edits.undo(desk)
-    assert desk.session.recipe == Recipe()
+    assert payload(view, state.ack)["ack"] == 7
+    edits.undo(state)
+    assert state.session.recipe == Recipe()
 
 
 @pytest.mark.parametrize(
     "bad", [{"cells": "x"}, {"cells": [[0]]}, {"cells": None}, {"value": float("nan")}, {"value": 2}, {"value": "<b>"}]
 )
-def test_what_a_browser_sends_is_checked(desk, bad):
+def test_what_a_browser_sends_is_checked(state, bad):
     with pytest.raises(InputError):
-        edits.stroke(desk, news(**bad))
-    assert desk.session.recipe == Recipe()
+        edits.stroke(state, news(**bad))
+    assert state.session.recipe == Recipe()
 
 
-def test_cells_that_do_not_exist_are_no_edit(desk):
-    edits.stroke(desk, news(cells=[[99, 0], [-1, 2]]))
-    assert desk.session.recipe == Recipe()
-    assert edits.shown_cell(desk, desk.session.view) == (0, 0)
+def test_cells_that_do_not_exist_are_no_edit(state):
+    edits.stroke(state, news(cells=[[99, 0], [-1, 2]]))
+    assert state.session.recipe == Recipe()
+    assert edits.shown_cell(state, state.session.view) == (0, 0)
 
 
 def test_no_event_reports_its_progress_to_components(pico):
@@ -91,103 +91,103 @@ def test_no_event_reports_its_progress_to_components(pico):
     assert events and shown <= public
 
 
-def test_every_payload_is_new(desk):
+def test_every_payload_is_new(state):
     """Gradio swallows an update that equals the last one; a refused stroke would then stay painted."""
-    first, second = (payload(desk.session.view, None) for _ in range(2))
+    first, second = (payload(state.session.view, None) for _ in range(2))
     assert first["rev"] != second["rev"]
     assert json.dumps(first, allow_nan=False)
 
 
-def test_locks_hold_against_strokes_and_are_one_step_to_undo(desk):
-    edits.stroke(desk, news(tool="lock", cells=[[0, 0], [2, 0], [1, 3]]))
-    assert int(desk.session.view.gates.locked.sum()) == 3
-    edits.stroke(desk, news(cells=[[0, 0], [1, 0]], id=2))
-    assert int(desk.session.view.gates.edited.sum()) == 1
-    edits.undo(desk)
-    edits.undo(desk)
-    assert desk.session.recipe == Recipe()
+def test_locks_hold_against_strokes_and_are_one_step_to_undo(state):
+    edits.stroke(state, news(tool="lock", cells=[[0, 0], [2, 0], [1, 3]]))
+    assert int(state.session.view.gates.locked.sum()) == 3
+    edits.stroke(state, news(cells=[[0, 0], [1, 0]], id=2))
+    assert int(state.session.view.gates.edited.sum()) == 1
+    edits.undo(state)
+    edits.undo(state)
+    assert state.session.recipe == Recipe()
 
 
 # -- knobs -----------------------------------------------------------------------------------------------------------
 
 
-def test_a_drag_through_many_values_is_one_step_to_undo(desk):
+def test_a_drag_through_many_values_is_one_step_to_undo(state):
     for value in (1.1, 1.2, 1.3):
-        edits.turn(desk, value, "sharpness")
-    assert desk.session.recipe.sharpness == 1.3
-    edits.undo(desk)
-    assert desk.session.recipe.sharpness == Recipe().sharpness
+        edits.turn(state, value, "sharpness")
+    assert state.session.recipe.sharpness == 1.3
+    edits.undo(state)
+    assert state.session.recipe.sharpness == Recipe().sharpness
 
 
-def test_a_refused_value_in_a_drag_keeps_the_last_good_one(desk):
-    edits.turn(desk, 1.5, "sharpness")
+def test_a_refused_value_in_a_drag_keeps_the_last_good_one(state):
+    edits.turn(state, 1.5, "sharpness")
     with pytest.raises(RecipeError):
-        edits.turn(desk, 99.0, "sharpness")
-    assert desk.session.recipe.sharpness == 1.5
+        edits.turn(state, 99.0, "sharpness")
+    assert state.session.recipe.sharpness == 1.5
 
 
-def test_smoothing_averages_with_the_layers_next_to_it_and_is_a_line_of_the_recipe(desk):
-    edits.stroke(desk, news(cells=[[1, 0]], value=0.8))
-    edits.stroke(desk, news(tool="smooth", cells=[[0, 0], [1, 0]], id=2))
-    first = desk.session.view.gates.values[:, 0].tolist()
+def test_smoothing_averages_with_the_layers_next_to_it_and_is_a_line_of_the_recipe(state):
+    edits.stroke(state, news(cells=[[1, 0]], value=0.8))
+    edits.stroke(state, news(tool="smooth", cells=[[0, 0], [1, 0]], id=2))
+    first = state.session.view.gates.values[:, 0].tolist()
     assert first == pytest.approx([(0.5 + 0.8) / 2, (0.5 + 0.8 + 0.5) / 3, 0.5])
-    assert desk.session.recipe.overrides[-1] == "layers 0-1 : q_proj : smooth"
-    edits.stroke(desk, news(cells=[[1, 0]], value=0.1, id=3))
-    assert desk.session.view.gates.values[:, 0].tolist() == pytest.approx([first[0], 0.1, 0.5])
+    assert state.session.recipe.overrides[-1] == "layers 0-1 : q_proj : smooth"
+    edits.stroke(state, news(cells=[[1, 0]], value=0.1, id=3))
+    assert state.session.view.gates.values[:, 0].tolist() == pytest.approx([first[0], 0.1, 0.5])
 
 
-def test_lines_are_checked_while_they_are_written_and_added_together_or_not_at_all(desk):
-    edits.stroke(desk, news(tool="lock", cells=[[0, 0]]))
+def test_lines_are_checked_while_they_are_written_and_added_together_or_not_at_all(state):
+    edits.stroke(state, news(tool="lock", cells=[[0, 0]]))
     written = "layers 0-1 : attn : 0.7\n\nq,k : +0.1\nlayer 9 : * : 1\nlayer 0 : q : unlock"
-    found = edits.preview(desk, written)
+    found = edits.preview(state, written)
     assert [one.touched is not None for one in found] == [True, True, False, True]
     assert [int(one.touched.sum()) for one in found if one.touched is not None] == [7, 5, 1]
     assert found[0].held == 1 and "selects no cell" in found[2].problem
-    shown, cells, button = inspect_tab.on_line(desk, written)
+    shown, cells, button = inspect_tab.on_line(state, written)
     assert shown.count("<li") == 4 and "1 locked stay" in shown and not button["visible"]
     assert [0, 0] in cells["preview"] and [2, 2] not in cells["preview"]
-    before = desk.session.recipe
+    before = state.session.recipe
     with pytest.raises(RecipeError):
-        edits.add_lines(desk, written)
-    assert desk.session.recipe == before
-    edits.add_lines(desk, "layers 0-1 : attn : 0.7\nq,k : +0.1")
-    assert desk.session.recipe.overrides[-2:] == ("layers 0-1 : attn : 0.7", "q,k : +0.1")
-    edits.undo(desk)
-    assert desk.session.recipe == before
+        edits.add_lines(state, written)
+    assert state.session.recipe == before
+    edits.add_lines(state, "layers 0-1 : attn : 0.7\nq,k : +0.1")
+    assert state.session.recipe.overrides[-2:] == ("layers 0-1 : attn : 0.7", "q,k : +0.1")
+    edits.undo(state)
+    assert state.session.recipe == before
 
 
-def test_presets_of_ones_own_are_kept_used_and_forgotten(desk):
-    edits.stroke(desk, news(cells=[[0, 0]], value=0.3))
-    own = edits.save_preset(desk, " My  start ", {"broken": 3})
+def test_presets_of_ones_own_are_kept_used_and_forgotten(state):
+    edits.stroke(state, news(cells=[[0, 0]], value=0.3))
+    own = edits.save_preset(state, " My  start ", {"broken": 3})
     assert own == {"My start": ["layer 0 : q_proj : 0.3"]}
-    edits.clear(desk)
-    assert desk.session.recipe == Recipe()
-    edits.preset(desk, "My start", own)
-    assert float(desk.session.view.gates.values[0, 0]) == 0.3
+    edits.clear(state)
+    assert state.session.recipe == Recipe()
+    edits.preset(state, "My start", own)
+    assert float(state.session.view.gates.values[0, 0]) == 0.3
     assert ("My start (yours)", "My start") in knob_column.presets(own)["choices"]
-    assert edits.forget_preset(desk, "My start", own) == {}
+    assert edits.forget_preset(state, "My start", own) == {}
     for wrong in ("", "even", "x" * 99):
         with pytest.raises(InputError):
-            edits.save_preset(desk, wrong, own)
+            edits.save_preset(state, wrong, own)
 
 
-def test_the_log_says_what_was_done_in_order_and_the_export_keeps_it(desk, tmp_path):
-    edits.stroke(desk, news(cells=[[0, 0]], value=0.3))
-    edits.stroke(desk, news(cells=[[0, 0], [1, 0]], value=0.6, id=2))
-    edits.turn(desk, 1.5, "strength")
-    edits.undo(desk)
-    edits.turn(desk, 5, "rank")
+def test_the_log_says_what_was_done_in_order_and_the_export_keeps_it(state, tmp_path):
+    edits.stroke(state, news(cells=[[0, 0]], value=0.3))
+    edits.stroke(state, news(cells=[[0, 0], [1, 0]], value=0.6, id=2))
+    edits.turn(state, 1.5, "strength")
+    edits.undo(state)
+    edits.turn(state, 5, "rank")
     log = ["+ layer 0 : q_proj : 0.3", "+ layers 0-1 : q_proj : 0.6, - layer 0 : q_proj : 0.3", "rank automatic to 5"]
-    assert list(desk.session.log) == log
-    desk.session.export(tmp_path / "out")
+    assert list(state.session.log) == log
+    state.session.export(tmp_path / "out")
     assert json.loads((tmp_path / "out" / "recipe.json").read_text())["log"] == log
-    assert knob_column.log(desk).index("rank automatic") < knob_column.log(desk).index("layers 0-1")
+    assert knob_column.log(state).index("rank automatic") < knob_column.log(state).index("layers 0-1")
 
 
-def test_other_readings_are_drawn_beside_those_in_force_and_taken_away(desk, pico, tmp_path):
-    desk.session.probe(read_inputs(pico.inputs))
+def test_other_readings_are_drawn_beside_those_in_force_and_taken_away(state, pico, tmp_path):
+    state.session.probe(read_inputs(pico.inputs))
     folder = tmp_path / "a", tmp_path / "b"
-    desk.session.readings.save(tmp_path / "generic.json")
+    state.session.readings.save(tmp_path / "generic.json")
     for place, kind in zip(
         folder, (".json", ".safetensors"), strict=True
     ):  # as uploads lie: each in a folder of its own
@@ -195,17 +195,17 @@ def test_other_readings_are_drawn_beside_those_in_force_and_taken_away(desk, pic
         (tmp_path / "generic").with_suffix(kind).rename(place / f"generic{kind}")
     files = [str(folder[0] / "generic.json"), str(folder[1] / "generic.safetensors")]
     with pytest.raises(InputError, match="two files"):
-        edits.compare(desk, files[:1])
-    edits.compare(desk, files)
-    edits.stroke(desk, news())
-    drawn, said, button = depth_panel.show(desk)
-    assert "generic: " in said and '"name":"generic"' in drawn and button["visible"]
-    edits.forget_compared(desk)
-    assert depth_panel.show(desk)[1] == ""
+        edits.compare(state, files[:1])
+    edits.compare(state, files)
+    edits.stroke(state, news())
+    drawn, message, button = depth_panel.show(state)
+    assert "generic: " in message and '"name":"generic"' in drawn and button["visible"]
+    edits.forget_compared(state)
+    assert depth_panel.show(state)[1] == ""
 
 
 def test_ten_desks_that_work_at_once_do_not_mix(pico):
-    desks = [Start(task=str(pico.task), domain=str(pico.domain)).desk() for _ in range(10)]
+    desks = [Start(task=str(pico.task), domain=str(pico.domain)).state() for _ in range(10)]
 
     def work(number):
         for k in range(20):
@@ -221,14 +221,14 @@ def test_ten_desks_that_work_at_once_do_not_mix(pico):
         one.session.close()
 
 
-def test_the_card_on_a_cell_tells_readings_band_and_norms(desk, pico):
-    assert set(cell_facts(desk.session.view)) == {"norm_task", "norm_domain"}
-    desk.session.probe(read_inputs(pico.inputs))
-    edits.stroke(desk, news(cells=[[0, 0]], value=1.0))
-    facts, gates = cell_facts(desk.session.view), desk.session.view.gates
+def test_the_card_on_a_cell_tells_readings_band_and_norms(state, pico):
+    assert set(cell_facts(state.session.view)) == {"norm_task", "norm_domain"}
+    state.session.probe(read_inputs(pico.inputs))
+    edits.stroke(state, news(cells=[[0, 0]], value=1.0))
+    facts, gates = cell_facts(state.session.view), state.session.view.gates
     assert facts["low"][0][0] <= float(gates.computed[0, 0]) + 1e-5 and facts["high"][0][0] < 1
-    name, place = list(desk.session.pair.addresses.items())[-1]
-    norm = float(desk.session.pair.task.modules[name].delta().norm())
+    name, place = list(state.session.pair.addresses.items())[-1]
+    norm = float(state.session.pair.task.modules[name].delta().norm())
     assert facts["norm_task"][place.layer][gates.projections.index(place.projection)] == pytest.approx(norm, rel=1e-3)
     assert facts["task"][0][0] > 0 and len(facts["domain"]) == 3
 
@@ -244,10 +244,10 @@ def test_every_knob_has_a_control_or_a_box_of_lines():
 
 
 @pytest.mark.parametrize("name", edits.PRESETS)
-def test_presets_replace_all_edits(desk, name):
-    edits.stroke(desk, news())
-    edits.preset(desk, name)
-    values = desk.session.view.gates.values
+def test_presets_replace_all_edits(state, name):
+    edits.stroke(state, news())
+    edits.preset(state, name)
+    values = state.session.view.gates.values
     expected = {"task": 0.0, "domain": 1.0, "even": 0.5, "readings": 0.5}
     if name == "ramp":
         assert values[:, 0].tolist() == [0.0, 0.5, 1.0]
@@ -260,18 +260,18 @@ def test_presets_replace_all_edits(desk, name):
 
 def test_every_part_can_show_an_empty_desk():
     """Before anything is open each screen says what to do next, and nothing fails."""
-    empty = Desk()
+    empty = TabState()
     tabs, panels = (
         (open_tab, evaluate_tab, export_tab, sidebar),
         (map_panel, depth_panel, cell_panel, rank_panel, norms_panel, layer_panel),
     )
-    assert all(part.show(empty) for part in (*tabs, *panels))
+    assert all(panel.show(empty) for panel in (*tabs, *panels))
 
 
 def test_names_from_files_are_escaped():
     evil = "<img src=x onerror=alert(1)>"
     made = [
-        html.note(evil, evil, [evil]), html.said(evil), html.cards([(evil, evil)]), html.heading(evil, evil),
+        html.note(evil, evil, [evil]), html.message(evil), html.cards([(evil, evil)]), html.heading(evil, evil),
         html.fact_table(evil, [(evil, evil)]), html.table([evil], [[evil]]), html.progress_bar(None, evil),
         html.empty(evil, evil), html.caption(evil), html.badge(evil, evil),
         html.prose(evil, [evil]),
@@ -280,20 +280,20 @@ def test_names_from_files_are_escaped():
 
 
 def test_a_person_can_fix_becomes_a_message_and_a_bug_shows_no_trace(caplog):
-    def wrong(desk):
+    def wrong(state):
         raise InputError("<b>bold</b>")
 
-    def bug(desk):
+    def bug(state):
         raise ZeroDivisionError("secret")
 
     with pytest.raises(gr.Error, match="&lt;b&gt;bold"):
-        spoken(wrong)(Desk())
+        user_errors(wrong)(TabState())
     with pytest.raises(gr.Error) as caught:
-        spoken(bug)(Desk())
+        user_errors(bug)(TabState())
     assert "secret" not in str(caught.value)
     assert "secret" in caplog.text
     with pytest.raises(gr.Error, match="Reload"):
-        spoken(bug)(None)
+        user_errors(bug)(None)
 
 
 # -- places ----------------------------------------------------------------------------------------------------------
@@ -304,24 +304,24 @@ def test_typed_paths_stay_under_the_root(tmp_path):
     inside.mkdir(parents=True)
     outside.mkdir()
     (tmp_path / "root" / "link").symlink_to(outside)
-    places = Places.here(tmp_path / "root")
-    assert places.checked("adapter", "Task") == str(inside)
-    assert places.checked("owner/name", "Task") == "owner/name"
+    paths = AllowedPaths.here(tmp_path / "root")
+    assert paths.checked("adapter", "Task") == str(inside)
+    assert paths.checked("owner/name", "Task") == "owner/name"
     for bad in (str(outside), "../other", "link", "~", ""):
         with pytest.raises(InputError):
-            places.checked(bad, "Task")
+            paths.checked(bad, "Task")
 
 
 def test_a_public_server_takes_no_paths(tmp_path, monkeypatch):
     monkeypatch.setenv("SPACE_ID", "owner/space")
     with pytest.raises(InputError, match="public server"):
-        Places.here().checked(str(tmp_path), "Task")
+        AllowedPaths.here().checked(str(tmp_path), "Task")
 
 
 @pytest.mark.parametrize("name", ["../up", "a/b", ".hidden", "", "x" * 200, "nul\0"])
 def test_export_names_are_plain(name, tmp_path):
     with pytest.raises(InputError):
-        Places.here(tmp_path).output(name)
+        AllowedPaths.here(tmp_path).output(name)
 
 
 def test_every_method_can_be_ticked_and_the_recipes_own_stands_last():
@@ -339,11 +339,11 @@ def test_the_recipes_method_is_compared_with_all_others():
         run_panel.ordered([], "tada")
 
 
-def test_a_suggested_export_name_is_one_that_is_accepted(desk, tmp_path):
-    Places.here(tmp_path).output(export_tab.suggested_name(desk))
+def test_a_suggested_export_name_is_one_that_is_accepted(state, tmp_path):
+    AllowedPaths.here(tmp_path).output(export_tab.suggested_name(state))
     strange = SimpleNamespace(task=SimpleNamespace(label="<b>/.."), domain=SimpleNamespace(label="ü ö"))
-    desk.session.pair = strange
-    Places.here(tmp_path).output(export_tab.suggested_name(desk))
+    state.session.pair = strange
+    AllowedPaths.here(tmp_path).output(export_tab.suggested_name(state))
 
 
 # -- history ---------------------------------------------------------------------------------------------------------
@@ -353,13 +353,13 @@ EVIL = "<img src=x onerror=alert(1)>"
 
 
 @pytest.fixture
-def ran(desk):
+def ran(state):
     """A desk with two runs of a few items whose names are not to be trusted."""
     items = [Item(f"{EVIL} {i}", (EVIL, "b"), i % 2) for i in range(8)]
     for strength in (1.0, 2.0):
-        desk.session.turn(strength=strength)
-        desk.session.evaluate({EVIL: items}, ["task", "domain", "tada"], 8)
-    return desk
+        state.session.turn(strength=strength)
+        state.session.evaluate({EVIL: items}, ["task", "domain", "tada"], 8)
+    return state
 
 
 def test_the_history_shows_runs_and_escapes_what_it_shows(ran):
@@ -370,8 +370,8 @@ def test_the_history_shows_runs_and_escapes_what_it_shows(ran):
 def test_flips_escape_what_they_show():
     asked = Shown(EVIL, EVIL, (EVIL, "b"), image="/gone.png")
     chosen = Flip(EVIL, 0, True, asked, (-2.0, -1.0), (-1.0, -2.0), -1.0, 1.0, ("b", EVIL))
-    said = chosen._replace(before=(), after=(), won=False)
-    page = flips_panel.page([chosen, said], [chosen, said], EVIL, "tada")
+    message = chosen._replace(before=(), after=(), won=False)
+    page = flips_panel.page([chosen, message], [chosen, message], EVIL, "tada")
     assert "<img" not in page and page.count("&lt;img") >= 10
 
 
@@ -422,40 +422,40 @@ def test_the_bar_says_how_long_it_takes(monkeypatch):
 
 def test_work_of_another_tab_goes_first_and_this_one_says_so_and_can_be_stopped():
     first, second = Session(), Session()
-    let_go, said = threading.Event(), []
+    let_go, message = threading.Event(), []
     working = steps(in_turn(first, lambda told: (told(Progress("long", 1, 2)), let_go.wait(20))))
     next(working)
-    waiting = steps(in_turn(second, lambda told: said.append("began")))
+    waiting = steps(in_turn(second, lambda told: message.append("began")))
     assert "goes first" in html.progress_bar(next(waiting))
     second.stop()
     with pytest.raises(Stopped, match="before it began"):
         list(waiting)
-    assert said == []
-    waiting = steps(in_turn(second, lambda told: said.append("began")))
+    assert message == []
+    waiting = steps(in_turn(second, lambda told: message.append("began")))
     next(waiting)
     let_go.set()
     assert list(working)[-1] == (None, True)
     assert list(waiting)[-1] is None
-    assert said == ["began"]
+    assert message == ["began"]
 
 
 def test_exported_adapters_are_named_by_their_folders_and_stay_in_bounds(pico, tmp_path):
-    places = Places.here(pico.task.parent)
-    assert run_panel._folders(places, f" {pico.task}\n\n") == {"pico-task": str(pico.task)}
+    paths = AllowedPaths.here(pico.task.parent)
+    assert run_panel._folders(paths, f" {pico.task}\n\n") == {"pico-task": str(pico.task)}
     own = pico.task.parent / "task"
-    assert run_panel._folders(places, f"{own}") == {str(own): str(own)}, "the task adapter that is open has this name"
+    assert run_panel._folders(paths, f"{own}") == {str(own): str(own)}, "the task adapter that is open has this name"
     with pytest.raises(InputError, match="outside"):
-        run_panel._folders(places, "/etc")
+        run_panel._folders(paths, "/etc")
 
 
 def test_the_sources_of_probe_inputs_are_told_once_a_pair():
     """Told again, a choice made meanwhile would be lost."""
-    from tada_studio.app.state import Desk
+    from tada_studio.app.state import TabState
     from tada_studio.app.tabs.open.tab import sources
 
-    desk = Desk()
-    desk.session.open_sample("minerals-tiny")
-    assert sources(desk)["value"] == "sample" and "value" not in sources(desk)
-    sample = desk.session.sample
-    desk.session.open(str(sample.task), str(sample.domain))
-    assert sources(desk)["value"] == "pasted" and "value" not in sources(desk)
+    state = TabState()
+    state.session.open_sample("minerals-tiny")
+    assert sources(state)["value"] == "sample" and "value" not in sources(state)
+    sample = state.session.sample
+    state.session.open(str(sample.task), str(sample.domain))
+    assert sources(state)["value"] == "pasted" and "value" not in sources(state)

@@ -122,7 +122,7 @@ def slow_scores(monkeypatch):
 
     monkeypatch.setattr(module, "score_shared", slowly)
     monkeypatch.setitem(sys.modules["tada_studio.evaluation.batches"].ROOM, "cpu", 40)
-    monkeypatch.setattr(sys.modules["tada_studio.pipeline.scoring"], "_SCORES", pipeline.Kept(1))
+    monkeypatch.setattr(sys.modules["tada_studio.pipeline.scoring"], "_SCORES", pipeline.LruCache(1))
 
 
 def give_items(page, pico):

@@ -13,12 +13,12 @@ from playwright.sync_api import expect
 from safetensors.torch import load_file, save_file
 
 from tada_studio.app.page import Start
-from tada_studio.app.paths import Places
-from tada_studio.app.state import Desk
+from tada_studio.app.paths import AllowedPaths
+from tada_studio.app.state import TabState
 from tada_studio.app.tabs.open import readings_box, sample_cards
 from tada_studio.app.tabs.open import tab as open_tab
 from tada_studio.app.tabs.open.sample_cards import card, measured_line
-from tada_studio.app.widgets.messages import spoken
+from tada_studio.app.widgets.messages import user_errors
 from tada_studio.errors import AdapterError, InputError, MismatchError
 from tada_studio.sample_pairs import samples
 
@@ -58,33 +58,36 @@ def test_a_card_does_with_what_its_sample_says_and_escapes_it():
     assert "open</span>" in card(sample, is_open=True) and "open</span>" not in bare
 
 
-def opened(desk, *fields, rank=None):
+def opened(state, *fields, rank=None):
     """Whatever a person would see after the last update."""
-    return list(open_tab.on_own(Places.here(None), desk, *map(str, fields), dora_rank=rank))[-1]
+    return list(open_tab.on_own(AllowedPaths.here(None), state, *map(str, fields), dora_rank=rank))[-1]
 
 
 @pytest.mark.filterwarnings("ignore::UserWarning")
 def test_dora_opens_with_its_base_and_says_what_was_lost(pico, tmp_path):
-    dora, desk = pico_adapter(tmp_path / "dora", pico.base, seed=3, targets=("q_proj", "v_proj"), use_dora=True), Desk()
+    dora, state = (
+        pico_adapter(tmp_path / "dora", pico.base, seed=3, targets=("q_proj", "v_proj"), use_dora=True),
+        TabState(),
+    )
     with pytest.raises(AdapterError, match="Give its base"):
-        opened(desk, dora, pico.domain, "")
-    assert desk.session.pair is None
-    shown = "".join(str(update) for update in opened(desk, dora, pico.domain, pico.base))
+        opened(state, dora, pico.domain, "")
+    assert state.session.pair is None
+    shown = "".join(str(update) for update in opened(state, dora, pico.domain, pico.base))
     assert "DoRA, replaced by its best LoRA of its own rank on pico-base: residual" in shown
-    assert desk.session.pair.task.stands_for is not None
-    whole = f"{opened(desk, dora, pico.domain, pico.base, rank=32)}"
-    assert "by its best LoRA of rank 32" in whole and desk.session.pair.task.stands_for.lost < 1e-6
+    assert state.session.pair.task.stands_for is not None
+    whole = f"{opened(state, dora, pico.domain, pico.base, rank=32)}"
+    assert "by its best LoRA of rank 32" in whole and state.session.pair.task.stands_for.lost < 1e-6
     with pytest.raises(AdapterError, match="DoRA rank 0: give a whole number"):
-        opened(desk, dora, pico.domain, pico.base, rank=0)
+        opened(state, dora, pico.domain, pico.base, rank=0)
 
 
 def test_opening_a_sample_marks_its_card():
-    desk, name = Desk(), next(iter(samples()))
-    update = open_tab.on_sample(name, desk)
-    assert [">open</span>" in shown for shown in sample_cards.show(desk)] == [one == name for one in samples()]
-    assert update[: len(samples())] == sample_cards.show(desk)
+    state, name = TabState(), next(iter(samples()))
+    update = open_tab.on_sample(name, state)
+    assert [">open</span>" in shown for shown in sample_cards.show(state)] == [one == name for one in samples()]
+    assert update[: len(samples())] == sample_cards.show(state)
     with pytest.raises(gr.Error, match="lost its session"):
-        spoken(partial(open_tab.on_sample, name))(None)
+        user_errors(partial(open_tab.on_sample, name))(None)
 
 
 def test_one_click_on_a_card_opens_its_sample_and_typed_folders_open_a_pair(open_page, pico):
@@ -118,10 +121,10 @@ def test_one_click_on_a_card_opens_its_sample_and_typed_folders_open_a_pair(open
 
 @pytest.fixture
 def probed(pico):
-    desk = Start(task=str(pico.task), domain=str(pico.domain), base=str(pico.base)).desk()
-    desk.session.probe(["what is the hard red metal", "iron or gold"])
-    yield desk
-    desk.session.close()
+    state = Start(task=str(pico.task), domain=str(pico.domain), base=str(pico.base)).state()
+    state.session.probe(["what is the hard red metal", "iron or gold"])
+    yield state
+    state.session.close()
 
 
 def test_readings_travel_from_one_desk_to_another(probed, pico, tmp_path):
@@ -130,17 +133,17 @@ def test_readings_travel_from_one_desk_to_another(probed, pico, tmp_path):
     for i, file in enumerate(saved):
         (tmp_path / str(i)).mkdir()
         apart.append(str(shutil.copy(file, tmp_path / str(i))))
-    other = Start(task=str(pico.task), domain=str(pico.domain)).desk()
+    other = Start(task=str(pico.task), domain=str(pico.domain)).state()
     assert "Probed with 2 inputs" in open_tab.on_readings(other, apart[::-1])
     assert other.session.readings.digest == probed.session.readings.digest
     assert torch.equal(other.session.view.gates.values, probed.session.view.gates.values)
     with pytest.raises(MismatchError, match="another task adapter"):
-        open_tab.on_readings(Start(task=str(pico.domain), domain=str(pico.task)).desk(), apart)
+        open_tab.on_readings(Start(task=str(pico.domain), domain=str(pico.task)).state(), apart)
     other.session.close()
 
 
 def test_readings_that_are_none_are_one_sentence(probed, pico, tmp_path):
-    unprobed = Start(task=str(pico.task), domain=str(pico.domain)).desk()
+    unprobed = Start(task=str(pico.task), domain=str(pico.domain)).state()
     with pytest.raises(InputError, match="no readings yet"):
         readings_box.on_save(unprobed)
     file, tensors = (tmp_path / name for name in ("readings.json", "readings.safetensors"))

@@ -5,7 +5,7 @@ import json
 import pytest
 
 from tada_studio.app import edits
-from tada_studio.app.state import Desk
+from tada_studio.app.state import TabState
 from tada_studio.app.tabs import help as help_tab
 from tada_studio.app.tabs.inspect import cell_panel, effect_panel, layer_panel, norms_panel, rank_panel, stability_panel
 from tada_studio.app.widgets.controls import follow, turn_twin
@@ -15,52 +15,52 @@ from tada_studio.sample_pairs import planted
 
 
 @pytest.fixture
-def desk():
+def state():
     """At layer 1 v_proj of the planted pair, where domain 0 opposes task 1, and domain 1 task 2; the task's go."""
-    desk = Desk()
-    desk.session.open_sample(planted().name)
-    cell_panel.on_cell(desk, "1:v_proj")
-    yield desk
-    desk.session.close()
+    state = TabState()
+    state.session.open_sample(planted().name)
+    cell_panel.on_cell(state, "1:v_proj")
+    yield state
+    state.session.close()
 
 
-def row_of(desk):
-    return [str(a) for a in desk.session.pair.addresses.values()].index("layer 1 v_proj")
+def row_of(state):
+    return [str(a) for a in state.session.pair.addresses.values()].index("layer 1 v_proj")
 
 
-def at_cell(desk):
+def at_cell(state):
     """(drops of the task, of the domain) in the shown cell."""
-    drops, row = desk.session.view.merged.how.drops, row_of(desk)
+    drops, row = state.session.view.merged.how.drops, row_of(state)
     return drops.task[row].tolist(), drops.domain[row].tolist()
 
 
 # -- conflict --------------------------------------------------------------------------------------------------------
 
 
-def test_the_section_says_what_is_dropped_where(desk):
-    said, _, cell, heading, task, domain, *_ = cell_panel.show(desk)
-    drops = desk.session.view.merged.how.drops
-    assert f"removes {drops.count} of {drops.everything} directions" in said and "of domain and" in said
+def test_the_section_says_what_is_dropped_where(state):
+    message, _, cell, heading, task, domain, *_ = cell_panel.show(state)
+    drops = state.session.view.merged.how.drops
+    assert f"removes {drops.count} of {drops.everything} directions" in message and "of domain and" in message
     assert "2 of 6 directions are dropped here: task 1, task 2" in heading
     assert "dropped: opposes domain 0" in task and "kept, though it opposes task 1" in domain
     assert cell["value"] == "1:v_proj"
     counts = [name.count("dropped") for name, _ in cell["choices"]]
-    assert counts == sorted(counts, reverse=True) and len(counts) == len(desk.session.pair.names)
+    assert counts == sorted(counts, reverse=True) and len(counts) == len(state.session.pair.names)
 
 
-def test_a_pick_goes_against_the_rule_and_a_second_one_back_to_it(desk):
-    before = at_cell(desk)
+def test_a_pick_goes_against_the_rule_and_a_second_one_back_to_it(state):
+    before = at_cell(state)
     assert before == ([False, True, True], [False, False, False])
-    edits.pick(desk, row_of(desk), "task", 1)
-    assert at_cell(desk)[0] == [False, False, True] and desk.session.recipe.keep == ("layer 1 : v_proj : task 1",)
-    assert "kept by hand" in cell_panel.show(desk)[4] and "kept by hand" in desk.said
-    edits.pick(desk, row_of(desk), "domain", 2)
-    assert at_cell(desk)[1] == [False, False, True] and "dropped by hand" in cell_panel.show(desk)[5]
-    edits.pick(desk, row_of(desk), "task", 1)
-    edits.pick(desk, row_of(desk), "domain", 2)
-    assert at_cell(desk) == before and desk.session.recipe == Recipe()
-    edits.undo(desk)
-    assert desk.session.recipe.discard == ("layer 1 : v_proj : domain 2",)
+    edits.pick(state, row_of(state), "task", 1)
+    assert at_cell(state)[0] == [False, False, True] and state.session.recipe.keep == ("layer 1 : v_proj : task 1",)
+    assert "kept by hand" in cell_panel.show(state)[4] and "kept by hand" in state.message
+    edits.pick(state, row_of(state), "domain", 2)
+    assert at_cell(state)[1] == [False, False, True] and "dropped by hand" in cell_panel.show(state)[5]
+    edits.pick(state, row_of(state), "task", 1)
+    edits.pick(state, row_of(state), "domain", 2)
+    assert at_cell(state) == before and state.session.recipe == Recipe()
+    edits.undo(state)
+    assert state.session.recipe.discard == ("layer 1 : v_proj : domain 2",)
 
 
 @pytest.mark.parametrize(
@@ -76,39 +76,39 @@ def test_a_pick_goes_against_the_rule_and_a_second_one_back_to_it(desk):
         (-1, "task", 0),
     ],
 )
-def test_a_pick_that_names_no_direction_is_refused(desk, what):
+def test_a_pick_that_names_no_direction_is_refused(state, what):
     with pytest.raises(InputError):
-        edits.pick(desk, *what)
-    assert desk.session.recipe == Recipe()
+        edits.pick(state, *what)
+    assert state.session.recipe == Recipe()
 
 
-def test_a_pick_goes_to_the_module_it_was_made_in_whatever_is_shown_by_now(desk):
-    before = row_of(desk)
-    cell_panel.on_cell(desk, "3:up_proj")
-    edits.pick(desk, before, "domain", 2)
-    assert desk.session.recipe.discard == ("layer 1 : v_proj : domain 2",)
+def test_a_pick_goes_to_the_module_it_was_made_in_whatever_is_shown_by_now(state):
+    before = row_of(state)
+    cell_panel.on_cell(state, "3:up_proj")
+    edits.pick(state, before, "domain", 2)
+    assert state.session.recipe.discard == ("layer 1 : v_proj : domain 2",)
 
 
-def test_a_method_without_drops_offers_no_ticks_and_says_so(desk):
-    edits.turn(desk, "linear", "method")
-    shown = cell_panel.show(desk)
+def test_a_method_without_drops_offers_no_ticks_and_says_so(state):
+    edits.turn(state, "linear", "method")
+    shown = cell_panel.show(state)
     assert "keeps every direction" in shown[4] and "drops no directions" in shown[0]
     with pytest.raises(InputError, match="Choose the method tada"):
-        edits.pick(desk, row_of(desk), "task", 1)
+        edits.pick(state, row_of(state), "task", 1)
 
 
-def test_the_price_of_a_threshold_is_told_at_once(desk):
-    drops = desk.session.view.merged.how.drops
-    assert f"removes {drops.count} of" in cell_panel.on_threshold(desk, 8.5)
-    assert "none of" in cell_panel.on_threshold(desk, 1000.0) and "No directions conflict" in desk.said
+def test_the_price_of_a_threshold_is_told_at_once(state):
+    drops = state.session.view.merged.how.drops
+    assert f"removes {drops.count} of" in cell_panel.on_threshold(state, 8.5)
+    assert "none of" in cell_panel.on_threshold(state, 1000.0) and "No directions conflict" in state.message
 
 
-def test_a_twin_is_moved_only_when_it_shows_something_else(desk):
-    turn_twin(desk, 12.0, "conflict_threshold")
-    assert "value" not in follow(desk, "conflict_threshold")
-    edits.undo(desk)
-    assert follow(desk, "conflict_threshold")["value"] == 8.0
-    assert "value" not in follow(desk, "conflict_threshold")
+def test_a_twin_is_moved_only_when_it_shows_something_else(state):
+    turn_twin(state, 12.0, "conflict_threshold")
+    assert "value" not in follow(state, "conflict_threshold")
+    edits.undo(state)
+    assert follow(state, "conflict_threshold")["value"] == 8.0
+    assert "value" not in follow(state, "conflict_threshold")
 
 
 @pytest.mark.parametrize(
@@ -126,9 +126,9 @@ def test_only_clicks_on_bars_pick(data, means):
     assert cell_panel.bar(data) == means
 
 
-def test_the_spectrum_shows_lines_hatches_and_dots(desk):
-    edits.pick(desk, row_of(desk), "domain", 2)
-    traces = json.loads(cell_panel.show(desk)[6])["data"]
+def test_the_spectrum_shows_lines_hatches_and_dots(state):
+    edits.pick(state, row_of(state), "domain", 2)
+    traces = json.loads(cell_panel.show(state)[6])["data"]
     bars = [trace for trace in traces if trace["type"] == "bar"]
     assert bars[0]["marker"]["pattern"]["shape"] == ["", "/", "/"]
     lines = [trace for trace in traces if trace.get("mode") == "lines"]
@@ -139,28 +139,28 @@ def test_the_spectrum_shows_lines_hatches_and_dots(desk):
 # -- the whole merge -------------------------------------------------------------------------------------------------
 
 
-def test_the_rank_advisor_offers_ranks_that_servers_take_and_one_click_sets_it(desk):
-    said, choice, curve = rank_panel.show(desk)
-    assert "keeps" in said and curve is not None
-    view = desk.session.view
+def test_the_rank_advisor_offers_ranks_that_servers_take_and_one_click_sets_it(state):
+    message, choice, curve = rank_panel.show(state)
+    assert "keeps" in message and curve is not None
+    view = state.session.view
     offered = [rank for _, rank in choice["choices"]]
     assert offered == sorted({8, view.ranks.smallest(0.99)}) and choice["value"] is None
-    edits.turn(desk, 8, "rank")
-    assert rank_panel.show(desk)[1]["value"] == 8 and "100.00%" in rank_panel.show(desk)[0]
+    edits.turn(state, 8, "rank")
+    assert rank_panel.show(state)[1]["value"] == 8 and "100.00%" in rank_panel.show(state)[0]
 
 
-def test_balance_is_told_in_the_norms(desk):
-    turn_twin(desk, 1.0, "balance")
-    figure = json.loads(norms_panel.show(desk)[2])
+def test_balance_is_told_in_the_norms(state):
+    turn_twin(state, 1.0, "balance")
+    figure = json.loads(norms_panel.show(state)[2])
     solid = {trace["name"]: trace["y"] for trace in figure["data"] if "after" in trace["name"]}
     squares = [sum(value**2 for value in values if value) for values in solid.values()]
     assert squares[0] == pytest.approx(squares[1])
 
 
-def test_a_layer_is_chosen_from_the_list_and_the_cell_follows(desk):
-    choice, said, _ = layer_panel.on_layer(desk, 3)
-    assert choice["value"] == 3 and desk.cell[0] == 3 and "of 7 projections" in said
-    assert layer_panel.on_layer(desk, "<b>")[0]["value"] == 3
+def test_a_layer_is_chosen_from_the_list_and_the_cell_follows(state):
+    choice, message, _ = layer_panel.on_layer(state, 3)
+    assert choice["value"] == 3 and state.cell[0] == 3 and "of 7 projections" in message
+    assert layer_panel.on_layer(state, "<b>")[0]["value"] == 3
 
 
 # -- help ------------------------------------------------------------------------------------------------------------
@@ -168,48 +168,48 @@ def test_a_layer_is_chosen_from_the_list_and_the_cell_follows(desk):
 
 def test_the_help_example_is_live_and_is_what_its_text_says():
     """Gate .5: the task's two go; below .4 the domain's; past 96 one pair counts, past 192 none."""
-    desk = Desk()
+    state = TabState()
 
-    def said(*turned):
-        return help_tab.on_turn(desk, *turned)[1]
+    def message(*turned):
+        return help_tab.on_turn(state, *turned)[1]
 
-    assert "2 of 6 directions are dropped here: task 1, task 2" in said(0.5, 8.0, 3)
-    assert "2 of 6 directions are dropped here: domain 0, domain 1" in said(0.35, 8.0, 3)
-    assert "1 of 6 directions is dropped here: task 1" in said(0.5, 97.0, 3)
-    assert "Nothing is dropped here" in said(0.5, 193.0, 3)
-    assert "Rank 6 keeps 100.0%" in said(0.5, 8.0, 6)
-    assert "overrides += layer 1 : v_proj : 0.35" in help_tab.on_turn(desk, 0.35, 8, 3)[3]
+    assert "2 of 6 directions are dropped here: task 1, task 2" in message(0.5, 8.0, 3)
+    assert "2 of 6 directions are dropped here: domain 0, domain 1" in message(0.35, 8.0, 3)
+    assert "1 of 6 directions is dropped here: task 1" in message(0.5, 97.0, 3)
+    assert "Nothing is dropped here" in message(0.5, 193.0, 3)
+    assert "Rank 6 keeps 100.0%" in message(0.5, 8.0, 6)
+    assert "overrides += layer 1 : v_proj : 0.35" in help_tab.on_turn(state, 0.35, 8, 3)[3]
 
 
 def test_the_example_leaves_the_desk_as_it_is():
-    desk = Desk()
-    assert len(help_tab.on_turn(desk, 0.5, 8.0, 3)) == 4 and desk.session.pair is None
+    state = TabState()
+    assert len(help_tab.on_turn(state, 0.5, 8.0, 3)) == 4 and state.session.pair is None
 
 
 # -- stability -------------------------------------------------------------------------------------------------------
 
 
-def test_the_stability_section_waits_for_readings_and_then_judges_them(desk):
-    said, curve, bands = stability_panel.show(desk)
-    assert "Probe on the Open tab" in said and curve is None and bands is None
-    desk.session.open_sample("smollm2-minerals")
-    said, curve, bands = stability_panel.show(desk)
-    assert "two halves of them rank the cells" in said and "no gate moves by more than" in said
+def test_the_stability_section_waits_for_readings_and_then_judges_them(state):
+    message, curve, bands = stability_panel.show(state)
+    assert "Probe on the Open tab" in message and curve is None and bands is None
+    state.session.open_sample("smollm2-minerals")
+    message, curve, bands = stability_panel.show(state)
+    assert "two halves of them rank the cells" in message and "no gate moves by more than" in message
     assert len(json.loads(bands)["data"][0]["y"]) == 210 and json.loads(curve)["data"][0]["x"] == [4, 8, 16]
 
 
 # -- effect ----------------------------------------------------------------------------------------------------------
 
 
-def test_effects_stream_in_beside_the_energy_and_age_with_the_recipe(desk):
+def test_effects_stream_in_beside_the_energy_and_age_with_the_recipe(state):
     with pytest.raises(InputError, match="sample's items"):
-        list(effect_panel.on_layers(desk, 4))
-    desk.session.open_sample("vit-glyphs")
-    first, *_, last = list(effect_panel.on_layers(desk, 4))
+        list(effect_panel.on_layers(state, 4))
+    state.session.open_sample("vit-glyphs")
+    first, *_, last = list(effect_panel.on_layers(state, 4))
     assert not first[5]["interactive"] and first[7]["interactive"] and last[5]["interactive"]
-    layers = len(desk.session.view.gates.layers)
+    layers = len(state.session.view.gates.layers)
     bars = json.loads(last[1])["data"]
     assert {trace["name"] for trace in bars} == {"both items", "task items", "share of the energy"}
     assert len(bars[0]["y"]) == layers and last[3] is None and "Measured on 8" in last[0]
-    desk.session.turn(strength=1.0)
-    assert "The recipe has changed since" in effect_panel.show(desk)[0]
+    state.session.turn(strength=1.0)
+    assert "The recipe has changed since" in effect_panel.show(state)[0]

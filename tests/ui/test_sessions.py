@@ -35,16 +35,16 @@ def test_a_new_tab_is_empty_and_a_duplicated_one_is_a_copy_that_goes_its_own_way
     expect(edited(open_page())).to_have_count(0)
     with context.expect_page() as opened:
         page.evaluate("() => { window.open(location.href); }")  # copies sessionStorage, as duplicating a tab does
-    twin = opened.value
-    expect(edited(twin)).to_have_count(1)
-    expect(twin.locator("#said")).to_contain_text("copy of the other")
-    stroke(twin, (2, "down_proj"))
-    settled(twin, 2)
+    linked = opened.value
+    expect(edited(linked)).to_have_count(1)
+    expect(linked.locator("#said")).to_contain_text("copy of the other")
+    stroke(linked, (2, "down_proj"))
+    settled(linked, 2)
     reload(page)
     expect(edited(page)).to_have_count(1)
-    reload(twin)
-    expect(edited(twin)).to_have_count(2)
-    twin.close()
+    reload(linked)
+    expect(edited(linked)).to_have_count(2)
+    linked.close()
 
 
 def test_a_closed_tab_frees_its_memory(open_page, monkeypatch):

@@ -18,7 +18,7 @@ def drawn(page, panel):
     expect(page.locator(f"#{panel} .pp-chart[data-draws] .main-svg").first).to_be_visible(timeout=SLOW)
 
 
-def twin(page, name, value):
+def linked(page, name, value):
     box = page.locator(f"#twin-{name} input[type=number]")
     box.fill(value)
     box.press("Enter")
@@ -44,7 +44,9 @@ def offline(browser):
         page = context.new_page()
         page.on("request", lambda request: asked.append(request.url))
         page.on("pageerror", lambda error: problems.append(str(error)))
-        page.on("console", lambda said: problems.append(said.text) if said.type in ("error", "warning") else None)
+        page.on(
+            "console", lambda message: problems.append(message.text) if message.type in ("error", "warning") else None
+        )
         page.goto(path.as_uri())
         expect(page.locator("body[data-ready='1']")).to_be_attached(timeout=SLOW)
         return page
@@ -58,10 +60,10 @@ def offline(browser):
 
 def test_conflict_is_told_picked_and_taken_back(page):
     drawn(page, "spectrum")
-    said = page.locator("#conflict-said")
-    expect(said).to_contain_text("No directions conflict")
-    twin(page, "conflict_threshold", "1")
-    expect(said).to_contain_text(
+    message = page.locator("#conflict-said")
+    expect(message).to_contain_text("No directions conflict")
+    linked(page, "conflict_threshold", "1")
+    expect(message).to_contain_text(
         re.compile(r"removes \d+ of 210 directions, .* of domain and .* of task energy, in \d+ cells")
     )
     expect(page.locator("#knob-conflict_threshold input[type=number]")).to_have_value("1")

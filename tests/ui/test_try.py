@@ -10,7 +10,7 @@ from hands import tab
 from playwright.sync_api import expect
 
 from tada_studio.app.page import Start
-from tada_studio.app.state import Desk
+from tada_studio.app.state import TabState
 from tada_studio.app.tabs import try_it as try_tab
 from tada_studio.errors import InputError
 from tada_studio.evaluation.prompts import Answer, Odds
@@ -20,14 +20,14 @@ ALL = list(try_tab.VARIANTS)
 
 
 @pytest.fixture
-def desk(pico):
-    desk = Start(task=str(pico.task), domain=str(pico.domain), base=str(pico.base)).desk()
-    yield desk
-    desk.session.close()
+def state(pico):
+    state = Start(task=str(pico.task), domain=str(pico.domain), base=str(pico.base)).state()
+    yield state
+    state.session.close()
 
 
-def test_answers_stream_in_and_the_buttons_say_who_is_at_work(desk):
-    first, *_, last = list(try_tab.on_ask(desk, "gold is", None, "plain", ALL, 5, 0.0, 0))
+def test_answers_stream_in_and_the_buttons_say_who_is_at_work(state):
+    first, *_, last = list(try_tab.on_ask(state, "gold is", None, "plain", ALL, 5, 0.0, 0))
     assert [update["interactive"] for update in first[2:]] == [False, True]
     assert [update["interactive"] for update in last[2:]] == [True, False]
     for name in ALL:
@@ -47,15 +47,15 @@ def test_answers_stream_in_and_the_buttons_say_who_is_at_work(desk):
         (("gold", None, "plain", ALL, 5, 1, -3), "seed"),
     ],
 )
-def test_what_cannot_be_asked_is_said_and_the_button_is_free_again(desk, asked, says):
+def test_what_cannot_be_asked_is_said_and_the_button_is_free_again(state, asked, says):
     updates = []
     with pytest.raises(InputError, match=says):
-        for update in try_tab.on_ask(desk, *asked):
+        for update in try_tab.on_ask(state, *asked):
             updates.append(update)
     assert says in updates[-1][1] and updates[-1][2]["interactive"]
 
 
-def test_whatever_a_model_says_is_text(desk):
+def test_whatever_a_model_says_is_text(state):
     evil = "<img src=x onerror=alert(1)>"
     shown = try_tab.cards(
         {"base": Answer(evil, [Odds(evil, 0.5, True)], done=True), "task": Answer(evil, [], done=True)}
@@ -65,15 +65,15 @@ def test_whatever_a_model_says_is_text(desk):
 
 
 def test_examples_come_from_every_side_and_bring_their_choices_only_word_by_word():
-    desk = Desk()
-    assert try_tab.examples(None) == [] and try_tab.show(desk)
-    desk.session.sample = sample("smollm2-minerals")
-    keys = [key for _, key in try_tab.examples(desk.session.sample)]
+    state = TabState()
+    assert try_tab.examples(None) == [] and try_tab.show(state)
+    state.session.sample = sample("smollm2-minerals")
+    keys = [key for _, key in try_tab.examples(state.session.sample)]
     assert {key.split()[0] for key in keys} == {"domain", "task"} and len(keys) == 2 * try_tab.EXAMPLES
-    prompt = try_tab.on_example(desk, keys[0])
-    assert try_tab._item(desk, prompt, keys[0]).question == prompt
-    assert try_tab._item(desk, prompt + "!", keys[0]) is None
-    assert try_tab.on_example(desk, "no such key") == gr.skip()
+    prompt = try_tab.on_example(state, keys[0])
+    assert try_tab._item(state, prompt, keys[0]).question == prompt
+    assert try_tab._item(state, prompt + "!", keys[0]) is None
+    assert try_tab.on_example(state, "no such key") == gr.skip()
 
 
 def test_ask_read_and_stop(page, monkeypatch):
@@ -82,8 +82,8 @@ def test_ask_read_and_stop(page, monkeypatch):
     page.click("#ask")
     expect(page.locator("#ask-bar")).to_contain_text("All have answered", timeout=60_000)
     expect(page.locator("#answers .answer")).to_have_count(4)
-    said = page.locator("#answers .answer.merge .answer-text")
-    expect(said).to_have_text(re.compile(r"\S"))
+    message = page.locator("#answers .answer.merge .answer-text")
+    expect(message).to_have_text(re.compile(r"\S"))
     module, honest = (
         sys.modules["tada_studio.base_model.generate"],
         sys.modules["tada_studio.base_model.generate"]._pick,

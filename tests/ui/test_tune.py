@@ -9,7 +9,7 @@ from hands import tab
 from playwright.sync_api import expect
 
 from tada_studio.app.page import Start
-from tada_studio.app.state import Desk
+from tada_studio.app.state import TabState
 from tada_studio.app.tabs import tune as tune_tab
 from tada_studio.errors import InputError
 from tada_studio.pipeline import tuning
@@ -17,10 +17,10 @@ from tada_studio.recipe import Recipe
 
 
 @pytest.fixture
-def desk(pico):
-    desk = Start(task=str(pico.task), domain=str(pico.domain), base=str(pico.base)).desk()
-    yield desk
-    desk.session.close()
+def state(pico):
+    state = Start(task=str(pico.task), domain=str(pico.domain), base=str(pico.base)).state()
+    yield state
+    state.session.close()
 
 
 @pytest.fixture
@@ -30,19 +30,19 @@ def few(monkeypatch):
     monkeypatch.setattr(tuning, "baselines", lambda rank: two)
 
 
-def test_a_search_streams_in_is_judged_and_can_be_taken_and_undone(desk, pico, few):
+def test_a_search_streams_in_is_judged_and_can_be_taken_and_undone(state, pico, few):
     files = (str(pico.items), None)
-    first, *_, last = list(tune_tab.on_tune(desk, 4, None, 1, 12, *files))
+    first, *_, last = list(tune_tab.on_tune(state, 4, None, 1, 12, *files))
     assert [update["interactive"] for update in first[-2:]] == [False, True]
     assert [update["interactive"] for update in last[2:4]] == [True, False]
     assert last[0] and "On the untouched items" in last[1] and "Tuned against default" in last[1]
-    found = desk.session.tuning
+    found = state.session.tuning
     assert len(found.trials) == 4 and found.split.counts == (12, 25) and found.looks == 1
-    found.marks["start"] = {"domain": found.best.marks["domain"]._replace(gold=-99.0)}
-    before = desk.session.recipe
-    assert "auto-tune" in tune_tab.on_take(desk) or found.recipe == before
-    assert desk.session.recipe == found.recipe
-    *_, again = list(tune_tab.on_judge(desk, 4, None, 1, 12, *files))
+    found.side_scores["start"] = {"domain": found.best.marks["domain"]._replace(gold=-99.0)}
+    before = state.session.recipe
+    assert "auto-tune" in tune_tab.on_take(state) or found.recipe == before
+    assert state.session.recipe == found.recipe
+    *_, again = list(tune_tab.on_judge(state, 4, None, 1, 12, *files))
     assert "This is look 2 at these items" in again[1]
 
 
@@ -56,20 +56,23 @@ def test_a_search_streams_in_is_judged_and_can_be_taken_and_undone(desk, pico, f
         ((4, None, 1, "x", None, None), "whole number"),
     ],
 )
-def test_what_cannot_be_searched_is_said_and_the_button_is_free_again(desk, asked, says):
+def test_what_cannot_be_searched_is_said_and_the_button_is_free_again(state, asked, says):
     updates = []
     with pytest.raises(InputError, match=says):
-        for update in tune_tab.on_tune(desk, *asked):
+        for update in tune_tab.on_tune(state, *asked):
             updates.append(update)
     assert says in updates[-1][4] and updates[-1][5]["interactive"]
 
 
 def test_nothing_to_take_before_a_search():
     with pytest.raises(InputError, match="Nothing was searched"):
-        tune_tab.on_take(Desk())
-    picture, said, take, judge, _ = tune_tab.show(Desk())
+        tune_tab.on_take(TabState())
+    picture, message, take, judge, _ = tune_tab.show(TabState())
     assert (
-        picture is None and "Nothing was searched yet" in said and not take["interactive"] and not judge["interactive"]
+        picture is None
+        and "Nothing was searched yet" in message
+        and not take["interactive"]
+        and not judge["interactive"]
     )
 
 
@@ -79,7 +82,7 @@ def test_search_stop_judge_and_take(page, pico, few, monkeypatch):
     page.set_input_files("#tune-domain input[type=file]", str(pico.items))
     expect(page.locator("#tune-domain")).to_contain_text("items")
     page.locator("#tune-most input").fill("16")
-    module, honest = sys.modules["tada_studio.evaluation.bench"], sys.modules["tada_studio.evaluation.bench"].score
+    module, honest = sys.modules["tada_studio.evaluation.benchmark"], sys.modules["tada_studio.evaluation.bench"].score
     monkeypatch.setattr(module, "score", lambda *args: time.sleep(0.05) or honest(*args))
     page.click("#tune")
     expect(page.locator("#tune-bar")).to_contain_text(re.compile(r"trial [4-9]"), timeout=120_000)

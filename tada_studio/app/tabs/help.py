@@ -5,10 +5,10 @@ from typing import Any
 import gradio as gr
 
 from tada_studio import figures, pipeline, report
-from tada_studio.app.state import Desk
+from tada_studio.app.state import TabState
 from tada_studio.app.widgets import html
-from tada_studio.app.widgets.messages import spoken
-from tada_studio.app.widgets.panel import DRAG, Part, words
+from tada_studio.app.widgets.messages import user_errors
+from tada_studio.app.widgets.panel import DRAG, Panel, words
 from tada_studio.app.widgets.plot_panel import drawing, plot_panel
 from tada_studio.errors import TadaError
 from tada_studio.lora import Address
@@ -74,7 +74,7 @@ def example(recipe: Recipe) -> list[Any]:
     sample = planted()
     pair = pipeline.read_pair(sample.task, sample.domain)
     view = Merge(pair, None, recipe)
-    near = view.closeup(CELL)
+    near = view.module_detail(CELL)
     lines = [
         f"conflict_threshold = {recipe.conflict_threshold:g}",
         f"rank = {recipe.rank}",
@@ -88,7 +88,7 @@ def example(recipe: Recipe) -> list[Any]:
     ]
 
 
-def on_turn(desk: Desk, gate: Any, threshold: Any, rank: Any) -> list[Any]:
+def on_turn(state: TabState, gate: Any, threshold: Any, rank: Any) -> list[Any]:
     """A hand turns one of the example's sliders; what is open stays as it is."""
     return example(recipe_of(gate, threshold, rank))
 
@@ -96,16 +96,16 @@ def on_turn(desk: Desk, gate: Any, threshold: Any, rank: Any) -> list[Any]:
 # -- layout and wiring -----------------------------------------------------------------------------------------------
 
 
-def help_tab(desk: gr.State) -> Part:
+def help_tab(state: gr.State) -> Panel:
     """Builds and wires the tab. It shows the same to everybody, so nothing of it waits for a session."""
     words(html.heading("Help", "Four words explain the screen. The example is live: move its three sliders."))
     words(html.box(html.fact_table("Where do I see …", WHERE)))
     try:
-        spectrum, said, merged, lines = example(recipe_of(*START))
+        spectrum, message, merged, lines = example(recipe_of(*START))
     except TadaError as error:
         words(html.note(f"The live example is missing: {error}", "bad"))
         words("".join(map(html.prose, ("Gate", "Conflict", "Rank", "Recipe"), (GATE, CONFLICT, RANK, RECIPE))))
-        return Part([], lambda desk: [])
+        return Panel([], lambda state: [])
     with gr.Row():
         with gr.Column(min_width=320):
             words(html.prose("Gate", GATE))
@@ -116,7 +116,7 @@ def help_tab(desk: gr.State) -> Part:
             )
         with gr.Column(min_width=320):
             bars = plot_panel("Directions of the example", figures.SPECTRUM_CAPTION, "", "help-spectrum", spectrum)
-            sentence = words(said, elem_id="help-said")
+            sentence = words(message, elem_id="help-said")
     with gr.Row():
         with gr.Column(min_width=320):
             words(html.prose("Rank", RANK))
@@ -127,5 +127,5 @@ def help_tab(desk: gr.State) -> Part:
             kept = plot_panel("What its merge keeps", figures.MERGED_CAPTION, "", "help-merged", merged)
     sliders = [gate, threshold, rank]
     for slider in sliders:
-        slider.input(spoken(on_turn), [desk, *sliders], [bars, sentence, kept, recipe], **DRAG)
-    return Part([], lambda desk: [])
+        slider.input(user_errors(on_turn), [state, *sliders], [bars, sentence, kept, recipe], **DRAG)
+    return Panel([], lambda state: [])

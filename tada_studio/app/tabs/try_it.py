@@ -8,12 +8,12 @@ from typing import Any, NamedTuple
 
 import gradio as gr
 
-from tada_studio.app.state import Desk
+from tada_studio.app.state import TabState
 from tada_studio.app.widgets import html
-from tada_studio.app.widgets.messages import spoken
-from tada_studio.app.widgets.panel import READ, WORK, Part, words
+from tada_studio.app.widgets.messages import user_errors
+from tada_studio.app.widgets.panel import READ, WORK, Panel, words
 from tada_studio.app.widgets.task import in_turn, steps
-from tada_studio.base_model.generate import Manner
+from tada_studio.base_model.generate import Sampling
 from tada_studio.errors import InputError, Stopped, TadaError
 from tada_studio.evaluation import Item, choose, read_items
 from tada_studio.evaluation.prompts import Answer, Odds, Question
@@ -38,9 +38,9 @@ def cards(answers: Mapping[str, Answer]) -> str:
     return f'<div class="answers">{made}</div>'
 
 
-def _card(name: str, answer: Answer, twin: str | None) -> str:
+def _card(name: str, answer: Answer, linked: str | None) -> str:
     text = escape(answer.text.lstrip()) if answer.text.strip() else "(nothing yet)" if not answer.done else "(nothing)"
-    state = f"the same words as {VARIANTS[twin].lower()}" if twin else "" if answer.done else "answering…"
+    state = f"the same words as {VARIANTS[linked].lower()}" if linked else "" if answer.done else "answering…"
     return (
         f'<section class="answer {escape(name)}" aria-label="{escape(VARIANTS[name])}">'
         f'<h4>{escape(VARIANTS[name])}</h4><pre class="answer-text">{text}</pre>{_odds(answer.odds)}'
@@ -86,9 +86,9 @@ def _examples(files: tuple[tuple[str, Path], ...]) -> dict[str, tuple[str, Item]
     return found
 
 
-def show(desk: Desk) -> list[Any]:
+def show(state: TabState) -> list[Any]:
     """Answers, examples, bar."""
-    session = desk.session
+    session = state.session
     choices = examples(session.sample)
     bar = html.progress_bar(None, "Ready." if session.pair else "Open a pair first.")
     return [cards(dict(session.answers)), gr.update(choices=choices, visible=bool(choices)), bar]
@@ -97,14 +97,14 @@ def show(desk: Desk) -> list[Any]:
 # -- handlers --------------------------------------------------------------------------------------------------------
 
 
-def on_example(desk: Desk, key: str | None) -> Any:
+def on_example(state: TabState, key: str | None) -> Any:
     """An example's question becomes the prompt."""
-    known = _known(desk.session.sample)
+    known = _known(state.session.sample)
     return known[key][1].question if key in known else gr.skip()
 
 
 def on_ask(
-    desk: Desk,
+    state: TabState,
     prompt: str | None,
     example: str | None,
     form: str | None,
@@ -114,18 +114,18 @@ def on_ask(
     seed: Any,
 ) -> Iterator[list[Any]]:
     """Ask; yields (answers, bar, ask, stop)."""
-    session = desk.session
+    session = state.session
 
     def now(bar: str, running: bool) -> list[Any]:
         return [cards(dict(session.answers)), bar, gr.update(interactive=not running), gr.update(interactive=running)]
 
     try:
-        question = Question(prompt or "", form == "chat", _item(desk, prompt, example))
+        question = Question(prompt or "", form == "chat", _item(state, prompt, example))
         how = _manner(most, heat, seed)
         names = _variants(who)
         session.answers = {}
         yield now(html.progress_bar(None, "Starting…"), running=True)
-        for step in steps(in_turn(session, lambda told: session.ask(question, names, how, told))):
+        for step in steps(in_turn(session, lambda progress: session.ask(question, names, how, progress))):
             if isinstance(step, Progress):
                 yield now(html.progress_bar(step, step.note), running=True)
         yield now(html.finished_bar("All have answered."), running=False)
@@ -136,15 +136,15 @@ def on_ask(
         raise
 
 
-def _item(desk: Desk, prompt: str | None, example: str | None) -> Item | None:
+def _item(state: TabState, prompt: str | None, example: str | None) -> Item | None:
     """The item that the prompt still is, word by word: only then do its choices belong to it."""
-    _, item = _known(desk.session.sample).get(example or "", ("", None))
+    _, item = _known(state.session.sample).get(example or "", ("", None))
     return item if item is not None and item.question == prompt else None
 
 
-def _manner(most: Any, heat: Any, seed: Any) -> Manner:
+def _manner(most: Any, heat: Any, seed: Any) -> Sampling:
     try:
-        return Manner(most=int(most), temperature=float(heat), seed=int(seed or 0))
+        return Sampling(most=int(most), temperature=float(heat), seed=int(seed or 0))
     except (TypeError, ValueError, OverflowError):
         raise InputError("Tokens, temperature and seed must be numbers.") from None
 
@@ -156,9 +156,9 @@ def _variants(who: Sequence[str] | None) -> list[str]:
     return names
 
 
-def on_stop(desk: Desk) -> None:
+def on_stop(state: TabState) -> None:
     """Ask whoever speaks to stop; what was said stays."""
-    desk.session.stop()
+    state.session.stop()
 
 
 # -- layout and wiring -----------------------------------------------------------------------------------------------
@@ -176,9 +176,9 @@ class Asked(NamedTuple):
     seed: gr.Number
 
 
-def try_tab(desk: gr.State) -> Part:
+def try_tab(state: gr.State) -> Panel:
     """Builds and wires the tab."""
-    words(html.heading("Try it", "One prompt, the same seed, and the base loaded once: adapters are worn in turn."))
+    words(html.heading("Try it", "One prompt, the same seed, and the base loaded once: adapters are attached in turn."))
     asked = _asked()
     with gr.Row():
         go = gr.Button("Ask", variant="primary", elem_id="ask", elem_classes="act", scale=1, min_width=110)
@@ -187,10 +187,10 @@ def try_tab(desk: gr.State) -> Part:
         )
     bar = words(html.progress_bar(None, "Open a pair first."), elem_id="ask-bar")
     answers = words(cards({}), elem_id="answers")
-    asked.example.input(spoken(on_example), [desk, asked.example], asked.prompt, **READ)
-    ran = go.click(spoken(on_ask), [desk, *asked], [answers, bar, go, stop], **WORK)
-    stop.click(spoken(on_stop), desk, None, **READ)
-    return Part([answers, asked.example, bar], show, news=(ran,))
+    asked.example.input(user_errors(on_example), [state, asked.example], asked.prompt, **READ)
+    ran = go.click(user_errors(on_ask), [state, *asked], [answers, bar, go, stop], **WORK)
+    stop.click(user_errors(on_stop), state, None, **READ)
+    return Panel([answers, asked.example, bar], show, news=(ran,))
 
 
 def _asked() -> Asked:

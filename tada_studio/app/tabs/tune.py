@@ -7,10 +7,10 @@ import gradio as gr
 
 from tada_studio import figures, report
 from tada_studio.app import edits
-from tada_studio.app.state import Desk
+from tada_studio.app.state import TabState
 from tada_studio.app.widgets import html
-from tada_studio.app.widgets.messages import spoken
-from tada_studio.app.widgets.panel import EDIT, READ, WORK, Part, words
+from tada_studio.app.widgets.messages import user_errors
+from tada_studio.app.widgets.panel import EDIT, READ, WORK, Panel, words
 from tada_studio.app.widgets.plot_panel import drawing, plot_panel
 from tada_studio.app.widgets.task import in_turn, steps, uploaded
 from tada_studio.errors import InputError, Stopped, TadaError
@@ -43,28 +43,28 @@ def verdict(tuning: Tuning | None) -> str:
     return f'<div class="stack">{html.note("On the untouched items:", kind, sentences[:against])}{table}{found}</div>'
 
 
-def state(desk: Desk) -> list[Any]:
+def pictures(state: TabState) -> list[Any]:
     """Scatter, verdict, take button, judge button."""
-    tuning = desk.session.tuning
+    tuning = state.session.tuning
     found = tuning is not None and (tuning.best is not None or tuning.judged is not None)
     unjudged = tuning is not None and tuning.best is not None and tuning.judged is None
     picture = drawing(figures.tuning_scatter(tuning)) if tuning else None
     return [picture, verdict(tuning), gr.update(interactive=found), gr.update(interactive=unjudged)]
 
 
-def show(desk: Desk) -> list[Any]:
+def show(state: TabState) -> list[Any]:
     """Scatter, verdict, take button, judge button, bar."""
-    return [*state(desk), html.progress_bar(None, "Ready." if desk.session.pair else "Open a pair first.")]
+    return [*pictures(state), html.progress_bar(None, "Ready." if state.session.pair else "Open a pair first.")]
 
 
 # -- handlers --------------------------------------------------------------------------------------------------------
 
 
 def on_tune(
-    desk: Desk, trials: Any, minutes: Any, seeds: Any, most: Any, domain_file: str | None, task_file: str | None
+    state: TabState, trials: Any, minutes: Any, seeds: Any, most: Any, domain_file: str | None, task_file: str | None
 ) -> Iterator[list[Any]]:
     """Search; yields (scatter, verdict, take, judge, bar, start, stop)."""
-    session = desk.session
+    session = state.session
     waiting = [gr.skip()] * 4
 
     def now(body: list[Any], bar: str, running: bool) -> list[Any]:
@@ -75,31 +75,33 @@ def on_tune(
         sides, limit = _sides(domain_file, task_file), _whole(most) or None
         yield now(waiting, html.progress_bar(None, "Starting…"), running=True)
         drawn: Any = None
-        for step in steps(in_turn(session, lambda told: session.tune(sides, plan, limit, told))):
+        for step in steps(in_turn(session, lambda progress: session.tune(sides, plan, limit, progress))):
             if isinstance(step, Progress):
                 tuning = session.tuning
-                news = (len(tuning.trials), len(tuning.marks)) if tuning else None
+                news = (len(tuning.trials), len(tuning.side_scores)) if tuning else None
                 # what has not changed is not sent again: the chart would be drawn anew at every step
-                body = state(desk) if news != drawn else waiting
+                body = pictures(state) if news != drawn else waiting
                 drawn = news
                 yield now(
                     [*body[:2], gr.update(interactive=False), gr.update(interactive=False)],
                     html.progress_bar(step),
                     running=True,
                 )
-        yield now(state(desk), html.finished_bar("Searched and judged. Take the recipe, or leave it."), running=False)
+        yield now(
+            pictures(state), html.finished_bar("Searched and judged. Take the recipe, or leave it."), running=False
+        )
     except Stopped:
-        said = "Stopped. All finished trials are kept: start again to go on, or judge the best so far."
-        yield now(state(desk), html.progress_bar(None, said), running=False)
+        message = "Stopped. All finished trials are kept: start again to go on, or judge the best so far."
+        yield now(pictures(state), html.progress_bar(None, message), running=False)
     except TadaError as error:
-        yield now(state(desk), html.progress_bar(None, str(error)), running=False)
+        yield now(pictures(state), html.progress_bar(None, str(error)), running=False)
         raise
 
 
-def on_judge(desk: Desk, *asked: Any) -> Iterator[list[Any]]:
+def on_judge(state: TabState, *asked: Any) -> Iterator[list[Any]]:
     """The best so far on the untouched items, without another trial."""
     _, *rest = asked
-    yield from on_tune(desk, 0, *rest)
+    yield from on_tune(state, 0, *rest)
 
 
 def _plan(trials: Any, minutes: Any, seeds: Any) -> Plan:
@@ -121,18 +123,18 @@ def _sides(domain_file: str | None, task_file: str | None) -> Mapping[str, Seque
     return {side: uploaded(file, read_items) for side, file in files.items() if file} or None
 
 
-def on_stop(desk: Desk) -> None:
+def on_stop(state: TabState) -> None:
     """Ask the search to stop; finished trials stay."""
-    desk.session.stop()
+    state.session.stop()
 
 
-def on_take(desk: Desk) -> str:
+def on_take(state: TabState) -> str:
     """Make the find the recipe on screen."""
-    tuning = desk.session.tuning
+    tuning = state.session.tuning
     if tuning is None:
         raise InputError("Nothing was searched yet.")
-    edits.restore(desk, tuning.recipe, "auto-tune")
-    return html.finished_bar(desk.said)
+    edits.restore(state, tuning.recipe, "auto-tune")
+    return html.finished_bar(state.message)
 
 
 # -- layout and wiring -----------------------------------------------------------------------------------------------
@@ -149,7 +151,7 @@ class Asked(NamedTuple):
     task_file: gr.File
 
 
-def tune_tab(desk: gr.State) -> Part:
+def tune_tab(state: gr.State) -> Panel:
     """Builds and wires the tab."""
     line = "Starts from the recipe on screen: gates painted by hand stay. What it finds is judged on items that it never saw."
     words(html.heading("Auto-tune", line))
@@ -160,16 +162,16 @@ def tune_tab(desk: gr.State) -> Part:
         judge = _button("Judge the best so far", "tune-judge", interactive=False)
         take = _button("Take this recipe", "tune-take", interactive=False)
     bar = words(html.progress_bar(None, "Open a pair first."), elem_id="tune-bar")
-    said = words(verdict(None), elem_id="tune-verdict")
+    message = words(verdict(None), elem_id="tune-verdict")
     none = "Dots appear here, trial by trial."
     picture = plot_panel("Retention against gain", figures.TUNING_CAPTION, none, "tune-picture")
-    shown = [picture, said, take, judge, bar]
+    shown = [picture, message, take, judge, bar]
     ran = [
-        button.click(spoken(handler), [desk, *asked], [*shown, go, stop], **WORK)
+        button.click(user_errors(handler), [state, *asked], [*shown, go, stop], **WORK)
         for button, handler in ((go, on_tune), (judge, on_judge))
     ]
-    stop.click(spoken(on_stop), desk, None, **READ)
-    return Part(shown, show, (take.click(spoken(on_take), desk, bar, **EDIT),), tuple(ran))
+    stop.click(user_errors(on_stop), state, None, **READ)
+    return Panel(shown, show, (take.click(user_errors(on_take), state, bar, **EDIT),), tuple(ran))
 
 
 def _button(text: str, elem_id: str, **how: Any) -> gr.Button:

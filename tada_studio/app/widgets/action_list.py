@@ -26,7 +26,7 @@ draw();
 """
 
 
-def listing(elem_id: str, html: str = "") -> gr.HTML:
+def action_list(elem_id: str, html: str = "") -> gr.HTML:
     """Events: press (what, key) of a ``button``, tick (key, on) of a ``box``."""
     return gr.HTML(
         value=rows(html), html_template='<div class="listing"></div>', js_on_load=_JS, apply_default_css=False,

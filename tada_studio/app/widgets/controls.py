@@ -8,7 +8,7 @@ from gradio.components import Component
 from gradio.events import Dependency
 
 from tada_studio.app import edits
-from tada_studio.app.state import Desk
+from tada_studio.app.state import TabState
 from tada_studio.recipe import Recipe, knobs
 
 #: Always in sight, in this order.
@@ -45,24 +45,24 @@ def further_controls(recipe: Recipe) -> Controls:
     return Controls({name: _control(knobs()[name], getattr(recipe, name)) for name in names})
 
 
-def twin(name: str) -> Component:
+def linked(name: str) -> Component:
     """A second control for a knob, where its effect is shown. Call inside a layout."""
     return _control(knobs()[name], knobs()[name].default, f"twin-{name}")
 
 
-def follow(desk: Desk, name: str) -> Any:
+def follow(state: TabState, name: str) -> Any:
     """An update for a twin; none if it shows the recipe already: a slider must not be moved under the hand that drags it."""
-    value = getattr(desk.session.recipe, name)
-    if desk.twins.get(name) == value:
+    value = getattr(state.session.recipe, name)
+    if state.linked.get(name) == value:
         return gr.skip()
-    desk.twins[name] = value
+    state.linked[name] = value
     return _update(knobs()[name], value)
 
 
-def turn_twin(desk: Desk, value: Any, name: str) -> None:
+def turn_twin(state: TabState, value: Any, name: str) -> None:
     """A hand turns a twin. Raises RecipeError."""
-    desk.twins[name] = value
-    edits.turn(desk, value, name)
+    state.linked[name] = value
+    edits.turn(state, value, name)
 
 
 def line_knobs() -> list[str]:

@@ -7,7 +7,7 @@ import gradio as gr
 
 from tada_studio import report
 from tada_studio.app.widgets import html
-from tada_studio.core.closeup import Closeup, Fate
+from tada_studio.core.module_detail import DirectionState, ModuleDetail
 
 #: "weights" and "inputs": how far the two meet, in multiples of chance.
 HEAD = ("kept", "direction", "energy", "opposes most", "weights", "inputs", "state")
@@ -20,7 +20,7 @@ def direction_table(elem_id: str) -> gr.HTML:
     return gr.HTML("", js_on_load=_JS, apply_default_css=False, elem_id=elem_id, elem_classes="words")
 
 
-def rows(side: str, near: Closeup) -> str:
+def rows(side: str, near: ModuleDetail) -> str:
     """The table's HTML for one adapter."""
     if not near.drops:
         return html.empty("No choice here", "This method keeps every direction. Choose the method tada to drop any.")
@@ -36,7 +36,7 @@ def rows(side: str, near: Closeup) -> str:
     )
 
 
-def _row(row: int, side: str, other: str, fate: Fate) -> str:
+def _row(row: int, side: str, other: str, fate: DirectionState) -> str:
     says = report.fate_says(fate, other)
     kind = "hand" if fate.by_hand else "bad" if fate.dropped or fate.opposed else ""
     tick = (

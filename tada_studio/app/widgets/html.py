@@ -47,7 +47,7 @@ def checks(rows: Iterable[tuple[bool, str, str]]) -> str:
     return f'<ul class="checks" role="status">{made}</ul>' if made else ""
 
 
-def said(text: str) -> str:
+def message(text: str) -> str:
     """What just happened; read out by screen readers."""
     return f'<div class="said" role="status" aria-live="polite">{escape(text)}</div>'
 
@@ -86,7 +86,7 @@ def progress_bar(progress: Progress | None, text: str | None = None) -> str:
     """How far a long task is; None is an empty bar with the text alone."""
     done, total = (progress.done, max(1, progress.total)) if progress else (0, 1)
     if text is None:
-        text = told(progress) if progress else ""
+        text = progress_words(progress) if progress else ""
     width = min(100, round(100 * done / total))
     return (
         f'<div class="progress"><div class="track" role="progressbar" aria-label="progress" aria-valuemin="0" '
@@ -95,7 +95,7 @@ def progress_bar(progress: Progress | None, text: str | None = None) -> str:
     )
 
 
-def told(progress: Progress) -> str:
+def progress_words(progress: Progress) -> str:
     """What is being done, and how far that is."""
     what = progress.note or progress.step
     return f"{what} ({progress.done} of {progress.total})" if progress.total else what

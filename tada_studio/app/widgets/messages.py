@@ -10,13 +10,13 @@ from typing import Any, no_type_check
 
 import gradio as gr
 
-from tada_studio.app.state import Desk
+from tada_studio.app.state import TabState
 from tada_studio.errors import Stopped, TadaError
 
 _LOG = logging.getLogger(__name__)
 
 
-def spoken(handler: Callable) -> Callable:
+def user_errors(handler: Callable) -> Callable:
     """``handler`` (a function or a generator function) with its errors said in the browser.
 
     The first argument of every handler is what belongs to the browser tab; it is None for a call that did not come
@@ -48,7 +48,7 @@ def _is_generator(handler: Callable) -> bool:
 def _check(args: tuple) -> None:
     if not args or args[0] is None:
         raise gr.Error("This page has lost its session. Reload it to start a new one.", print_exception=False)
-    if isinstance(args[0], Desk):
+    if isinstance(args[0], TabState):
         args[0].awake()
 
 

@@ -7,7 +7,7 @@ import gradio as gr
 from gradio.blocks import Block
 from gradio.events import Dependency
 
-from tada_studio.app.state import Desk
+from tada_studio.app.state import TabState
 
 #: Reading what is there: at once, for everybody. Never queue=False, which loses toasts and all but the first yield.
 #: Progress is shown on nothing, [], and not only hidden: gradio's page would copy every component's properties, all figures
@@ -33,13 +33,13 @@ def words(value: str = "", elem_id: str | None = None) -> gr.HTML:
 def skip_early(show: Callable[..., Any], count: int) -> Callable[..., Any]:
     """``show`` for events that can fire before the page has its desk: then nothing changes."""
 
-    def quietly(desk: Desk | None, *values: Any) -> Any:
-        return [gr.skip()] * count if desk is None else show(desk, *values)
+    def quietly(state: TabState | None, *values: Any) -> Any:
+        return [gr.skip()] * count if state is None else show(state, *values)
 
     return quietly
 
 
-class Part(NamedTuple):
+class Panel(NamedTuple):
     """One part of the page.
 
     components, show: ``show(desk)`` gives an update for each of the components
@@ -48,6 +48,6 @@ class Part(NamedTuple):
     """
 
     components: list[Block]
-    show: Callable[[Desk], list[Any]]
+    show: Callable[[TabState], list[Any]]
     changes: tuple[Dependency, ...] = ()
     news: tuple[Dependency, ...] = ()

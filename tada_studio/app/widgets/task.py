@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from tada_studio.errors import Stopped, TadaError
-from tada_studio.progress import Progress, Report, stream
+from tada_studio.progress import Progress, ProgressFn, stream
 from tada_studio.session import Session
 
 T = TypeVar("T")
@@ -18,7 +18,7 @@ EVERY = 0.12
 _TURN = threading.Lock()
 
 
-def steps(work: Callable[[Report], T]) -> Iterator[Progress | T]:
+def steps(work: Callable[[ProgressFn], T]) -> Iterator[Progress | T]:
     """``stream`` with the progress thinned out; the result always comes."""
     shown = 0.0
     for step in stream(work):
@@ -28,17 +28,17 @@ def steps(work: Callable[[Report], T]) -> Iterator[Progress | T]:
             yield step
 
 
-def in_turn(session: Session, work: Callable[[Report], T]) -> Callable[[Report], T]:
+def in_turn(session: Session, work: Callable[[ProgressFn], T]) -> Callable[[ProgressFn], T]:
     """``work`` that lets the work of other tabs and panels go first and says so. ``session.stop`` ends the waiting too."""
 
-    def later(told: Report) -> T:
+    def later(progress: ProgressFn) -> T:
         before = session.stops
         while not _TURN.acquire(timeout=EVERY):
             if session.stops != before:
                 raise Stopped("Stopped before it began.")
-            told(Progress("waiting", 0, 0, "Waiting: other work on this machine goes first…"))
+            progress(Progress("waiting", 0, 0, "Waiting: other work on this machine goes first…"))
         try:
-            return work(told)
+            return work(progress)
         finally:
             _TURN.release()
 

@@ -9,10 +9,10 @@ from typing import Any, NamedTuple
 import gradio as gr
 
 from tada_studio import report
-from tada_studio.app.state import Desk
+from tada_studio.app.state import TabState
 from tada_studio.app.widgets import html
-from tada_studio.app.widgets.messages import spoken
-from tada_studio.app.widgets.panel import READ, Part, words
+from tada_studio.app.widgets.messages import user_errors
+from tada_studio.app.widgets.panel import READ, Panel, words
 from tada_studio.base_model.images import thumbnail
 from tada_studio.errors import InputError
 from tada_studio.report.history import Flip
@@ -34,16 +34,16 @@ def page(found: Sequence[Flip], chosen: Sequence[Flip], before: str, after: str)
         f"From {before} to {after}: {won} items are right now and were wrong, {lost} are wrong now and were right. "
         + (f"{len(chosen)} of them fit the filter." if len(chosen) < len(found) else "")
     )
-    more = html.said(f"The first {MOST} are shown; the download has all.") if len(chosen) > MOST else ""
+    more = html.message(f"The first {MOST} are shown; the download has all.") if len(chosen) > MOST else ""
     cards = "".join(_card(flip, before, after) for flip in chosen[:MOST])
     return f'{head}<div class="flips">{cards}</div>{more}'
 
 
 def _card(flip: Flip, before: str, after: str) -> str:
-    kind, state = ("won", "right now") if flip.won else ("lost", "wrong now")
+    kind, outcome = ("won", "right now") if flip.won else ("lost", "wrong now")
     margins = (flip.margin_before, flip.margin_after)
     moved = "" if None in margins else f"margin {margins[0]:+.2f} → {margins[1]:+.2f} nats"
-    top = f'<span class="state">{state}</span> {escape(flip.side)}: item {flip.item + 1}<span>{moved}</span>'
+    top = f'<span class="state">{outcome}</span> {escape(flip.side)}: item {flip.item + 1}<span>{moved}</span>'
     rows = _choices(flip, before, after) if flip.before and flip.after else _answers(flip, before, after)
     asked = f"{_picture(flip.shown.image)}<p>{escape(flip.shown.prompt)}</p>"
     return (
@@ -71,23 +71,23 @@ def _choice(flip: Flip, i: int) -> str:
     text = flip.shown.choices[i]
     name = f"✓ {text}" if text == flip.shown.right else text
     cells = "".join(
-        f"<td{' class=picked' if said == text else ''}>{values[i]:.2f}</td>"
-        for values, said in ((flip.before, flip.said[0]), (flip.after, flip.said[1]))
+        f"<td{' class=picked' if reply == text else ''}>{values[i]:.2f}</td>"
+        for values, reply in ((flip.before, flip.replies[0]), (flip.after, flip.replies[1]))
     )
     return f'<tr><th scope="row">{escape(name)}</th>{cells}</tr>'
 
 
 def _answers(flip: Flip, before: str, after: str) -> str:
-    told = [("right answer", flip.shown.right), (before, flip.said[0]), (after, flip.said[1])]
-    rows = (f'<tr><th scope="row">{escape(who)}</th><td>{escape(what)}</td></tr>' for who, what in told if what)
+    fields = [("right answer", flip.shown.right), (before, flip.replies[0]), (after, flip.replies[1])]
+    rows = (f'<tr><th scope="row">{escape(who)}</th><td>{escape(what)}</td></tr>' for who, what in fields if what)
     return f"<tbody>{''.join(rows)}</tbody>"
 
 
-def files(desk: Desk, chosen: Sequence[Flip]) -> list[Any]:
+def files(state: TabState, chosen: Sequence[Flip]) -> list[Any]:
     """Both downloads, written when there is something in them."""
     made = {"flips.csv": report.flips_csv(chosen), "flips.jsonl": report.flips_jsonl(chosen)}
     return [
-        _file(desk.session.folder, name, text) if chosen else gr.update(visible=False) for name, text in made.items()
+        _file(state.session.folder, name, text) if chosen else gr.update(visible=False) for name, text in made.items()
     ]
 
 
@@ -97,25 +97,25 @@ def _file(folder: Path, name: str, text: str) -> Any:
     return gr.update(value=str(path), visible=True)
 
 
-def show(desk: Desk) -> list[Any]:
+def show(state: TabState) -> list[Any]:
     """Controls, run, before, after, side, page, both downloads: the latest run, its last variant against the task's."""
-    return show_run(desk, None)
+    return show_run(state, None)
 
 
-def show_run(desk: Desk, number: int | None) -> list[Any]:
+def show_run(state: TabState, number: int | None) -> list[Any]:
     """The same for one run (None: the latest that has two variants)."""
-    runs = [run for run in desk.session.runs if len(run.variants) > 1]
+    runs = [run for run in state.session.runs if len(run.variants) > 1]
     run = next((run for run in runs if run.number == number), runs[-1] if runs else None)
     named = [(f"Run {run.number}", run.number) for run in reversed(runs)]
     if run is None:
         none = gr.update(choices=[], value=None)
-        return [gr.update(visible=False), none, none, none, gr.update(), html.note(EMPTY, "next"), *files(desk, [])]
+        return [gr.update(visible=False), none, none, none, gr.update(), html.note(EMPTY, "next"), *files(state, [])]
     names = run.variants
     before, after = ("task" if "task" in names[:-1] else names[0]), names[-1]
     sides = gr.update(choices=[("Both sides", ""), *((side, side) for side in run.sides)], value="")
     return [
         gr.update(visible=True), gr.update(choices=named, value=run.number), gr.update(choices=names, value=before),
-        gr.update(choices=names, value=after), sides, *on_choice(desk, run.number, before, after, "", "", ""),
+        gr.update(choices=names, value=after), sides, *on_choice(state, run.number, before, after, "", "", ""),
     ]  # fmt: skip
 
 
@@ -123,19 +123,19 @@ def show_run(desk: Desk, number: int | None) -> list[Any]:
 
 
 def on_choice(
-    desk: Desk, number: int | None, before: str | None, after: str | None, side: str, direction: str, text: str
+    state: TabState, number: int | None, before: str | None, after: str | None, side: str, direction: str, text: str
 ) -> list[Any]:
     """The flips that were asked for: page and both downloads."""
-    run = _run(desk, number)
+    run = _run(state, number)
     if run is None or not before or not after or before == after:
-        return [html.note(EMPTY if run is None else "Choose two different variants.", "next"), *files(desk, [])]
+        return [html.note(EMPTY if run is None else "Choose two different variants.", "next"), *files(state, [])]
     found = report.flips(run.sides, run.items, before, after)
     chosen = report.chosen_flips(found, side or "", direction or "", text or "")
-    return [page(found, chosen, before, after), *files(desk, chosen)]
+    return [page(found, chosen, before, after), *files(state, chosen)]
 
 
-def _run(desk: Desk, number: int | None) -> Run | None:
-    return next((run for run in desk.session.runs if run.number == number), None)
+def _run(state: TabState, number: int | None) -> Run | None:
+    return next((run for run in state.session.runs if run.number == number), None)
 
 
 # -- layout and wiring -----------------------------------------------------------------------------------------------
@@ -152,7 +152,7 @@ class Pick(NamedTuple):
     text: gr.Textbox
 
 
-def flips_panel(desk: gr.State) -> Part:
+def flips_panel(state: gr.State) -> Panel:
     """Builds and wires the section."""
     with gr.Row(visible=False) as controls:
         pick = Pick(
@@ -169,11 +169,11 @@ def flips_panel(desk: gr.State) -> Part:
     found = words(html.note(EMPTY, "next"), elem_id="flips")
     shown = [found, table, lines]
     everything = [controls, *pick[:4], *shown]
-    pick.run.input(spoken(show_run), [desk, pick.run], everything, **READ)
+    pick.run.input(user_errors(show_run), [state, pick.run], everything, **READ)
     # change: gradio tells of no input when a text is pasted into an empty box
     asked = [*(control.input for control in pick[1:-1]), pick.text.change]
-    gr.on(asked, spoken(on_choice), [desk, *pick], shown, **{**READ, "trigger_mode": "always_last"})
-    return Part(everything, show)
+    gr.on(asked, user_errors(on_choice), [state, *pick], shown, **{**READ, "trigger_mode": "always_last"})
+    return Panel(everything, show)
 
 
 def _dropdown(label: str, elem_id: str) -> gr.Dropdown:

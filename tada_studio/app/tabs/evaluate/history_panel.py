@@ -8,11 +8,11 @@ import gradio as gr
 from tada_studio import report
 from tada_studio.app import edits
 from tada_studio.app.projects import local_time
-from tada_studio.app.state import Desk
+from tada_studio.app.state import TabState
 from tada_studio.app.widgets import html
-from tada_studio.app.widgets.action_list import box, button, listing, rows
-from tada_studio.app.widgets.messages import spoken
-from tada_studio.app.widgets.panel import EDIT, READ, Part, words
+from tada_studio.app.widgets.action_list import action_list, box, button, rows
+from tada_studio.app.widgets.messages import user_errors
+from tada_studio.app.widgets.panel import EDIT, READ, Panel, words
 from tada_studio.errors import InputError
 from tada_studio.evaluation import Score
 from tada_studio.evaluation.runs import Cells, Run
@@ -27,15 +27,15 @@ _ROOM = (110, 42)
 # -- what is shown ---------------------------------------------------------------------------------------------------
 
 
-def table(desk: Desk) -> dict[str, Any]:
+def table(state: TabState) -> dict[str, Any]:
     """The runs, latest first, as a listing takes them."""
-    runs = [run for run in reversed(desk.session.runs) if run.sides]
+    runs = [run for run in reversed(state.session.runs) if run.sides]
     if not runs:
         return rows(html.note(NONE, "next"))
     sides = list(dict.fromkeys(side for run in runs for side in run.sides))
     heads = ["", "Run", "Gates", "Recipe", *(f"{side} accuracy" for side in sides), ""]
     head = "".join(f'<th scope="col">{escape(text)}</th>' for text in heads)
-    body = "".join(_row(run, sides, run.number in desk.ticked) for run in runs)
+    body = "".join(_row(run, sides, run.number in state.ticked) for run in runs)
     return rows(
         f'<div class="box table-scroll"><table class="plain-table runs"><thead><tr>{head}</tr></thead>'
         f"<tbody>{body}</tbody></table></div>"
@@ -113,21 +113,21 @@ def _colour(gate: float) -> str:
     return f"color-mix(in oklab, var(--tada-{end}) {share:.0%}, var(--tada-even))"
 
 
-def show(desk: Desk) -> list[Any]:
+def show(state: TabState) -> list[Any]:
     """Table, what was compared, compare button, download."""
-    runs = [run for run in desk.session.runs if run.sides]
-    desk.ticked = tuple(number for number in desk.ticked if any(run.number == number for run in runs))
-    return [table(desk), "", _compare_button(desk), _download(desk, runs)]
+    runs = [run for run in state.session.runs if run.sides]
+    state.ticked = tuple(number for number in state.ticked if any(run.number == number for run in runs))
+    return [table(state), "", _compare_button(state), _download(state, runs)]
 
 
-def _compare_button(desk: Desk) -> Any:
-    return gr.update(visible=len(desk.session.runs) > 1, interactive=len(desk.ticked) == 2)
+def _compare_button(state: TabState) -> Any:
+    return gr.update(visible=len(state.session.runs) > 1, interactive=len(state.ticked) == 2)
 
 
-def _download(desk: Desk, runs: list[Run]) -> Any:
+def _download(state: TabState, runs: list[Run]) -> Any:
     if not runs:
         return gr.update(visible=False)
-    path = desk.session.folder / "runs.csv"
+    path = state.session.folder / "runs.csv"
     path.write_text(report.runs_csv(runs), encoding="utf-8")
     return gr.update(value=str(path), visible=True)
 
@@ -147,36 +147,36 @@ def comparison(first: Run, second: Run) -> str:
 # -- handlers --------------------------------------------------------------------------------------------------------
 
 
-def tick(desk: Desk, key: Any, on: bool) -> None:
+def tick(state: TabState, key: Any, on: bool) -> None:
     """Mark a run to be compared; only the last two marks count."""
-    number = _run(desk, key).number
-    others = tuple(one for one in desk.ticked if one != number)
-    desk.ticked = (*others, number)[-2:] if on else others
+    number = _run(state, key).number
+    others = tuple(one for one in state.ticked if one != number)
+    state.ticked = (*others, number)[-2:] if on else others
 
 
-def on_compare(desk: Desk) -> str:
+def on_compare(state: TabState) -> str:
     """The two marked runs."""
-    if len(desk.ticked) != 2:
+    if len(state.ticked) != 2:
         raise InputError("Tick two runs to compare them.")
-    first, second = (_run(desk, number) for number in sorted(desk.ticked))
+    first, second = (_run(state, number) for number in sorted(state.ticked))
     return comparison(first, second)
 
 
-def press(desk: Desk, what: Any, key: Any) -> str:
+def press(state: TabState, what: Any, key: Any) -> str:
     """A button of a row; says what happened."""
-    run = _run(desk, key)
+    run = _run(state, key)
     if what == "restore":
-        edits.restore(desk, run.recipe, f"run {run.number}")
+        edits.restore(state, run.recipe, f"run {run.number}")
     elif what == "delete":
-        desk.session.forget(run.number)
-        desk.acted(f"Run {run.number} is deleted.")
+        state.session.forget(run.number)
+        state.acted(f"Run {run.number} is deleted.")
     else:
         raise InputError("The history sent something that cannot be read. Reload the page.")
-    return desk.said
+    return state.message
 
 
-def _run(desk: Desk, key: Any) -> Run:
-    found = next((run for run in desk.session.runs if str(run.number) == str(key)), None)
+def _run(state: TabState, key: Any) -> Run:
+    found = next((run for run in state.session.runs if str(run.number) == str(key)), None)
     if found is None:
         raise InputError("That run is not in the history any more.")
     return found
@@ -185,9 +185,9 @@ def _run(desk: Desk, key: Any) -> Run:
 # -- layout and wiring -----------------------------------------------------------------------------------------------
 
 
-def history_panel(desk: gr.State, shows: list[Any], look: Any) -> Part:
+def history_panel(state: gr.State, shows: list[Any], look: Any) -> Panel:
     """Builds and wires the section. ``look(run)`` gives updates for ``shows``: where the scores of one run are shown."""
-    runs = listing("runs", html.note(NONE, "next"))
+    runs = action_list("runs", html.note(NONE, "next"))
     with gr.Row():
         compare = gr.Button(
             "Compare the two ticked", size="sm", visible=False, elem_id="compare-runs", min_width=160, scale=0
@@ -195,22 +195,22 @@ def history_panel(desk: gr.State, shows: list[Any], look: Any) -> Part:
         download = gr.DownloadButton(
             "Download CSV", size="sm", visible=False, elem_id="runs-csv", min_width=120, scale=0
         )
-    said = words(html.said(""), elem_id="history-said")
+    message = words(html.message(""), elem_id="history-said")
     compared = words(elem_id="compared")
     shown = [runs, compared, compare, download]
 
-    def on_press(desk: Desk, news: gr.EventData) -> list[Any]:
+    def on_press(state: TabState, news: gr.EventData) -> list[Any]:
         what, key = getattr(news, "what", None), getattr(news, "key", None)
         if what == "show":
-            run = _run(desk, key)
-            return [html.said(f"Run {run.number} is shown on the Run page."), *[gr.skip()] * 4, *look(run)]
-        return [html.said(press(desk, what, key)), *show(desk), *[gr.skip()] * len(shows)]
+            run = _run(state, key)
+            return [html.message(f"Run {run.number} is shown on the Run page."), *[gr.skip()] * 4, *look(run)]
+        return [html.message(press(state, what, key)), *show(state), *[gr.skip()] * len(shows)]
 
-    def on_tick(desk: Desk, news: gr.EventData) -> list[Any]:
-        tick(desk, getattr(news, "key", None), bool(getattr(news, "on", False)))
-        return [table(desk), _compare_button(desk)]
+    def on_tick(state: TabState, news: gr.EventData) -> list[Any]:
+        tick(state, getattr(news, "key", None), bool(getattr(news, "on", False)))
+        return [table(state), _compare_button(state)]
 
-    pressed = runs.press(spoken(on_press), desk, [said, *shown, *shows], **EDIT)
-    runs.tick(spoken(on_tick), desk, [runs, compare], **EDIT)
-    compare.click(spoken(on_compare), desk, compared, **READ)
-    return Part(shown, show, (pressed,))
+    pressed = runs.press(user_errors(on_press), state, [message, *shown, *shows], **EDIT)
+    runs.tick(user_errors(on_tick), state, [runs, compare], **EDIT)
+    compare.click(user_errors(on_compare), state, compared, **READ)
+    return Panel(shown, show, (pressed,))

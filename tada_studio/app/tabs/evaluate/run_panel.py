@@ -9,11 +9,11 @@ from typing import Any, NamedTuple
 import gradio as gr
 
 from tada_studio import figures, report
-from tada_studio.app.paths import Places
-from tada_studio.app.state import Desk
+from tada_studio.app.paths import AllowedPaths
+from tada_studio.app.state import TabState
 from tada_studio.app.widgets import html
-from tada_studio.app.widgets.messages import spoken
-from tada_studio.app.widgets.panel import READ, WORK, Part, words
+from tada_studio.app.widgets.messages import user_errors
+from tada_studio.app.widgets.panel import READ, WORK, Panel, words
 from tada_studio.app.widgets.plot_panel import drawing, plot_panel
 from tada_studio.app.widgets.task import in_turn, steps, uploaded
 from tada_studio.errors import InputError, Stopped, TadaError
@@ -45,14 +45,14 @@ def results(run: Run | None) -> list[Any]:
     changes = report.two_sides(run.sides, run.recipe.method)
     cards = html.cards([(change.figure, change.name) for change in changes]) if changes else ""
     sentences = report.comparison_sentences(run.sides)
-    said = html.note("Paired tests on the same items:", points=sentences) if sentences else ""
+    message = html.note("Paired tests on the same items:", points=sentences) if sentences else ""
     table = html.box(html.table(*report.score_table(run.sides)))
-    return [cards, table, drawing(figures.score_bars(run.sides)), said]
+    return [cards, table, drawing(figures.score_bars(run.sides)), message]
 
 
-def choices(desk: Desk) -> list[tuple[str, str]]:
+def choices(state: TabState) -> list[tuple[str, str]]:
     """Everybody who can be scored now: (what it says, name)."""
-    session = desk.session
+    session = state.session
     method = session.recipe.method
     plain = [(f"{name} (this recipe)" if name == method else name, name) for name in known(method)]
     tuned = list(TUNED) if session.sample is not None and session.sample.validation else []
@@ -66,21 +66,21 @@ def known(method: str) -> list[str]:
     return [*PARENTS, *(name for name in BASELINES if name != method), method]
 
 
-def show(desk: Desk) -> list[Any]:
+def show(state: TabState) -> list[Any]:
     """Two sides, table, bars, sentences, bar, choice of variants."""
-    run = desk.session.runs[-1] if desk.session.runs else None
-    said = "Ready." if desk.session.pair else "Open a pair first."
+    run = state.session.runs[-1] if state.session.runs else None
+    message = "Ready." if state.session.pair else "Open a pair first."
     if run is not None:
-        said = f"Run {run.number} is shown{'' if run.finished else '; it was stopped early'}."
-    return [*results(run), html.progress_bar(None, said), gr.update(choices=choices(desk))]
+        message = f"Run {run.number} is shown{'' if run.finished else '; it was stopped early'}."
+    return [*results(run), html.progress_bar(None, message), gr.update(choices=choices(state))]
 
 
 # -- handlers --------------------------------------------------------------------------------------------------------
 
 
 def on_run(
-    places: Places,
-    desk: Desk,
+    paths: AllowedPaths,
+    state: TabState,
     variants: Sequence[str],
     limit: int | float,
     domain_file: str | None,
@@ -88,22 +88,24 @@ def on_run(
     exported: str | None = None,
 ) -> Iterator[list[Any]]:
     """Score the chosen variants; yields (two sides, table, bars, sentences, bar, run, stop)."""
-    session, before = desk.session, desk.session.runs[-1:]
+    session, before = state.session, state.session.runs[-1:]
 
     def so_far() -> Run | None:
         return session.runs[-1] if session.runs and session.runs[-1:] != before else None
 
-    def ended(said: str) -> list[Any]:
+    def ended(message: str) -> list[Any]:
         run = so_far()
-        bar = html.finished_bar(said) if run and run.finished else html.progress_bar(None, said)
+        bar = html.finished_bar(message) if run and run.finished else html.progress_bar(None, message)
         return [*results(run), bar, *_buttons(running=False)]
 
     try:
-        sides, folders = _sides(domain_file, task_file), _folders(places, exported)
+        sides, folders = _sides(domain_file, task_file), _folders(paths, exported)
         names = ordered(variants, session.recipe.method, bool(folders))
         yield [*results(None), html.progress_bar(None, "Starting…"), *_buttons(running=True)]
         scored, clock = 0, Clock()
-        for step in steps(in_turn(session, lambda told: session.evaluate(sides, names, int(limit), told, folders))):
+        for step in steps(
+            in_turn(session, lambda progress: session.evaluate(sides, names, int(limit), progress, folders))
+        ):
             if isinstance(step, Progress):
                 run = so_far()
                 news = run.scored if run else 0
@@ -131,10 +133,10 @@ class Clock:
         now = time.monotonic()
         if progress.step != self.step:
             self.step, self.start, self.first = progress.step, now, progress.done
-        told = html.told(progress)
+        text = html.progress_words(progress)
         done, spent = progress.done - self.first, now - self.start
         left = spent / done * (progress.total - progress.done) if done else 0.0
-        return f"{told}, about {_time(left)} left" if spent > 1 and left > 1 else told
+        return f"{text}, about {_time(left)} left" if spent > 1 and left > 1 else text
 
 
 def _time(seconds: float) -> str:
@@ -147,9 +149,9 @@ def _sides(domain_file: str | None, task_file: str | None) -> dict[str, Sequence
     return {side: uploaded(file, read_items) for side, file in files.items() if file} or None
 
 
-def _folders(places: Places, exported: str | None) -> dict[str, str]:
+def _folders(paths: AllowedPaths, exported: str | None) -> dict[str, str]:
     """Adapters of a text with one folder or Hub id a line, by their last names where those are nobody else's. Raises InputError."""
-    refs = [places.checked(line, "Exported adapter") for line in (exported or "").splitlines() if line.strip()]
+    refs = [paths.checked(line, "Exported adapter") for line in (exported or "").splitlines() if line.strip()]
     taken = [*PARENTS, *BASELINES, "linear", *(Path(ref).name for ref in refs)]
     return {ref if taken.count(Path(ref).name) > 1 else Path(ref).name: ref for ref in refs}
 
@@ -170,9 +172,9 @@ def _buttons(running: bool) -> list[Any]:
     return [gr.update(interactive=not running), gr.update(interactive=running)]
 
 
-def on_stop(desk: Desk) -> None:
+def on_stop(state: TabState) -> None:
     """Ask the run to stop; what is scored stays."""
-    desk.session.stop()
+    state.session.stop()
 
 
 # -- layout and wiring -----------------------------------------------------------------------------------------------
@@ -190,22 +192,22 @@ class Asked(NamedTuple):
     stop: gr.Button
 
 
-def run_panel(desk: gr.State, places: Places) -> Part:
+def run_panel(state: gr.State, paths: AllowedPaths) -> Panel:
     """Builds and wires the section."""
-    asked = _asked(places)
+    asked = _asked(paths)
     bar = words(html.progress_bar(None, "Open a pair first."), elem_id="eval-bar")
     cards = words(elem_id="two-sides")
     table = words(html.note(NOT_YET, "next"), elem_id="scores")
     bars = plot_panel("Accuracy", figures.SCORES_CAPTION, "Bars appear here, variant by variant.", "bars")
-    said = words(elem_id="sentences")
-    results_at = [cards, table, bars, said, bar]
-    run = spoken(partial(on_run, places))
-    ran = asked.run.click(run, [desk, *asked[:5]], [*results_at, asked.run, asked.stop], **WORK)
-    asked.stop.click(spoken(on_stop), desk, None, **READ)
-    return Part([*results_at, asked.variants], show, news=(ran,))
+    message = words(elem_id="sentences")
+    results_at = [cards, table, bars, message, bar]
+    run = user_errors(partial(on_run, paths))
+    ran = asked.run.click(run, [state, *asked[:5]], [*results_at, asked.run, asked.stop], **WORK)
+    asked.stop.click(user_errors(on_stop), state, None, **READ)
+    return Panel([*results_at, asked.variants], show, news=(ran,))
 
 
-def _asked(places: Places) -> Asked:
+def _asked(paths: AllowedPaths) -> Asked:
     with gr.Row(equal_height=True):
         variants = gr.CheckboxGroup(
             known("tada"), value=list(USUAL), label="Variants", elem_id="variants", scale=4, min_width=320
@@ -225,7 +227,7 @@ def _asked(places: Places) -> Asked:
         with gr.Row():
             domain, task = _items("Domain"), _items("Task")
     with gr.Accordion("Other adapters", open=False, elem_id="other-adapters"):
-        where = "a Hub id" if places.hosted else "a folder or Hub id"
+        where = "a Hub id" if paths.hosted else "a folder or Hub id"
         exported = gr.Textbox(
             label="Exported adapters", info=f"Scored beside the variants: {where} on each line.", lines=2, elem_id="exported"
         )  # fmt: skip

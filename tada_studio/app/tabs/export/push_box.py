@@ -7,30 +7,30 @@ from typing import Any
 import gradio as gr
 
 from tada_studio import pipeline
-from tada_studio.app.paths import Places
-from tada_studio.app.state import Desk
+from tada_studio.app.paths import AllowedPaths
+from tada_studio.app.state import TabState
 from tada_studio.app.widgets import html
-from tada_studio.app.widgets.messages import spoken
+from tada_studio.app.widgets.messages import user_errors
 from tada_studio.app.widgets.panel import ONCE, words
 from tada_studio.errors import ExportError
 
 
 def on_push(
-    desk: Desk, repo: str | None, private: bool, pasted: str | None, signed: gr.OAuthToken | None = None
+    state: TabState, repo: str | None, private: bool, pasted: str | None, signed: gr.OAuthToken | None = None
 ) -> list[Any]:
     """Push what was built last; updates (note, token box, which is emptied whatever happens to the rest)."""
-    if not desk.exported:
+    if not state.exported:
         raise ExportError("Nothing was built yet. Build and certify first; then the folder can be pushed.")
     token = signed.token if signed is not None else (pasted or "").strip() or None
-    address = pipeline.push(desk.exported, (repo or "").strip(), private, token)
+    address = pipeline.push(state.exported, (repo or "").strip(), private, token)
     return [html.note(f"Pushed to {address} ({'private' if private else 'public'}).", "good"), ""]
 
 
-def on_push_as_visitor(desk: Desk, repo: str | None, private: bool, signed: gr.OAuthToken | None) -> list[Any]:
+def on_push_as_visitor(state: TabState, repo: str | None, private: bool, signed: gr.OAuthToken | None) -> list[Any]:
     """The same on a public server, whose own login is nobody's to use."""
     if signed is None:
         raise ExportError("Nobody is signed in. Sign in with Hugging Face first; the push is made in your name.")
-    return on_push(desk, repo, private, None, signed)[:1]
+    return on_push(state, repo, private, None, signed)[:1]
 
 
 def can_sign_in() -> bool:
@@ -38,7 +38,7 @@ def can_sign_in() -> bool:
     return bool(os.environ.get("OAUTH_CLIENT_ID")) and all(map(importlib.util.find_spec, ("authlib", "itsdangerous")))
 
 
-def push_box(desk: gr.State, places: Places) -> None:
+def push_box(state: gr.State, paths: AllowedPaths) -> None:
     """Builds and wires the box."""
     with gr.Accordion("Push to the Hugging Face Hub", open=False, elem_id="push-box"):
         words(
@@ -49,9 +49,9 @@ def push_box(desk: gr.State, places: Places) -> None:
         repo = gr.Textbox(label="Repository", placeholder="your-name/minerals-merged", elem_id="push-repo")
         private = gr.Checkbox(True, label="Private", elem_id="push-private")
         token = None
-        if places.hosted and can_sign_in():
+        if paths.hosted and can_sign_in():
             gr.LoginButton(size="sm")
-        elif places.hosted:
+        elif paths.hosted:
             words(html.note("Nobody can sign in on this server; download the zip and push it from your own machine."))
         else:
             token = gr.Textbox(
@@ -59,12 +59,12 @@ def push_box(desk: gr.State, places: Places) -> None:
                 info="Kept nowhere. Empty: as whom this machine is logged in (hf auth login, or HF_TOKEN).",
             )  # fmt: skip
         button = gr.Button("Push", elem_id="push")
-        said = words(elem_id="push-said")
+        message = words(elem_id="push-said")
     if token is None:
-        button.click(spoken(on_push_as_visitor), [desk, repo, private], [said], **ONCE)
+        button.click(user_errors(on_push_as_visitor), [state, repo, private], [message], **ONCE)
     else:
-        button.click(spoken(_without_visitor), [desk, repo, private, token], [said, token], **ONCE)
+        button.click(user_errors(_without_visitor), [state, repo, private, token], [message, token], **ONCE)
 
 
-def _without_visitor(desk: Desk, repo: str | None, private: bool, pasted: str | None) -> list[Any]:
-    return on_push(desk, repo, private, pasted)
+def _without_visitor(state: TabState, repo: str | None, private: bool, pasted: str | None) -> list[Any]:
+    return on_push(state, repo, private, pasted)

@@ -6,12 +6,12 @@ import gradio as gr
 
 from tada_studio import figures, report
 from tada_studio.app import edits
-from tada_studio.app.state import Desk
+from tada_studio.app.state import TabState
 from tada_studio.app.widgets import html
-from tada_studio.app.widgets.controls import follow, on_turn, turn_twin, twin
+from tada_studio.app.widgets.controls import follow, linked, on_turn, turn_twin
 from tada_studio.app.widgets.direction_table import direction_table, rows
-from tada_studio.app.widgets.messages import spoken
-from tada_studio.app.widgets.panel import DRAG, EDIT, READ, Part, words
+from tada_studio.app.widgets.messages import user_errors
+from tada_studio.app.widgets.panel import DRAG, EDIT, READ, Panel, words
 from tada_studio.app.widgets.plot_panel import drawing, plot_panel
 from tada_studio.lora import Address
 from tada_studio.pipeline.merge import Merge
@@ -24,14 +24,14 @@ CLICK = "A click on a bar drops the direction or keeps it; a second click gives 
 # -- what is shown ---------------------------------------------------------------------------------------------------
 
 
-def show(desk: Desk) -> list[Any]:
+def show(state: TabState) -> list[Any]:
     """Sentence, slider, choice of cell, heading, both tables of directions, and the figures."""
-    view = desk.session.view
+    view = state.session.view
     if view is None:
         return [html.note(NOTHING, "next"), gr.skip(), gr.update(choices=[], value=None), *[""] * 3, *[None] * 4]
-    i, j = edits.shown_cell(desk, view)
+    i, j = edits.shown_cell(state, view)
     address = Address(view.gates.layers[i], view.gates.projections[j])
-    near, recipe = view.closeup(address), view.recipe
+    near, recipe = view.module_detail(address), view.recipe
     pictures = (
         figures.conflict_spectrum(near),
         figures.overlap_table(near, recipe.conflict_threshold),
@@ -40,7 +40,7 @@ def show(desk: Desk) -> list[Any]:
     )
     return [
         sentence(view),
-        follow(desk, KNOB),
+        follow(state, KNOB),
         gr.update(choices=choices(view), value=_name(address)),
         html.heading(f"Layer {address.layer} · {address.projection}", report.cell_sentence(view.merged, near)),
         rows("task", near),
@@ -77,31 +77,31 @@ def _dropped(count: int, share: float) -> str:
 # -- handlers --------------------------------------------------------------------------------------------------------
 
 
-def on_cell(desk: Desk, name: Any) -> list[Any]:
+def on_cell(state: TabState, name: Any) -> list[Any]:
     """Another cell is chosen from the list."""
-    view = desk.session.view
+    view = state.session.view
     known = {_name(address): address for address in view.pair.addresses.values()} if view else {}
     if view is not None and name in known:
         layer, projection = known[name]
-        desk.cell = view.gates.layers.index(layer), view.gates.projections.index(projection)
-    return show(desk)
+        state.cell = view.gates.layers.index(layer), view.gates.projections.index(projection)
+    return show(state)
 
 
-def on_threshold(desk: Desk, value: Any) -> str:
+def on_threshold(state: TabState, value: Any) -> str:
     """The slider of this section is turned; answered with the sentence alone, the rest follows."""
-    turn_twin(desk, value, KNOB)
-    view = desk.session.view
+    turn_twin(state, value, KNOB)
+    view = state.session.view
     return sentence(view) if view is not None else ""
 
 
 # -- layout and wiring -----------------------------------------------------------------------------------------------
 
 
-def cell_panel(desk: gr.State) -> Part:
+def cell_panel(state: gr.State) -> Panel:
     """Builds and wires the section."""
     with gr.Row(equal_height=True):
         with gr.Column(scale=3, min_width=320):
-            said = words(html.note(NOTHING, "next"), elem_id="conflict-said")
+            message = words(html.note(NOTHING, "next"), elem_id="conflict-said")
             cell = gr.Dropdown(
                 [],
                 label="Cell",
@@ -109,7 +109,7 @@ def cell_panel(desk: gr.State) -> Part:
                 elem_id="cell",
             )
         with gr.Column(scale=2, min_width=280):
-            slider = twin(KNOB)
+            slider = linked(KNOB)
     heading = words()
     with gr.Row():
         with gr.Column(min_width=320):
@@ -122,31 +122,31 @@ def cell_panel(desk: gr.State) -> Part:
         with gr.Column(min_width=320):
             chance = _panel("Against chance", figures.CHANCE_CAPTION, "chance")
     merged = _panel("What the merge keeps of this cell", figures.MERGED_CAPTION, "merged-spectrum")
-    shown = [said, slider, cell, heading, task, domain, spectrum, overlap, chance, merged]
-    cell.input(spoken(on_cell), [desk, cell], shown, **READ)
-    turned = on_turn(slider, spoken(on_threshold), [desk], [said], **DRAG)
-    return Part(shown, show, (turned, *_picks(desk, spectrum, (task, domain), shown)))
+    shown = [message, slider, cell, heading, task, domain, spectrum, overlap, chance, merged]
+    cell.input(user_errors(on_cell), [state, cell], shown, **READ)
+    turned = on_turn(slider, user_errors(on_threshold), [state], [message], **DRAG)
+    return Panel(shown, show, (turned, *_picks(state, spectrum, (task, domain), shown)))
 
 
 def _panel(title: str, caption: str, elem_id: str) -> gr.HTML:
     return plot_panel(title, caption, "Open two adapters, then choose a cell.", elem_id)
 
 
-def _picks(desk: gr.State, spectrum: gr.HTML, tables: tuple[gr.HTML, ...], shown: list[Any]) -> list[Any]:
+def _picks(state: gr.State, spectrum: gr.HTML, tables: tuple[gr.HTML, ...], shown: list[Any]) -> list[Any]:
     """A tick in a table or a click on a bar drops or keeps a direction."""
 
-    def on_tick(desk: Desk, news: gr.EventData) -> list[Any]:  # gradio looks for its event in the annotations
-        edits.pick(desk, *(getattr(news, name, None) for name in ("row", "side", "number")))
-        return show(desk)
+    def on_tick(state: TabState, news: gr.EventData) -> list[Any]:  # gradio looks for its event in the annotations
+        edits.pick(state, *(getattr(news, name, None) for name in ("row", "side", "number")))
+        return show(state)
 
-    def on_bar(desk: Desk, news: gr.EventData) -> list[Any]:
+    def on_bar(state: TabState, news: gr.EventData) -> list[Any]:
         if (found := bar(getattr(news, "data", None))) is not None:
-            edits.pick(desk, *found)
-        return show(desk)
+            edits.pick(state, *found)
+        return show(state)
 
     return [
-        *(table.pick(spoken(on_tick), desk, shown, **EDIT) for table in tables),
-        spectrum.point_click(spoken(on_bar), desk, shown, **EDIT),
+        *(table.pick(user_errors(on_tick), state, shown, **EDIT) for table in tables),
+        spectrum.point_click(user_errors(on_bar), state, shown, **EDIT),
     ]
 
 

@@ -6,10 +6,10 @@ from typing import Any
 import gradio as gr
 
 from tada_studio import figures, report
-from tada_studio.app.state import Desk
+from tada_studio.app.state import TabState
 from tada_studio.app.widgets import html
-from tada_studio.app.widgets.messages import spoken
-from tada_studio.app.widgets.panel import READ, WORK, Part, words
+from tada_studio.app.widgets.messages import user_errors
+from tada_studio.app.widgets.panel import READ, WORK, Panel, words
 from tada_studio.app.widgets.plot_panel import drawing, plot_panel
 from tada_studio.app.widgets.task import in_turn, steps
 from tada_studio.errors import InputError, Stopped, TadaError
@@ -21,9 +21,9 @@ NOTHING = (
 )
 
 
-def show(desk: Desk) -> list[Any]:
+def show(state: TabState) -> list[Any]:
     """Sentences, layers, projections and cells."""
-    view, found = desk.session.view, desk.session.effects
+    view, found = state.session.view, state.session.effects
     if view is None or found is None or not found.changes:
         return [html.note(NOTHING, "next"), None, None, None]
     first, *more = report.effect_sentences(found)
@@ -33,9 +33,9 @@ def show(desk: Desk) -> list[Any]:
     return [html.note(first, points=more), *map(drawing, (*drawn, figures.effect_cells(found, view.gates)))]
 
 
-def on_measure(desk: Desk, kinds: tuple[str, ...], most: Any) -> Iterator[list[Any]]:
+def on_measure(state: TabState, kinds: tuple[str, ...], most: Any) -> Iterator[list[Any]]:
     """Measure; yields (sentences, layers, projections, cells, progress, measure, measure cells, stop)."""
-    session = desk.session
+    session = state.session
 
     def now(body: list[Any], bar: str, running: bool) -> list[Any]:
         free = gr.update(interactive=not running)
@@ -44,19 +44,19 @@ def on_measure(desk: Desk, kinds: tuple[str, ...], most: Any) -> Iterator[list[A
     try:
         yield now([gr.skip()] * 4, html.progress_bar(None, "Starting…"), running=True)
         drawn = 0
-        for step in steps(in_turn(session, lambda told: session.measure_effects(kinds, _whole(most), told))):
+        for step in steps(in_turn(session, lambda progress: session.measure_effects(kinds, _whole(most), progress))):
             if isinstance(step, Progress):
                 many = len(session.effects.changes) if session.effects else 0
                 # a picture for every few parts: drawing costs the browser more than a part costs here
-                body = show(desk) if many >= drawn + 5 else [gr.skip()] * 4
+                body = show(state) if many >= drawn + 5 else [gr.skip()] * 4
                 drawn = many if many >= drawn + 5 else drawn
                 yield now(body, html.progress_bar(step), running=True)
-        yield now(show(desk), html.finished_bar("Every part was left out once."), running=False)
+        yield now(show(state), html.finished_bar("Every part was left out once."), running=False)
     except Stopped:
-        said = "Stopped. What is measured stays; measure again to go on."
-        yield now(show(desk), html.progress_bar(None, said), running=False)
+        message = "Stopped. What is measured stays; measure again to go on."
+        yield now(show(state), html.progress_bar(None, message), running=False)
     except TadaError as error:
-        yield now(show(desk), html.progress_bar(None, str(error)), running=False)
+        yield now(show(state), html.progress_bar(None, str(error)), running=False)
         raise
 
 
@@ -67,22 +67,22 @@ def _whole(value: Any) -> int:
         raise InputError("The number of items a side must be a whole number.") from None
 
 
-def on_layers(desk: Desk, most: Any) -> Iterator[list[Any]]:
+def on_layers(state: TabState, most: Any) -> Iterator[list[Any]]:
     """Layers and projections."""
-    yield from on_measure(desk, ("layer", "projection"), most)
+    yield from on_measure(state, ("layer", "projection"), most)
 
 
-def on_cells(desk: Desk, most: Any) -> Iterator[list[Any]]:
+def on_cells(state: TabState, most: Any) -> Iterator[list[Any]]:
     """Every cell."""
-    yield from on_measure(desk, ("cell",), most)
+    yield from on_measure(state, ("cell",), most)
 
 
-def on_stop(desk: Desk) -> None:
+def on_stop(state: TabState) -> None:
     """Ask the measuring to stop; what is done stays."""
-    desk.session.stop()
+    state.session.stop()
 
 
-def effect_panel(desk: gr.State) -> Part:
+def effect_panel(state: gr.State) -> Panel:
     """Builds and wires the section."""
     with gr.Row(equal_height=True):
         most = gr.Slider(
@@ -104,7 +104,7 @@ def effect_panel(desk: gr.State) -> Part:
             "Stop", variant="stop", interactive=False, elem_id="effect-stop", elem_classes="act", min_width=90
         )
     bar = words(html.progress_bar(None, ""), elem_id="effect-bar")
-    said = words(html.note(NOTHING, "next"), elem_id="effect-said")
+    message = words(html.note(NOTHING, "next"), elem_id="effect-said")
     none = "Bars appear here, part by part."
     with gr.Row():
         with gr.Column(scale=2, min_width=320):
@@ -115,8 +115,8 @@ def effect_panel(desk: gr.State) -> Part:
             projections = plot_panel("Effect of each projection", figures.EFFECT_CAPTION, none, "effect-projections")
     none = "“Measure every cell” fills this map."
     cells = plot_panel("Effect of every cell", figures.CELLS_CAPTION, none, "effect-cells")
-    shown = [said, layers, projections, cells]
+    shown = [message, layers, projections, cells]
     for button, handler in ((go, on_layers), (each, on_cells)):
-        button.click(spoken(handler), [desk, most], [*shown, bar, go, each, stop], **WORK)
-    stop.click(spoken(on_stop), desk, None, **READ)
-    return Part(shown, show)
+        button.click(user_errors(handler), [state, most], [*shown, bar, go, each, stop], **WORK)
+    stop.click(user_errors(on_stop), state, None, **READ)
+    return Panel(shown, show)

@@ -5,7 +5,7 @@ from typing import Any, NamedTuple
 import gradio as gr
 
 from tada_studio.app import edits
-from tada_studio.app.state import Desk
+from tada_studio.app.state import TabState
 from tada_studio.app.widgets import html
 from tada_studio.app.widgets.controls import Controls, further_controls, line_knobs, main_controls
 from tada_studio.app.widgets.panel import words
@@ -42,13 +42,13 @@ class Knobs(NamedTuple):
         """What ``lines`` gives updates for."""
         return [*self.boxes.values(), self.log]
 
-    def lines(self, desk: Desk) -> list[Any]:
-        return ["\n".join(getattr(desk.session.recipe, name)) for name in self.boxes] + [log(desk)]
+    def lines(self, state: TabState) -> list[Any]:
+        return ["\n".join(getattr(state.session.recipe, name)) for name in self.boxes] + [log(state)]
 
 
-def log(desk: Desk) -> str:
+def log(state: TabState) -> str:
     """What was done to the recipe, latest first."""
-    done = desk.session.log
+    done = state.session.log
     if not done:
         return html.note("Nothing has been changed yet.")
     earlier = len(done) - LATEST

@@ -6,21 +6,21 @@ import gradio as gr
 
 from tada_studio import figures, report
 from tada_studio.app import edits
-from tada_studio.app.state import Desk
+from tada_studio.app.state import TabState
 from tada_studio.app.widgets import html
-from tada_studio.app.widgets.messages import spoken
-from tada_studio.app.widgets.panel import READ, Part, words
+from tada_studio.app.widgets.messages import user_errors
+from tada_studio.app.widgets.panel import READ, Panel, words
 from tada_studio.app.widgets.plot_panel import drawing, plot_panel
 
 NOTHING = "Open two adapters first; then choose a layer to see its three updates side by side."
 
 
-def show(desk: Desk) -> list[Any]:
+def show(state: TabState) -> list[Any]:
     """The layers to choose from, the sentence and the bars."""
-    view = desk.session.view
+    view = state.session.view
     if view is None:
         return [gr.update(choices=[], value=None), html.note(NOTHING, "next"), None]
-    i, _ = edits.shown_cell(desk, view)
+    i, _ = edits.shown_cell(state, view)
     layer = view.gates.layers[i]
     found, projections = view.three_way(layer)
     return [
@@ -30,23 +30,23 @@ def show(desk: Desk) -> list[Any]:
     ]
 
 
-def on_layer(desk: Desk, layer: Any) -> list[Any]:
+def on_layer(state: TabState, layer: Any) -> list[Any]:
     """Another layer is chosen from the list."""
-    view = desk.session.view
+    view = state.session.view
     if view is not None and layer in view.gates.layers:
-        desk.cell = view.gates.layers.index(layer), edits.shown_cell(desk, view)[1]
-    return show(desk)
+        state.cell = view.gates.layers.index(layer), edits.shown_cell(state, view)[1]
+    return show(state)
 
 
-def layer_panel(desk: gr.State) -> Part:
+def layer_panel(state: gr.State) -> Panel:
     """Builds and wires the section."""
     with gr.Row():
         layer = gr.Dropdown(
             [], label="Layer", info="or click a cell on the map", elem_id="layer", scale=1, min_width=180
         )
         with gr.Column(scale=4, min_width=320):
-            said = words(html.note(NOTHING, "next"), elem_id="layer-said")
+            message = words(html.note(NOTHING, "next"), elem_id="layer-said")
     bars = plot_panel("Task, domain and merge in one layer", figures.THREE_WAY_CAPTION, NOTHING, "three-way")
-    shown = [layer, said, bars]
-    layer.input(spoken(on_layer), [desk, layer], shown, **READ)
-    return Part(shown, show)
+    shown = [layer, message, bars]
+    layer.input(user_errors(on_layer), [state, layer], shown, **READ)
+    return Panel(shown, show)

@@ -6,7 +6,7 @@ import gradio as gr
 
 from tada_studio import report
 from tada_studio.app import edits
-from tada_studio.app.state import Desk
+from tada_studio.app.state import TabState
 from tada_studio.app.widgets import html
 from tada_studio.app.widgets.gate_map import cell_facts, gate_map, payload
 from tada_studio.app.widgets.panel import words
@@ -32,12 +32,12 @@ def stat_cards(view: Merge | None) -> str:
     ])  # fmt: skip
 
 
-def show(desk: Desk) -> list[Any]:
+def show(state: TabState) -> list[Any]:
     """What follows a hand at once: map, status line, undo, redo, cards."""
-    session = desk.session
+    session = state.session
     return [
-        payload(session.view, desk.ack),
-        html.said(desk.said or (SAFE if session.view else "")),
+        payload(session.view, state.ack),
+        html.message(state.message or (SAFE if session.view else "")),
         gr.update(interactive=session.can_undo),
         gr.update(interactive=session.can_redo),
         gr.update(interactive=bool(session.recipe.overrides)),
@@ -54,20 +54,20 @@ def verdict(view: Merge | None) -> str:
     return html.note(f"{report.lean_sentence(view.gates)} {trend}".strip())
 
 
-def facts(desk: Desk) -> Any:
+def facts(state: TabState) -> Any:
     """What the card on a cell tells; for when the map has come to rest."""
-    return gr.update(facts=cell_facts(desk.session.view))
+    return gr.update(facts=cell_facts(state.session.view))
 
 
-def truth(desk: Desk) -> list[Any]:
+def truth(state: TabState) -> list[Any]:
     """``show`` that the map takes in any case, whatever strokes are on their way: after a refusal, or a new pair."""
-    value, *rest = show(desk)
+    value, *rest = show(state)
     return [{**value, "ack": None}, *rest]
 
 
-def on_stroke(desk: Desk, news: gr.EventData) -> None:
+def on_stroke(state: TabState, news: gr.EventData) -> None:
     """A stroke on the map."""
-    edits.stroke(desk, {name: getattr(news, name, None) for name in ("tool", "cells", "value", "on", "id")})
+    edits.stroke(state, {name: getattr(news, name, None) for name in ("tool", "cells", "value", "on", "id")})
 
 
 # -- layout ----------------------------------------------------------------------------------------------------------
@@ -77,7 +77,7 @@ class Map(NamedTuple):
     """What ``show`` gives updates for, in its order."""
 
     grid: gr.HTML
-    said: gr.HTML
+    message: gr.HTML
     undo: gr.Button
     redo: gr.Button
     clear: gr.Button
@@ -89,9 +89,9 @@ def map_panel(cards: gr.HTML) -> Map:
     """Builds the panel; ``cards`` stand above it, over the whole width."""
     grid = gate_map()
     with gr.Row(elem_classes="below-map"):
-        said = words(html.said(""), elem_id="said")
+        message = words(html.message(""), elem_id="said")
         undo, redo, clear = _small("↶ Undo", "undo"), _small("↷ Redo", "redo"), _small("Reset all", "clear")
-    return Map(grid, said, undo, redo, clear, cards, words(elem_id="verdict"))
+    return Map(grid, message, undo, redo, clear, cards, words(elem_id="verdict"))
 
 
 def _small(text: str, name: str) -> gr.Button:

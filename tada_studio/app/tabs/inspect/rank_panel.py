@@ -6,10 +6,10 @@ import gradio as gr
 
 from tada_studio import figures, report
 from tada_studio.app import edits
-from tada_studio.app.state import Desk
+from tada_studio.app.state import TabState
 from tada_studio.app.widgets import html
-from tada_studio.app.widgets.messages import spoken
-from tada_studio.app.widgets.panel import EDIT, Part, words
+from tada_studio.app.widgets.messages import user_errors
+from tada_studio.app.widgets.panel import EDIT, Panel, words
 from tada_studio.app.widgets.plot_panel import drawing, plot_panel
 from tada_studio.exporting.portable import VLLM_RANKS
 from tada_studio.pipeline.merge import Merge
@@ -17,9 +17,9 @@ from tada_studio.pipeline.merge import Merge
 NOTHING = "Open two adapters first; then this shows what each rank keeps of their merge."
 
 
-def show(desk: Desk) -> list[Any]:
+def show(state: TabState) -> list[Any]:
     """Advice, the ranks to choose from, and the curve."""
-    view = desk.session.view
+    view = state.session.view
     if view is None:
         return [html.note(NOTHING, "next"), gr.update(choices=[], value=None), None]
     places = [str(address) for address in view.pair.addresses.values()]
@@ -46,19 +46,19 @@ def _says(view: Merge, rank: int, enough: int) -> str:
     return f"{rank}: keeps {kept}{f', smallest for {report.ENOUGH:.0%}' if rank == enough else ''}"
 
 
-def rank_panel(desk: gr.State) -> Part:
+def rank_panel(state: gr.State) -> Panel:
     """Builds and wires the section."""
-    said = words(html.note(NOTHING, "next"), elem_id="rank-said")
+    message = words(html.note(NOTHING, "next"), elem_id="rank-said")
     ranks = gr.Radio(
         [], label="Set the rank", elem_id="ranks",
         info="the knob Rank follows; servers such as vLLM make room for 8, 16, 32, 64, 128, 256, 320 or 512",
     )  # fmt: skip
     curve = plot_panel("Energy against rank", figures.RANK_CAPTION, NOTHING, "rank-curve")
-    shown = [said, ranks, curve]
+    shown = [message, ranks, curve]
 
-    def on_rank(desk: Desk, rank: int | None) -> list[Any]:
-        edits.turn(desk, rank, "rank")
-        return show(desk)
+    def on_rank(state: TabState, rank: int | None) -> list[Any]:
+        edits.turn(state, rank, "rank")
+        return show(state)
 
-    chosen = ranks.input(spoken(on_rank), [desk, ranks], shown, **EDIT)
-    return Part(shown, show, (chosen,))
+    chosen = ranks.input(user_errors(on_rank), [state, ranks], shown, **EDIT)
+    return Panel(shown, show, (chosen,))

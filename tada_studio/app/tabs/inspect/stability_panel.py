@@ -5,17 +5,17 @@ from typing import Any
 import gradio as gr
 
 from tada_studio import figures, report
-from tada_studio.app.state import Desk
+from tada_studio.app.state import TabState
 from tada_studio.app.widgets import html
-from tada_studio.app.widgets.panel import Part, words
+from tada_studio.app.widgets.panel import Panel, words
 from tada_studio.app.widgets.plot_panel import drawing, plot_panel
 
 NOTHING = "Probe on the Open tab first; then this shows how sure the gates are."
 
 
-def show(desk: Desk) -> list[Any]:
+def show(state: TabState) -> list[Any]:
     """Sentences, curve and bands."""
-    view = desk.session.view
+    view = state.session.view
     if view is None or not view.probed:
         return [html.note(NOTHING, "next"), None, None]
     found = view.stability
@@ -27,12 +27,12 @@ def show(desk: Desk) -> list[Any]:
     ]
 
 
-def stability_panel(desk: gr.State) -> Part:
+def stability_panel(state: gr.State) -> Panel:
     """Builds the section."""
-    said = words(html.note(NOTHING, "next"), elem_id="stability-said")
+    message = words(html.note(NOTHING, "next"), elem_id="stability-said")
     with gr.Row():
         with gr.Column(min_width=320):
             curve = plot_panel("Gates from fewer inputs", figures.SUBSETS_CAPTION, NOTHING, "stability")
         with gr.Column(min_width=320):
             bands = plot_panel("How sure each cell is", figures.BANDS_CAPTION, NOTHING, "cell-bands")
-    return Part([said, curve, bands], show)
+    return Panel([message, curve, bands], show)

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 import gradio as gr
 
-from tada_studio.app.state import Desk
+from tada_studio.app.state import TabState
 from tada_studio.app.widgets import html
 from tada_studio.app.widgets.panel import words
 from tada_studio.app.widgets.task import uploaded
@@ -26,29 +26,29 @@ class Box(NamedTuple):
     given: gr.File
 
 
-def on_save(desk: Desk) -> Any:
+def on_save(state: TabState) -> Any:
     """Both files of the readings that are in use."""
-    readings = desk.session.readings
+    readings = state.session.readings
     if not isinstance(readings, Readings):
         raise InputError("There are no readings yet. Probe first; then they can be saved.")
-    file = desk.session.folder / "readings.json"
+    file = state.session.folder / "readings.json"
     readings.save(file)
     return gr.update(value=[str(file), str(file.with_suffix(".safetensors"))], visible=True)
 
 
-def take(desk: Desk, files: Sequence[str] | None) -> None:
+def take(state: TabState, files: Sequence[str] | None) -> None:
     """Use readings that were saved elsewhere. Raises InputError, MismatchError if they belong to another pair."""
     given = {Path(file).suffix.lower(): Path(file) for file in files or ()}
     if set(given) != set(_BOTH) or len(files or ()) != len(_BOTH):
         raise InputError("Give both files of the readings together: readings.json and readings.safetensors.")
-    home = Path(tempfile.mkdtemp(dir=desk.session.folder))
+    home = Path(tempfile.mkdtemp(dir=state.session.folder))
     try:
         for suffix, file in given.items():  # each was uploaded to a folder of its own
             shutil.copyfile(file, home / f"readings{suffix}")
-        desk.session.use_readings(uploaded(str(home / "readings.json"), Readings.load))
+        state.session.use_readings(uploaded(str(home / "readings.json"), Readings.load))
     finally:
         shutil.rmtree(home, ignore_errors=True)
-    desk.acted("Took readings from files. The gates now follow them.")
+    state.acted("Took readings from files. The gates now follow them.")
 
 
 def readings_box() -> Box:

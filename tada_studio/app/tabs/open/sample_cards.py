@@ -6,7 +6,7 @@ from typing import Any
 
 import gradio as gr
 
-from tada_studio.app.state import Desk
+from tada_studio.app.state import TabState
 from tada_studio.app.widgets import html
 from tada_studio.app.widgets.panel import words
 from tada_studio.sample_pairs import Sample, samples
@@ -26,8 +26,10 @@ def measured_line(about: Mapping[str, Any]) -> str:
         sides, what = [measured["both"]], "items that need both"
     else:
         what = "both skills, mean accuracy" if len(sides) > 1 else "accuracy"
-    found = {said: _mean(name, sides) for name, said in _NAMES.items()}
-    listed = ", ".join(f"{said} {value:.2f}".replace(" 0.", " .") for said, value in found.items() if value is not None)
+    found = {message: _mean(name, sides) for name, message in _NAMES.items()}
+    listed = ", ".join(
+        f"{message} {value:.2f}".replace(" 0.", " .") for message, value in found.items() if value is not None
+    )
     return f"{what.capitalize()}: {listed}." if listed else ""
 
 
@@ -56,9 +58,9 @@ def _base(sample: Sample) -> str:
     return "base included" if sample.base_is_here else f"base: {sample.base.rpartition('/')[2]}"
 
 
-def show(desk: Desk) -> list[str]:
+def show(state: TabState) -> list[str]:
     """Every card, with the one that is open marked."""
-    opened = desk.session.sample.name if desk.session.sample else None
+    opened = state.session.sample.name if state.session.sample else None
     return [card(sample, name == opened) for name, sample in samples().items()]
 
 

@@ -7,18 +7,18 @@ from typing import Any, NamedTuple
 import gradio as gr
 
 from tada_studio import report
-from tada_studio.app.paths import Places
-from tada_studio.app.state import Desk
+from tada_studio.app.paths import AllowedPaths
+from tada_studio.app.state import TabState
 from tada_studio.app.tabs.open import readings_box, sample_cards
 from tada_studio.app.widgets import html
-from tada_studio.app.widgets.messages import spoken
-from tada_studio.app.widgets.panel import EDIT, ONCE, READ, WORK, Part, words
+from tada_studio.app.widgets.messages import user_errors
+from tada_studio.app.widgets.panel import EDIT, ONCE, READ, WORK, Panel, words
 from tada_studio.app.widgets.task import in_turn, steps, uploaded
 from tada_studio.base_model.images import SUFFIXES
 from tada_studio.base_model.inputs import Input, read_inputs
 from tada_studio.errors import BaseError, InputError, Stopped, TadaError
 from tada_studio.lora import Passport
-from tada_studio.progress import Progress, Report
+from tada_studio.progress import Progress, ProgressFn
 
 SOURCES = [("The sample's inputs", "sample"), ("Pasted text", "pasted"), ("A file", "file")]
 _BASE_IS_FOR = (
@@ -33,18 +33,18 @@ WEIGHTS_ONLY = (
 # -- what is shown ---------------------------------------------------------------------------------------------------
 
 
-def verdict(desk: Desk) -> str:
+def verdict(state: TabState) -> str:
     """Whether the two adapters fit, and what to do next."""
-    session = desk.session
+    session = state.session
     if session.pair is None:
         nothing = "Nothing is open yet. Choose a sample, or name two adapters of your own."
-        return html.note(f"{desk.said} {nothing}", "bad") if desk.said else html.note(nothing, "next")
+        return html.note(f"{state.message} {nothing}", "bad") if state.message else html.note(nothing, "next")
     return html.note(report.pair_verdict(session.pair), "good")
 
 
-def passports(desk: Desk) -> list[str]:
+def passports(state: TabState) -> list[str]:
     """A table for each adapter."""
-    pair = desk.session.pair
+    pair = state.session.pair
     found = pair.passports if pair else (None, None)
     return [_passport(role, passport) for role, passport in zip(("Task", "Domain"), found, strict=True)]
 
@@ -55,9 +55,9 @@ def _passport(role: str, passport: Passport | None) -> str:
     return html.box(html.fact_table(f"{role} adapter: {passport.label}", report.passport_rows(passport)))
 
 
-def probe_state(desk: Desk) -> str:
+def probe_state(state: TabState) -> str:
     """Where the readings come from, if there are any."""
-    session = desk.session
+    session = state.session
     if session.pair is None:
         return html.progress_bar(None, "Open a pair first.")
     if session.readings is None:
@@ -65,24 +65,24 @@ def probe_state(desk: Desk) -> str:
     return html.finished_bar(f"Probed with {len(session.readings.tokens)} inputs. Look at the map on the Inspect tab.")
 
 
-def show(desk: Desk) -> list[Any]:
+def show(state: TabState) -> list[Any]:
     """The samples' cards, verdict, both passports, probe state, where inputs come from."""
-    return [*sample_cards.show(desk), verdict(desk), *passports(desk), probe_state(desk), sources(desk)]
+    return [*sample_cards.show(state), verdict(state), *passports(state), probe_state(state), sources(state)]
 
 
 # -- handlers --------------------------------------------------------------------------------------------------------
 
 
-def on_sample(name: str, desk: Desk) -> list[Any]:
+def on_sample(name: str, state: TabState) -> list[Any]:
     """Open an embedded sample."""
-    desk.session.open_sample(name)
-    desk.acted(f"Opened the sample “{name}”.")
-    return show(desk)
+    state.session.open_sample(name)
+    state.acted(f"Opened the sample “{name}”.")
+    return show(state)
 
 
 def on_own(
-    places: Places,
-    desk: Desk,
+    paths: AllowedPaths,
+    state: TabState,
     task: str | None,
     domain: str | None,
     base: str | None,
@@ -95,41 +95,42 @@ def on_own(
 
     Only DoRA takes long, whose base is read too; yields updates for ``show``.
     """
-    base_ref = places.checked(base, "Base model") if base and base.strip() else None
-    first = task_zip or places.checked(task, "Task adapter")
-    second = domain_zip or places.checked(domain, "Domain adapter")
+    base_ref = paths.checked(base, "Base model") if base and base.strip() else None
+    first = task_zip or paths.checked(task, "Task adapter")
+    second = domain_zip or paths.checked(domain, "Domain adapter")
 
-    def work(told: Report) -> None:
-        session = desk.session
+    def work(progress: ProgressFn) -> None:
+        session = state.session
         uploaded(
-            first, lambda task: uploaded(second, lambda domain: session.open(task, domain, base_ref, told, dora_rank))
+            first,
+            lambda task: uploaded(second, lambda domain: session.open(task, domain, base_ref, progress, dora_rank)),
         )
 
-    before, after = [gr.skip()] * (len(show(desk)) - 2), [gr.skip()]  # of the bar
+    before, after = [gr.skip()] * (len(show(state)) - 2), [gr.skip()]  # of the bar
     try:
         for step in steps(work):
             if isinstance(step, Progress):
                 yield [*before, html.progress_bar(step), *after]
     except TadaError:
-        yield [*before, probe_state(desk), *after]
+        yield [*before, probe_state(state), *after]
         raise
-    desk.acted("Opened your own pair.")
-    yield show(desk)
+    state.acted("Opened your own pair.")
+    yield show(state)
 
 
 def on_probe(
-    desk: Desk, source: str, pasted: str | None, files: Sequence[str] | None, n: int | float
+    state: TabState, source: str, pasted: str | None, files: Sequence[str] | None, n: int | float
 ) -> Iterator[list[Any]]:
     """Run the probe inputs through the base; yields (bar, probe button, stop button)."""
-    session = desk.session
+    session = state.session
     try:
-        inputs = _inputs(desk, source, pasted, files)
+        inputs = _inputs(state, source, pasted, files)
         yield [html.progress_bar(None, "Starting…"), *_buttons(running=True)]
-        for step in steps(in_turn(session, lambda told: session.probe(inputs, int(n), told))):
+        for step in steps(in_turn(session, lambda progress: session.probe(inputs, int(n), progress))):
             if isinstance(step, Progress):
                 yield [html.progress_bar(step), *_buttons(running=True)]
-        desk.acted("Probed. The gates now follow the readings.")
-        yield [probe_state(desk), *_buttons(running=False)]
+        state.acted("Probed. The gates now follow the readings.")
+        yield [probe_state(state), *_buttons(running=False)]
     except Stopped as stopped:
         yield [html.progress_bar(None, str(stopped)), *_buttons(running=False)]
     except BaseError as error:
@@ -140,7 +141,7 @@ def on_probe(
         raise
 
 
-def _inputs(desk: Desk, source: str, pasted: str | None, files: Sequence[str] | None) -> Sequence[Input] | None:
+def _inputs(state: TabState, source: str, pasted: str | None, files: Sequence[str] | None) -> Sequence[Input] | None:
     """None stands for the sample's own inputs."""
     if source == "pasted":
         return [line.strip() for line in (pasted or "").splitlines() if line.strip()]
@@ -150,7 +151,7 @@ def _inputs(desk: Desk, source: str, pasted: str | None, files: Sequence[str] | 
                 "No file was uploaded. Choose a .txt (one input a line), a .jsonl with text or question, images, or a zip of them."
             )
         return [found for file in files for found in uploaded(file, read_inputs)]
-    if desk.session.sample is None:
+    if state.session.sample is None:
         raise InputError("No sample is open. Paste about 32 domain questions, one a line, or upload a file.")
     return None
 
@@ -159,26 +160,26 @@ def _buttons(running: bool) -> list[Any]:
     return [gr.update(interactive=not running), gr.update(interactive=running)]
 
 
-def on_readings(desk: Desk, files: Sequence[str] | None) -> str:
+def on_readings(state: TabState, files: Sequence[str] | None) -> str:
     """Use uploaded readings; the bar says so."""
-    readings_box.take(desk, files)
-    return probe_state(desk)
+    readings_box.take(state, files)
+    return probe_state(state)
 
 
-def on_stop(desk: Desk) -> None:
+def on_stop(state: TabState) -> None:
     """Ask whatever runs to stop."""
-    desk.session.stop()
+    state.session.stop()
 
 
-def sources(desk: Desk) -> Any:
+def sources(state: TabState) -> Any:
     """The places that inputs can come from: a pair of one's own brings none. Told once a pair, or a choice made meanwhile would
     be lost.
     """
-    opened = desk.session.opened
-    if opened is not None and opened == desk.sourced:
+    opened = state.session.opened
+    if opened is not None and opened == state.sourced:
         return gr.skip()
-    desk.sourced = opened
-    choices = SOURCES if desk.session.sample else SOURCES[1:]
+    state.sourced = opened
+    choices = SOURCES if state.session.sample else SOURCES[1:]
     return gr.update(choices=choices, value=choices[0][1])
 
 
@@ -214,19 +215,21 @@ class Probe(NamedTuple):
     bar: gr.HTML
 
 
-def open_tab(desk: gr.State, places: Places) -> Part:
+def open_tab(state: gr.State, paths: AllowedPaths) -> Panel:
     """Builds and wires the tab."""
     cards, opens = sample_cards.sample_cards()
-    own = _own(places)
-    state = words(verdict(Desk()))
+    own = _own(paths)
+    state = words(verdict(TabState()))
     with gr.Row():
         tables = [_column_of_words() for _ in range(2)]
     probe = _probe()
     shown = [*cards, state, *tables, probe.bar, probe.source]
-    changes = [button.click(spoken(partial(on_sample, name)), desk, shown, **EDIT) for name, button in opens.items()]
-    changes.append(own.button.click(spoken(partial(on_own, places)), [desk, *own[:6]], shown, **ONCE))
-    changes += [_wire_probe(desk, probe), _wire_readings(desk, probe)]
-    return Part(shown, show, tuple(changes))
+    changes = [
+        button.click(user_errors(partial(on_sample, name)), state, shown, **EDIT) for name, button in opens.items()
+    ]
+    changes.append(own.button.click(user_errors(partial(on_own, paths)), [state, *own[:6]], shown, **ONCE))
+    changes += [_wire_probe(state, probe), _wire_readings(state, probe)]
+    return Panel(shown, show, tuple(changes))
 
 
 def _column_of_words() -> gr.HTML:
@@ -234,8 +237,8 @@ def _column_of_words() -> gr.HTML:
         return words()
 
 
-def _own(places: Places) -> Own:
-    where = "Hub id such as owner/name" if places.hosted else "Folder, or Hub id such as owner/name"
+def _own(paths: AllowedPaths) -> Own:
+    where = "Hub id such as owner/name" if paths.hosted else "Folder, or Hub id such as owner/name"
     words(html.heading("Open your own pair", "Two PEFT LoRA adapters of one base. Nothing is sent anywhere."))
     with gr.Row():
         task = gr.Textbox(label="Task adapter: how to answer", placeholder=where, elem_id="task", min_width=260)
@@ -244,7 +247,7 @@ def _own(places: Places) -> Own:
             label="Base model (may stay empty)", placeholder=f"{where}, or a .gguf file", elem_id="base", min_width=260,
         )  # fmt: skip
     words(html.caption(_BASE_IS_FOR))
-    with gr.Accordion("Upload zips of adapter folders instead", open=places.hosted, elem_id="own-zips"), gr.Row():
+    with gr.Accordion("Upload zips of adapter folders instead", open=paths.hosted, elem_id="own-zips"), gr.Row():
         task_zip, domain_zip = _zip("Task"), _zip("Domain")
     with gr.Accordion("For DoRA adapters", open=False, elem_id="own-dora"):
         dora_rank = gr.Number(
@@ -277,18 +280,18 @@ def _probe() -> Probe:
         visible=False,
         elem_id="probe-file",
     )
-    bar = words(probe_state(Desk()), elem_id="probe-bar")
+    bar = words(probe_state(TabState()), elem_id="probe-bar")
     return Probe(source, pasted, file, n, button, stop, bar)
 
 
-def _wire_probe(desk: gr.State, probe: Probe) -> Any:
+def _wire_probe(state: gr.State, probe: Probe) -> Any:
     probe.source.change(on_source, probe.source, [probe.pasted, probe.file], **READ)
-    probe.stop.click(spoken(on_stop), desk, None, **READ)
-    inputs = [desk, probe.source, probe.pasted, probe.file, probe.n]
-    return probe.button.click(spoken(on_probe), inputs, [probe.bar, probe.button, probe.stop], **WORK)
+    probe.stop.click(user_errors(on_stop), state, None, **READ)
+    inputs = [state, probe.source, probe.pasted, probe.file, probe.n]
+    return probe.button.click(user_errors(on_probe), inputs, [probe.bar, probe.button, probe.stop], **WORK)
 
 
-def _wire_readings(desk: gr.State, probe: Probe) -> Any:
+def _wire_readings(state: gr.State, probe: Probe) -> Any:
     box = readings_box.readings_box()
-    box.save.click(spoken(readings_box.on_save), desk, box.saved, **READ)
-    return box.given.upload(spoken(on_readings), [desk, box.given], probe.bar, **EDIT)
+    box.save.click(user_errors(readings_box.on_save), state, box.saved, **READ)
+    return box.given.upload(user_errors(on_readings), [state, box.given], probe.bar, **EDIT)

@@ -15,7 +15,7 @@ import torch
 
 from tada_studio.base_model.model import Base
 from tada_studio.core.parallel import one_thread
-from tada_studio.evaluation import Score, score, worn
+from tada_studio.evaluation import Score, attached, score
 from tada_studio.evaluation.compare import Answers
 from tada_studio.lora import Adapter
 
@@ -24,7 +24,7 @@ Sides = Mapping[str, Sequence[Any]]
 SMALL = 20_000_000
 
 
-class Mark(NamedTuple):
+class SideScore(NamedTuple):
     """What a variant made of one side: mean log-likelihood of the right answers in nats, and their share; of n items."""
 
     gold: float
@@ -32,12 +32,12 @@ class Mark(NamedTuple):
     n: int
 
 
-Marks = dict[str, Mark]
+SideScores = dict[str, SideScore]
 
 
-def value(marks: Mapping[str, Mark]) -> float:
+def value(side_scores: Mapping[str, SideScore]) -> float:
     """What a search maximises: the mean over the sides, so that a side counts as a side however many items it has."""
-    return sum(mark.gold for mark in marks.values()) / len(marks)
+    return sum(mark.gold for mark in side_scores.values()) / len(side_scores)
 
 
 def answers(found: Score) -> Answers:
@@ -48,7 +48,7 @@ def answers(found: Score) -> Answers:
     return Answers(found.correct, found.correct.double())
 
 
-class Bench:
+class Benchmark:
     """Measures adapters chunk by chunk; what was measured once is remembered by the adapter's content.
 
     heads: adapters whose heads may answer where a variant's own does not know an item's label
@@ -61,7 +61,7 @@ class Bench:
         self._small = base.device.type == "cpu" and sum(p.numel() for p in base.model.parameters()) < SMALL
         self._known: dict[str | None, list[dict[str, Answers]]] = {}
 
-    def running(self, adapter: Adapter | None) -> Iterator[Marks]:
+    def running(self, adapter: Adapter | None) -> Iterator[SideScores]:
         """The marks after each chunk, over all items so far. Equal chunks in equal order for every adapter."""
         known = self._known.setdefault(adapter.digest if adapter else None, [])
         for number, part in enumerate(self.parts):
@@ -69,23 +69,23 @@ class Bench:
                 known.append(self._measured(adapter, part))
             yield {side: _mark([chunk[side] for chunk in known[: number + 1]]) for side in part}
 
-    def marks(self, adapter: Adapter | None) -> Marks:
+    def side_scores(self, adapter: Adapter | None) -> SideScores:
         """The marks on all items."""
         *_, last = self.running(adapter)
         return last
 
     def answers(self, adapter: Adapter | None) -> dict[str, Answers]:
         """What became of every item, by side, in the order of the chunks."""
-        self.marks(adapter)
+        self.side_scores(adapter)
         known = self._known[adapter.digest if adapter else None]
         return {side: _joined([chunk[side] for chunk in known]) for side in self.parts[0]}
 
     def score(self, adapter: Adapter | None, items: Sequence[Any], name: str = "") -> Score:
         """One variant's score on one side's items."""
-        dressed = worn(self.base, {**self.heads, name: adapter}, items)[name]
+        variant = attached(self.base, {**self.heads, name: adapter}, items)[name]
         calm: AbstractContextManager[None] = one_thread() if self._small else nullcontext()
-        with calm, self.base.wearing(dressed.adapter), self.base.wearing_head(dressed.head):
-            return score(dressed.base, items, name)
+        with calm, self.base.with_adapter(variant.adapter), self.base.with_head(variant.head):
+            return score(variant.base, items, name)
 
     def _measured(self, adapter: Adapter | None, part: Sides) -> dict[str, Answers]:
         start = time.monotonic()
@@ -113,9 +113,9 @@ def _joined(chunks: Sequence[Answers]) -> Answers:
     return Answers(torch.cat(right) if right else None, torch.cat([chunk.gold for chunk in chunks]))
 
 
-def _mark(chunks: Sequence[Answers]) -> Mark:
+def _mark(chunks: Sequence[Answers]) -> SideScore:
     right, gold = _joined(chunks)
-    return Mark(float(gold.mean()), None if right is None else float(right.double().mean()), len(gold))
+    return SideScore(float(gold.mean()), None if right is None else float(right.double().mean()), len(gold))
 
 
 def items_digest(sides: Sides) -> str:

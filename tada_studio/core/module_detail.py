@@ -13,7 +13,7 @@ from tada_studio.recipe import Recipe
 
 
 @dataclass(frozen=True)
-class Fate:
+class DirectionState:
     """One direction of one adapter in one module.
 
     number:   counts from 0, strongest first
@@ -36,7 +36,7 @@ class Fate:
 
 
 @dataclass(frozen=True, eq=False)
-class Closeup:
+class ModuleDetail:
     """What is to be seen in module ``row``.
 
     task, domain: the directions that are there, strongest first
@@ -49,8 +49,8 @@ class Closeup:
     """
 
     row: int
-    task: list[Fate]
-    domain: list[Fate]
+    task: list[DirectionState]
+    domain: list[DirectionState]
     weight: Float64[Tensor, "r_task r_domain"]
     activation: Float64[Tensor, "r_task r_domain"] | None
     in_force: Float64[Tensor, "r_task r_domain"]
@@ -61,11 +61,11 @@ class Closeup:
     drops: bool
 
 
-def closeup(
-    known: Analysis, merged: Merged, recipe: Recipe, moment: Float64[Tensor, "n k k"] | None, row: int
-) -> Closeup:
+def module_detail(
+    analysis: Analysis, merged: Merged, recipe: Recipe, moment: Float64[Tensor, "n k k"] | None, row: int
+) -> ModuleDetail:
     """Module ``row`` of a merge; moment: from the probe, None without one."""
-    found, drops = known.directions, merged.how.drops
+    found, drops = analysis.directions, merged.how.drops
     alone = found.only(row)  # tables of all other modules would be thrown away
     weight = in_units_of_chance(alone, recipe.but(conflict_space="weight"), None)[0]
     seen = recipe.but(conflict_space="activation")
@@ -79,7 +79,7 @@ def closeup(
     hands = _hands(merged, found, row)
     flipped = weight.mT, None if activation is None else activation.mT
     energy, size = merged.spectrum[row].square(), strengths[0][:, None] * strengths[1][None, :]
-    return Closeup(
+    return ModuleDetail(
         row,
         _fates(found.task, row, strengths[0], order, (weight, activation), opposed, hands[0]),
         _fates(found.domain, row, strengths[1], order.mT, flipped, opposed.mT, hands[1]),
@@ -111,13 +111,13 @@ def _fates(
     units: tuple[Tensor, Tensor | None],
     opposed: Bool[Tensor, "r r_other"],
     hand: tuple[Bool[Tensor, " r"], Bool[Tensor, " r"]],
-) -> list[Fate]:
+) -> list[DirectionState]:
     """hand: which directions are dropped, and about which of them a hand decided."""
     share = strength.square() / strength.square().sum().clamp_min(1e-300)
     nearest, rival = order.min(1)
     weight, activation = units
     return [
-        Fate(
+        DirectionState(
             number=i,
             strength=float(strength[i]),
             share=float(share[i]),
