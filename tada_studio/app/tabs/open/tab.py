@@ -219,11 +219,11 @@ def open_tab(state: gr.State, paths: AllowedPaths) -> Panel:
     """Builds and wires the tab."""
     cards, opens = sample_cards.sample_cards()
     own = _own(paths)
-    state = words(verdict(TabState()))
+    fits = words(verdict(TabState()))
     with gr.Row():
         tables = [_column_of_words() for _ in range(2)]
     probe = _probe()
-    shown = [*cards, state, *tables, probe.bar, probe.source]
+    shown = [*cards, fits, *tables, probe.bar, probe.source]
     changes = [
         button.click(user_errors(partial(on_sample, name)), state, shown, **EDIT) for name, button in opens.items()
     ]
