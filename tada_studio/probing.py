@@ -125,17 +125,17 @@ def probe(
     first = next(model.parameters())
     with torch.inference_mode(), ExitStack() as hooks:
         groups = _shared_inputs(model, pair.names, batches[0])
-        listeners = [_Listener(pair, group, len(inputs), first) for group in groups]
-        for listener in listeners:
-            layer = model.get_submodule(listener.names[0])
-            hooks.callback(layer.register_forward_pre_hook(listener.hear).remove)
+        reading_hooks = [_ReadingHook(pair, group, len(inputs), first) for group in groups]
+        for hook in reading_hooks:
+            layer = model.get_submodule(hook.names[0])
+            hooks.callback(layer.register_forward_pre_hook(hook.record).remove)
         for done, batch in enumerate(batches):
             progress(Progress("probe", done, len(batches), f"batch {done + 1} of {len(batches)} through the base"))
-            for listener in listeners:
-                listener.batch = batch.to(first.device)
+            for hook in reading_hooks:
+                hook.batch = batch.to(first.device)
             _run(model, batch.feed, first)
     progress(Progress("probe", len(batches), len(batches), f"{len(inputs)} inputs read"))
-    return _readings(pair, listeners, {**_about(pair, inputs), **(about or {})})
+    return _readings(pair, reading_hooks, {**_about(pair, inputs), **(about or {})})
 
 
 def _run(model: nn.Module, feed: Mapping[str, Any], like: Tensor) -> None:
@@ -245,35 +245,35 @@ def _submodule(model: nn.Module, name: str) -> nn.Module:
         ) from None
 
 
-class _Listener:
+class _ReadingHook:
     """Adds up the readings of modules that are fed the same tensor x: one product ``A x`` serves all of them."""
 
     def __init__(self, pair: Pair, names: list[str], inputs: int, like: Tensor) -> None:
         self.names = names
         self.batch: Batch | None = None
         self.tokens = torch.zeros(inputs, dtype=torch.int64, device=like.device)
-        self.voices = [_Voice(m, i, side, like.device) for i, name in enumerate(names)
+        self.readers = [_ModuleReader(m, i, side, like.device) for i, name in enumerate(names)
                        for side, m in enumerate(pair.both(name)) if m is not None]  # fmt: skip
-        self.down = torch.cat([voice.down for voice in self.voices]).mT.to(like.device, like.dtype).contiguous()
-        self.spans = [voice.rank for voice in self.voices]
+        self.down = torch.cat([reader.down for reader in self.readers]).mT.to(like.device, like.dtype).contiguous()
+        self.spans = [reader.rank for reader in self.readers]
         # (mean or mean square, adapter, module, input)
         self.sums = torch.zeros(2, 2, len(names), inputs, dtype=torch.float64, device=like.device)
-        self.moments = [torch.zeros(sum(v.rank for v in self.voices if v.place == i), dtype=torch.float64, device=like.device)
+        self.moments = [torch.zeros(sum(v.rank for v in self.readers if v.place == i), dtype=torch.float64, device=like.device)
                         .diag_embed() for i in range(len(names))]  # fmt: skip
 
-    def hear(self, layer: nn.Module, inputs: tuple[Tensor, ...]) -> None:
+    def record(self, layer: nn.Module, inputs: tuple[Tensor, ...]) -> None:
         """The forward pre-hook: x is (rows, length, d_in), or (rows, channels, height, width) for a convolution."""
         assert self.batch is not None
         x, owner = self.batch.tokens(_under_the_kernel(layer, inputs[0]))
         self.tokens += torch.bincount(owner, minlength=len(self.tokens))
         z = self.answers(x)
-        for voice, part in zip(self.voices, z.split(self.spans, 1), strict=True):
-            square = voice.squared_response(part)
-            self.sums[0, voice.side, voice.place].index_add_(0, owner, square.sqrt().double())
-            self.sums[1, voice.side, voice.place].index_add_(0, owner, square.double())
+        for reader, part in zip(self.readers, z.split(self.spans, 1), strict=True):
+            square = reader.squared_response(part)
+            self.sums[0, reader.side, reader.place].index_add_(0, owner, square.sqrt().double())
+            self.sums[1, reader.side, reader.place].index_add_(0, owner, square.double())
         for i, moment in enumerate(self.moments):
             own = torch.cat(
-                [part for v, part in zip(self.voices, z.split(self.spans, 1), strict=True) if v.place == i], 1
+                [part for v, part in zip(self.readers, z.split(self.spans, 1), strict=True) if v.place == i], 1
             )
             moment += (own.mT @ own).double()
 
@@ -293,7 +293,7 @@ def _under_the_kernel(layer: Any, x: Tensor) -> Tensor:
     return nn.functional.unfold(x, layer.kernel_size, layer.dilation, layer.padding, layer.stride).mT  # type: ignore[arg-type]
 
 
-class _Voice:
+class _ModuleReader:
     """One adapter's part in one module: what turns ``A x / |x|`` into its response."""
 
     def __init__(self, module: LoraModule, place: int, side: int, device: torch.device) -> None:
@@ -309,20 +309,20 @@ class _Voice:
         return ((z @ self.gram) * z).sum(1).clamp_min(0)
 
 
-def _readings(pair: Pair, listeners: list[_Listener], about: Mapping[str, str]) -> Readings:
-    inputs = listeners[0].sums.shape[3]
+def _readings(pair: Pair, reading_hooks: list[_ReadingHook], about: Mapping[str, str]) -> Readings:
+    inputs = reading_hooks[0].sums.shape[3]
     # where layers see different numbers of tokens (a pooler one, others all), an input weighs as much as it has in most
-    tokens = torch.stack([listener.tokens.cpu() for listener in listeners]).amax(0)
+    tokens = torch.stack([hook.tokens.cpu() for hook in reading_hooks]).amax(0)
     row = {name: i for i, name in enumerate(pair.names)}
     sums = torch.zeros(2, 2, len(row), inputs, dtype=torch.float64)
     k = pair.task.rank + pair.domain.rank
     moment = torch.zeros(len(row), k, k, dtype=torch.float64)
-    for listener in listeners:
-        rows = torch.tensor([row[name] for name in listener.names])
-        sums[:, :, rows] = (listener.sums / listener.tokens).cpu()
-        for name, own in zip(listener.names, listener.moments, strict=True):
+    for hook in reading_hooks:
+        rows = torch.tensor([row[name] for name in hook.names])
+        sums[:, :, rows] = (hook.sums / hook.tokens).cpu()
+        for name, own in zip(hook.names, hook.moments, strict=True):
             columns = _columns(pair, name)
-            moment[row[name]][columns[:, None], columns] = own.cpu() / listener.tokens.sum().cpu()
+            moment[row[name]][columns[:, None], columns] = own.cpu() / hook.tokens.sum().cpu()
     moment = moment.float().double()  # what readings.safetensors holds: loaded or not, equal readings give equal bytes
     present = torch.tensor([[_changes(module) for module in pair.both(name)] for name in pair.names])
     (task, domain), (square_task, square_domain) = sums[0], sums[1]

@@ -1,4 +1,4 @@
-"""How long work tells where it is. A station calls ``progress``; whoever asked may raise Stopped from it to end the work."""
+"""How long work reports where it is. A station calls ``progress``; whoever asked may raise Stopped from it to end the work."""
 
 import queue
 import threading
@@ -9,7 +9,7 @@ T = TypeVar("T")
 
 
 class Progress(NamedTuple):
-    """``done`` of ``total`` pieces of ``step``; ``note`` says what is being done, for a person."""
+    """``done`` of ``total`` parts of ``step``; ``note`` says what is being done, for a person."""
 
     step: str
     done: int

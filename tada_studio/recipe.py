@@ -120,13 +120,13 @@ def changes(before: Recipe, after: Recipe) -> str:
 
 def _change(name: str, old: Any, new: Any) -> str:
     if not isinstance(new, tuple):
-        return f"{name} {_said(old)} to {_said(new)}"
+        return f"{name} {_value_text(old)} to {_value_text(new)}"
     added, gone = Counter(new) - Counter(old), Counter(old) - Counter(new)
     lines = [*(f"+ {line}" for line in added.elements()), *(f"- {line}" for line in gone.elements())]
     return f"{'' if name == 'overrides' else f'{name}: '}{', '.join(lines) or 'the same lines in another order'}"
 
 
-def _said(value: Any) -> str:
+def _value_text(value: Any) -> str:
     return "automatic" if value is None else f"{value:g}" if isinstance(value, float) else str(value)
 
 

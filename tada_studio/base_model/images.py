@@ -73,20 +73,22 @@ def _hidden(path: Path) -> bool:
     return any(part.startswith((".", "__MACOSX")) for part in path.parts)
 
 
-def image_beside(listing: Path, name: Any, where: str) -> ImageFile:
-    """The image that a line of a listing names, relative to it and never outside its folder. Raises InputError."""
+def image_beside(items_file: Path, name: Any, where: str) -> ImageFile:
+    """The image that a line of an items file names, relative to it and never outside its folder. Raises InputError."""
     if not isinstance(name, str) or not name or "\0" in name:
-        raise InputError(f"{where}: image = {shown(name)}; give the path of an image file, relative to {listing.name}.")
+        raise InputError(
+            f"{where}: image = {shown(name)}; give the path of an image file, relative to {items_file.name}."
+        )
     path = PurePosixPath(name.replace("\\", "/"))
     if path.is_absolute() or ".." in path.parts or re.match(r"[A-Za-z]:|\w+://", name):
         raise InputError(
-            f"{where}: image = {shown(name)} leads out of the folder of {listing.name}; put the images beside it."
+            f"{where}: image = {shown(name)} leads out of the folder of {items_file.name}; put the images beside it."
         )
-    if not (listing.parent / path).is_file():
+    if not (items_file.parent / path).is_file():
         raise InputError(
-            f"{where}: there is no {shown(name)} beside {listing.name}. Give a folder or a zip that holds it with its images."
+            f"{where}: there is no {shown(name)} beside {items_file.name}. Give a folder or a zip that holds it with its images."
         )
-    return image_file(listing.parent / path)
+    return image_file(items_file.parent / path)
 
 
 def in_folder_of(path: Path, read: Callable[[Path], T]) -> T:
@@ -99,7 +101,7 @@ def in_folder_of(path: Path, read: Callable[[Path], T]) -> T:
 
 
 def unpacked_images(archive: str | Path) -> Path:
-    """The folder of a zip's images and .jsonl listings, unpacked once while its bytes are the same; gone when the process ends.
+    """The folder of a zip's images and .jsonl files, unpacked once while its bytes are the same; gone when the process ends.
 
     Raises InputError.
     """

@@ -237,15 +237,15 @@ def _cannot(ref: str, error: Exception) -> str:
     )
 
 
-def _device(asked: str) -> torch.device:
-    if asked != "auto":
-        return torch.device(asked)
+def _device(name: str) -> torch.device:
+    if name != "auto":
+        return torch.device(name)
     return torch.device("cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu")
 
 
-def _dtype(asked: str, model: nn.Module, device: torch.device) -> torch.dtype:
-    if asked != "auto":
-        return getattr(torch, asked)
+def _dtype(name: str, model: nn.Module, device: torch.device) -> torch.dtype:
+    if name != "auto":
+        return getattr(torch, name)
     if device.type != "cuda":
         return torch.float32
     needed = 4 * sum(p.numel() for p in model.parameters())

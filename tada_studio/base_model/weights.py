@@ -71,7 +71,7 @@ class Filed:
         if not weight.is_floating_point() or weight.element_size() < 2:
             raise BaseError(
                 f"{self.ref}: {key} is stored as {weight.dtype}, a quantised number. Give the base in full precision (its "
-                "unquantised twin, or a GGUF file)."
+                "unquantised model, or a GGUF file)."
             )
         if kind == "embedding" or tuple(weight.shape) == (d_in, d_out) != (d_out, d_in) or self._turned(module, layer):
             weight = weight.mT

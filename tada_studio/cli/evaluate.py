@@ -33,13 +33,15 @@ def evaluate(options: argparse.Namespace) -> int:
     tasks = (
         pipeline.score_tasks(base, variants, options.lm_eval, options.limit, teller(options)) if options.lm_eval else {}
     )
-    sides |= {task: {n: r.score for n, r in found.items() if r.score is not None} for task, found in tasks.items()}
+    sides |= {
+        task: {n: r.score for n, r in variants.items() if r.score is not None} for task, variants in tasks.items()
+    }
     kept = report.promise_sentence(sides, promised)
     sentences = [*report.comparison_sentences(sides), *([kept] if kept else [])]
     if options.json and kept:
         print(kept, file=sys.stderr)
     rows = [{"side": side, **score.to_dict()} for side, scores in sides.items() for score in scores.values()]
-    results = [(task, name, dict(one.metrics)) for task, found in tasks.items() for name, one in found.items()]
+    results = [(task, name, dict(one.metrics)) for task, variants in tasks.items() for name, one in variants.items()]
     says = [f"{t}, {name}: {', '.join(f'{k} {v:.4g}' for k, v in metrics.items())}" for t, name, metrics in results]
     task_rows = [{"side": task, "name": name, "metrics": metrics} for task, name, metrics in results]
     answer(
@@ -86,17 +88,17 @@ def _pair_variants(options: argparse.Namespace, one: Any, base: Any, others: dic
     recipe = Recipe.load(options.recipe) if options.recipe else Recipe()
     readings = sample_readings(options, one, pair, base)
     merged = merge(pair, readings, recipe)
-    asked = options.variants.split(",") if options.variants else [*TABLE, *others]
-    names = [name for name in dict.fromkeys(map(str.strip, asked)) if name != recipe.method]
-    found = pipeline.variants(pair, merged, recipe, names, others)
+    names = options.variants.split(",") if options.variants else [*TABLE, *others]
+    names = [name for name in dict.fromkeys(map(str.strip, names)) if name != recipe.method]
+    variants = pipeline.variants(pair, merged, recipe, names, others)
     for method in ("ties", "dare_ties") if options.tuned else ():
         if one is None and not options.validation:
             raise InputError("--tuned needs --validation SIDE=FILE: items that are not among those scored.")
         validation = sides_of(options.validation) or pipeline.sample_validation(one)
         start = Recipe(method=method, rank=max(module.rank for module in merged.modules.values()))
         best = pipeline.tuned(base, pair, start, validation, progress=teller(options))
-        found[f"{method} tuned (weights {best.strength / 2:g})"] = merge(pair, None, best)
-    return {**found, recipe.method: merged}
+        variants[f"{method} tuned (weights {best.strength / 2:g})"] = merge(pair, None, best)
+    return {**variants, recipe.method: merged}
 
 
 def _named(text: str) -> tuple[str, str]:

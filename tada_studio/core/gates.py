@@ -29,7 +29,7 @@ SHUFFLES = 999
 
 @dataclass(frozen=True, eq=False)
 class Readings:
-    """What one pass of the base over m probe inputs told about the n modules of a pair.
+    """What one pass of the base over m probe inputs read of the n modules of a pair.
 
     names:    dotted module names, in order of depth
     task, domain: response of each module to each input, mean over its tokens of ``|dW x| / (|dW|_F |x|)``, in [0, 1]

@@ -18,7 +18,7 @@ from torch import Tensor
 
 Result = TypeVar("Result")
 _WORKERS = os.cpu_count() or 1
-#: Fewer small matrices than this are done sooner than other threads are told of them.
+#: Fewer small matrices than this are done sooner than they are handed to other threads.
 _WORTH_SHARING = 8
 _POOL: ThreadPoolExecutor
 _TURN: threading.RLock  # the number of torch threads is a setting of the whole process
@@ -75,7 +75,7 @@ def batched(work: Callable[..., tuple[Tensor, ...]], *tensors: Tensor) -> tuple[
             return work(*tensors)
     edges = [count * i // parts for i in range(parts + 1)]
     done = each(lambda i: work(*(tensor[edges[i] : edges[i + 1]] for tensor in tensors)), parts)
-    return tuple(torch.cat(pieces) for pieces in zip(*done, strict=True))
+    return tuple(torch.cat(parts) for parts in zip(*done, strict=True))
 
 
 _OWN = threading.local()

@@ -1,4 +1,4 @@
-"""Brush strokes as selector lines: what a hand paints on the map, said in the words of a recipe."""
+"""Brush strokes as selector lines: what a hand paints on the map, in the words of a recipe."""
 
 from collections.abc import Iterable, Sequence
 

@@ -27,7 +27,7 @@ class ShortItem:
     answers: tuple[str, ...]
 
 
-def read_answer(value: Mapping[str, Any], where: str, listing: Path) -> ShortItem:
+def read_answer(value: Mapping[str, Any], where: str, items_file: Path) -> ShortItem:
     """``{"question": str, "answer": str or [str, ...]}``. Raises InputError."""
     question, given = value.get("question"), value.get("answer")
     accepted = [given] if isinstance(given, str) else given

@@ -62,23 +62,23 @@ class Benchmark:
         self._known: dict[str | None, list[dict[str, Answers]]] = {}
 
     def running(self, adapter: Adapter | None) -> Iterator[SideScores]:
-        """The marks after each chunk, over all items so far. Equal chunks in equal order for every adapter."""
-        known = self._known.setdefault(adapter.digest if adapter else None, [])
+        """The side scores after each chunk, over all items so far. Equal chunks in equal order for every adapter."""
+        measured = self._known.setdefault(adapter.digest if adapter else None, [])
         for number, part in enumerate(self.parts):
-            if number == len(known):
-                known.append(self._measured(adapter, part))
-            yield {side: _mark([chunk[side] for chunk in known[: number + 1]]) for side in part}
+            if number == len(measured):
+                measured.append(self._measured(adapter, part))
+            yield {side: _mark([chunk[side] for chunk in measured[: number + 1]]) for side in part}
 
     def side_scores(self, adapter: Adapter | None) -> SideScores:
-        """The marks on all items."""
+        """The side scores on all items."""
         *_, last = self.running(adapter)
         return last
 
     def answers(self, adapter: Adapter | None) -> dict[str, Answers]:
         """What became of every item, by side, in the order of the chunks."""
         self.side_scores(adapter)
-        known = self._known[adapter.digest if adapter else None]
-        return {side: _joined([chunk[side] for chunk in known]) for side in self.parts[0]}
+        measured = self._known[adapter.digest if adapter else None]
+        return {side: _joined([chunk[side] for chunk in measured]) for side in self.parts[0]}
 
     def score(self, adapter: Adapter | None, items: Sequence[Any], name: str = "") -> Score:
         """One variant's score on one side's items."""

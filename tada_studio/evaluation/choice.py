@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from tada_studio.errors import BaseError, InputError
 from tada_studio.evaluation.batches import in_batches, room
 from tada_studio.evaluation.scores import Rates, Score, commonest, interval
-from tada_studio.evaluation.tree import Row, Target, common, packed, sacks_of, shared_batch, wants_of
+from tada_studio.evaluation.tree import Row, Target, common, pack, packed, shared_batch, targets_of
 from tada_studio.progress import ProgressFn, silent
 
 #: Longest question with its choices, in tokens; of what is longer the beginning is cut, and counted.
@@ -40,7 +40,7 @@ class Item:
     answer: int
 
 
-def read_choice(value: Mapping[str, Any], where: str, listing: Path) -> Item:
+def read_choice(value: Mapping[str, Any], where: str, items_file: Path) -> Item:
     """``{"question": str, "choices": [str, ...], "answer": int}``. Raises InputError."""
     question, choices, answer = value.get("question"), value["choices"], value.get("answer")
     texts = isinstance(choices, list) and all(isinstance(text, str) and text.strip() for text in choices)
@@ -109,15 +109,15 @@ def _after(model: nn.Module, inputs: Mapping[str, Tensor], past: Past) -> Tensor
     return _run(model, inputs, past_key_values=kept, use_cache=True).last_hidden_state
 
 
-def _loglik(model: nn.Module, hidden: Tensor, wants: Sequence[Target]) -> Tensor:
+def _loglik(model: nn.Module, hidden: Tensor, targets: Sequence[Target]) -> Tensor:
     """Log-likelihood of every wanted choice, in nats."""
-    flat = [(want.row, position) for want in wants for position in want.positions]
+    flat = [(target.row, position) for target in targets for position in target.positions]
     rows, positions = (torch.tensor(list(column), device=hidden.device) for column in zip(*flat, strict=True))
     # choices often share the position before them: apply the head, the costliest layer, once to each
     places, which = torch.unique(rows * hidden.shape[1] + positions, return_inverse=True)
-    tokens = torch.tensor([token for want in wants for token in want.tokens], device=hidden.device)
+    tokens = torch.tensor([token for target in targets for token in target.tokens], device=hidden.device)
     per_token = token_logliks(model, hidden.flatten(0, 1)[places], tokens, which)
-    return torch.stack([part.sum() for part in per_token.split([len(want.tokens) for want in wants])]).cpu()
+    return torch.stack([part.sum() for part in per_token.split([len(target.tokens) for target in targets])]).cpu()
 
 
 def token_logliks(model: nn.Module, hidden: Tensor, tokens: Tensor, which: Tensor | None = None) -> Tensor:
@@ -146,26 +146,26 @@ def score_shared(
     """Each question once, its choices behind it, and what questions begin with alike once for all of them."""
     # as wide as the longest question at least: narrower rows would be padded to it
     width = max(WIDTH, *(row.length - past.tokens for row in batch))
-    sacks = sacks_of(batch, width, past.tokens)
-    wants, inputs = (
-        wants_of(sacks),
-        shared_batch(sacks, tokenizer.pad_token_id or 0, next(model.parameters()).dtype, past.tokens),
+    packed_rows = pack(batch, width, past.tokens)
+    targets, inputs = (
+        targets_of(packed_rows),
+        shared_batch(packed_rows, tokenizer.pad_token_id or 0, next(model.parameters()).dtype, past.tokens),
     )
-    return wants, _loglik(model, _after(model, inputs, past), wants)
+    return targets, _loglik(model, _after(model, inputs, past), targets)
 
 
 def score_plain(
     model: nn.Module, tokenizer: Any, batch: Sequence[Row], past: Past = NO_PAST
 ) -> tuple[list[Target], Tensor]:
     """Each choice in a row of its own, one at a time: slow, and right for any causal model."""
-    wants, found = [], []
+    targets, found = [], []
     for row in batch:
         for c, tokens in enumerate(row.choices):
             whole = row.context + tokens[:-1]
-            wants.append(Target(row.item, c, 0, list(range(len(row.context) - 1, len(whole))), tokens))
+            targets.append(Target(row.item, c, 0, list(range(len(row.context) - 1, len(whole))), tokens))
             hidden = hidden_states(model, {"input_ids": torch.tensor([whole])})
-            found.append(_loglik(model, hidden, wants[-1:]))
-    return wants, torch.cat(found)
+            found.append(_loglik(model, hidden, targets[-1:]))
+    return targets, torch.cat(found)
 
 
 @torch.inference_mode()
@@ -233,8 +233,8 @@ def score(
     loglik = torch.full((len(items), max(len(item.choices) for item in items)), -torch.inf)
 
     def work(batch: list[Row]) -> None:
-        wants, found = scorer(model, tokenizer, batch, past)
-        loglik[[want.item for want in wants], [want.choice for want in wants]] = found
+        targets, found = scorer(model, tokenizer, batch, past)
+        loglik[[target.item for target in targets], [target.choice for target in targets]] = found
 
     def pack(waiting: Sequence[Row], tokens: int) -> list[list[Row]]:
         return packed(waiting, tokens, past.tokens)

@@ -144,14 +144,14 @@ def _energy(up: Tensor, down: Tensor, scale: float) -> float:
     return float(((down @ down.mT) * (up.mT @ up)).sum()) * scale**2
 
 
-class _Told(NamedTuple):
+class _Answered(NamedTuple):
     answers: Answers
     margin: Tensor | None
 
 
-def _answered(benchmark: Benchmark, adapter: Adapter | None, sides: Sides) -> dict[str, _Told]:
+def _answered(benchmark: Benchmark, adapter: Adapter | None, sides: Sides) -> dict[str, _Answered]:
     found = {side: (benchmark.score(adapter, items), items) for side, items in sides.items()}
-    return {side: _Told(answers(score), margins(score.loglik, items)) for side, (score, items) in found.items()}
+    return {side: _Answered(answers(score), margins(score.loglik, items)) for side, (score, items) in found.items()}
 
 
 def margins(loglik: Tensor | None, items: Iterable[Any]) -> Tensor | None:
@@ -165,7 +165,7 @@ def margins(loglik: Tensor | None, items: Iterable[Any]) -> Tensor | None:
     return loglik.double()[rows, right] - others.max(1).values
 
 
-def _change(rest: _Told, whole: _Told) -> Change:
+def _change(rest: _Answered, whole: _Answered) -> Change:
     gains = rest.answers.gold.double() - whole.answers.gold.double()
     generator = torch.Generator().manual_seed(0)
     band = stats.bootstrap_mean(gains, generator, DRAWS)

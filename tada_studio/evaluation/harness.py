@@ -107,7 +107,7 @@ def run(
         raise InputError(
             f"The base {base.name} does not write text; tasks of lm-evaluation-harness need one that does."
         )
-    with _quiet(), _told(progress, name), _left_alone(base.model):
+    with _quiet(), _harness_progress(progress, name), _left_alone(base.model):
         return _result(_evaluate(base, task, limit), name)
 
 
@@ -219,12 +219,12 @@ def _quiet() -> Iterator[None]:
 
 
 @contextmanager
-def _told(progress: ProgressFn, name: str) -> Iterator[None]:
+def _harness_progress(progress: ProgressFn, name: str) -> Iterator[None]:
     """The harness's own progress bars as ours, for the block: whoever asked may then stop it."""
     module = _needed("lm_eval.models.huggingface")
     usual = module.tqdm
 
-    class Told(usual):  # type: ignore[misc,valid-type]
+    class Bar(usual):  # type: ignore[misc,valid-type]
         def __init__(self, *args: Any, **options: Any) -> None:
             super().__init__(*args, **{**options, "disable": True})
             self.whole, self.past = options.get("total") or (len(args[0]) if args else 0), 0
@@ -234,7 +234,7 @@ def _told(progress: ProgressFn, name: str) -> Iterator[None]:
             progress(Progress("evaluate", min(self.past, self.whole), self.whole, name))
             return super().update(n)
 
-    module.tqdm = Told
+    module.tqdm = Bar
     try:
         yield
     finally:

@@ -59,9 +59,9 @@ def read_items(path: str | Path) -> list[Any]:
 def _in_folder(folder: Path) -> list[Any]:
     """Of a folder with one .jsonl the items that it lists, else the images by label; zips often hold one folder of all."""
     inside = [path for path in sorted(folder.iterdir()) if not path.name.startswith((".", "__MACOSX"))]
-    listings = [path for path in inside if path.suffix.lower() == ".jsonl"]
-    if len(listings) == 1:
-        return read_items(listings[0])
+    items_files = [path for path in inside if path.suffix.lower() == ".jsonl"]
+    if len(items_files) == 1:
+        return read_items(items_files[0])
     if (
         len(inside) == 1
         and inside[0].is_dir()
@@ -71,7 +71,7 @@ def _in_folder(folder: Path) -> list[Any]:
     return all_named(read_folders(folder))
 
 
-def _item(row: str, where: str, listing: Path) -> Any:
+def _item(row: str, where: str, items_file: Path) -> Any:
     try:
         value = json.loads(row)
     except (ValueError, RecursionError):
@@ -79,7 +79,7 @@ def _item(row: str, where: str, listing: Path) -> Any:
     kind = next((kind for kind in KINDS if isinstance(value, dict) and kind.key in value), None)
     if kind is None:
         raise InputError(f"{where}: expected {' or '.join(kind.example for kind in KINDS)}.")
-    return kind.read(value, where, listing)
+    return kind.read(value, where, items_file)
 
 
 AnyItem = TypeVar("AnyItem")

@@ -38,12 +38,12 @@ class LabelItem:
 # -- items -----------------------------------------------------------------------------------------------------------
 
 
-def read_image(value: Mapping[str, Any], where: str, listing: Path) -> LabelItem:
-    """``{"image": path, "label": str or int}``, the path relative to its listing. Raises InputError."""
-    return LabelItem(image_beside(listing, value.get("image"), where), _label(value, where))
+def read_image(value: Mapping[str, Any], where: str, items_file: Path) -> LabelItem:
+    """``{"image": path, "label": str or int}``, the path relative to its items file. Raises InputError."""
+    return LabelItem(image_beside(items_file, value.get("image"), where), _label(value, where))
 
 
-def read_text(value: Mapping[str, Any], where: str, listing: Path) -> LabelItem:
+def read_text(value: Mapping[str, Any], where: str, items_file: Path) -> LabelItem:
     """``{"text": str, "label": str or int}``. Raises InputError."""
     text = value.get("text")
     if not isinstance(text, str) or not text.strip():
@@ -116,7 +116,7 @@ def attached(base: Base, variants: Mapping[str, Adapter | None], items: Sequence
     """Each variant under its own head if that knows the items' labels, else under the first that does."""
     own = {name: _own(base, name, adapter) for name, adapter in variants.items()}
     heads = [head for head in (_own(base, "base", None), *own.values()) if head.rows]
-    return {name: _worn(base, name, adapter, [own[name], *heads], items) for name, adapter in variants.items()}
+    return {name: _score_one(base, name, adapter, [own[name], *heads], items) for name, adapter in variants.items()}
 
 
 def _own(base: Base, name: str, adapter: Adapter | None) -> Head:
@@ -128,7 +128,7 @@ def _own(base: Base, name: str, adapter: Adapter | None) -> Head:
     return Head("base", None, base.labels, config.num_labels if base.has_head else 0)
 
 
-def _worn(
+def _score_one(
     base: Base, name: str, adapter: Adapter | None, heads: Sequence[Head], items: Sequence[LabelItem]
 ) -> Attached:
     own, notes = heads[0], []

@@ -23,7 +23,7 @@ class Passage:
     text: str
 
 
-def read_passage(value: Mapping[str, Any], where: str, listing: Path) -> Passage:
+def read_passage(value: Mapping[str, Any], where: str, items_file: Path) -> Passage:
     """``{"text": str}``. Raises InputError."""
     text = value.get("text")
     if not isinstance(text, str) or not text.strip():

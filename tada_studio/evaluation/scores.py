@@ -37,7 +37,7 @@ class Score:
     cut:     how many questions were too long and lost their beginning
     gold:    the items' parts in ``nll``, which is their mean
     normed:  whether the choice that is likeliest per character is the right one
-    said:    what was answered in words
+    replies: what was answered in words
     rates:   what answering blindly gives on the same items
     kind:    "choice", "image", "answer" (short answers) or "text" (held-out texts)
     note:    what a reader must know about how this variant was scored, in a sentence
@@ -101,7 +101,7 @@ class Flips(NamedTuple):
 
 
 def flipped(sides: Mapping[str, Mapping[str, Score]], before: str, after: str) -> dict[str, Flips]:
-    """What flipped from one variant to another, on every side where both were told right from wrong."""
+    """What flipped from one variant to another, on every side where both were judged right or wrong."""
     found = {}
     for side, scores in sides.items():
         first, second = (scores[name].correct if name in scores else None for name in (before, after))

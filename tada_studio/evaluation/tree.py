@@ -107,23 +107,23 @@ def _paths(row: Row, past: int) -> list[list[int]]:
     return [(row.context + choice[:-1])[past:] for choice in row.choices]
 
 
-def sacks_of(rows: Iterable[Row], most: int, past: int) -> list[PackedRow]:
+def pack(rows: Iterable[Row], most: int, past: int) -> list[PackedRow]:
     """Rows in trees of at most ``most`` tokens without their first ``past``, which all of them share; a row that is longer goes
     alone."""
-    sacks: list[PackedRow] = []
+    packed_rows: list[PackedRow] = []
     for row in rows:
         paths = _paths(row, past)
-        if not sacks or len(sacks[-1].tree) + sacks[-1].tree.growth(paths) > most:
-            sacks.append(PackedRow(Tree(), []))
+        if not packed_rows or len(packed_rows[-1].tree) + packed_rows[-1].tree.growth(paths) > most:
+            packed_rows.append(PackedRow(Tree(), []))
         start = len(row.context) - 1 - past
-        sacks[-1].rows.append((row, [sacks[-1].tree.add(path)[start:] for path in paths]))
-    return sacks
+        packed_rows[-1].rows.append((row, [packed_rows[-1].tree.add(path)[start:] for path in paths]))
+    return packed_rows
 
 
 def packed(rows: Iterable[Row], most: int, past: int = 0) -> list[list[Row]]:
     """Rows in batches of at most ``most`` tokens, neighbours those that begin alike."""
     alike = sorted(rows, key=lambda row: row.context)
-    return [[row for row, _ in sack.rows] for sack in sacks_of(alike, most, past)]
+    return [[row for row, _ in packed_row.rows] for packed_row in pack(alike, most, past)]
 
 
 class Target(NamedTuple):
@@ -136,21 +136,24 @@ class Target(NamedTuple):
     tokens: list[int]
 
 
-def wants_of(sacks: Sequence[PackedRow]) -> list[Target]:
+def targets_of(packed_rows: Sequence[PackedRow]) -> list[Target]:
     return [
         Target(row.item, c, r, nodes[c], tokens)
-        for r, sack in enumerate(sacks)
-        for row, nodes in sack.rows
+        for r, packed_row in enumerate(packed_rows)
+        for row, nodes in packed_row.rows
         for c, tokens in enumerate(row.choices)
     ]
 
 
-def shared_batch(sacks: Sequence[PackedRow], pad: int, dtype: torch.dtype, past: int) -> dict[str, Tensor]:
+def shared_batch(packed_rows: Sequence[PackedRow], pad: int, dtype: torch.dtype, past: int) -> dict[str, Tensor]:
     """Ids, positions and a (rows, 1, length, past + length) mask in which each token sees what comes before it only."""
-    length = max(len(sack.tree) for sack in sacks)
-    ids, positions = torch.full((len(sacks), length), pad), torch.zeros(len(sacks), length, dtype=torch.long)
-    sees = torch.ones(len(sacks), 1, length, past + length, dtype=torch.bool)
-    for r, (tree, _) in enumerate(sacks):
+    length = max(len(packed_row.tree) for packed_row in packed_rows)
+    ids, positions = (
+        torch.full((len(packed_rows), length), pad),
+        torch.zeros(len(packed_rows), length, dtype=torch.long),
+    )
+    sees = torch.ones(len(packed_rows), 1, length, past + length, dtype=torch.bool)
+    for r, (tree, _) in enumerate(packed_rows):
         ids[r, : len(tree)], positions[r, : len(tree)] = torch.tensor(tree.tokens), torch.tensor(tree.depths) + past
         sees[r, 0, :, past:] = tree.sees(length)
     mask = torch.zeros(sees.shape, dtype=dtype).masked_fill_(~sees, torch.finfo(dtype).min)

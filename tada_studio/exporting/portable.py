@@ -14,7 +14,7 @@ from tada_studio.files import shown
 from tada_studio.lora import addresses
 from tada_studio.read.manifest import Manifest, manifest_of
 
-#: What vLLM can be told to make room for (--max-lora-rank), up to the most; it starts with room for the second.
+#: What vLLM can be set to make room for (--max-lora-rank), up to the most; it starts with room for the second.
 VLLM_RANKS = (8, 16, 32, 64, 128, 256, 320, 512)
 VLLM_DEFAULT_RANK, VLLM_MOST_RANK = 16, VLLM_RANKS[-1]
 

@@ -168,9 +168,9 @@ def _pattern(key: str, where: str) -> Callable[[str], Any]:
 def heads_named(config: Mapping[str, Any]) -> tuple[str, ...]:
     """The entries of modules_to_save, once each; for classifiers also the two that PEFT saves unasked."""
     named = config.get("modules_to_save") or []
-    asked = [name for name in named if isinstance(name, str)] if isinstance(named, list) else []
+    listed = [name for name in named if isinstance(name, str)] if isinstance(named, list) else []
     implied = ["classifier", "score"] if config.get("task_type") in ("SEQ_CLS", "TOKEN_CLS") else []
-    return tuple(dict.fromkeys([*asked, *implied]))
+    return tuple(dict.fromkeys([*listed, *implied]))
 
 
 def text(value: Any) -> str | None:

@@ -133,7 +133,7 @@ def parse_json(content: bytes, where: str) -> dict[str, Any]:
     if content.startswith(b"version https://git-lfs"):
         raise AdapterError(f"{where}: is a Git-LFS pointer, not the config itself; run 'git lfs pull' there.")
     try:
-        config = json.loads(content.decode("utf-8-sig"), object_pairs_hook=_no_twins)
+        config = json.loads(content.decode("utf-8-sig"), object_pairs_hook=_no_duplicates)
     except (ValueError, RecursionError) as error:
         raise AdapterError(
             f"{where}: is not readable JSON ({shown(error)}). Save the adapter again with PEFT."
@@ -143,7 +143,7 @@ def parse_json(content: bytes, where: str) -> dict[str, Any]:
     return config
 
 
-def _no_twins(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+def _no_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     found = dict(pairs)
     if len(found) < len(pairs):
         raise ValueError("a name stands there twice")
@@ -187,7 +187,7 @@ def _what_is_it(start: bytes) -> str:
 def parse_header(content: bytes, size: int, where: str, name: str = WEIGHTS) -> dict[str, Entry]:
     """The tensors that a header declares, if its numbers agree with each other and with the file's size."""
     try:
-        header = json.loads(content, object_pairs_hook=_no_twins)
+        header = json.loads(content, object_pairs_hook=_no_duplicates)
         if not isinstance(header, dict):
             raise TypeError(f"holds a {type(header).__name__}")
         start = 8 + len(content)

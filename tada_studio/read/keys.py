@@ -100,7 +100,7 @@ RENAMED: dict[str, tuple[tuple[str, str], ...]] = {
         (r"\.mlp\.dense([12])\b", r".mlp.fc\1"),
     ),
 }  # fmt: skip
-#: Parts of a model beside its stack of layers, told by the family of the rest.
+#: Parts of a model beside its stack of layers, by the family of the rest.
 _BESIDE = {"segformer": (("decode_head.linear_c.", "decode_head.linear_projections."),)}
 
 

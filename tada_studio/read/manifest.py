@@ -274,10 +274,10 @@ def _head_of(name: str, named: tuple[str, ...]) -> str | None:
 def _heads(whole: Mapping[str, object], config: Mapping[str, Any], where: str) -> tuple[str, ...]:
     named = heads_named(config)
     found = tuple(dict.fromkeys(head for name in whole if (head := _head_of(name, named))))
-    asked = config.get("modules_to_save")
-    if asked and not found:
+    saved_modules = config.get("modules_to_save")
+    if saved_modules and not found:
         raise AdapterError(
-            f"{where}: modules_to_save names {shown(asked)}, but the file holds no such weights; it is "
+            f"{where}: modules_to_save names {shown(saved_modules)}, but the file holds no such weights; it is "
             "incomplete. Save the adapter again."
         )
     return found

@@ -28,11 +28,11 @@ def recipe_words(recipe: Recipe, start: Recipe | None = None) -> str:
 
 
 def _knob_words(name: str, value: Any, before: Any) -> str:
-    spoken = name.replace("_", " ")
+    plain = name.replace("_", " ")
     if isinstance(value, tuple):
-        what = "gate lines" if name == "overrides" else f"{spoken} lines"
+        what = "gate lines" if name == "overrides" else f"{plain} lines"
         return f"{len(value)} {what}" if not before else f"{len(value)} {what} instead of {len(before)}"
-    return f"{spoken} {'automatic' if value is None else value}"
+    return f"{plain} {'automatic' if value is None else value}"
 
 
 # -- two sides -------------------------------------------------------------------------------------------------------
@@ -105,7 +105,7 @@ class Flip(NamedTuple):
     won:    whether it is right now and was wrong before
     before, after: log-likelihood of each choice in nats, () where the kind has none; margin: of the right one over the best
             other, None where it is not known
-    said:   what each answered in words
+    replies: what each answered in words
     """
 
     side: str
@@ -123,16 +123,16 @@ def flips(sides: Sides, items: Any, before: str, after: str) -> list[Flip]:
     """Every item that flipped from one variant to another. items: side -> Shown, in the order of the scores."""
     found = []
     for side, which in flipped(sides, before, after).items():
-        scores, asked = sides[side], items.get(side, ())
+        scores, items_of_side = sides[side], items.get(side, ())
         for number in sorted((*which.lost, *which.won)):
-            shown = asked[number] if number < len(asked) else Shown(f"item {number + 1}")
+            shown = items_of_side[number] if number < len(items_of_side) else Shown(f"item {number + 1}")
             found.append(_flip(side, number, number in which.won, shown, scores[before], scores[after]))
     return found
 
 
 def _flip(side: str, number: int, won: bool, shown: Shown, before: Score, after: Score) -> Flip:
     first, second = (_logliks(score, number, len(shown.choices)) for score in (before, after))
-    replies = (_said(before, number, first, shown), _said(after, number, second, shown))
+    replies = (_reply(before, number, first, shown), _reply(after, number, second, shown))
     return Flip(side, number, won, shown, first, second, _margin(first, shown), _margin(second, shown), replies)
 
 
@@ -147,7 +147,7 @@ def _margin(values: Sequence[float], shown: Shown) -> float | None:
     return values[right] - max(value for i, value in enumerate(values) if i != right)
 
 
-def _said(score: Score, number: int, values: Sequence[float], shown: Shown) -> str:
+def _reply(score: Score, number: int, values: Sequence[float], shown: Shown) -> str:
     if score.replies is not None:
         return score.replies[number]
     return shown.choices[max(range(len(values)), key=values.__getitem__)] if values else ""

@@ -40,7 +40,7 @@ def write(state: State, folder: Path) -> Opened:
     """Make ``folder`` hold this state. Returns how the pair can be opened from there. Raises OSError."""
     folder.mkdir(parents=True, exist_ok=True, mode=0o700)
     opened = state.opened._replace(
-        task=_kept(state.opened.task, folder / "task"), domain=_kept(state.opened.domain, folder / "domain")
+        task=_copied(state.opened.task, folder / "task"), domain=_copied(state.opened.domain, folder / "domain")
     )
     runs = [_write_run(run, folder) for run in state.runs]
     content = {
@@ -110,7 +110,7 @@ def _write_readings(readings: Readings | None, folder: Path) -> str | None:
     return name
 
 
-def _kept(ref: str, place: Path) -> str:
+def _copied(ref: str, place: Path) -> str:
     """Where an adapter can still be found tomorrow: an uploaded zip is copied to ``place``, all else stays where it is."""
     path = Path(ref)
     target = place / path.name

@@ -76,8 +76,8 @@ class SessionStore:
         folder = self._session(tab)
         self._stop(tab)
         with self.lock:
-            self.live[tab] = keeper = Autosave(session, folder, self, resumed)
-        return keeper
+            self.live[tab] = autosave = Autosave(session, folder, self, resumed)
+        return autosave
 
     def resume(self, tab: str, allowed: Allowed = lambda ref: None) -> Found | None:
         """The session that a browser tab had; None if it had none. Raises TadaError, and then the tab has none any more."""
@@ -94,13 +94,13 @@ class SessionStore:
     def copy(self, tab: str, allowed: Allowed = lambda ref: None) -> Found | None:
         """The session of a tab that goes on with it; None if it has none. Raises TadaError."""
         folder = self._session(tab)
-        if keeper := self.live.get(tab):
-            keeper.save()
+        if autosave := self.live.get(tab):
+            autosave.save()
         return read(folder, allowed) if (folder / INDEX).exists() else None
 
     def _stop(self, tab: str) -> None:
-        if keeper := self.live.get(tab):
-            keeper.stop()
+        if autosave := self.live.get(tab):
+            autosave.stop()
 
     def set_aside(self, folder: Path) -> None:
         """Give a session's folder another id: it is nobody's now, and stays in the list for a while."""
@@ -247,7 +247,7 @@ class Autosave:
                 self.problem = f"This session could not be saved ({error})."
 
     def again(self) -> tuple[Session, "Autosave"]:
-        """The session and a new keeper, for a tab that had only lost its connection. Raises TadaError."""
+        """The session and a new autosave, for a tab that had only lost its connection. Raises TadaError."""
         tab = self.folder.name
         if tab in self.store.live:
             raise InputError("This session goes on in another tab or window. Reload this page to work here too.")

@@ -25,7 +25,7 @@ from tada_studio.progress import Progress, ProgressFn, silent
 from tada_studio.recipe import Recipe
 from tada_studio.tuning.space import Space, params_of, recipe_with, space
 from tada_studio.tuning.split import Split, by_files, halves
-from tada_studio.tuning.study import Asked, Study, Trial, storage
+from tada_studio.tuning.study import RunningTrial, Study, Trial, storage
 
 __all__ = ["Judged", "Mark", "Plan", "Split", "Trial", "Tuning", "by_files", "front", "halves", "search", "space"]
 
@@ -72,7 +72,7 @@ class Judged:
 class Tuning:
     """A search, as far as it has come.
 
-    marks: what is known of the parents, the recipe to start from and the baselines, on the items that are searched on
+    side_scores: what is known of the parents, the recipe to start from and the baselines, on the items that are searched on
     looks: how often somebody has looked at the untouched items, this search's verdict included
     """
 
@@ -148,7 +148,7 @@ def search(
     _measure_known(benchmark, contest, tuning, progress)
     while (done := _sync(tuning, studies)) < plan.trials and _in_time(plan, began, benchmark, tuning):
         study = min(studies, key=lambda study: (len(study.trials), study.seed))
-        _try(benchmark, contest, tuning, study.ask(), _told(progress, done, plan.trials, tuning))
+        _try(benchmark, contest, tuning, study.ask(), _trial_progress(progress, done, plan.trials, tuning))
         tuning.seconds = time.monotonic() - began
     _judge(benchmark, contest, tuning, progress)
     tuning.seconds = time.monotonic() - began
@@ -188,20 +188,22 @@ def _in_time(plan: Plan, began: float, benchmark: Benchmark, tuning: Tuning) -> 
     return left > benchmark.pace * (ahead + 3 * held)
 
 
-def _try(benchmark: Benchmark, contest: Contest, tuning: Tuning, asked: Asked, each: Callable[[int], None]) -> None:
+def _try(
+    benchmark: Benchmark, contest: Contest, tuning: Tuning, trial: RunningTrial, each: Callable[[int], None]
+) -> None:
     try:
-        adapter = contest.make(recipe_with(tuning.start, asked.params))
+        adapter = contest.make(recipe_with(tuning.start, trial.params))
         for chunk, side_scores in enumerate(benchmark.running(adapter), start=1):
             each(chunk)
-            if not asked.seen(side_scores, chunk) and chunk < len(benchmark.parts):
-                return asked.prune()
+            if not trial.seen(side_scores, chunk) and chunk < len(benchmark.parts):
+                return trial.prune()
     except BaseException:
-        asked.abandon()
+        trial.abandon()
         raise
-    return asked.finish(side_scores)
+    return trial.finish(side_scores)
 
 
-def _told(progress: ProgressFn, done: int, total: int, tuning: Tuning) -> Callable[[int], None]:
+def _trial_progress(progress: ProgressFn, done: int, total: int, tuning: Tuning) -> Callable[[int], None]:
     best = tuning.best
     so_far = f"; best so far {best.value:.3f} nats" if best else ""
     return lambda chunk: progress(Progress("tune", done, total, f"trial {done + 1}, chunk {chunk}{so_far}"))

@@ -57,7 +57,7 @@ class Trial(NamedTuple):
     side_scores: SideScores
 
 
-class Asked:
+class RunningTrial:
     """A trial while it is measured."""
 
     def __init__(self, study: Any, trial: Any, searched: Space) -> None:
@@ -65,7 +65,7 @@ class Asked:
         self.params: dict[str, Any] = {name: _suggested(trial, name, searched[name]) for name in searched}
 
     def seen(self, side_scores: SideScores, chunk: int) -> bool:
-        """Note the marks so far; False if the trial is not worth going on with."""
+        """Note the side scores so far; False if the trial is not worth going on with."""
         self._trial.set_user_attr("marks", {side: list(mark) for side, mark in side_scores.items()})
         self._trial.report(value(side_scores), chunk)
         return not self._trial.should_prune()
@@ -94,13 +94,13 @@ class Study:
         for params in first:
             self._study.enqueue_trial(params, skip_if_exists=True)
 
-    def ask(self) -> Asked:
+    def ask(self) -> RunningTrial:
         """The next point to try."""
         number = len(self._study.get_trials(deepcopy=False))
         # a sampler for every trial: the same trials for the same seed, also after a stop, and others in every process
         dice = (self.seed * 7919 + number * 104_729) % (1 << 31)
         self._study.sampler = self._optuna.samplers.TPESampler(seed=dice, n_startup_trials=RANDOM, multivariate=True)
-        return Asked(self._study, self._study.ask(), self._searched)
+        return RunningTrial(self._study, self._study.ask(), self._searched)
 
     @property
     def trials(self) -> list[Trial]:
