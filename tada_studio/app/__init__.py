@@ -5,6 +5,7 @@ launch() makes it and serves it on this machine
 """
 
 import os
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -14,9 +15,12 @@ os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")
 os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
 
 import gradio as gr
+from starlette.middleware import Middleware
 
+from tada_studio.app.guard import LOOPBACK, HostGuard, check_exposure
 from tada_studio.app.page import Start, page
-from tada_studio.app.paths import AllowedPaths
+from tada_studio.app.paths import AllowedPaths, on_space
+from tada_studio.app.serving import serve
 from tada_studio.app.theme import CSS, theme
 from tada_studio.sample_pairs import DEFAULT
 
@@ -30,9 +34,12 @@ def build(
     domain: str | None = None,
     base: str | None = None,
     root: str | Path | None = None,
+    public: bool = False,
 ) -> gr.Blocks:
-    """The app; every browser tab starts with the sample, or the pair if one is given. ``root`` confines typed paths."""
-    return page(Start(sample, task, domain, base, AllowedPaths.here(root)))
+    """The app; every browser tab starts with the sample, or the pair if one is given. ``root`` confines typed paths; ``public``
+    is for a server that strangers use, as every Space is.
+    """
+    return page(Start(sample, task, domain, base, AllowedPaths.here(root, public)))
 
 
 def launch(
@@ -46,15 +53,35 @@ def launch(
     port: int | None = None,
     open_browser: bool = False,
     root: str | Path | None = None,
+    public: bool = False,
+    auth: Any = None,
+    ends: bool = False,
     **more: Any,
 ) -> tuple[Any, str, str | None]:
     """Serve the app (``build(...)`` if none is given) on this machine only, unless ``host`` says otherwise.
 
-    ``more`` goes to gradio's own launch; returns what that returns: (FastAPI app, local URL, share URL).
+    public: strangers may come; auth: [(name, password), ...] or gradio's callable. Without one of the two no other machine is
+    let in: raises InputError. ends: Ctrl+C ends this process. ``more`` goes to gradio's own launch. Returns what that
+    returns, (FastAPI app, local URL, share URL), after Ctrl+C unless ``prevent_thread_lock`` is set.
     """
-    demo = demo if demo is not None else build(sample, task, domain, base, root)
+    public, host = public or on_space(), host or os.environ.get("GRADIO_SERVER_NAME") or "127.0.0.1"
+    check_exposure(host, public, auth, bool(more.get("share")))
+    demo = demo if demo is not None else build(sample, task, domain, base, root, public)
     settings: dict[str, Any] = {
         "theme": theme(), "css_paths": [CSS], "head": _HEAD, "footer_links": ["api", "settings"], "run_history": False,
         "ssr_mode": False, "pwa": False, "enable_monitoring": False, "share": False, "max_file_size": "2gb",
+        "app_kwargs": {"middleware": [_guard(host, public or bool(auth))]},
     }  # fmt: skip
-    return demo.launch(server_name=host, server_port=port, inbrowser=open_browser, **{**settings, **more})
+    blocks = not more.pop("prevent_thread_lock", False) and not hasattr(sys, "ps1")
+    served = demo.launch(
+        server_name=host, server_port=port, inbrowser=open_browser, auth=auth, prevent_thread_lock=True, **{**settings, **more}
+    )  # fmt: skip
+    if blocks:
+        serve(demo, ends)
+    return served
+
+
+def _guard(host: str, guarded: bool) -> Middleware:
+    """``guarded``: visitors are kept apart, so the server may be reached by any name that a proxy gives it."""
+    own = [name for name in os.environ.get("SPACE_HOST", "").split(",") if name]
+    return Middleware(HostGuard, hosts=None if guarded else {*LOOPBACK, host}, own=own)

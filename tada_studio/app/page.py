@@ -1,5 +1,6 @@
 """The page: its tabs in the order of the pipeline, and what they share. A tab knows no other tab."""
 
+import weakref
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import partial
@@ -67,7 +68,9 @@ def page(start: Start) -> gr.Blocks:
     ) as demo:
         # made in demo.load below: a class as the default of a gr.State would become a public endpoint
         state = gr.State(None, delete_callback=close)
-        browser_tabs = BrowserTabs(start.state, start.allowed, SessionStore(home(), shared=start.paths.hosted))
+        store = SessionStore(home(), shared=start.paths.hosted)
+        weakref.finalize(demo, store.close)  # at the latest when this process ends
+        browser_tabs = BrowserTabs(start.state, start.allowed, store)
         panels = [sidebar(state, browser_tabs)]
         tabs = []
         first = "inspect" if start.sample or start.task else "open"

@@ -10,6 +10,11 @@ from tada_studio.errors import InputError
 _PLAIN_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 
 
+def on_space() -> bool:
+    """Whether this is a Hugging Face Space: a public server, whatever it was started with."""
+    return bool(os.environ.get("SPACE_ID"))
+
+
 @dataclass(frozen=True)
 class AllowedPaths:
     """root: paths must lie under it (None: anywhere). hosted: on a public server, where no path may be named at all."""
@@ -18,9 +23,9 @@ class AllowedPaths:
     hosted: bool = False
 
     @classmethod
-    def here(cls, root: str | Path | None = None) -> "AllowedPaths":
-        """What holds for this process; a Space sets SPACE_ID."""
-        return cls(Path(root).expanduser().resolve() if root else None, hosted=bool(os.environ.get("SPACE_ID")))
+    def here(cls, root: str | Path | None = None, public: bool = False) -> "AllowedPaths":
+        """What holds for this process."""
+        return cls(Path(root).expanduser().resolve() if root else None, hosted=public or on_space())
 
     @property
     def base(self) -> Path:

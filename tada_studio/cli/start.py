@@ -26,8 +26,29 @@ def app(options: argparse.Namespace) -> int:
         port=options.port,
         open_browser=not options.no_browser,
         root=options.root,
+        public=options.public,
+        auth=_accounts(options.auth),
+        ends=True,
     )
     return 0
+
+
+def _accounts(given: list[str]) -> list[tuple[str, str]] | None:
+    """NAME:PASSWORD each, or @FILE with one a line. Raises InputError."""
+    lines: list[str] = []
+    for one in given:
+        lines += _lines(Path(one[1:])) if one.startswith("@") else [one]
+    accounts = [(name.strip(), password) for name, _, password in (line.partition(":") for line in lines)]
+    if not all(name and password for name, password in accounts):
+        raise InputError("--auth: give NAME:PASSWORD, or @FILE with one NAME:PASSWORD a line.")
+    return accounts or None
+
+
+def _lines(path: Path) -> list[str]:
+    try:
+        return [line.strip() for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
+    except (OSError, ValueError) as error:
+        raise InputError(f"--auth @{path}: cannot be read ({error}).") from error
 
 
 def samples(options: argparse.Namespace) -> int:
@@ -60,6 +81,10 @@ def add_app(one: argparse.ArgumentParser) -> None:
     ):
         one.add_argument(f"--{flag}", help=f"{says} to open at the start")
     one.add_argument("--host", default="127.0.0.1", help="address to listen on")
+    one.add_argument("--public", action="store_true", help="for strangers: no paths, visitors apart, limits for each")
+    one.add_argument(
+        "--auth", action="append", default=[], metavar="NAME:PASSWORD", help="who may sign in; again for more, or @FILE"
+    )
     one.add_argument("--port", type=int, default=7860, help="port to listen on")
     one.add_argument("--no-browser", action="store_true", help="do not open a browser window")
     one.add_argument("--root", type=Path, help="folder that local paths must lie in")

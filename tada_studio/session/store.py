@@ -112,6 +112,11 @@ class SessionStore:
             raise InputError("This browser tab has no session of its own. Reload the page.")
         return self.place / "sessions" / tab
 
+    def close(self) -> None:
+        """Save every session that is open, a last time."""
+        for autosave in list(self.live.values()):
+            autosave.stop()
+
     # -- projects --------------------------------------------------------------------------------------------------
 
     def projects(self) -> list[Saved]:

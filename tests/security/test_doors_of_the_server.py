@@ -1,0 +1,178 @@
+"""Who is let in, over real connections: names that the server answers to, pages that may send to it, and how it ends."""
+
+import http.client
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+import urllib.request
+from types import SimpleNamespace
+
+import pytest
+from pico import pico_adapter, pico_base
+
+from tada_studio import app, cli
+from tada_studio.app.guard import HostGuard, check_exposure, is_loopback
+from tada_studio.app.serving import stop
+from tada_studio.errors import InputError
+
+PATHS = [
+    ("GET", "/"), ("GET", "/config"), ("GET", "/gradio_api/info"), ("GET", "/gradio_api/heartbeat/x"), ("GET", "/nothing"),
+    ("GET", "/gradio_api/file=/etc/passwd"), ("POST", "/gradio_api/queue/join"), ("POST", "/gradio_api/upload"),
+    ("POST", "/gradio_api/call/passport"), ("POST", "/gradio_api/run/passport"), ("HEAD", "/theme.css"),
+]  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory):
+    return tmp_path_factory.mktemp("place")
+
+
+@pytest.fixture(scope="module")
+def serve(place):
+    """Starts servers; all are closed at the end."""
+    base = pico_base(place / "base")
+    pair = {
+        "task": str(pico_adapter(place / "task", base, seed=1)),
+        "domain": str(pico_adapter(place / "domain", base, seed=2)),
+    }
+    started = []
+
+    def start(**how):
+        built = app.build(**pair, root=place, **{key: how[key] for key in ("public",) if key in how})
+        app.launch(built, prevent_thread_lock=True, quiet=True, **how)
+        started.append(built)
+        return built
+
+    yield start
+    for built in started:
+        built.close(verbose=False)
+
+
+@pytest.fixture(scope="module")
+def local(serve):
+    return serve()
+
+
+def status(demo, method, path, host=None, origin=None, body=b""):
+    connection = http.client.HTTPConnection("127.0.0.1", demo.server_port, timeout=20)
+    connection.putrequest(method, path, skip_host=True)
+    connection.putheader("Host", host if host is not None else f"127.0.0.1:{demo.server_port}")
+    if origin is not None:
+        connection.putheader("Origin", origin)
+    connection.putheader("Content-Length", str(len(body)))
+    connection.endheaders(body)
+    answer = connection.getresponse()
+    connection.close()
+    return answer.status
+
+
+@pytest.mark.parametrize(("method", "path"), PATHS)
+@pytest.mark.parametrize("host", ["evil.example", "evil.example:80", "127.0.0.1.evil.example", "localhost.evil", ""])
+def test_a_foreign_host_gets_nothing(local, method, path, host):
+    assert status(local, method, path, host) == 403
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "localhost", "LOCALHOST", "[::1]"])
+def test_its_own_names_are_served(local, host):
+    assert status(local, "GET", "/config", f"{host}:{local.server_port}") == 200
+
+
+@pytest.mark.parametrize(("method", "path"), PATHS)
+def test_another_sites_page_gets_nothing(local, method, path):
+    for origin in ("http://evil.example", "null", f"http://127.0.0.1:{local.server_port + 1}", "http://localhost"):
+        assert status(local, method, path, origin=origin) == 403
+
+
+def test_its_own_page_may_send(local):
+    mine = f"127.0.0.1:{local.server_port}"
+    assert status(local, "GET", "/config", origin=f"http://{mine}") == 200
+
+
+def test_a_server_behind_a_proxy_takes_any_name_and_still_no_other_page():
+    def answers(*headers):
+        sent = []
+
+        async def inner(scope, receive, send):
+            await send({"status": 200})
+
+        async def send(message):
+            sent.append(message)
+
+        guard = HostGuard(inner, hosts=None, own=["owner-space.hf.space"])
+        scope = {"type": "http", "headers": [(k.encode(), v.encode()) for k, v in headers]}
+        with pytest.raises(StopIteration):
+            guard(scope, None, send).send(None)
+        return sent[0]["status"]
+
+    assert answers(("host", "team.example")) == 200
+    assert answers(("host", "team.example"), ("origin", "https://team.example")) == 200
+    assert (
+        answers(("host", "inner:7860"), ("x-forwarded-host", "team.example"), ("origin", "https://team.example")) == 200
+    )
+    assert answers(("host", "inner:7860"), ("origin", "https://owner-space.hf.space")) == 200
+    assert answers(("host", "team.example"), ("origin", "https://evil.example")) == 403
+
+
+@pytest.mark.parametrize("host", ["0.0.0.0", "192.168.1.7", "::", "example.org", "10.0.0.1"])
+def test_others_are_let_in_only_when_they_sign_in_or_are_kept_apart(host, capsys, monkeypatch):
+    monkeypatch.delenv("SPACE_ID", raising=False)
+    with pytest.raises(InputError, match=r"--auth .* or --public"):
+        check_exposure(host, public=False, auth=None)
+    check_exposure(host, public=True, auth=None)
+    check_exposure(host, public=False, auth=[("a", "b")])
+    assert cli.main(["app", "--host", host, "--no-browser"]) == 2
+    assert "--public" in capsys.readouterr().err
+
+
+def test_a_public_link_counts_as_letting_others_in():
+    with pytest.raises(InputError, match="a public link lets others in"):
+        app.launch(SimpleNamespace(), share=True)
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "127.1.2.3", "localhost", "::1", "[::1]"])
+def test_this_machine_is_this_machine(host):
+    assert is_loopback(host)
+    check_exposure(host, public=False, auth=None)
+
+
+def test_accounts_come_from_the_command_line_or_a_file(tmp_path, monkeypatch, capsys):
+    seen = []
+    monkeypatch.setattr(app, "launch", lambda **how: seen.append(how["auth"]))
+    (tmp_path / "team").write_text("ann:one\n\nbob:two:three\n")
+    assert cli.main(["app", "--auth", "eve:x", "--auth", f"@{tmp_path / 'team'}"]) == 0
+    assert seen == [[("eve", "x"), ("ann", "one"), ("bob", "two:three")]]
+    for wrong in ("nobody", ":x", "ann:", f"@{tmp_path / 'gone'}"):
+        assert cli.main(["app", "--auth", wrong]) == 2
+    assert "NAME:PASSWORD" in capsys.readouterr().err
+
+
+def test_it_stops_at_once_with_a_page_open(serve):
+    demo = serve()
+    page = urllib.request.urlopen(f"http://127.0.0.1:{demo.server_port}/gradio_api/heartbeat/page")
+    news = urllib.request.urlopen(f"http://127.0.0.1:{demo.server_port}/gradio_api/queue/data?session_hash=page")
+    assert page.readline()
+    before = time.monotonic()
+    stop(demo)
+    assert time.monotonic() - before < 2
+    page.close()
+    news.close()
+    with pytest.raises(OSError):
+        urllib.request.urlopen(f"http://127.0.0.1:{demo.server_port}/config", timeout=2)
+
+
+@pytest.mark.nightly
+def test_ctrl_c_ends_the_process_within_two_seconds(tmp_path):
+    words = [sys.executable, "-m", "tada_studio", "app", "--no-browser", "--port", "0"]
+    running = subprocess.Popen(
+        words, env={**os.environ, "TADA_STUDIO_STATE": str(tmp_path), "PYTHONUNBUFFERED": "1"}, stdout=subprocess.PIPE, text=True
+    )  # fmt: skip
+    url = next(line for line in running.stdout if "Running on" in line).split()[-1]
+    page = urllib.request.urlopen(f"{url}/gradio_api/heartbeat/page")
+    config = json.load(urllib.request.urlopen(f"{url}/config"))
+    assert page.readline() and config["version"]
+    before = time.monotonic()
+    running.send_signal(signal.SIGINT)
+    assert running.wait(20) == 0 and time.monotonic() - before < 2
