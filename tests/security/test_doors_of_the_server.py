@@ -8,7 +8,6 @@ import subprocess
 import sys
 import time
 import urllib.request
-from types import SimpleNamespace
 
 import pytest
 from pico import pico_adapter, pico_base
@@ -69,10 +68,10 @@ def status(demo, method, path, host=None, origin=None, body=b""):
     return answer.status
 
 
-@pytest.mark.parametrize(("method", "path"), PATHS)
-@pytest.mark.parametrize("host", ["evil.example", "evil.example:80", "127.0.0.1.evil.example", "localhost.evil", ""])
-def test_a_foreign_host_gets_nothing(local, method, path, host):
-    assert status(local, method, path, host) == 403
+@pytest.mark.parametrize("host", ["evil.example", "127.0.0.1.evil.example:80", ""])
+def test_a_foreign_host_gets_nothing(local, host):
+    for method, path in PATHS:
+        assert status(local, method, path, host) == 403, path
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "localhost", "LOCALHOST", "[::1]"])
@@ -80,10 +79,10 @@ def test_its_own_names_are_served(local, host):
     assert status(local, "GET", "/config", f"{host}:{local.server_port}") == 200
 
 
-@pytest.mark.parametrize(("method", "path"), PATHS)
-def test_another_sites_page_gets_nothing(local, method, path):
+def test_another_sites_page_gets_nothing(local):
     for origin in ("http://evil.example", "null", f"http://127.0.0.1:{local.server_port + 1}", "http://localhost"):
-        assert status(local, method, path, origin=origin) == 403
+        for method, path in PATHS if origin == "null" else PATHS[-4:]:
+            assert status(local, method, path, origin=origin) == 403, (origin, path)
 
 
 def test_its_own_page_may_send(local):
@@ -129,7 +128,7 @@ def test_others_are_let_in_only_when_they_sign_in_or_are_kept_apart(host, capsys
 
 def test_a_public_link_counts_as_letting_others_in():
     with pytest.raises(InputError, match="a public link lets others in"):
-        app.launch(SimpleNamespace(), share=True)
+        check_exposure("127.0.0.1", public=False, auth=None, share=True)
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "127.1.2.3", "localhost", "::1", "[::1]"])
