@@ -5,6 +5,7 @@ Sliders, command-line flags, range checks and the README's table all read the sa
 
 import json
 import math
+import pkgutil
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import Field, asdict, dataclass, field, fields, replace
@@ -14,6 +15,17 @@ from typing import Any, no_type_check
 from tada_studio.errors import RecipeError
 
 FORMAT = "tada-studio recipe 1"
+
+
+def _method_names() -> tuple[str, ...]:
+    """The names of the files in core/methods, each of which holds one method; no torch is loaded to know them."""
+    files = pkgutil.iter_modules([str(Path(__file__).parent / "core" / "methods")])
+    return tuple(
+        sorted((file.name for file in files if not file.name.startswith("_")), key=lambda name: (name != "tada", name))
+    )
+
+
+METHOD_NAMES = _method_names()
 
 
 def knob(default: int | float | None, says: str, low: int | float, high: int | float, step: int | float = 0.01) -> Any:
@@ -36,10 +48,7 @@ def lines(says: str) -> Any:
 class Recipe:
     """All that a merge depends on besides the two adapters and the readings: equal recipes give equal bytes."""
 
-    method: str = choice(
-        "tada", "how the two are combined", "tada", "linear", "svd", "balanced", "ramp", "tsv", "knots_ties",
-        "ties", "dare_ties", "magnitude_prune",
-    )  # fmt: skip
+    method: str = choice("tada", "how the two are combined", *METHOD_NAMES)
     rank: int | None = knob(None, "rank of the merged adapter; unset: the larger of the two", 1, 1024, 1)
     sharpness: float = knob(1.0, "how far the readings push the gates apart; 0 leaves them even", 0.0, 10.0, 0.05)
     strength: float = knob(2.0, "size of the whole: 2 makes an even gate the plain sum, 1 the average", 0.0, 4.0, 0.05)

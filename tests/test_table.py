@@ -14,7 +14,7 @@ from tada_studio.pipeline.merge import merge
 from tada_studio.recipe import Recipe
 from tada_studio.sample_pairs import planted
 
-TABLE = [*cli.TABLE, "tada"]
+TABLE = pipeline.by_name("tada")
 
 
 @pytest.fixture(scope="module")

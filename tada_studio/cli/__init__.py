@@ -8,7 +8,6 @@ import sys
 from collections.abc import Callable, Sequence
 
 from tada_studio.cli import evaluate, folders, pair, start, tune
-from tada_studio.cli.evaluate import TABLE as TABLE
 from tada_studio.errors import TadaError
 
 COMMANDS: dict[str, Callable[[argparse.Namespace], int]] = {

@@ -18,11 +18,6 @@ from tada_studio.cli.flags import (
 from tada_studio.errors import InputError
 from tada_studio.recipe import Recipe
 
-#: What the table of a pair holds besides the recipe's own merge.
-TABLE = (
-    "base", "task", "domain", "average", "sum", "svd", "ties", "dare_ties", "knots_ties", "tsv", "ramp", "balanced",
-)  # fmt: skip
-
 
 def evaluate(options: argparse.Namespace) -> int:
     from tada_studio import pipeline, report
@@ -88,7 +83,7 @@ def _pair_variants(options: argparse.Namespace, one: Any, base: Any, others: dic
     recipe = Recipe.load(options.recipe) if options.recipe else Recipe()
     readings = sample_readings(options, one, pair, base)
     merged = merge(pair, readings, recipe)
-    names = options.variants.split(",") if options.variants else [*TABLE, *others]
+    names = options.variants.split(",") if options.variants else [*pipeline.by_name(recipe.method), *others]
     names = [name for name in dict.fromkeys(map(str.strip, names)) if name != recipe.method]
     variants = pipeline.variants(pair, merged, recipe, names, others)
     for method in ("ties", "dare_ties") if options.tuned else ():

@@ -73,6 +73,17 @@ def recipe_of(options: argparse.Namespace, content: dict[str, Any] | None = None
     return start.but(**given)
 
 
+def check_counts(options: argparse.Namespace, recipe: Recipe, probed: bool) -> None:
+    """Raise InputError for a knob that was given as a flag and changes nothing, by this method or without readings."""
+    from tada_studio import report
+    from tada_studio.core.methods import ignored
+
+    given = {name for name in knobs() if getattr(options, name) is not None}
+    idle = [name for name in ignored(recipe, probed, given) if name in given]
+    if idle:
+        raise InputError(report.ignored_sentence(idle, recipe.method))
+
+
 def readings_of(options: argparse.Namespace, pair: Any, base: Any) -> Any:
     from tada_studio import pipeline
     from tada_studio.probing import Readings, read_inputs

@@ -12,6 +12,7 @@ from tada_studio.cli.flags import (
     add_pair,
     add_pickle,
     answer,
+    check_counts,
     command,
     dora_of,
     readings_of,
@@ -118,6 +119,7 @@ def _opened(options: argparse.Namespace) -> _Asked:
     pair = pipeline.read_pair(options.task, options.domain, options.allow_pickle, **dora_of(options, content))
     base = pipeline.load_base(options.base, options.device, options.base_dtype) if options.base else None
     readings = readings_of(options, pair, base)
+    check_counts(options, recipe, readings is not None)
     for remark in pipeline.remarks_on_recipe(content, pair, readings) if content else ():
         print(f"note: {remark}", file=sys.stderr)
     return _Asked(pipeline.Merge(pair, readings, recipe), base, content)

@@ -1,7 +1,7 @@
-"""Methods that go entry by entry (TIES, DARE, magnitude pruning): no core-space matrix holds what they give.
+"""What methods that go entry by entry (TIES, DARE, magnitude pruning) are made of: no core-space matrix holds what they give.
 
-Each module's two updates are formed in full, one module at a time, combined, and brought back to rank r. All use the knobs
-strength (weights of strength / 2 each; 2 is PEFT's 1 and 1) and density, and nothing else: no gates, no drops, no balance.
+Each module's two updates are formed in full, one module at a time, combined, and brought back to rank r. No gates, no drops,
+no balance.
 """
 
 import hashlib
@@ -12,7 +12,6 @@ import torch
 from jaxtyping import Float, Float64
 from torch import Tensor
 
-from tada_studio.core.gates import Gates
 from tada_studio.core.mix import Analysis, Leading, Outside, even_weights
 from tada_studio.lora import LoraModule
 from tada_studio.recipe import Recipe
@@ -25,56 +24,16 @@ EXTRA, ROUNDS = 16, 8
 #: Singular values below this share of the largest are rounding of the float32 entries.
 ROUNDING = 1e-6
 
+#: What these methods use: strength (weights of strength / 2 each; 2 is PEFT's 1 and 1) and the share of entries that stay.
+KNOBS = frozenset({"strength", "density"})
+
 Full = Float[Tensor, "d_out d_in"]
 
 
-# -- the methods ---------------------------------------------------------------------------------------------------
+# -- a method's frame ----------------------------------------------------------------------------------------------
 
 
-def ties(analysis: Analysis, gates: Gates, recipe: Recipe, moment: Tensor | None) -> Outside:
-    """TIES (Yadav et al. 2023), as PEFT's ``ties_svd``: trim by size, elect a sign, average what agrees with it."""
-    keep = recipe.density
-    return _full(analysis, recipe, lambda task, domain, name: agreeing(trimmed(task, keep), trimmed(domain, keep)))
-
-
-def magnitude_prune(analysis: Analysis, gates: Gates, recipe: Recipe, moment: Tensor | None) -> Outside:
-    """The plain sum of both after trimming each by size, as PEFT's ``magnitude_prune_svd``."""
-    keep = recipe.density
-    return _full(analysis, recipe, lambda task, domain, name: trimmed(task, keep) + trimmed(domain, keep))
-
-
-def dare_ties(analysis: Analysis, gates: Gates, recipe: Recipe, moment: Tensor | None) -> Outside:
-    """DARE (Yu et al. 2024) before TIES' sign election, as PEFT's ``dare_ties_svd``: entries go by chance, the rest grows.
-
-    The chance is drawn from the recipe's seed for each module and adapter, so neither order nor threads matter.
-    """
-
-    def combine(task: Full, domain: Full, name: str) -> Full:
-        return agreeing(
-            thinned(task, recipe.density, generator(recipe.seed, name, "task")),
-            thinned(domain, recipe.density, generator(recipe.seed, name, "domain")),
-        )
-
-    return _full(analysis, recipe, combine)
-
-
-def knots_ties(analysis: Analysis, gates: Gates, recipe: Recipe, moment: Tensor | None) -> Outside:
-    """KnOTS (Stoica et al. 2024, arXiv 2410.19735) with TIES: both updates in one shared output basis, TIES on coordinates.
-
-    ``[dW_T dW_D] = U S [V_T V_D]``; the two ``S V`` (k, d_in) are trimmed, and what agrees with the elected sign is added (not
-    averaged, as in the authors' code). That needs no full-width matrix.
-    """
-
-    def leading(row: int, rank: int, many: int) -> Leading:
-        task, domain = analysis.pair.both(analysis.space.names[row])
-        basis, *parts = shared_basis(task, domain)
-        kept = [trimmed(part, recipe.density) for part in parts]
-        return of_product(basis, agreeing(kept[0], kept[1], mean=False), rank, many)
-
-    return Outside(leading, even_weights(analysis.space, recipe.strength / 2))
-
-
-def _full(analysis: Analysis, recipe: Recipe, combine: Callable[[Full, Full, str], Full]) -> Outside:
+def entry_by_entry(analysis: Analysis, recipe: Recipe, combine: Callable[[Full, Full, str], Full]) -> Outside:
     """``combine(task's update, domain's, name)`` of every module."""
     largest = int(analysis.space.sizes.prod(1).max())
     room = threading.BoundedSemaphore(max(1, AT_ONCE // max(1, largest)))

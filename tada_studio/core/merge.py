@@ -14,14 +14,14 @@ from torch import Tensor
 from tada_studio.core.factor import ABSENT, CoreSpace, alike, stacked
 from tada_studio.core.gates import Gates
 from tada_studio.core.methods import METHODS
-from tada_studio.core.mix import Analysis, Leading, Mix, Outside, rank_of
+from tada_studio.core.mix import Analysis, Leading, Mix, Moments, Outside, rank_of
 from tada_studio.core.parallel import batched, each, one_thread
 from tada_studio.errors import MismatchError
 from tada_studio.lora import LoraModule, Pair
 from tada_studio.recipe import Recipe
 
-#: The knobs that a method which leaves the core space depends on.
-OUTSIDE_KNOBS = ("method", "rank", "density", "seed")  # and strength, which only multiplies
+#: A knob that only multiplies what a method outside the core space gives.
+MULTIPLIES = "strength"
 
 
 @dataclass(frozen=True, eq=False)
@@ -64,15 +64,15 @@ class Merged:
         return min(1.0, kept / everything) if everything > 0 else 1.0
 
 
-def mixed(analysis: Analysis, gates: Gates, recipe: Recipe, moment: Tensor | None = None) -> Mix | Outside:
+def mixed(analysis: Analysis, gates: Gates, recipe: Recipe, moments: Moments | None = None) -> Mix | Outside:
     """How a recipe mixes the two. Raises RecipeError: what can be wrong with a recipe shows here, before any SVD."""
     with one_thread():
-        return METHODS[recipe.method](analysis, gates, recipe, moment)
+        return METHODS[recipe.method].run(analysis, gates, recipe, moments or Moments())
 
 
-def merge_core(analysis: Analysis, gates: Gates, recipe: Recipe, moment: Tensor | None = None) -> Merged:
+def merge_core(analysis: Analysis, gates: Gates, recipe: Recipe, moments: Moments | None = None) -> Merged:
     """The merge that a recipe asks for. In core space its cost does not depend on the width of the base."""
-    return recompressed(analysis, mixed(analysis, gates, recipe, moment), recipe)
+    return recompressed(analysis, mixed(analysis, gates, recipe, moments), recipe)
 
 
 def recompressed(analysis: Analysis, how: Mix | Outside, recipe: Recipe, before: Merged | None = None) -> Merged:
@@ -102,7 +102,8 @@ def _mixed_anew(how: Mix, before: Mix | Outside) -> Int64[Tensor, " m"]:
 
 def _outside(analysis: Analysis, how: Outside, recipe: Recipe, rank: int) -> Merged:
     """The merge of a method that leaves the core space; the last one is kept at weight 1, since it takes seconds."""
-    key = tuple(getattr(recipe, knob) for knob in OUTSIDE_KNOBS)
+    counts = {"method", "rank"} | METHODS[recipe.method].uses - {MULTIPLIES}
+    key = tuple((knob, getattr(recipe, knob)) for knob in sorted(counts))
     found = analysis.latest.get(key)
     if found is None:
         many = max(rank, analysis.space.rank)

@@ -77,7 +77,38 @@ class Outside:
     drops: Drops | None = None
 
 
-Method = Callable[[Analysis, Gates, Recipe, Tensor | None], Mix | Outside]
+@dataclass(frozen=True, eq=False)
+class Moments:
+    """What probes saw of the inputs, E[z z^T] of z = [A_T x; A_D x] / |x| for every module; None without that probe.
+
+    domain: over domain inputs; task: over task inputs
+    """
+
+    domain: Float64[Tensor, "n k k"] | None = None
+    task: Float64[Tensor, "n k k"] | None = None
+
+
+@dataclass(frozen=True)
+class Method:
+    """One way to combine two adapters, as data; all doors read it.
+
+    name:   as in a recipe; its file in ``core/methods`` is called the same
+    run:    (analysis, gate map, recipe, moments) -> how the updates are mixed
+    says:   one line for help and tables
+    uses:   the knobs that change what comes out, besides those that every method obeys
+    source: the paper, if it has one
+    """
+
+    name: str
+    run: Callable[[Analysis, Gates, Recipe, Moments], Mix | Outside]
+    says: str
+    uses: frozenset[str]
+    source: str = ""
+
+    @property
+    def reads_map(self) -> bool:
+        """Whether the gate map, computed or painted, counts."""
+        return "overrides" in self.uses
 
 
 def rank_of(pair: Pair, recipe: Recipe) -> int:

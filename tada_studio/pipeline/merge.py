@@ -20,7 +20,8 @@ from tada_studio.core.merge import (
     recompressed,
     whose_heads,
 )
-from tada_studio.core.mix import Mix, Outside
+from tada_studio.core.methods import ignored
+from tada_studio.core.mix import Mix, Moments, Outside
 from tada_studio.core.module_detail import ModuleDetail, module_detail
 from tada_studio.core.sizes import Norms, Ranks, ThreeWay, norms, ranks, three_way
 from tada_studio.core.stability import Stability, stability
@@ -63,6 +64,16 @@ class Merge:
         """(n, k, k) second moment of the probe's codes; None without a probe."""
         return None if self.readings is None else self.readings.moment
 
+    @property
+    def moments(self) -> Moments:
+        """What the method may know of the inputs."""
+        return Moments(domain=self.moment)
+
+    @property
+    def ignored(self) -> tuple[str, ...]:
+        """Knobs that the recipe turns and that change nothing here: the method has no use for them, or there are no readings."""
+        return ignored(self.recipe, self.probed)
+
     @cached_property
     def gates(self) -> Gates:
         """The gate map; ``values`` is (layers, projections), NaN where no module is. Raises RecipeError."""
@@ -71,7 +82,7 @@ class Merge:
     @cached_property
     def how(self) -> Mix | Outside:
         """Weights and drops. Raises RecipeError for a recipe that does not fit the pair."""
-        return mixed(analysis(self.pair), self.gates, self.recipe, self.moment)
+        return mixed(analysis(self.pair), self.gates, self.recipe, self.moments)
 
     @cached_property
     def merged(self) -> Merged:

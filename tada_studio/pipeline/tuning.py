@@ -6,7 +6,7 @@ from typing import Any
 
 from tada_studio.base_model.model import Base
 from tada_studio.core.gates import Readings
-from tada_studio.core.merge import METHODS
+from tada_studio.core.methods import METHODS
 from tada_studio.lora import Pair
 from tada_studio.pipeline.merge import merge
 from tada_studio.progress import ProgressFn, silent
@@ -61,7 +61,10 @@ def new_search(
 
 
 def baselines(rank: int | None) -> dict[str, Recipe]:
-    """What a find must beat: the sum at several sizes, and every other method as it is."""
+    """What a find must beat: the sum at several sizes, and every method that neither probe nor hand shapes, as it is."""
     sums = {"average": 1.0, "sum x 0.75": 1.5, "sum": 2.0, "sum x 1.25": 2.5}
-    plain = {name: Recipe(method=name, rank=rank) for name in METHODS if name not in ("tada", "linear", "svd")}
+    sums_too = ("linear", "svd")
+    plain = {
+        name: Recipe(method=name, rank=rank) for name in METHODS if not METHODS[name].reads_map and name not in sums_too
+    }
     return {name: Recipe(method="linear", strength=size, rank=rank) for name, size in sums.items()} | plain

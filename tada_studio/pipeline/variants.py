@@ -18,6 +18,8 @@ from tada_studio.progress import ProgressFn, silent
 from tada_studio.recipe import Recipe
 from tada_studio.sample_pairs import Sample
 
+#: The base alone and both adapters as they came.
+PARENTS = ("base", "task", "domain")
 #: Baselines whose best weights are not 1 and 1: PEFT's TIES averages where others add.
 TUNED = {"ties tuned": "ties", "dare_ties tuned": "dare_ties"}
 
@@ -57,6 +59,12 @@ def _tuned(method: str, pair: Pair, base: Base, sample: Sample | None, progress:
 
 #: Baselines that are a method with a knob turned; every other method's name stands for it with default knobs.
 TURNED = {"average": Recipe(method="linear", strength=1.0), "sum": Recipe(method="linear", strength=2.0)}
+
+
+def by_name(method: str) -> list[str]:
+    """Everybody that can stand beside a recipe of this method by name alone, parents first and the method itself last."""
+    same = {"linear", method}  # linear with default knobs is the sum
+    return [*PARENTS, *TURNED, *(name for name in METHODS if name not in same), method]
 
 
 def variants(

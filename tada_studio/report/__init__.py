@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
+from tada_studio.core.methods import METHODS
 from tada_studio.lora import Adapter, Pair, Passport, Verdict
 from tada_studio.read.keys import family
 from tada_studio.recipe import knobs
@@ -25,6 +26,7 @@ from tada_studio.report.merge import (  # noqa: F401 - the words of the merge ar
     depth_sentence,
     fate_meets,
     fate_says,
+    ignored_sentence,
     lean_sentence,
     norms_sentence,
     percent,
@@ -181,6 +183,20 @@ def knob_table() -> str:
         for name, spec in knobs().items()
     ]
     return markdown_table(["knob", "default", "range", "what it does"], rows)
+
+
+def method_table() -> str:
+    """Every method as a Markdown table: the README's, held to this by a test."""
+    rows = [
+        [
+            f"`{one.name}`",
+            one.says,
+            ", ".join(f"`{name}`" for name in knobs() if name in one.uses) or "none",
+            one.source,
+        ]
+        for one in METHODS.values()
+    ]
+    return markdown_table(["method", "what it does", "knobs it uses besides rank, head and dtype", "source"], rows)
 
 
 def _default(value: Any) -> str:

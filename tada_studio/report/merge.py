@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from tada_studio.core import stats
 from tada_studio.core.gates import Depth, Gates
 from tada_studio.core.merge import Merged
+from tada_studio.core.methods import METHODS, OF_READINGS
 from tada_studio.core.module_detail import DirectionState, ModuleDetail
 from tada_studio.core.sizes import Norms, Ranks, ThreeWay
 
@@ -25,6 +26,27 @@ SEVERAL = 3.0
 def percent(share: float) -> str:
     """A share as people read it; what is there but rounds to nothing is not called nothing."""
     return "less than 0.1%" if 0 < share < 0.001 else f"{share:.1%}"
+
+
+def ignored_sentence(ignored: Sequence[str], method: str) -> str:
+    """What was set and changes nothing (``core.methods.ignored``), why, and what would make it count; empty for nothing."""
+    unread = [name for name in ignored if name in METHODS[method].uses and name in OF_READINGS]
+    unused = [name for name in ignored if name not in unread]
+    says = []
+    if unused:
+        users = [one.name for one in METHODS.values() if set(unused) <= one.uses]
+        does = f"{_and(users)} {'does' if len(users) == 1 else 'do'}" if users else "No method uses all of that"
+        says.append(f"The method {method} does not use {_and(unused)}; {does}.")
+    if unread:
+        does = "changes" if len(unread) == 1 else "change"
+        says.append(
+            f"Without probe readings {_and(unread)} {does} nothing: every computed gate is even. Probe the base first."
+        )
+    return " ".join(says)
+
+
+def _and(words: Sequence[str]) -> str:
+    return " and ".join([", ".join(words[:-1]), words[-1]] if len(words) > 1 else words)
 
 
 def conflict_sentence(merged: Merged) -> str:

@@ -17,7 +17,7 @@ from tada_studio.core.conflict import (
 )
 from tada_studio.core.factor import factor, stacked
 from tada_studio.core.merge import merge_core
-from tada_studio.core.mix import gate_weights
+from tada_studio.core.mix import Moments, gate_weights
 from tada_studio.core.module_detail import module_detail
 from tada_studio.errors import RecipeError
 from tada_studio.lora import LoraModule
@@ -363,7 +363,7 @@ def test_padding_is_no_direction():
 
 def close(pair, recipe, row=0, moment=None):
     known = analysis(pair)
-    merged = merge_core(known, dense.gates_by_hand(known, recipe), recipe, moment)
+    merged = merge_core(known, dense.gates_by_hand(known, recipe), recipe, Moments(domain=moment))
     return module_detail(known, merged, recipe, moment, row)
 
 

@@ -191,12 +191,12 @@ def test_every_method_of_the_recipe_is_there():
     assert set(METHODS) == set(knobs()["method"].metadata["options"])
 
 
-def test_only_tada_drops_directions():
+def test_only_methods_that_say_so_drop_directions():
     pair = pair_of([lora(name_of(0), 1, 4, 4, 2)], [lora(name_of(0), 2, 4, 4, 2)])
     for method in METHODS:
         recipe = Recipe(method=method)
         how = merge(analysis(pair), recipe).how
-        assert (how.drops is not None) == (method == "tada")
+        assert (how.drops is not None) == ("drop" in METHODS[method].uses)
 
 
 # -- identities ------------------------------------------------------------------------------------------------------

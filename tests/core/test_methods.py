@@ -11,7 +11,6 @@ from peft.utils import merge_utils
 from tada_studio.core import elementwise
 from tada_studio.core.elementwise import agreeing, generator, of_full, thinned, trimmed
 from tada_studio.core.merge import expand
-from tada_studio.core.methods import METHODS
 from tada_studio.core.mix import Outside
 from tada_studio.core.sizes import ranks, three_way
 from tada_studio.lora import LoraModule
@@ -233,8 +232,3 @@ def test_large_modules_wait_for_each_other(monkeypatch):
     monkeypatch.setattr(elementwise, "AT_ONCE", 1)
     known = analysis(pair_in(layers=4))
     assert len(merge(known, Recipe(method="ties")).full) == 4  # one at a time, and none for ever
-
-
-def test_every_method_says_which_knobs_it_uses():
-    for method in METHODS.values():
-        assert "Uses" in (method.__doc__ or "") or method.__module__ == elementwise.__name__

@@ -326,10 +326,10 @@ def test_export_names_are_plain(name, tmp_path):
 
 def test_every_method_can_be_ticked_and_the_recipes_own_stands_last():
     for method in ("tada", "ties"):
-        names = run_panel.known(method)
+        names = run_panel.by_name(method)
         assert len(set(names)) == len(names) and names[-1] == method
         assert set(names) == {"base", "task", "domain", *TURNED, *METHODS} - {"linear"}
-    assert run_panel.known("linear")[-1] == "linear"
+    assert run_panel.by_name("linear")[-1] == "linear"
 
 
 def test_the_recipes_method_is_compared_with_all_others():

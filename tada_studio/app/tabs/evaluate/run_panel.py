@@ -18,15 +18,10 @@ from tada_studio.app.widgets.plot_panel import drawing, plot_panel
 from tada_studio.app.widgets.task import in_turn, steps, uploaded
 from tada_studio.errors import InputError, Stopped, TadaError
 from tada_studio.evaluation import read_items
-from tada_studio.pipeline.variants import TUNED, run_name
+from tada_studio.pipeline.variants import PARENTS, TUNED, by_name, run_name
 from tada_studio.progress import Progress
 from tada_studio.session import Run
 
-PARENTS = ("base", "task", "domain")
-#: Sums first, then what goes entry by entry, then the others; at the end of the list stands the recipe's own method.
-BASELINES = (
-    "average", "sum", "svd", "balanced", "ramp", "ties", "dare_ties", "knots_ties", "magnitude_prune", "tsv", "tada",
-)  # fmt: skip
 #: Ticked at the start: the others take longer, or are only asked for by people who know them.
 USUAL = (*PARENTS, "sum", "tada")
 #: So many of the latest runs can stand beside the recipe.
@@ -54,16 +49,11 @@ def choices(state: TabState) -> list[tuple[str, str]]:
     """Everybody who can be scored now: (what it says, name)."""
     session = state.session
     method = session.recipe.method
-    plain = [(f"{name} (this recipe)" if name == method else name, name) for name in known(method)]
+    plain = [(f"{name} (this recipe)" if name == method else name, name) for name in by_name(method)]
     tuned = list(TUNED) if session.sample is not None and session.sample.validation else []
     runs = [run for run in session.runs if run.sides][-EARLIER:]
     earlier = [(f"{run_name(run)} ({run.recipe.method})", run_name(run)) for run in runs]
     return [*plain, *((name, name) for name in tuned), *earlier]
-
-
-def known(method: str) -> list[str]:
-    """Parents and methods, the recipe's own last."""
-    return [*PARENTS, *(name for name in BASELINES if name != method), method]
 
 
 def show(state: TabState) -> list[Any]:
@@ -152,14 +142,14 @@ def _sides(domain_file: str | None, task_file: str | None) -> dict[str, Sequence
 def _folders(paths: AllowedPaths, exported: str | None) -> dict[str, str]:
     """Adapters of a text with one folder or Hub id a line, by their last names where those are nobody else's. Raises InputError."""
     refs = [paths.checked(line, "Exported adapter") for line in (exported or "").splitlines() if line.strip()]
-    taken = [*PARENTS, *BASELINES, "linear", *(Path(ref).name for ref in refs)]
+    taken = [*by_name("linear"), *(Path(ref).name for ref in refs)]
     return {ref if taken.count(Path(ref).name) > 1 else Path(ref).name: ref for ref in refs}
 
 
 def ordered(variants: Sequence[str], method: str, others: bool = False) -> list[str]:
     """The chosen variants, the recipe's own method last: the sentences compare the last one with all others."""
     names = [name for name in variants if name != method]
-    order = {name: i for i, name in enumerate(known(method))}
+    order = {name: i for i, name in enumerate(by_name(method))}
     names.sort(key=lambda name: order.get(name, len(order)))
     if method in variants:
         names.append(method)
@@ -210,7 +200,7 @@ def run_panel(state: gr.State, paths: AllowedPaths) -> Panel:
 def _asked(paths: AllowedPaths) -> Asked:
     with gr.Row(equal_height=True):
         variants = gr.CheckboxGroup(
-            known("tada"), value=list(USUAL), label="Variants", elem_id="variants", scale=4, min_width=320
+            by_name("tada"), value=list(USUAL), label="Variants", elem_id="variants", scale=4, min_width=320
         )
         limit = gr.Slider(10, 1000, 50, step=10, label="Items a side", elem_id="limit", scale=2, min_width=200)
         run = gr.Button("Run", variant="primary", elem_id="run", elem_classes="act", scale=1, min_width=110)

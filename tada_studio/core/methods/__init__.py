@@ -1,0 +1,34 @@
+"""METHODS: every way to combine two adapters, baselines as equals. Each is a file of this folder, called like the method.
+
+A file holds a ``METHOD``: its function, the knobs that change what comes out of it, one line of description. The recipe's
+options, the flags, the variants of an evaluation and the README's table read that; nothing else has to be told of a new file.
+Most stay in core space and say how the two updates are mixed, ``dW = [B_T B_D] mix [A_T; A_D]``; those that go entry by entry
+build on ``core.elementwise``. Recompression to rank r comes after them, in ``core.merge``.
+"""
+
+from collections.abc import Collection
+from importlib import import_module
+
+from tada_studio.core.mix import Method
+from tada_studio.recipe import METHOD_NAMES, Recipe, knobs
+
+METHODS: dict[str, Method] = {name: import_module(f"{__name__}.{name}").METHOD for name in METHOD_NAMES}
+
+#: Knobs that every method obeys.
+EVERY = frozenset({"method", "rank", "head", "dtype"})
+#: Knobs that turn readings into gates: without readings they change nothing, whatever the method.
+OF_READINGS = frozenset({"sharpness", "calibration", "response"})
+#: A seed also draws the bands of figures, so it always counts for something.
+ALSO_ELSEWHERE = frozenset({"seed"})
+
+
+def idle(method: str, probed: bool) -> tuple[str, ...]:
+    """The knobs that change nothing in a merge by this method, in the order of the recipe."""
+    counts = EVERY | ALSO_ELSEWHERE | METHODS[method].uses - (frozenset() if probed else OF_READINGS)
+    return tuple(name for name in knobs() if name not in counts)
+
+
+def ignored(recipe: Recipe, probed: bool, given: Collection[str] = ()) -> tuple[str, ...]:
+    """The knobs that somebody turned, or gave in so many words, and that change nothing in this merge."""
+    turned = {name for name, spec in knobs().items() if getattr(recipe, name) != spec.default}
+    return tuple(name for name in idle(recipe.method, probed) if name in turned or name in given)

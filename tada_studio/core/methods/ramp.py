@@ -1,0 +1,25 @@
+"""Gates that rise evenly with depth, whatever was probed: the trend that the paper reports, and nothing else."""
+
+import torch
+
+from tada_studio.core.gates import Gates
+from tada_studio.core.mix import Analysis, Method, Mix, Moments, gate_weights, weighted_sum
+from tada_studio.recipe import Recipe
+
+#: Gates in the first and the last layer.
+RAMP = (0.42, 0.58)
+
+
+def run(analysis: Analysis, gates: Gates, recipe: Recipe, moments: Moments) -> Mix:
+    """No readings, no selector lines, no drops."""
+    layers = torch.tensor([float(place.layer) for place in analysis.pair.addresses.values()], dtype=torch.float64)
+    depth = (layers - layers.min()) / (layers.max() - layers.min()).clamp_min(1)
+    return weighted_sum(analysis.space, gate_weights(analysis.space, RAMP[0] + (RAMP[1] - RAMP[0]) * depth, recipe))
+
+
+METHOD = Method(
+    "ramp",
+    run,
+    says=f"gates that rise evenly from {RAMP[0]:g} to {RAMP[1]:g} with depth, without any probe",
+    uses=frozenset({"strength", "balance"}),
+)
