@@ -6,13 +6,11 @@ import pytest
 import torch
 
 from tada_studio import pipeline
-from tada_studio.core.gates import gates as gates_of
 from tada_studio.core.stats import wilson
 from tada_studio.evaluation import choose, read_items
 from tada_studio.pipeline.analysis import analysis
 from tada_studio.pipeline.merge import merge
 from tada_studio.probing import Readings, read_inputs
-from tada_studio.recipe import Recipe
 from tada_studio.sample_pairs import planted, sample, samples
 
 
@@ -20,7 +18,7 @@ def test_the_planted_conflicts_are_found_and_nothing_else():
     """Alignments, which pairs conflict, and which direction goes: all of it is known, because it was put there."""
     chosen = planted()
     pair = pipeline.read_pair(chosen.task, chosen.domain)
-    merged = pipeline.merge_core(pair, gates_of(pipeline.unprobed(pair)), Recipe())
+    merged = pipeline.Merge(pair).merged
     found, drops = analysis(pair).directions, merged.how.drops
     row = {(address.layer, address.projection): i for i, address in enumerate(pair.addresses.values())}
     alignment, opposed = torch.zeros_like(found.alignment), torch.zeros_like(drops.opposed)

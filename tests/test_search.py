@@ -82,7 +82,10 @@ def test_an_item_of_both_files_is_held_out_only():
 def test_the_search_never_sees_the_untouched_half(bed, monkeypatch):
     """Every item that is scored is written down; before the verdict none is of the untouched half."""
     split, seen, steps = halves(bed.items), [], []
-    module, honest = sys.modules["tada_studio.evaluation.benchmark"], sys.modules["tada_studio.evaluation.bench"].score
+    module, honest = (
+        sys.modules["tada_studio.evaluation.benchmark"],
+        sys.modules["tada_studio.evaluation.benchmark"].score,
+    )
     monkeypatch.setattr(
         module, "score", lambda base, items, *more: seen.append((steps[-1], list(items))) or honest(base, items, *more)
     )
@@ -124,7 +127,8 @@ def test_marks_and_verdict_are_what_evaluate_says(bed, found):
 
 def test_poor_trials_are_stopped_early(bed, monkeypatch):
     """A make that gives the domain adapter away on every trial after the fifth: those must not see the last chunk."""
-    module, honest = sys.modules["tada_studio.pipeline.tuning"].studio, pipeline.merge
+    module = sys.modules["tada_studio.pipeline.tuning"]
+    honest = module.merge
     made = []
 
     def worse_and_worse(pair, readings, recipe):
