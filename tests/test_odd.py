@@ -10,7 +10,7 @@ from safetensors.torch import load_file, save_file
 
 from tada_studio import cli, pipeline
 from tada_studio.errors import AdapterError, MismatchError
-from tada_studio.exporting.certify import _loaded_by_peft
+from tada_studio.exporting.readback import loaded_by_peft
 from tada_studio.lora import CONFIG, WEIGHTS
 from tada_studio.pipeline.merge import merge
 from tada_studio.read import read_adapter
@@ -107,7 +107,7 @@ def test_alpha_by_pattern_is_what_peft_makes_of_it(pattern, rslora, pico, tmp_pa
     base = pipeline.load_base(pico.base, device="cpu")
     ours = read_adapter(folder)
     assert len({module.scale for module in ours.modules.values()}) > 1
-    with _loaded_by_peft(folder, base.model) as (model, _, _):
+    with loaded_by_peft(folder, base.model) as (model, _, _):
         for name, module in ours.modules.items():
             theirs = model.base_model.model.get_submodule(name).get_delta_weight("merged").double()
             assert (module.delta() - theirs).norm() <= 1e-6 * theirs.norm()

@@ -12,7 +12,7 @@ import torch
 
 from tada_studio import cli, pipeline
 from tada_studio.errors import AdapterError
-from tada_studio.exporting.certify import _loaded_by_peft, skeleton
+from tada_studio.exporting.readback import loaded_by_peft, skeleton
 from tada_studio.pipeline.merge import merge
 from tada_studio.read import look, read_adapter
 from tada_studio.read.config import judge
@@ -72,7 +72,7 @@ def test_every_adapter_is_what_peft_makes_of_it(folder):
     whole = {
         name: tensor for name, tensor in ours.whole.items() if not name.startswith("decode_head.linear_projections")
     }
-    with _loaded_by_peft(folder, skeleton(replace(ours, modules=written, whole=whole))) as (model, missing, _):
+    with loaded_by_peft(folder, skeleton(replace(ours, modules=written, whole=whole))) as (model, missing, _):
         assert missing == ()
         for name, module in written.items():
             layer = model.base_model.model.get_submodule(name)

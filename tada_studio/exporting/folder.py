@@ -4,7 +4,6 @@ Everything is written to a temporary name beside the target and renamed at the e
 leaves no half-written folder. Equal merges give equal bytes in every file: no dates, no machine names.
 """
 
-import json
 import re
 import shutil
 import tempfile
@@ -18,7 +17,8 @@ from torch import Tensor
 
 from tada_studio.base_model.model import Base
 from tada_studio.errors import ExportError
-from tada_studio.exporting.certify import CARD, CERTIFICATE, RECIPE, Certificate, certify
+from tada_studio.exporting.certificate import CARD, CERTIFICATE, RECIPE, Certificate, canonical, write_certificate
+from tada_studio.exporting.certify import certify
 from tada_studio.lora import CONFIG, LABELS, WEIGHTS, Adapter, LoraModule
 from tada_studio.progress import Progress, ProgressFn, silent
 
@@ -44,7 +44,7 @@ def export(
         (folder / CARD).write_text(card, encoding="utf-8")
         progress(Progress("export", 1, 3, "reading back through PEFT"))
         certificate = certify(adapter, folder, base)
-        _write_json(folder / CERTIFICATE, certificate.to_dict())
+        write_certificate(certificate, folder)
         if not certificate.holds:
             raise ExportError(
                 f"{out}: was not kept, since what PEFT reads back is not the merge. " + " ".join(certificate.sentences)
@@ -158,7 +158,7 @@ def target_modules(adapter: Adapter) -> list[str]:
 
 
 def _write_json(path: Path, content: Any) -> None:
-    path.write_text(json.dumps(content, indent=2, sort_keys=True, ensure_ascii=False) + "\n", encoding="utf-8")
+    path.write_text(canonical(content), encoding="utf-8")
 
 
 @contextmanager

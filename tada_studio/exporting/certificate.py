@@ -1,0 +1,254 @@
+"""What a certificate says, and certificate.json: written, read again, and held against the folder that it lies in.
+
+The file is one canonical text: its keys are sorted and it carries a digest of itself, so that a single flipped bit shows.
+"""
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, astuple, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from tada_studio.errors import ExportError
+from tada_studio.exporting.portable import Tick
+from tada_studio.files import sha256, shown
+from tada_studio.lora import WEIGHTS
+
+#: The files beside the adapter's own two.
+RECIPE, CERTIFICATE, CARD = "recipe.json", "certificate.json", "README.md"
+#: Largest relative difference of a module's update that is left when float64 factors become PEFT's float32. Every other number
+#: format fits into float32 whole, and there no difference at all is left.
+DELTA_ROOM = 2e-7
+#: Largest relative difference of what PEFT's own layers add to an input, computed by them in float64.
+FORWARD_ROOM = 1e-9
+#: Largest difference of any logit (float32) between the base with the merge attached here and PEFT's model of the folder.
+LOGIT_ROOM = 1e-4
+#: A certificate is a few kB for a small adapter and a few hundred for the largest.
+MAX_BYTES = 64_000_000
+_FORMAT = "tada-studio certificate 2"
+
+
+@dataclass(frozen=True)
+class ModuleCheck:
+    """One module's update as PEFT holds it, against the merge's.
+
+    max_error:      no entry of the two matrices differs by more (a bound, from the norms of rows and columns)
+    relative_error: Frobenius norm of their difference over the merge's own
+    forward_error:  relative difference of what PEFT's layer adds to random inputs, and at the single columns looked at
+    """
+
+    max_error: float
+    relative_error: float
+    forward_error: float = 0.0
+
+    def worse_of(self, other: "ModuleCheck") -> "ModuleCheck":
+        """The larger of each of the errors."""
+        return ModuleCheck(*map(max, astuple(self), astuple(other)))
+
+
+#: A module that PEFT does not hold at all.
+LOST = ModuleCheck(float("inf"), float("inf"), float("inf"))
+
+
+@dataclass(frozen=True)
+class HeadCheck:
+    """A module that the folder keeps whole: its rows (0: it has no matrix), whose it is, what its rows are called."""
+
+    rows: int
+    of: str | None
+    labels: tuple[str, ...] = ()
+
+    def says(self, name: str) -> str:
+        whose = {
+            "task": "the task adapter's",
+            "domain": "the domain adapter's",
+            "average": "the average of both adapters'",
+        }
+        named = f", for {', '.join(self.labels[:12])}{' ...' if len(self.labels) > 12 else ''}" if self.labels else ""
+        of = f" is {whose.get(self.of, self.of)}," if self.of else " is"
+        return f"{name} ({self.rows} rows{named}){of} kept whole in modules_to_save."
+
+
+@dataclass(frozen=True, eq=False)
+class Certificate:
+    """What was found when the written folder was read back by PEFT.
+
+    outputs: file name -> SHA-256; inputs: what the merge came from; modules: by name
+    missing, unexpected: keys that PEFT did not find, or did not know
+    beyond: layers that PEFT adapts and the merge does not have, on the base's own class
+    delta_room: the relative error that the number format allows; 0 for all but float64
+    logit_error: largest difference of any logit on a test input; None if no base was at hand
+    base: name and digest of the base that the logits were compared on
+    loaders: what PEFT, vLLM, llama.cpp and LoRAX make of the folder; a cross does not fail the certificate
+    heads: what the folder keeps whole: module -> its rows, and whose it is (None: not known)
+    """
+
+    outputs: Mapping[str, str]
+    inputs: Mapping[str, Any]
+    modules: Mapping[str, ModuleCheck]
+    missing: tuple[str, ...]
+    unexpected: tuple[str, ...]
+    rank: int
+    logit_error: float | None
+    logit_room: float
+    versions: Mapping[str, str]
+    beyond: tuple[str, ...] = ()
+    delta_room: float = 0.0
+    base: Mapping[str, str] | None = None
+    loaders: tuple[Tick, ...] = ()
+    heads: Mapping[str, "HeadCheck"] = field(default_factory=dict)
+
+    @property
+    def worst(self) -> float:
+        """The largest relative error of any module."""
+        return max(check.relative_error for check in self.modules.values())
+
+    @property
+    def holds(self) -> bool:
+        factors = all(
+            check.relative_error <= self.delta_room and check.forward_error <= FORWARD_ROOM + self.delta_room
+            for check in self.modules.values()
+        )
+        logits = self.logit_error is None or self.logit_error <= self.logit_room
+        return factors and logits and not (self.missing or self.unexpected or self.beyond)
+
+    @property
+    def sentences(self) -> tuple[str, ...]:
+        """What was checked and what came out, in plain language."""
+        return (
+            f"PEFT {self.versions['peft']} loads the folder: {self._keys}; rank {self.rank} everywhere, scale 1.",
+            self._numbers,
+            *(head.says(name) for name, head in self.heads.items()),
+            self._logits,
+            *(tick.says for tick in self.loaders),
+            f"SHA-256 of {WEIGHTS}: {self.outputs[WEIGHTS]}",
+        )
+
+    @property
+    def _keys(self) -> str:
+        if not (self.missing or self.unexpected or self.beyond):
+            return "no key missing, none unexpected"
+        more = f", {len(self.beyond)} layers adapted beyond the merge" if self.beyond else ""
+        return f"{len(self.missing)} keys missing, {len(self.unexpected)} unexpected{more}"
+
+    @property
+    def _numbers(self) -> str:
+        lost = sum(check.relative_error > self.delta_room for check in self.modules.values())
+        if lost:
+            same = f"{lost} of {len(self.modules)} modules are not the merge: worst relative error {self.worst:.1e}"
+        elif self.worst:
+            same = f"All {len(self.modules)} modules hold the merge, to {self.worst:.1e} of it (room {self.delta_room:.0e})"
+        else:
+            same = f"All {len(self.modules)} modules hold the merge number for number"
+        forward = max(check.forward_error for check in self.modules.values())
+        run = f"add what it adds, to {forward:.1e} of it" if forward else "add exactly what it adds"
+        return f"{same}; PEFT's own layers, run on random inputs, {run} (room {FORWARD_ROOM + self.delta_room:.0e})."
+
+    @property
+    def _logits(self) -> str:
+        if self.logit_error is None:
+            return "Logits were not compared: no base model was loaded."
+        return f"Logits differ from the merge on screen by at most {self.logit_error:.1e} (room {self.logit_room:.0e})."
+
+    def to_dict(self) -> dict[str, Any]:
+        """certificate.json, without its own digest."""
+        return {
+            "format": _FORMAT,
+            "verdict": "pass" if self.holds else "fail",
+            "says": list(self.sentences),
+            **asdict(self),
+            "worst_relative_error": self.worst,
+        }
+
+
+def room_for(dtype: torch.dtype) -> float:
+    """How far a module may be off because PEFT computes in float32."""
+    return DELTA_ROOM if dtype == torch.float64 else 0.0
+
+
+# -- the file ------------------------------------------------------------------------------------------------------
+
+
+def canonical(content: Any) -> str:
+    """The one text that a JSON file of an export has."""
+    return json.dumps(content, indent=2, sort_keys=True, ensure_ascii=False) + "\n"
+
+
+def write_certificate(certificate: Certificate, folder: Path) -> None:
+    """certificate.json, with a digest of all the rest of it."""
+    content = certificate.to_dict()
+    (folder / CERTIFICATE).write_text(canonical({**content, "digest": _digest(content)}), encoding="utf-8")
+
+
+def _digest(content: Mapping[str, Any]) -> str:
+    return hashlib.sha256(canonical(content).encode()).hexdigest()
+
+
+def read_certificate(folder: str | Path) -> dict[str, Any]:
+    """The certificate.json of an exported folder. Raises ExportError."""
+    return _parsed(*_text(Path(folder) / CERTIFICATE))
+
+
+def _text(path: Path) -> tuple[Path, str]:
+    try:
+        with path.open("rb") as file:
+            content = file.read(MAX_BYTES + 1)
+        if len(content) > MAX_BYTES:
+            raise ValueError(f"it is larger than {MAX_BYTES:,} bytes")
+        return path, content.decode("utf-8")
+    except (OSError, ValueError) as error:
+        raise _unreadable(path, error) from error
+
+
+def _parsed(path: Path, text: str) -> dict[str, Any]:
+    try:
+        content = json.loads(text)
+        if not isinstance(content, dict) or not isinstance(content["verdict"], str):
+            raise ValueError("it is no object with a verdict")
+        outputs = content["outputs"]
+        if not isinstance(outputs, dict) or not all(
+            _plain(name) and isinstance(outputs[name], str) for name in outputs
+        ):
+            raise ValueError("outputs does not give a SHA-256 for each file")
+        return content
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
+        raise _unreadable(path, error) from error
+
+
+def _plain(name: str) -> bool:
+    """Whether a name is that of a file right in the folder."""
+    return bool(name) and not {"/", "\\", "\0"} & set(name) and name not in (".", "..") and len(name) <= 255
+
+
+def _unreadable(path: Path, error: Exception) -> ExportError:
+    return ExportError(
+        f"{path}: no certificate could be read ({shown(error)}). Give a folder that TaDA Studio exported."
+    )
+
+
+def tampered(folder: str | Path) -> str | None:
+    """Why certificate.json is not as it was written, in one sentence; None if it is. Raises ExportError."""
+    path, text = _text(Path(folder) / CERTIFICATE)
+    content = _parsed(path, text)
+    if text != canonical(content):
+        return f"{CERTIFICATE} is not the text that was written."
+    claimed = content.pop("digest", None)
+    if claimed is None and content.get("format") == "tada-studio certificate 1":
+        return None  # version 0.1 wrote none
+    return None if claimed == _digest(content) else f"{CERTIFICATE} does not have its own digest: it was changed."
+
+
+def changed_files(folder: str | Path, outputs: Mapping[str, str]) -> list[str]:
+    """Which of the certified files are not what they were."""
+    folder = Path(folder)
+    return [
+        name for name, digest in outputs.items() if not (folder / name).is_file() or sha256(folder / name) != digest
+    ]
+
+
+def added_files(folder: str | Path, outputs: Mapping[str, str]) -> list[str]:
+    """What lies in the folder and was not certified: a loader might prefer it."""
+    return sorted(path.name for path in Path(folder).iterdir() if path.name not in {*outputs, CERTIFICATE})
