@@ -40,28 +40,30 @@ class BrowserTabs:
 
     def __init__(self, new: Callable[[], TabState], allowed: Allowed, store: SessionStore) -> None:
         self.new, self.allowed, self.store = new, allowed, store
-        self.desks: dict[str, TabState] = {}
+        self.states: dict[str, TabState] = {}
 
     def begin(self, page: str, tab: str, origin: str = "") -> TabState:
-        """The desk of a page that was just loaded: as the tab left it, or a copy of the ``origin`` tab's, or a new one."""
+        """The state of a page that was just loaded: as the tab left it, or a copy of the ``origin`` tab's, or a new one."""
         self.store.prune()
-        state = self.desks[page] = self._desk(tab, origin)
+        state = self.states[page] = self._state_of(tab, origin)
         return state
 
-    def _desk(self, tab: str, origin: str) -> TabState:
+    def _state_of(self, tab: str, origin: str) -> TabState:
         message = ""
         try:
             if found := self.store.resume(tab, self.allowed):
-                return self._kept(_resumed(found, "Your session is back as you left it."), tab, resumed=True)
+                return self._autosaved(_resumed(found, "Your session is back as you left it."), tab, resumed=True)
             if origin and (found := self.store.copy(origin, self.allowed)):
-                return self._kept(_resumed(found, "This tab is a copy of the other one and goes its own way."), tab)
+                return self._autosaved(
+                    _resumed(found, "This tab is a copy of the other one and goes its own way."), tab
+                )
         except TadaError as error:
             message = f"The last session cannot go on. {error}"
         state = self.new()
         state.acted(message or state.message)
-        return self._kept(state, tab)
+        return self._autosaved(state, tab)
 
-    def _kept(self, state: TabState, tab: str, resumed: bool = False) -> TabState:
+    def _autosaved(self, state: TabState, tab: str, resumed: bool = False) -> TabState:
         try:
             state.autosave = self.store.keep(state.session, tab, resumed)
         except TadaError:
@@ -69,7 +71,7 @@ class BrowserTabs:
         return state
 
     def go_on_with(self, state: TabState, key: str) -> str:
-        """Put a saved session on this desk; says what came back. What was there before stays in the list of sessions."""
+        """Put a saved session into this tab; says what came back. What was there before stays in the list of sessions."""
         session, remarks = self.store.open(key, self.allowed)
         before, autosave = state.session, state.autosave
         before.stop()
@@ -87,7 +89,7 @@ class BrowserTabs:
 
     def leave(self, page: str) -> None:
         """The page is closed or was reloaded."""
-        if state := self.desks.pop(page, None):
+        if state := self.states.pop(page, None):
             state.leave()
 
 

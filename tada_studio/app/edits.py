@@ -1,4 +1,4 @@
-"""What a hand does to the recipe, as plain functions on a desk: strokes, knobs, lines, presets, undo. No gradio here.
+"""What a hand does to the recipe, as plain functions on a tab's state: strokes, knobs, lines, presets, undo. No gradio here.
 
 Everything that arrives comes from a browser and is checked as such.
 """

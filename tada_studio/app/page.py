@@ -44,7 +44,7 @@ class Start:
     paths: AllowedPaths = field(default_factory=AllowedPaths)
 
     def state(self) -> TabState:
-        """A new desk; if the start cannot be opened it is empty and says why."""
+        """A new state; if the start cannot be opened it is empty and says why."""
         state = TabState()
         try:
             if self.task and self.domain:

@@ -17,15 +17,15 @@ ONE_DRAG = 1.5
 class TabState:
     """One browser tab's work.
 
-    keeper: saves the session; None for one that lives in memory only
+    autosave: saves the session; None for one that lives in memory only
     ack:   number of the last stroke that was answered
     cell:  (layer, projection) indexes of the cell whose spectrum is shown
     section: which section under the map is in sight
-    sourced: the pair for which the page was told where probe inputs can come from
-    said:  what just happened, in words
+    sourced: the pair for which the page shows where probe inputs can come from
+    message: what just happened, in words
     exported: where the last export went
     ticked: numbers of the runs that are marked to be compared
-    twins: by knob, what a second control of it shows
+    linked: by knob, what a second control of it shows
     compared: (name, pair, readings) of other readings drawn in the depth profile
     """
 

@@ -8,7 +8,7 @@ from tada_studio.app import edits
 from tada_studio.app.state import TabState
 from tada_studio.app.tabs import help as help_tab
 from tada_studio.app.tabs.inspect import cell_panel, effect_panel, layer_panel, norms_panel, rank_panel, stability_panel
-from tada_studio.app.widgets.controls import follow, turn_twin
+from tada_studio.app.widgets.controls import follow, turn_linked
 from tada_studio.errors import InputError
 from tada_studio.recipe import Recipe
 from tada_studio.sample_pairs import planted
@@ -103,8 +103,8 @@ def test_the_price_of_a_threshold_is_told_at_once(state):
     assert "none of" in cell_panel.on_threshold(state, 1000.0) and "No directions conflict" in state.message
 
 
-def test_a_twin_is_moved_only_when_it_shows_something_else(state):
-    turn_twin(state, 12.0, "conflict_threshold")
+def test_a_linked_control_is_moved_only_when_it_shows_something_else(state):
+    turn_linked(state, 12.0, "conflict_threshold")
     assert "value" not in follow(state, "conflict_threshold")
     edits.undo(state)
     assert follow(state, "conflict_threshold")["value"] == 8.0
@@ -150,7 +150,7 @@ def test_the_rank_advisor_offers_ranks_that_servers_take_and_one_click_sets_it(s
 
 
 def test_balance_is_told_in_the_norms(state):
-    turn_twin(state, 1.0, "balance")
+    turn_linked(state, 1.0, "balance")
     figure = json.loads(norms_panel.show(state)[2])
     solid = {trace["name"]: trace["y"] for trace in figure["data"] if "after" in trace["name"]}
     squares = [sum(value**2 for value in values if value) for values in solid.values()]

@@ -19,7 +19,7 @@ def drawn(page, panel):
 
 
 def linked(page, name, value):
-    box = page.locator(f"#twin-{name} input[type=number]")
+    box = page.locator(f"#linked-{name} input[type=number]")
     box.fill(value)
     box.press("Enter")
     box.blur()

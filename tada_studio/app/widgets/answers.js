@@ -1,12 +1,12 @@
 // No answer is lost. A page of gradio reads its answers from one stream, which the server closes when it owes nothing any more.
 // What the page asks for while that word is under way is never answered: the page still takes the stream to be open, and
 // waits (gradio 6.31, open_stream in its client). Seen as a page that opened, and on which nothing ever was open.
-// So the page is told of the end only when nothing is due; otherwise the stream is taken up again, and the page does not notice.
+// So the page learns of the end only when nothing is due; otherwise the stream is taken up again, and the page does not notice.
 (() => {
   const plain = window.fetch;
-  const due = new Set();     // ids of what was asked and is not answered
-  const early = new Set();   // answered before the page was told the id
-  let closing = null;        // until the page has closed the stream that it was told has ended
+  const due = new Set();     // ids of requests that are not answered
+  const early = new Set();   // answered before the page knows the id
+  let closing = null;        // until the page has closed a stream that has ended for it
 
   async function joined(answer) {
     const { event_id: id } = await answer.clone().json().catch(() => ({}));

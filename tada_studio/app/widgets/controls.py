@@ -47,11 +47,11 @@ def further_controls(recipe: Recipe) -> Controls:
 
 def linked(name: str) -> Component:
     """A second control for a knob, where its effect is shown. Call inside a layout."""
-    return _control(knobs()[name], knobs()[name].default, f"twin-{name}")
+    return _control(knobs()[name], knobs()[name].default, f"linked-{name}")
 
 
 def follow(state: TabState, name: str) -> Any:
-    """An update for a twin; none if it shows the recipe already: a slider must not be moved under the hand that drags it."""
+    """An update for a linked control; none if it shows the recipe already: a slider must not be moved under the hand that drags it."""
     value = getattr(state.session.recipe, name)
     if state.linked.get(name) == value:
         return gr.skip()
@@ -59,8 +59,8 @@ def follow(state: TabState, name: str) -> Any:
     return _update(knobs()[name], value)
 
 
-def turn_twin(state: TabState, value: Any, name: str) -> None:
-    """A hand turns a twin. Raises RecipeError."""
+def turn_linked(state: TabState, value: Any, name: str) -> None:
+    """A hand turns a linked control. Raises RecipeError."""
     state.linked[name] = value
     edits.turn(state, value, name)
 

@@ -278,8 +278,8 @@ const typing = (target) => target.closest?.('input:not([type=range]):not([type=r
 
 // On the document and not on a cell, so that they work wherever the focus is; a node that left the page takes its ears along.
 function onPage(kind, listener) {
-  const hear = (event) => { if (!element.isConnected) document.removeEventListener(kind, hear); else if (live() && element.offsetParent) listener(event); };
-  document.addEventListener(kind, hear);
+  const handle = (event) => { if (!element.isConnected) document.removeEventListener(kind, handle); else if (live() && element.offsetParent) listener(event); };
+  document.addEventListener(kind, handle);
 }
 
 onPage('keydown', (event) => {

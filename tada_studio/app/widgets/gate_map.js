@@ -88,7 +88,7 @@ function gateColour(gate) {
 const lostColour = (lost) => `color-mix(in oklab, var(--tada-conflict) ${Math.round((100 * lost) / most)}%, var(--tada-even))`;
 const colour = (value) => (value === null ? '' : isConflict() ? lostColour(value) : gateColour(value));
 const value = (i, j) => (!isThere(i, j) ? null : isConflict() ? map.lost[i][j] ?? 0 : map.gates[i][j]);
-const said = (number) => (number === null ? '' : isConflict() ? `${(100 * number).toFixed(1)}%` : number.toFixed(2));
+const labelOf = (number) => (number === null ? '' : isConflict() ? `${(100 * number).toFixed(1)}%` : number.toFixed(2));
 
 function drawCell(i, j) {
   const there = isThere(i, j);
@@ -106,7 +106,7 @@ function drawCell(i, j) {
 
 function drawMargins() {
   const all = map.layers.map((_, i) => map.projections.map((_, j) => value(i, j)));
-  const show = (place, number, text) => { place.style.setProperty('--gm-chip', colour(number)); if (text) place.textContent = said(number); };
+  const show = (place, number, text) => { place.style.setProperty('--gm-chip', colour(number)); if (text) place.textContent = labelOf(number); };
   all.forEach((row, i) => show(margins.columns[i], mean(row), false));
   map.projections.forEach((_, j) => show(margins.rows[j], mean(all.map((row) => row[j])), true));
   show(margins.whole, mean(all.flat()), true);

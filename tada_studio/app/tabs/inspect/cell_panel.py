@@ -8,7 +8,7 @@ from tada_studio import figures, report
 from tada_studio.app import edits
 from tada_studio.app.state import TabState
 from tada_studio.app.widgets import html
-from tada_studio.app.widgets.controls import follow, linked, on_turn, turn_twin
+from tada_studio.app.widgets.controls import follow, linked, on_turn, turn_linked
 from tada_studio.app.widgets.direction_table import direction_table, rows
 from tada_studio.app.widgets.messages import user_errors
 from tada_studio.app.widgets.panel import DRAG, EDIT, READ, Panel, words
@@ -89,7 +89,7 @@ def on_cell(state: TabState, name: Any) -> list[Any]:
 
 def on_threshold(state: TabState, value: Any) -> str:
     """The slider of this section is turned; answered with the sentence alone, the rest follows."""
-    turn_twin(state, value, KNOB)
+    turn_linked(state, value, KNOB)
     view = state.session.view
     return sentence(view) if view is not None else ""
 

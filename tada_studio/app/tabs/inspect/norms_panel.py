@@ -7,7 +7,7 @@ import gradio as gr
 from tada_studio import figures, report
 from tada_studio.app.state import TabState
 from tada_studio.app.widgets import html
-from tada_studio.app.widgets.controls import follow, linked, on_turn, turn_twin
+from tada_studio.app.widgets.controls import follow, linked, on_turn, turn_linked
 from tada_studio.app.widgets.messages import user_errors
 from tada_studio.app.widgets.panel import DRAG, Panel, words
 from tada_studio.app.widgets.plot_panel import drawing, plot_panel
@@ -36,7 +36,7 @@ def norms_panel(state: gr.State) -> Panel:
     """Builds and wires the section."""
 
     def on_balance(state: TabState, value: Any) -> str:
-        turn_twin(state, value, KNOB)
+        turn_linked(state, value, KNOB)
         return message(state)
 
     with gr.Row():

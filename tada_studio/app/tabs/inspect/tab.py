@@ -29,7 +29,7 @@ from tada_studio.app.widgets.panel import DRAG, EDIT, READ, Panel, skip_early, w
 
 Show = Callable[[TabState], list[Any]]
 
-#: What looks closer, under the map: name -> (what its tab says, what builds it). A section is a Part: its ``show`` is asked
+#: What looks closer, under the map: name -> (what its tab says, what builds it). A section is a Panel: its ``show`` is asked
 #: when it is in sight and the map has come to rest; its ``changes`` are edits, after which everything is shown anew.
 SECTIONS: dict[str, tuple[str, Callable[[gr.State], Panel]]] = {
     "cell": ("Conflict", cell_panel),
@@ -72,7 +72,7 @@ def on_section(name: str, panel: Panel, state: TabState) -> list[Any]:
 
 
 def after(act: Callable[..., None], show: Show) -> Callable[..., list[Any]]:
-    """A handler that does one thing to the desk and shows what follows."""
+    """A handler that does one thing to the state and shows what follows."""
 
     def handler(state: TabState, *values: Any) -> list[Any]:
         act(state, *values)
