@@ -51,7 +51,7 @@ def linked(name: str) -> Component:
 
 
 def follow(state: TabState, name: str) -> Any:
-    """An update for a linked control; none if it shows the recipe already: a slider must not be moved under the hand that drags it."""
+    """An update for a linked control; none if it shows the recipe already: it must not move under the hand that drags it."""
     value = getattr(state.session.recipe, name)
     if state.linked.get(name) == value:
         return gr.skip()
