@@ -78,11 +78,11 @@ def test_a_spreadsheet_takes_no_text_for_a_formula(sides):
 
 def test_two_sides_are_told_apart(sides):
     [gain] = report.two_sides(sides, "tada")
-    assert gain.what == "domain gain" and gain.points == 0.0 and gain.low < 0 < gain.high
+    assert gain.figure == "+0.0 points" and gain.name.startswith("domain gain, against task alone; 95 %: -")
     both = report.two_sides({**sides, "task": sides["domain"]}, "tada")
-    assert [change.what for change in both] == ["domain gain", "task retention"]
+    assert [change.name.partition(",")[0] for change in both] == ["domain gain", "task retention"]
     [gain] = report.two_sides({"both": sides["domain"]}, "tada")
-    assert gain.what == "gain on both" and "95 %" in gain.name
+    assert gain.name.startswith("gain on both, ") and "95 %" in gain.name
     same = {"task": sides["domain"]["task"], "tada": sides["domain"]["task"]}
     assert report.two_sides({"task": same}, "tada")[0].name == "task retention, against task alone; no item differs"
     assert report.two_sides(sides, "svd") == [] and report.two_sides(sides, "task") == []

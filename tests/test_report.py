@@ -74,10 +74,10 @@ def test_a_comparison_is_paired_over_all_sides_and_says_when_it_cannot_tell():
     sides["task"]["tada"] = score("tada", "111100")
     against_base, against_task = report.comparison_sentences(sides)
     assert against_base == (
-        "tada against base: better (12 items won, 1 lost; p = 0.0068). domain: 8 won, 0 lost; task: 4 won, 1 lost."
+        "tada against base: better with 14 items (12 won, 1 lost, p = 0.0068). domain: 8 won, 0 lost; task: 4 won, 1 lost."
     )
     assert against_task == (
-        "tada against task: cannot tell with 14 items (1 items won, 1 lost; p = 1). domain: 0 won, 0 lost; task: 1 won, 1 lost."
+        "tada against task: cannot tell with 14 items (1 won, 1 lost, p = 1). domain: 0 won, 0 lost; task: 1 won, 1 lost."
     )
 
 
@@ -86,7 +86,7 @@ def test_where_it_cannot_tell_it_says_about_how_many_items_would():
     sides = {"task": {"sum": score("sum", "0001" + "1" * 36), "tada": score("tada", "1110" + "1" * 36)}}
     (said,) = report.comparison_sentences(sides)
     assert said.startswith(
-        "tada against sum: cannot tell with 40 items; about 312 would be needed (3 items won, 1 lost;"
+        "tada against sum: cannot tell with 40 items; about 312 would be needed (3 won, 1 lost, p = 0.62)."
     )
 
 
@@ -96,7 +96,7 @@ def test_right_answers_that_became_likelier_are_told_beside_the_items():
         name: replace(score(name, "1" * 20), gold=gold + shift) for name, shift in (("sum", 0.0), ("tada", -0.25))
     }
     (said,) = report.comparison_sentences({"task": scores})
-    assert said.endswith("task: 0 won, 0 lost, NLL -0.250 (-0.250 to -0.250).")
+    assert said.endswith("task: 0 won, 0 lost, log-likelihood +0.250 (+0.250 to +0.250).")
 
 
 def test_texts_are_compared_by_likelihood_alone_and_shown_as_perplexity():
@@ -111,9 +111,9 @@ def test_texts_are_compared_by_likelihood_alone_and_shown_as_perplexity():
     assert headers == ["variant", "domain perplexity", "domain NLL"]
     assert rows[0] == ["base", f"{math.exp(float(base.mean())):.2f}", f"{float(base.mean()):.3f}"]
     better, _ = report.comparison_sentences({"domain": {name: scores[name] for name in ("base", "same", "tada")}})
-    assert better.startswith("tada against base: better (p = ") and "domain: NLL -0.49" in better
+    assert better.startswith("tada against base: better with 50 items (log-likelihood +0.49") and "p = 0.00" in better
     (told,) = report.comparison_sentences({"domain": {name: scores[name] for name in ("base", "same")}})
-    assert told.startswith("same against base: cannot tell with 50 items (p = 1).")
+    assert told.startswith("same against base: cannot tell with 50 items (log-likelihood +0.000, p = 1).")
 
 
 def test_blind_rates_stand_under_the_accuracies_and_per_character_where_it_differs():
@@ -146,7 +146,7 @@ def test_a_card_takes_nothing_from_a_name_that_markdown_or_html_would_obey():
 def test_a_variant_that_loses_is_called_worse():
     sides = {"task": {"base": score("base", "1" * 10), "tada": score("tada", "0" * 10)}}
     assert report.comparison_sentences(sides) == [
-        "tada against base: worse (0 items won, 10 lost; p = 0.002). task: 0 won, 10 lost."
+        "tada against base: worse with 10 items (0 won, 10 lost, p = 0.002). task: 0 won, 10 lost."
     ]
 
 

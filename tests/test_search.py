@@ -82,10 +82,8 @@ def test_an_item_of_both_files_is_held_out_only():
 def test_the_search_never_sees_the_untouched_half(bed, monkeypatch):
     """Every item that is scored is written down; before the verdict none is of the untouched half."""
     split, seen, steps = halves(bed.items), [], []
-    module, honest = (
-        sys.modules["tada_studio.evaluation.benchmark"],
-        sys.modules["tada_studio.evaluation.benchmark"].score,
-    )
+    module = sys.modules["tada_studio.evaluation.benchmark"]
+    honest = module.score
     monkeypatch.setattr(
         module, "score", lambda base, items, *more: seen.append((steps[-1], list(items))) or honest(base, items, *more)
     )
@@ -120,9 +118,9 @@ def test_marks_and_verdict_are_what_evaluate_says(bed, found):
     for side, items in found.split.held.items():
         expected = pipeline.evaluate(bed.base, {"x": tuned}, items)["x"]
         assert found.judged.sides[side]["tuned"].nll == pytest.approx(expected.nll, abs=1e-5)
-    assert next(iter(found.judged.against)) == "default" and len(found.judged.against) == 2
+    assert found.judged.against[0].against == "default" and len(found.judged.against) == 2
     said = search_sentences(found)
-    assert said[0].startswith("Tuned against default: ") and "untouched items" in said[0]
+    assert said[0].startswith("tuned against default: ") and "untouched items" in said[0]
 
 
 def test_poor_trials_are_stopped_early(bed, monkeypatch):
@@ -260,7 +258,7 @@ def test_tune_writes_a_recipe_that_merge_takes(pico, bed, tmp_path, capsys):
     ]
     assert cli.main(["tune", *pair, *asked, "--quick", "--trials", "5", "--search-rank"]) == 0
     said = capsys.readouterr().out
-    assert "Tuned against default:" in said and "held out" in said
+    assert "tuned against default:" in said and "held out" in said
     again = ["--inputs", str(pico.inputs), "--recipe", str(tmp_path / "recipe.json"), "-o", str(tmp_path / "out")]
     assert cli.main(["merge", *pair, *again]) == 0
     assert Path(tmp_path / "out" / "adapter_model.safetensors").is_file()

@@ -21,6 +21,7 @@ from tada_studio.recipe import Recipe
 
 def evaluate(options: argparse.Namespace) -> int:
     from tada_studio import pipeline, report
+    from tada_studio.evaluation.compare import compared
 
     base, variants, items, promised = _contest(options)
     sides: pipeline.Sides = {}
@@ -36,11 +37,14 @@ def evaluate(options: argparse.Namespace) -> int:
     if options.json and kept:
         print(kept, file=sys.stderr)
     rows = [{"side": side, **score.to_dict()} for side, scores in sides.items() for score in scores.values()]
+    verdicts = [{"side": None, "name": one.variant, "verdict": report.comparison_dict(one)} for one in compared(sides)]
     results = [(task, name, dict(one.metrics)) for task, variants in tasks.items() for name, one in variants.items()]
     says = [f"{t}, {name}: {', '.join(f'{k} {v:.4g}' for k, v in metrics.items())}" for t, name, metrics in results]
     task_rows = [{"side": task, "name": name, "metrics": metrics} for task, name, metrics in results]
     answer(
-        options, [*rows, *task_rows], "\n".join([report.text_table(*report.score_table(sides)), "", *sentences, *says])
+        options,
+        [*rows, *task_rows, *verdicts],
+        "\n".join([report.text_table(*report.score_table(sides)), "", *sentences, *says]),
     )
     return 0
 

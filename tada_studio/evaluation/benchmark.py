@@ -12,16 +12,27 @@ from contextlib import AbstractContextManager, nullcontext
 from typing import Any, NamedTuple
 
 import torch
+from jaxtyping import Bool, Float
+from torch import Tensor
 
 from tada_studio.base_model.model import Base
 from tada_studio.core.parallel import one_thread
 from tada_studio.evaluation import Score, attached, score
-from tada_studio.evaluation.compare import Answers
 from tada_studio.lora import Adapter
 
 Sides = Mapping[str, Sequence[Any]]
 #: A base of fewer parameters than this is faster on one thread of torch, on a busy machine many times as fast.
 SMALL = 20_000_000
+
+
+class Answers(NamedTuple):
+    """One variant on one side's items: which it got right (None: nothing to get right), and how likely it found the truth.
+
+    gold: log-likelihood of each right answer, in nats; where there is none (short answers) being right stands for it
+    """
+
+    right: Bool[Tensor, " n"] | None
+    gold: Float[Tensor, " n"]
 
 
 class SideScore(NamedTuple):
@@ -41,7 +52,7 @@ def value(side_scores: Mapping[str, SideScore]) -> float:
 
 
 def answers(found: Score) -> Answers:
-    """A score as a paired test takes it. Where there is no likelihood (short answers) being right stands for it."""
+    """A score item by item, as what a search maximises is made of."""
     if found.gold is not None:
         return Answers(found.correct, -found.gold.double())
     assert found.correct is not None, "a score knows what was right or how likely it was"

@@ -13,8 +13,7 @@ from torch import Tensor
 from tada_studio.base_model.model import Base
 from tada_studio.core import stats
 from tada_studio.evaluation import Item
-from tada_studio.evaluation.benchmark import Benchmark, Sides, answers
-from tada_studio.evaluation.compare import Answers
+from tada_studio.evaluation.benchmark import Answers, Benchmark, Sides, answers
 from tada_studio.lora import Adapter, Address
 from tada_studio.progress import Progress, ProgressFn, silent
 from tada_studio.recipe import Recipe

@@ -35,14 +35,15 @@ from tada_studio.report.merge import (  # noqa: F401 - the words of the merge ar
     three_way_sentence,
 )
 from tada_studio.report.scores import (  # noqa: F401 - and those of scores
-    LEVEL,
     Sides,
     both_skills,
+    comparison_dict,
+    comparison_sentence,
     comparison_sentences,
     promise_sentence,
     score_table,
 )
-from tada_studio.report.search import knobs_turned, search_sentences, tuning_dict, verdict_on  # noqa: F401
+from tada_studio.report.search import knobs_turned, search_sentences, tuning_dict  # noqa: F401
 from tada_studio.report.stability import stability_sentences  # noqa: F401
 from tada_studio.report.tables import markdown_table, text_table  # noqa: F401
 

@@ -7,11 +7,9 @@ from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple
 
 import torch
-from jaxtyping import Bool
-from torch import Tensor
 
-from tada_studio.core import stats
 from tada_studio.evaluation import Score, flipped
+from tada_studio.evaluation.compare import AccuracyChange, accuracy_changes
 from tada_studio.evaluation.shown import Shown
 from tada_studio.recipe import Recipe, knobs
 from tada_studio.report.scores import Sides, comparison_sentences
@@ -38,47 +36,34 @@ def _knob_words(name: str, value: Any, before: Any) -> str:
 # -- two sides -------------------------------------------------------------------------------------------------------
 
 
-class Change(NamedTuple):
-    """How much more of a side's items are answered right than by ``against``; 95 % bootstrap interval over the items."""
+class SideWords(NamedTuple):
+    """One side's card: the figure in large, and what it is of."""
 
-    what: str
-    against: str
-    points: float
-    low: float | None
-    high: float | None
-
-    @property
-    def figure(self) -> str:
-        return f"{100 * self.points:+.1f} points"
-
-    @property
-    def name(self) -> str:
-        band = ""
-        if self.low is not None and self.high is not None:
-            band = f"; 95 %: {100 * self.low:+.1f} to {100 * self.high:+.1f}"
-        if self.low == self.high == 0:  # not that it is known to be none: the bootstrap has nothing to draw from
-            band = "; no item differs"
-        return f"{self.what}, against {self.against} alone{band}"
+    figure: str
+    name: str
 
 
-def two_sides(sides: Sides, variant: str) -> list[Change]:
+def two_sides(sides: Sides, variant: str) -> list[SideWords]:
     """What the variant gained in the domain and what it kept of the task, each apart; what nobody knows is left out."""
-    found = []
-    for side, scores in sides.items():
-        mine, theirs = (scores[name].correct if name in scores else None for name in (variant, "task"))
-        if mine is not None and theirs is not None and variant != "task":
-            found.append(_change(_meaning(side), "task", mine, theirs))
-    return found
+    return [
+        SideWords(
+            f"{100 * change.share:+.1f} points",
+            f"{_meaning(change.side)}, against {change.against} alone{_band(change)}",
+        )
+        for change in accuracy_changes(sides, variant, against="task")
+    ]
 
 
 def _meaning(side: str) -> str:
     return {"task": "task retention", "domain": "domain gain"}.get(side, f"gain on {side}")
 
 
-def _change(what: str, against: str, mine: Bool[Tensor, " n"], theirs: Bool[Tensor, " n"]) -> Change:
-    gains = mine.double() - theirs.double()
-    band = stats.bootstrap_mean(gains, torch.Generator().manual_seed(0))
-    return Change(what, against, float(gains.mean()), band and band.low, band and band.high)
+def _band(change: AccuracyChange) -> str:
+    if change.low is None or change.high is None:
+        return ""
+    if change.low == change.high == 0:  # not that it is known to be none: the bootstrap has nothing to draw from
+        return "; no item differs"
+    return f"; 95 %: {100 * change.low:+.1f} to {100 * change.high:+.1f}"
 
 
 # -- two runs --------------------------------------------------------------------------------------------------------

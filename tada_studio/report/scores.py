@@ -1,23 +1,14 @@
 """Scores as words: the table of variants, and what may be said of one against the others.
 
 Two sides, what the domain gained and what of the task is left, are never averaged away: each has its own columns, and
-every comparison says what it was on each. A difference is claimed only from the same items, paired, and corrected for how many
-comparisons are made (Holm).
+every comparison says what it was on each. What is better or worse is judged in ``evaluation.compare`` alone; here it is worded.
 """
 
 from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
-import torch
-
-from tada_studio.core import stats
-from tada_studio.evaluation import Rates, Score, flipped
-
-Sides = Mapping[str, Mapping[str, Score]]
-
-#: Below this a paired test is called a difference.
-LEVEL = 0.05
-
+from tada_studio.evaluation import Rates, Score
+from tada_studio.evaluation.compare import CANNOT_TELL, MIXED, Comparison, Gain, OnSide, Sides, compared
 
 # -- the table -----------------------------------------------------------------------------------------------------
 
@@ -116,70 +107,53 @@ def promise_sentence(sides: Sides, promised: Mapping[str, Mapping[str, Mapping[s
 
 # -- the comparisons -----------------------------------------------------------------------------------------------
 
-
-class Contest(NamedTuple):
-    """One variant against another over all sides: items won and lost, p, and about how many items would tell (None: no idea).
-
-    won is None where nothing is right or wrong; then p and the verdict are those of the log-likelihoods.
-    """
-
-    won: int | None
-    lost: int | None
-    n: int
-    p: float
-    needed: int | None
-    ahead: bool
+#: How the sentence about a comparison says its word.
+_WORDS = {MIXED: "better by one measure and worse by the other"}
 
 
 def comparison_sentences(sides: Sides) -> list[str]:
-    """The last variant against each other one: *better*, *worse* or *cannot tell*, paired over all sides' items, Holm-corrected,
-    then side by side; and at the end what must be known about how variants were scored."""
+    """The last variant against each other one, as ``compared`` judges it, then side by side; and at the end what must be known
+    about how variants were scored."""
     notes = list(dict.fromkeys(score.note for scores in sides.values() for score in scores.values() if score.note))
-    names = [name for name in _variants(sides) if all(name in scores for scores in sides.values())]
-    if len(names) < 2:
-        return notes
-    last, others = names[-1], names[:-1]
-    contests = [_contest(sides, last, other, LEVEL / len(others)) for other in others]
-    corrected = stats.holm([contest.p for contest in contests])
-    texts = zip(others, contests, corrected, strict=True)
-    return [*(f"{last} against {o}: {_verdict(c, p)}. {_by_side(sides, last, o)}" for o, c, p in texts), *notes]
+    return [*map(comparison_sentence, compared(sides)), *notes]
 
 
-def _contest(sides: Sides, name: str, other: str, level: float) -> Contest:
-    flips = flipped(sides, other, name)
-    n = sum(scores[name].n for side, scores in sides.items() if side in flips or not flips)
-    if flips:
-        won, lost = sum(len(f.won) for f in flips.values()), sum(len(f.lost) for f in flips.values())
-        needed = stats.items_needed(won, lost, n, level)
-        return Contest(won, lost, n, stats.mcnemar(won, lost), needed, won > lost)
-    gains = torch.cat([_gains(scores, name, other) for scores in sides.values()])
-    mean = float(gains.mean()) if len(gains) else 0.0
-    needed = stats.mean_needed(len(gains), mean, stats.standard_error(gains), level)
-    return Contest(None, None, n, stats.flipped_p([gains], torch.Generator().manual_seed(0)), needed, mean > 0)
+def comparison_sentence(found: Comparison, items: str = "items") -> str:
+    """One variant against another: the word, what it rests on, and what it was on each side. items: which they were."""
+    start = f"{found.variant} against {found.against}: {_WORDS.get(found.word, found.word)} with {found.n} {items}"
+    more = f"; {_needed(found.needed)} would be needed" if found.word == CANNOT_TELL and found.needed else ""
+    by_side = "; ".join(f"{side}: {_side(one)}" for side, one in found.sides.items())
+    return f"{start}{more} ({_evidence(found)}). {by_side}."
 
 
-def _gains(scores: Mapping[str, Score], name: str, other: str) -> torch.Tensor:
-    """By how many nats an item the right answers are likelier with ``name``; empty where nobody knows."""
-    mine, theirs = scores[name].gold, scores[other].gold
-    return torch.zeros(0, dtype=torch.float64) if mine is None or theirs is None else theirs.double() - mine.double()
+def _needed(items: int) -> str:
+    return f"about {items:,}" if items <= 100_000 else "more than 100,000"
 
 
-def _verdict(contest: Contest, p: float) -> str:
-    counts = "" if contest.won is None else f"{contest.won} items won, {contest.lost} lost; "
-    why = f"({counts}p = {p:.2g})"
-    if p < LEVEL:
-        return f"{'better' if contest.ahead else 'worse'} {why}"
-    more = f"; about {contest.needed:,} would be needed" if contest.needed else ""
-    return f"cannot tell with {contest.n} items{more} {why}"
+def _evidence(found: Comparison) -> str:
+    """Both measures with their corrected p."""
+    parts = []
+    if found.won is not None and found.p_right is not None:
+        parts.append(f"{found.won} won, {found.lost} lost, p = {found.p_right:.2g}")
+    if found.gain is not None and found.p_gold is not None:
+        parts.append(f"log-likelihood {found.gain.mean:+.3f}, p = {found.p_gold:.2g}")
+    return "; ".join(parts) or "nothing that both know"
 
 
-def _by_side(sides: Sides, name: str, other: str) -> str:
-    """What it was on each side, with the difference in gold NLL (below 0: likelier right answers) and its bootstrap interval."""
-    flips, parts = flipped(sides, other, name), []
-    for side, scores in sides.items():
-        counts = f"{len(flips[side].won)} won, {len(flips[side].lost)} lost" if side in flips else ""
-        worse = -_gains(scores, name, other)
-        band = stats.bootstrap_mean(worse, torch.Generator().manual_seed(0))
-        likely = f"NLL {float(worse.mean()):+.3f} ({band.low:+.3f} to {band.high:+.3f})" if band else ""
-        parts.append(f"{side}: {', '.join(filter(None, (counts, likely))) or 'unknown'}")
-    return f"{'; '.join(parts)}."
+def _side(found: OnSide) -> str:
+    """Items won and lost, and by how many nats an item the right answers became likelier, with the 95 % interval."""
+    counts = "" if found.won is None else f"{found.won} won, {found.lost} lost"
+    return ", ".join(filter(None, (counts, _gain(found.gain)))) or "unknown"
+
+
+def _gain(gain: Gain | None) -> str:
+    if gain is None:
+        return ""
+    band = "" if gain.low is None else f" ({gain.low:+.3f} to {gain.high:+.3f})"
+    return f"log-likelihood {gain.mean:+.3f}{band}"
+
+
+def comparison_dict(found: Comparison) -> dict[str, Any]:
+    """A comparison as plain JSON values."""
+    sides = {side: {**one._asdict(), "gain": one.gain and one.gain._asdict()} for side, one in found.sides.items()}
+    return {**found._asdict(), "gain": found.gain and found.gain._asdict(), "sides": sides}

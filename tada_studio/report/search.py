@@ -2,40 +2,19 @@
 
 from typing import Any
 
-from tada_studio.evaluation.compare import Comparison
 from tada_studio.recipe import Recipe
+from tada_studio.report.scores import comparison_dict, comparison_sentence
 from tada_studio.tuning import Trial, Tuning
-
-#: How a verdict begins.
-_WORDS = {
-    "better": "better",
-    "worse": "worse",
-    "mixed": "better by one measure and worse by the other",
-    "cannot tell": "cannot tell",
-}
 
 
 def search_sentences(tuning: Tuning) -> list[str]:
     """The whole search in a few sentences; the verdicts come first, once there are any."""
     judged = tuning.judged
-    verdicts = [verdict_on(name, *found) for name, found in judged.against.items()] if judged else []
+    verdicts = [comparison_sentence(found, "untouched items") for found in judged.against] if judged else []
     return [
         *verdicts,
         *(sentence for sentence in (_looks(tuning), _promised(tuning), _searched(tuning), _seeds(tuning)) if sentence),
     ]
-
-
-def verdict_on(name: str, found: Comparison, word: str) -> str:
-    """The find against another variant on the untouched items."""
-    start = f"Tuned against {name}: {_WORDS[word]} with {found.n} untouched items"
-    counts = f"{found.won} more right, {found.lost} fewer" if found.won or found.lost else "the same items right"
-    gain = f"{found.gain:+.3f} nats for the right answer (95 % {found.low:+.3f} to {found.high:+.3f})"
-    more = "; no difference at all" if not found.needed else f"; {_needed(found.needed)} would be needed"
-    return f"{start}{more if word == 'cannot tell' else ''}: {counts} (p = {found.p_right:.2g}); {gain}, p = {found.p_gold:.2g}."
-
-
-def _needed(items: int) -> str:
-    return f"about {items:,}" if items <= 100_000 else "more than 100,000"
 
 
 def _looks(tuning: Tuning) -> str:
@@ -46,12 +25,9 @@ def _looks(tuning: Tuning) -> str:
 
 def _promised(tuning: Tuning) -> str:
     """What the search half promised, beside what came of it: the best of many trials always looks better than it is."""
-    best, default = tuning.best, tuning.side_scores.get("default")
-    if best is None or default is None or tuning.judged is None or tuning.recipe == tuning.start:
+    if tuning.promised is None or tuning.kept is None or tuning.recipe == tuning.start:
         return ""
-    promise = best.value - sum(mark.gold for mark in default.values()) / len(default)
-    kept = tuning.judged.against["default"][0].gain
-    return f"Over the default the search items promised {promise:+.3f} nats; the untouched ones gave {kept:+.3f}."
+    return f"Over the default the search items promised {tuning.promised:+.3f} nats; the untouched ones gave {tuning.kept:+.3f}."
 
 
 def _searched(tuning: Tuning) -> str:
@@ -65,9 +41,7 @@ def _searched(tuning: Tuning) -> str:
 
 def _seeds(tuning: Tuning) -> str:
     """Whether several seeds found the same."""
-    seeds = sorted({trial.seed for trial in tuning.trials})
-    done = [[t for t in tuning.trials if t.seed == seed and t.state == "done"] for seed in seeds]
-    best = [max(trials, key=lambda t: t.value) for trials in done if trials]
+    best = tuning.best_by_seed
     if len(best) < 2:
         return ""
     low, high = min(t.value for t in best), max(t.value for t in best)
@@ -93,12 +67,11 @@ def knobs_turned(recipe: Recipe) -> str:
 def tuning_dict(tuning: Tuning) -> dict[str, Any]:
     """A search as plain JSON values."""
     judged = tuning.judged
-    found = judged.against if judged else {}
     held = judged.sides if judged else {}
     return {
         "recipe": tuning.recipe.to_dict(),
         "says": search_sentences(tuning),
-        "verdict": {name: {"word": word, **one._asdict()} for name, (one, word) in found.items()},
+        "verdict": {found.against: comparison_dict(found) for found in (judged.against if judged else ())},
         "held_out": {side: [score.to_dict() for score in scores.values()] for side, scores in held.items()},
         "items": dict(zip(("searched", "held_out"), tuning.split.counts, strict=True)),
         "marks": {

@@ -8,18 +8,16 @@ before the search has ended, and then once, for three variants: the find, the de
 import hashlib
 import json
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
 
-import torch
-
 from tada_studio.base_model.model import Base
 from tada_studio.errors import InputError
 from tada_studio.evaluation import Score
-from tada_studio.evaluation.benchmark import Benchmark, SideScores, answers, items_digest, value
-from tada_studio.evaluation.compare import Comparison, compare, verdicts
+from tada_studio.evaluation.benchmark import Benchmark, SideScores, items_digest, value
+from tada_studio.evaluation.compare import Comparison, compared
 from tada_studio.lora import Adapter
 from tada_studio.progress import Progress, ProgressFn, silent
 from tada_studio.recipe import Recipe
@@ -61,11 +59,11 @@ class Judged:
     """The one report: scores on the untouched items, and the find against each other variant.
 
     sides:   side -> variant -> score; the variants are "tuned", "default" and the best baseline
-    against: variant -> (comparison, "better", "worse", "mixed" or "cannot tell")
+    against: the find beside each of the others, the default first
     """
 
     sides: dict[str, dict[str, Score]]
-    against: dict[str, tuple[Comparison, str]]
+    against: Sequence[Comparison]
 
 
 @dataclass(eq=False)
@@ -98,6 +96,25 @@ class Tuning:
         if best is None or (start is not None and best.value <= value(start)):
             return self.start
         return recipe_with(self.start, best.params)
+
+    @property
+    def best_by_seed(self) -> list[Trial]:
+        """The best finished trial of each seed that has one."""
+        done = [trial for trial in self.trials if trial.state == "done"]
+        seeds = sorted({trial.seed for trial in done})
+        return [max((t for t in done if t.seed == seed), key=lambda t: t.value) for seed in seeds]
+
+    @property
+    def promised(self) -> float | None:
+        """By how much the best trial beat the default on the items that were searched on, in nats."""
+        default = self.side_scores.get("default")
+        return None if self.best is None or default is None else self.best.value - value(default)
+
+    @property
+    def kept(self) -> float | None:
+        """By how much the find beat the default on the untouched items, in nats; None where nobody has looked."""
+        against = [one for one in (self.judged.against if self.judged else ()) if one.against == "default"]
+        return against[0].gain.mean if against and against[0].gain else None
 
     def best_baseline(self, baselines: Mapping[str, Recipe]) -> str:
         """Of several, the one that does best on the items that are searched on."""
@@ -222,13 +239,5 @@ def _judge(benchmark: Benchmark, contest: Contest, tuning: Tuning, progress: Pro
             progress(Progress("judge", done, total, f"{name} on the untouched {side} items"))
             sides[side][name] = benchmark.score(adapter, items, name)
             done += 1
-    tuning.judged = Judged(sides, _against(sides, seed=tuning.start.seed))
+    tuning.judged = Judged(sides, compared(sides, "tuned"))
     progress(Progress("judge", total, total, "judged on the untouched items"))
-
-
-def _against(sides: Mapping[str, Mapping[str, Score]], seed: int) -> dict[str, tuple[Comparison, str]]:
-    generator = torch.Generator().manual_seed(seed)
-    by_name = {name: [answers(scores[name]) for scores in sides.values()] for name in next(iter(sides.values()))}
-    tuned = by_name.pop("tuned")
-    found = {name: compare(tuned, other, generator) for name, other in by_name.items()}
-    return dict(zip(found, zip(found.values(), verdicts(list(found.values())), strict=True), strict=True))

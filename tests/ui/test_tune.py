@@ -35,10 +35,10 @@ def test_a_search_streams_in_is_judged_and_can_be_taken_and_undone(state, pico, 
     first, *_, last = list(tune_tab.on_tune(state, 4, None, 1, 12, *files))
     assert [update["interactive"] for update in first[-2:]] == [False, True]
     assert [update["interactive"] for update in last[2:4]] == [True, False]
-    assert last[0] and "On the untouched items" in last[1] and "Tuned against default" in last[1]
+    assert last[0] and "On the untouched items" in last[1] and "tuned against default" in last[1]
     found = state.session.tuning
     assert len(found.trials) == 4 and found.split.counts == (12, 25) and found.looks == 1
-    found.side_scores["start"] = {"domain": found.best.marks["domain"]._replace(gold=-99.0)}
+    found.side_scores["start"] = {"domain": found.best.side_scores["domain"]._replace(gold=-99.0)}
     before = state.session.recipe
     assert "auto-tune" in tune_tab.on_take(state) or found.recipe == before
     assert state.session.recipe == found.recipe
@@ -82,7 +82,10 @@ def test_search_stop_judge_and_take(page, pico, few, monkeypatch):
     page.set_input_files("#tune-domain input[type=file]", str(pico.items))
     expect(page.locator("#tune-domain")).to_contain_text("items")
     page.locator("#tune-most input").fill("16")
-    module, honest = sys.modules["tada_studio.evaluation.benchmark"], sys.modules["tada_studio.evaluation.bench"].score
+    module, honest = (
+        sys.modules["tada_studio.evaluation.benchmark"],
+        sys.modules["tada_studio.evaluation.benchmark"].score,
+    )
     monkeypatch.setattr(module, "score", lambda *args: time.sleep(0.05) or honest(*args))
     page.click("#tune")
     expect(page.locator("#tune-bar")).to_contain_text(re.compile(r"trial [4-9]"), timeout=120_000)
@@ -91,7 +94,7 @@ def test_search_stop_judge_and_take(page, pico, few, monkeypatch):
     expect(page.locator("#tune-verdict")).to_contain_text("No verdict yet")
     expect(page.locator("#tune-picture .pp-chart .points .point").first).to_be_attached(timeout=60_000)
     page.click("#tune-judge")
-    expect(page.locator("#tune-verdict")).to_contain_text("Tuned against default", timeout=120_000)
+    expect(page.locator("#tune-verdict")).to_contain_text("tuned against default", timeout=120_000)
     expect(page.locator("#tune-take")).to_be_enabled()
     page.click("#tune-take")
     expect(page.locator("#tune-bar")).to_contain_text("Undo", timeout=30_000)

@@ -36,7 +36,7 @@ def verdict(tuning: Tuning | None) -> str:
     sentences = report.search_sentences(tuning)
     if tuning.judged is None:
         return html.note("No verdict yet: nobody has looked at the untouched items.", "next", sentences)
-    against, words_of = len(tuning.judged.against), [word for _, word in tuning.judged.against.values()]
+    against, words_of = len(tuning.judged.against), [found.word for found in tuning.judged.against]
     kind = _KINDS.get(words_of[0], "") if len(set(words_of)) == 1 else ""
     found = html.note(f"Found: {report.knobs_turned(tuning.recipe)}.", points=sentences[against:])
     table = html.box(html.table(*report.score_table(tuning.judged.sides)))
