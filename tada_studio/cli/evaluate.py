@@ -36,14 +36,18 @@ def evaluate(options: argparse.Namespace) -> int:
     sentences = [*report.comparison_sentences(sides), *([kept] if kept else [])]
     if options.json and kept:
         print(kept, file=sys.stderr)
-    rows = [{"side": side, **score.to_dict()} for side, scores in sides.items() for score in scores.values()]
-    verdicts = [{"side": None, "name": one.variant, "verdict": report.comparison_dict(one)} for one in compared(sides)]
+    against = {one.against: report.comparison_dict(one) for one in compared(sides)}
+    rows = [
+        {"side": side, **score.to_dict(), "compared": against.get(name)}
+        for side, scores in sides.items()
+        for name, score in scores.items()
+    ]
     results = [(task, name, dict(one.metrics)) for task, variants in tasks.items() for name, one in variants.items()]
     says = [f"{t}, {name}: {', '.join(f'{k} {v:.4g}' for k, v in metrics.items())}" for t, name, metrics in results]
     task_rows = [{"side": task, "name": name, "metrics": metrics} for task, name, metrics in results]
     answer(
         options,
-        [*rows, *task_rows, *verdicts],
+        [*rows, *task_rows],
         "\n".join([report.text_table(*report.score_table(sides)), "", *sentences, *says]),
     )
     return 0
