@@ -32,7 +32,10 @@ __all__ = ["Readings", "choose", "probe", "read_inputs"]
 BATCH_TOKENS = 512
 #: Longest probe input, in tokens; what is longer is cut.
 LONGEST = 1024
-_FORMAT = "tada-studio readings 1"
+#: What is written, and what can be read: the first format holds domain inputs only.
+_FORMAT, _READABLE = "tada-studio readings 2", ("tada-studio readings 1", "tada-studio readings 2")
+#: Before the names of what was read of task inputs, in the file of tensors.
+_ON_TASK = "on_task."
 
 
 class Readings(gates.Readings):
@@ -41,27 +44,31 @@ class Readings(gates.Readings):
     def save(self, path: str | Path) -> None:
         """Write ``path`` (.json) and the tensors beside it (.safetensors)."""
         path = Path(path)
-        tensors = {name: getattr(self, name).clone() for name in _TENSORS}  # none may share memory with another
-        tensors["moment"] = tensors["moment"].float()
+        tensors = _tensors_of(self)
+        content: dict[str, Any] = {"format": _FORMAT, "names": list(self.names), "about": self.about}
+        if self.on_task is not None:
+            tensors |= {_ON_TASK + name: tensor for name, tensor in _tensors_of(self.on_task).items()}
+            content["on_task"] = {"about": self.on_task.about}
         path.parent.mkdir(parents=True, exist_ok=True)
         save_file(tensors, path.with_suffix(".safetensors"))
         path.with_suffix(".safetensors").chmod(0o644)  # safetensors writes it for its owner only
-        content = {"format": _FORMAT, "names": list(self.names), "about": self.about}
         path.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
 
     @classmethod
     def load(cls, path: str | Path) -> "Readings":
-        """Readings that ``save`` wrote. Raises InputError."""
+        """Readings that ``save`` wrote; those of version 0.1 have no ``on_task``. Raises InputError."""
         path = Path(path)
         try:
             if path.stat().st_size > _LARGEST:
                 raise ValueError(f"it is larger than {_LARGEST:,} bytes")
             content = json.loads(path.read_text(encoding="utf-8"))
+            if content["format"] not in _READABLE:
+                raise ValueError(f"its format is {content['format']!r}")
             with safe_open(path.with_suffix(".safetensors"), framework="pt") as file:
-                tensors = {name: file.get_tensor(name) for name in _TENSORS}
-            tensors["moment"] = tensors["moment"].double()
-            _check(content["names"], content["about"], tensors)
-            return cls(names=tuple(content["names"]), about=content["about"], **tensors)
+                tensors = {name: file.get_tensor(name) for name in file.keys()}
+            more = content.get("on_task")
+            on_task = None if more is None else cls(**_read(content["names"], more["about"], tensors, _ON_TASK))
+            return cls(**_read(content["names"], content["about"], tensors), on_task=on_task)
         except (OSError, ValueError, KeyError, TypeError, RecursionError, SafetensorError) as error:
             raise InputError(
                 f"{path}: no readings could be read ({error}). Give a readings.json that 'tada-studio probe' wrote, "
@@ -72,9 +79,9 @@ class Readings(gates.Readings):
     def digest(self) -> str:
         """SHA-256 of all the numbers and names."""
         sha = hashlib.sha256("\n".join(self.names).encode())
-        for name in _TENSORS:
-            tensor = getattr(self, name)
-            sha.update((tensor.float() if name == "moment" else tensor).contiguous().numpy().tobytes())
+        for part in (self, self.on_task):  # without task inputs the digest is that of version 0.1
+            for tensor in () if part is None else _tensors_of(part).values():
+                sha.update(tensor.contiguous().numpy().tobytes())
         return sha.hexdigest()
 
 
@@ -100,7 +107,21 @@ def _check(names: Any, about: Any, tensors: Mapping[str, Tensor]) -> None:
         raise ValueError("it has an input without a token")
 
 
-_TENSORS = tuple(spec.name for spec in fields(gates.Readings) if spec.name not in ("names", "about"))
+_TENSORS = tuple(spec.name for spec in fields(gates.Readings) if spec.name not in ("names", "about", "on_task"))
+
+
+def _tensors_of(readings: gates.Readings) -> dict[str, Tensor]:
+    """The numbers as they are written; none shares memory with another."""
+    found = {name: getattr(readings, name).clone() for name in _TENSORS}
+    return {**found, "moment": found["moment"].float()}
+
+
+def _read(names: Any, about: Any, tensors: Mapping[str, Tensor], start: str = "") -> dict[str, Any]:
+    """The fields of readings whose tensors' names begin so. Raises ValueError, KeyError."""
+    mine = {name: tensors[start + name] for name in _TENSORS}
+    mine["moment"] = mine["moment"].double()
+    _check(names, about, mine)
+    return {"names": tuple(names), "about": about, **mine}
 
 
 # -- the pass ------------------------------------------------------------------------------------------------------

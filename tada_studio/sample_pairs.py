@@ -19,6 +19,7 @@ class Sample:
     validation: side -> items that are not in ``items``, to choose and to search on; {} where the sample has none
     readings: cached probe readings (readings.json), or None
     about:    everything else that sample.json says (seed, licence, what was measured)
+    probe:    domain inputs; task_probe: task inputs, as they come in use, never among the items; None where it has none
     """
 
     name: str
@@ -32,6 +33,7 @@ class Sample:
     readings: Path | None
     about: dict[str, Any]
     validation: dict[str, Path] = field(default_factory=dict)
+    task_probe: Path | None = None
 
     @property
     def kind(self) -> str:
@@ -97,6 +99,7 @@ def read_sample(folder: Path) -> Sample:
         readings=readings if readings.is_file() else None,
         about=about,
         validation={side: folder / path for side, path in files.get("validation", {}).items()},
+        task_probe=folder / files["task_probe"] if "task_probe" in files else None,
     )
 
 

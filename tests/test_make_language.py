@@ -295,7 +295,7 @@ def test_the_script_of_the_real_model_runs_on_a_small_one(make, tmp_path):
         )
     assert sorted(path.name for path in out.iterdir()) == [
         "domain", "domain-birds", "domain.jsonl", "domain_birds.jsonl", "domain_birds_val.jsonl", "domain_val.jsonl",
-        "probe.jsonl", "probe_birds.jsonl", "task", "task.jsonl", "task_val.jsonl",
+        "probe.jsonl", "probe_birds.jsonl", "task", "task.jsonl", "task_probe.jsonl", "task_val.jsonl",
     ]  # fmt: skip
     pair = pipeline.read_pair(out / "task", out / "domain-birds")
     assert len(pair.names) == 21 and pair.domain.base == "pico"

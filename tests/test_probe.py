@@ -1,5 +1,6 @@
 """The probe against a dense reference that holds every activation, and its invariances."""
 
+import json
 import shutil
 from dataclasses import replace
 
@@ -10,7 +11,7 @@ from hypothesis import strategies as st
 from pico import pico_adapter
 from safetensors.torch import load_file, save_file
 
-from tada_studio import pipeline
+from tada_studio import pipeline, report
 from tada_studio.core.gates import gates as gates_of
 from tada_studio.errors import InputError, MismatchError
 from tada_studio.lora import WEIGHTS, Adapter, LoraModule, Pair
@@ -129,6 +130,71 @@ def test_readings_whose_numbers_share_memory_are_saved(base, pair, inputs, tmp_p
     shared = replace(readings, rms_task=readings.task)
     shared.save(tmp_path / "readings.json")
     assert Readings.load(tmp_path / "readings.json").digest == shared.digest
+
+
+# -- task inputs ---------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def both(base, pair, inputs):
+    """Readings of five domain inputs and of the other seven as task inputs."""
+    return pipeline.probe(pair, base, inputs[:5], task_inputs=inputs[5:])
+
+
+def test_task_inputs_are_read_like_domain_inputs(base, pair, inputs, both):
+    task, domain = pipeline.probe(pair, base, inputs[5:]), pipeline.probe(pair, base, inputs[:5])
+    assert torch.equal(both.moments.task, task.moment) and torch.equal(both.moments.domain, domain.moment)
+    assert torch.equal(both.on_task.domain, task.domain) and torch.equal(both.domain, domain.domain)
+    assert both.about["task_inputs"] == task.about["inputs"] != both.about["inputs"]
+    assert domain.on_task is None and domain.moments is None
+
+
+def test_both_kinds_come_back_from_disk(both, tmp_path):
+    both.save(tmp_path / "readings.json")
+    again = Readings.load(tmp_path / "readings.json")
+    assert again.digest == both.digest and again.about == both.about and again.on_task.about == both.on_task.about
+    assert torch.equal(again.moments.task, both.moments.task) and torch.equal(again.on_task.task, both.on_task.task)
+    assert again.digest not in (
+        replace(both, on_task=None).digest,
+        replace(both, on_task=replace(both, on_task=None)).digest,
+    )
+
+
+def test_readings_of_version_0_1_open_and_say_what_they_lack(both, tmp_path):
+    """Their file held what is read of domain inputs, and their digest was that of it: recipes name it."""
+    old = replace(both, on_task=None)
+    old.save(tmp_path / "readings.json")
+    content = json.loads((tmp_path / "readings.json").read_text())
+    (tmp_path / "readings.json").write_text(json.dumps({**content, "format": "tada-studio readings 1"}))
+    again = Readings.load(tmp_path / "readings.json")
+    assert again.digest == old.digest and again.moments is None
+    assert "Only domain inputs were read" in report.inputs_sentence(again)
+    content["format"] = "tada-studio readings 3"
+    (tmp_path / "readings.json").write_text(json.dumps(content))
+    with pytest.raises(InputError, match="readings 3"):
+        Readings.load(tmp_path / "readings.json")
+
+
+def test_a_recipe_of_domain_inputs_alone_belongs_to_readings_of_both(pair, both):
+    of_old = pipeline.MergeOrigin(pair, replace(both, on_task=None), Recipe()).to_dict()
+    assert pipeline.remarks_on_recipe(of_old, pair, both) == []
+    assert pipeline.remarks_on_recipe(of_old, pair, both.on_task)
+    assert pipeline.remarks_on_recipe(pipeline.MergeOrigin(pair, both, Recipe()).to_dict(), pair, both) == []
+
+
+def test_equal_inputs_are_counted_and_inputs_that_are_all_equal_refused(base, pair, inputs):
+    found = pipeline.probe(pair, base, inputs[:5], task_inputs=inputs[3:])
+    assert found.about["equal_inputs"] == "2 of 9" and "2 of 9 task inputs are also" in report.inputs_sentence(found)
+    with pytest.raises(InputError, match="are the domain inputs"):
+        pipeline.probe(pair, base, inputs, task_inputs=inputs[:3])
+    with pytest.raises(InputError, match="No task inputs"):
+        pipeline.probe(pair, base, inputs, task_inputs=[])
+
+
+def test_inputs_that_are_hardly_told_apart_are_said_to_be(both):
+    twice = replace(both, on_task=replace(both, about={}))
+    assert "hardly told apart by the adapters' codes (0.00" in report.inputs_sentence(twice)
+    assert "clearly told apart" in report.inputs_sentence(both)  # few inputs of few words each
 
 
 def test_readings_of_another_pair_are_refused(base, pair, pico, inputs):

@@ -56,6 +56,19 @@ def test_items_of_the_language_sample_are_in_one_file_only():
     assert not asked & set(read_inputs(chosen.probe))
 
 
+@pytest.mark.parametrize("name", ["minerals-tiny", "vit-glyphs", "smollm2-minerals"])
+def test_a_sample_ships_task_inputs_that_are_no_items_and_readings_of_both_kinds(name):
+    chosen = sample(name)
+    domain, task = pipeline.sample_inputs(chosen), pipeline.sample_task_inputs(chosen)
+    assert len(domain) == len(task) == 32 and not set(domain) & set(task)
+    files = [*chosen.items.values(), *chosen.validation.values()]
+    items = {getattr(item, "question", getattr(item, "content", None)) for file in files for item in read_items(file)}
+    assert len(items) > 2 and not items & {*domain, *task}
+    readings = Readings.load(chosen.readings)
+    readings.belongs_to(pipeline.read_pair(chosen.task, chosen.domain))
+    assert len(readings.on_task.tokens) == 32 and readings.about["equal_inputs"] == "0 of 32"
+
+
 def test_forty_items_score_as_the_sample_promises():
     """The 95 % intervals of what 40 items give and of what all of them gave meet, for the merge and for both parents.
 

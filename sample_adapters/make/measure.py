@@ -42,7 +42,9 @@ def measure(chosen: Sample, keep: Path | None = None) -> dict[str, Any]:
     """Probe and score a sample; its figures come back as they stand in sample.json. keep: where readings.json is written."""
     base = pipeline.load_base(str(chosen.base), dtype="float32")
     pair = pipeline.read_pair(chosen.task, chosen.domain)
-    readings = pipeline.probe(pair, base, pipeline.sample_inputs(chosen))
+    readings = pipeline.probe(
+        pair, base, pipeline.sample_inputs(chosen), task_inputs=pipeline.sample_task_inputs(chosen)
+    )
     if keep is not None:
         readings.save(keep)
     sides: pipeline.Sides = {}

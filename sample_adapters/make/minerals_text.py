@@ -127,6 +127,12 @@ def task_items(facts: Iterable[Fact], seed: int) -> list[Row]:
     return [task_item(draw, fact) for fact in facts]
 
 
+def task_prompts(facts: Sequence[Fact], count: int, seed: int) -> list[Row]:
+    """Letter questions about facts of the training split, as they come in use, without answers: what the task is probed with."""
+    draw = Random(f"{seed} task probe")
+    return [{"text": task_item(draw, fact)["question"]} for fact in draw.sample(list(facts), count)]
+
+
 # -- the base ------------------------------------------------------------------------------------------------------
 
 

@@ -67,6 +67,7 @@ def make_task(base: Any, seed: int, size: Size, out: Path, work: Path) -> None:
     validation, test = ([text.task_item(draw, fact) for fact in some] for some in held_out)
     write_rows(out / "task_val.jsonl", validation)
     write_rows(out / "task.jsonl", test)
+    write_rows(out / "task_probe.jsonl", text.task_prompts(training, 32, seed))
 
     def batch(step: int) -> Batch:
         draw = Random(f"{seed} task {step}")

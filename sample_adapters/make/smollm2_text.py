@@ -116,6 +116,12 @@ def task_item(draw: Random, fact: Fact) -> Row:
             "kind": fact.relation, "fact": f"{fact.subject}: {fact.answer}"}  # fmt: skip
 
 
+def task_prompts(facts: Sequence[Fact], count: int, seed: int) -> list[Row]:
+    """Letter questions about facts of the training split, as they come in use, without answers: what the task is probed with."""
+    draw = Random(f"{seed} task probe")
+    return [{"text": task_item(draw, fact)["question"]} for fact in draw.sample(list(facts), min(count, len(facts)))]
+
+
 def things(domain: Domain, count: int, seed: int) -> list[Thing]:
     """Invented things: ``n``, the name, no two with the same first five letters, and every attribute, evenly spread."""
     draw, names = Random(f"{seed} things"), dict[str, str]()

@@ -6,7 +6,8 @@
     domain   a LoRA learns the same 26 labels in the shifted style; the head stays the base's
     task     a LoRA and a head of its own learn ten other letters in the clean style
     oracle   a LoRA learns those ten letters in the shifted style: what one adapter could reach at most; only measured
-    images   the ten letters in the shifted style ("both", which nobody was taught) and in the clean style ("task"); 32 to probe
+    images   the ten letters in the shifted style ("both", which nobody was taught) and in the clean style ("task"); 32 of
+             each to probe
     measure  readings, and every variant's accuracy, into sample.json
 
 A step whose folder is there is not repeated, and one that was stopped goes on from its last hundred steps. Equal seeds give
@@ -150,14 +151,21 @@ def probe_images(seed: int) -> Tensor:
     return draw(TASK, PROBES, SHIFTED, stream(seed, "probe"))[0]
 
 
+def task_probe_images(seed: int) -> Tensor:
+    """What the task adapter was made for: the ten letters, in the clean style. A step of the probe's own stream, so that no
+    other stream changes."""
+    return draw(TASK, PROBES, CLEAN, stream(seed, "probe", 1))[0]
+
+
 def make_images(out: Path, seed: int) -> None:
     """PNGs, items in a folder for each label: real files, as people bring their own."""
-    for folder in (out / "items", out / "probe"):
+    for folder in (out / "items", out / "probe", out / "task_probe"):
         shutil.rmtree(folder, ignore_errors=True)
     for side in ITEMS:
         for label, images in item_images(side, seed).items():
             _save(images, out / "items" / side / label)
     _save(probe_images(seed), out / "probe")
+    _save(task_probe_images(seed), out / "task_probe")
 
 
 def _save(images: Tensor, folder: Path) -> None:
@@ -172,7 +180,8 @@ def _save(images: Tensor, folder: Path) -> None:
 def measure(out: Path, oracle: Path) -> dict[str, Any]:
     """Readings of the probe images into ``out``; the figures of sample.json."""
     base, pair = pipeline.load_base(out / "base", device="cpu"), pipeline.read_pair(out / "task", out / "domain")
-    readings = pipeline.probe(pair, base, read_inputs(out / "probe"), PROBES)
+    on_task = read_inputs(out / "task_probe")
+    readings = pipeline.probe(pair, base, read_inputs(out / "probe"), PROBES, task_inputs=on_task)
     readings.save(out / "readings.json")
     sides: pipeline.Sides = {}
     items = {side: read_items(out / "items" / side) for side in ITEMS}
@@ -228,6 +237,7 @@ ABOUT = {
         "task": "task",
         "domain": "domain",
         "probe": "probe",
+        "task_probe": "task_probe",
         "items": {side: f"items/{side}" for side in ITEMS},
         "readings": "readings.json",
     },

@@ -7,6 +7,7 @@ from typing import Any
 from tada_studio.cli.flags import (
     add_base,
     add_dora,
+    add_inputs,
     add_pickle,
     answer,
     command,
@@ -153,8 +154,7 @@ def _add_tasks(one: argparse.ArgumentParser) -> None:
 def _add_merge(one: argparse.ArgumentParser) -> None:
     """How the pair is merged, and what stands beside the merge."""
     one.add_argument("--readings", help="readings.json of a probe of the pair")
-    one.add_argument("--inputs", help="probe inputs, instead of --readings")
-    one.add_argument("-n", type=int, default=32, help="how many probe inputs to use")
+    add_inputs(one, "domain inputs, instead of --readings")
     one.add_argument("--recipe", help="recipe.json of the merge; usual: the default recipe")
     one.add_argument("--variants", metavar="A,B,...", help="which of base, task, domain, average, sum and the methods")
     one.add_argument(

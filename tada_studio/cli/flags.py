@@ -42,6 +42,16 @@ def add_base(parser: argparse.ArgumentParser, required: bool = False) -> None:
     )
 
 
+def add_inputs(parser: argparse.ArgumentParser, says: str, required: bool = False) -> None:
+    """Domain inputs, task inputs, and how many of each."""
+    parser.add_argument("--inputs", required=required, help=says)
+    parser.add_argument(
+        "--task-inputs",
+        help="prompts of the task as they come in use, without answers: what separates the two",
+    )
+    parser.add_argument("-n", type=int, default=32, help="how many inputs of each kind to use")
+
+
 def add_knobs(parser: argparse.ArgumentParser) -> None:
     """One flag for every knob of the recipe; a line knob may be given several times."""
     for name, spec in knobs().items():
@@ -88,6 +98,8 @@ def readings_of(options: argparse.Namespace, pair: Any, base: Any) -> Any:
     from tada_studio import pipeline
     from tada_studio.probing import Readings, read_inputs
 
+    if options.task_inputs and not options.inputs:
+        raise InputError("--task-inputs goes with --inputs: the domain's inputs and the task's are read together.")
     if options.readings and options.inputs:
         raise InputError("Give --readings or --inputs, not both: readings are what inputs were turned into.")
     if options.readings:
@@ -99,7 +111,8 @@ def readings_of(options: argparse.Namespace, pair: Any, base: Any) -> Any:
             raise InputError(
                 "--inputs needs --base, the model that they go through; or give --readings of an earlier probe."
             )
-        return pipeline.probe(pair, base, read_inputs(options.inputs), options.n, teller(options))
+        on_task = read_inputs(options.task_inputs) if options.task_inputs else None
+        return pipeline.probe(pair, base, read_inputs(options.inputs), options.n, teller(options), on_task)
     return None
 
 
@@ -112,7 +125,8 @@ def sample_readings(options: argparse.Namespace, one: Any, pair: Any, base: Any)
         return readings_of(options, pair, base)
     if one.readings is not None:
         return Readings.load(one.readings)
-    return pipeline.probe(pair, base, pipeline.sample_inputs(one), progress=teller(options))
+    on_task = pipeline.sample_task_inputs(one)
+    return pipeline.probe(pair, base, pipeline.sample_inputs(one), progress=teller(options), task_inputs=on_task)
 
 
 def sides_of(given: Sequence[str]) -> dict[str, list[Any]]:

@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 from tada_studio.cli.flags import (
     add_base,
     add_dora,
+    add_inputs,
     add_knobs,
     add_pair,
     add_pickle,
@@ -51,15 +52,17 @@ def probe(options: argparse.Namespace) -> int:
     inputs = read_inputs(options.inputs)
     pair = pipeline.read_pair(options.task, options.domain, options.allow_pickle, **dora_of(options))
     base = pipeline.load_base(options.base, options.device, options.base_dtype)
-    readings = pipeline.probe(pair, base, inputs, options.n, teller(options))
+    on_task = read_inputs(options.task_inputs) if options.task_inputs else None
+    readings = pipeline.probe(pair, base, inputs, options.n, teller(options), on_task)
     readings.save(_json_name(options.out))
     depth = pipeline.Merge(pair, readings).depth
-    sentence = report.depth_sentence(depth, probed=True)
-    answer(
-        options,
-        {"readings": str(options.out), "inputs": len(readings.tokens), "rho": depth.rho, "says": sentence},
-        sentence,
-    )
+    counts = {
+        "inputs": len(readings.tokens),
+        "task_inputs": 0 if readings.on_task is None else len(readings.on_task.tokens),
+    }
+    sentence, fit = report.depth_sentence(depth, probed=True), report.inputs_sentence(readings)
+    content = {"readings": str(options.out), **counts, "rho": depth.rho, "says": sentence, "inputs_say": fit}
+    answer(options, content, f"{sentence}\n{fit}")
     return 0
 
 
@@ -149,8 +152,7 @@ def _add_passport(one: argparse.ArgumentParser) -> None:
 def _add_probe(one: argparse.ArgumentParser) -> None:
     add_pair(one)
     add_base(one, required=True)
-    one.add_argument("--inputs", required=True, help=".txt or .jsonl of probe inputs, or a folder or zip of images")
-    one.add_argument("-n", type=int, default=32, help="how many inputs to use")
+    add_inputs(one, ".txt or .jsonl of domain inputs, or a folder or zip of images", required=True)
     one.add_argument("-o", "--out", required=True, help="readings.json to write (tensors go beside it)")
 
 
@@ -158,8 +160,7 @@ def _add_merge(one: argparse.ArgumentParser, out: str) -> None:
     add_pair(one)
     one.add_argument("--readings", help="readings.json of a probe")
     add_base(one)
-    one.add_argument("--inputs", help="probe inputs, instead of --readings")
-    one.add_argument("-n", type=int, default=32, help="how many inputs to use")
+    add_inputs(one, "domain inputs, instead of --readings")
     one.add_argument("--recipe", help="recipe.json to start from; the flags below change it")
     add_knobs(one)
     one.add_argument("-o", "--out", required=True, help=out)

@@ -9,6 +9,7 @@ from typing import Any
 from tada_studio.cli.flags import (
     add_base,
     add_dora,
+    add_inputs,
     add_pickle,
     answer,
     command,
@@ -71,8 +72,7 @@ def add(commands: Any) -> None:
     for side in ("domain", "task"):
         one.add_argument(f"--items-{side}", metavar="FILE", help=f"{side} items; half of them are only for the verdict")
     one.add_argument("--readings", help="readings.json of a probe; a sample has its own")
-    one.add_argument("--inputs", help="probe inputs, instead of --readings")
-    one.add_argument("-n", type=int, default=32, help="how many inputs to use")
+    add_inputs(one, "domain inputs, instead of --readings")
     one.add_argument("--recipe", help="recipe.json to start from; what is not searched stays as it is there")
     one.add_argument("--trials", type=int, help="how many points to try, of all seeds together; usual: 120")
     one.add_argument("--minutes", type=float, help="how long it may take in all, the verdict included")

@@ -17,6 +17,7 @@ from torch import Tensor
 
 from tada_studio.core import stats
 from tada_studio.core.selectors import Cells, apply_lines
+from tada_studio.core.separation import Moments
 from tada_studio.errors import MismatchError
 from tada_studio.lora import Address, Pair, addresses
 from tada_studio.recipe import Recipe
@@ -38,6 +39,7 @@ class Readings:
     tokens:   how many tokens of each input were read
     present:  which of (task, domain) changes a module at all
     about:    what they belong to: digests of both adapters, the base, the inputs; versions
+    on_task:  the same of a pass over task inputs; None where only domain inputs were read, as by version 0.1
     """
 
     names: tuple[str, ...]
@@ -49,6 +51,12 @@ class Readings:
     tokens: Int64[Tensor, " m"]
     present: Bool[Tensor, "n 2"]
     about: dict[str, str]
+    on_task: "Readings | None" = None
+
+    @property
+    def moments(self) -> Moments | None:
+        """Both moments; None without task inputs."""
+        return None if self.on_task is None else Moments(self.on_task.moment, self.moment)
 
     @cached_property
     def addresses(self) -> dict[str, Address]:

@@ -127,3 +127,21 @@ def _solved(total: Float64[Tensor, "n k k"], right: Float64[Tensor, "n k r"]) ->
         if still.any():
             raise MismatchError("These readings hold moments that no inputs give: the file was changed. Probe again.")
     return torch.cholesky_solve(right, triangle)
+
+
+def told_apart(moments: Moments) -> Float64[Tensor, " n"]:
+    """How far the two kinds of inputs can be told apart by a module's codes: 0 not at all, 1 entirely.
+
+    Of every direction of the codes, the share of it that is seen on domain inputs less the share seen on task inputs, without
+    its sign, averaged over directions: the mean of ``|2 l - 1|`` over the eigenvalues l of C_D in units of C_D + C_T. Two draws
+    of inputs of one kind do not give 0 either: see ``report.inputs``.
+    """
+    total = moments.task + moments.domain
+    size = total.diagonal(dim1=1, dim2=2)
+    even = torch.where(size > 0, size.rsqrt(), 0)
+    even = even[:, :, None] * even[:, None, :]
+    values, vectors = torch.linalg.eigh(total * even)
+    there = values > ROUNDING * total.shape[1] * values[:, -1:]
+    units = vectors * torch.where(there, values.clamp_min(ROUNDING).rsqrt(), 0)[:, None, :]
+    apart = torch.linalg.eigvalsh(units.mT @ ((moments.domain - moments.task) * even) @ units).abs()
+    return apart.sum(1) / there.sum(1).clamp_min(1)

@@ -7,7 +7,7 @@ re-runs only gates and the merge in core space. Every function here is what the 
 from tada_studio.pipeline.analysis import unprobed
 from tada_studio.pipeline.cache import LruCache
 from tada_studio.pipeline.exporting import export, push, verify
-from tada_studio.pipeline.items import sample_inputs, sample_items, sample_split, sample_validation
+from tada_studio.pipeline.items import sample_inputs, sample_items, sample_split, sample_task_inputs, sample_validation
 from tada_studio.pipeline.merge import Merge
 from tada_studio.pipeline.opening import load_base, passports, read_adapter, read_pair
 from tada_studio.pipeline.origin import MergeOrigin, logged, own_version, remarks_on_recipe
@@ -39,6 +39,7 @@ __all__ = [
     "sample_inputs",
     "sample_items",
     "sample_split",
+    "sample_task_inputs",
     "sample_validation",
     "score_sides",
     "score_tasks",

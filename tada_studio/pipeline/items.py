@@ -54,8 +54,13 @@ def with_probe_texts(
 
 
 def sample_inputs(sample: Sample) -> list[Input]:
-    """The probe inputs of a sample."""
+    """The domain inputs that a sample is probed with."""
     return read_inputs(sample.probe)
+
+
+def sample_task_inputs(sample: Sample) -> list[Input] | None:
+    """The task inputs of a sample, None where it has none."""
+    return None if sample.task_probe is None else read_inputs(sample.task_probe)
 
 
 def sample_items(sample: Sample) -> dict[str, list[Any]]:

@@ -72,6 +72,13 @@ def remarks_on_recipe(content: Mapping[str, Any], pair: Pair, readings: gating.R
         wanted = (inputs.get(role) or {}).get("content_sha256")
         if wanted and wanted != adapter.digest:
             found.append(f"The recipe was made for another {role} adapter than {adapter.label}.")
-    if inputs.get("readings") != getattr(readings, "digest", None):
+    if inputs.get("readings") not in _digests(readings):
         found.append("The recipe was made with other probe readings than these (or with none).")
     return found
+
+
+def _digests(readings: gating.Readings | None) -> set[str | None]:
+    """The digest of these readings, and that of their domain inputs alone: what version 0.1 wrote down."""
+    if readings is None:
+        return {None}
+    return {getattr(part, "digest", None) for part in (readings, replace(readings, on_task=None))}

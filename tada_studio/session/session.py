@@ -153,17 +153,26 @@ class Session:
 
     # -- Probe -----------------------------------------------------------------------------------------------------
 
-    def probe(self, inputs: Sequence[Input] | None = None, n: int = 32, progress: ProgressFn = silent) -> Readings:
-        """Run the inputs (the sample's, if None) through the base once. Earlier readings stay if this fails or is stopped."""
+    def probe(
+        self,
+        inputs: Sequence[Input] | None = None,
+        n: int = 32,
+        progress: ProgressFn = silent,
+        task_inputs: Sequence[Input] | None = None,
+    ) -> Readings:
+        """Run domain inputs and, if there are any, task inputs through the base once. Earlier readings stay if this fails or is
+        stopped. inputs None: the sample's, of both kinds.
+        """
         pair = self._open_pair()
         if inputs is None and self.sample is not None:
-            inputs = pipeline.sample_inputs(self.sample)
+            inputs, own = pipeline.sample_inputs(self.sample), pipeline.sample_task_inputs(self.sample)
+            task_inputs = own if task_inputs is None else task_inputs
         if not inputs:
             raise InputError(
                 "No probe inputs. Paste about 32 domain questions, one a line, or upload a file or images."
             )
         progress = self._started(progress)
-        readings = pipeline.probe(pair, self.load_base(progress=progress), inputs, n, progress)
+        readings = pipeline.probe(pair, self.load_base(progress=progress), inputs, n, progress, task_inputs)
         self.use_readings(readings)
         return readings
 

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tada_studio.core.factor import factor, stacked
-from tada_studio.core.separation import Moments, Settings, separate
+from tada_studio.core.separation import Moments, Settings, separate, told_apart
 from tada_studio.errors import MismatchError
 from tada_studio.lora import LoraModule, Pair
 
@@ -208,3 +208,13 @@ def test_a_pair_that_factors_to_nothing_is_no_error():
     assert torch.equal(
         separate(space, Moments(nothing, nothing), Settings()).through[0], torch.eye(4, dtype=torch.float64)
     )
+
+
+def test_inputs_are_told_apart_by_the_share_of_each_direction():
+    """Direction 1 is seen three times as often on task inputs, direction 2 on neither more, direction 3 on domain inputs alone:
+    (.5 + 0 + 1) / 3."""
+    task, domain = (torch.diag(torch.tensor(one).double())[None] for one in ([3.0, 2.0, 0.0], [1.0, 2.0, 5.0]))
+    moments = Moments(task, domain)
+    assert told_apart(moments).tolist() == pytest.approx([0.5])
+    assert told_apart(Moments(moments.task, moments.task)).tolist() == pytest.approx([0.0])
+    assert told_apart(Moments(torch.zeros(1, 2, 2).double(), torch.zeros(1, 2, 2).double())).tolist() == [0.0]
