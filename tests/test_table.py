@@ -10,9 +10,12 @@ import torch
 from tada_studio import cli, pipeline, report
 from tada_studio.errors import InputError
 from tada_studio.evaluation import read_items
+from tada_studio.evaluation.runs import Run
 from tada_studio.pipeline.merge import merge
+from tada_studio.pipeline.variants import RESIZED, TUNED, TURNED, baselines
 from tada_studio.recipe import Recipe
 from tada_studio.sample_pairs import planted
+from tada_studio.session import Session
 
 TABLE = pipeline.by_name("tada")
 
@@ -59,7 +62,7 @@ def test_a_sample_gives_the_whole_table_on_both_sides_and_says_what_it_promised(
     rows = json.loads(out.out)
     names = [row["name"] for row in rows if row["side"] == "task"]
     assert names[: len(TABLE) - 1] == TABLE[:-1] and names[-1] == "tada"
-    assert [name.split(" (")[0] for name in names[-3:-1]] == ["ties tuned", "dare_ties tuned"]
+    assert names[-3:-1] == ["ties tuned", "dare_ties tuned"]
     assert [row["name"] for row in rows if row["side"] == "domain"] == names
     assert all(row["chance"] == 0.25 and row["n"] == 50 and row["kind"] == "choice" for row in rows)
     assert "1 of 2 figures lie outside the sample's promised intervals: sum on domain:" in out.err
@@ -104,12 +107,13 @@ def test_tuning_needs_items_that_are_not_scored(pico, capsys):
 
 
 def test_names_stand_for_what_they_say(pair, pico):
-    merged = merge(pair, None, Recipe(rank=3))
+    view = pipeline.Merge(pair, None, Recipe(rank=3))
     other = pipeline.read_adapter(pico.domain)
-    found = pipeline.variants(
-        pair, merged, Recipe(), ["base", "average", "sum", "svd", "ties", "tada", "old"], {"old": other}
-    )
-    assert found["base"] is None and found["tada"] is merged and found["old"] is other
+    names = ["base", "average", "sum x 0.75", "sum", "svd", "ties", "tada", "old", "run 2"]
+    earlier = Run(2, Recipe(strength=1.0, rank=2), None, 5)
+    found = pipeline.variants(view, names, beside=pipeline.Beside(runs=[earlier], adapters={"old": other}))
+    assert list(found) == names and found["base"] is None and found["tada"] is view.adapter and found["old"] is other
+    assert found["run 2"].digest == merge(pair, None, earlier.recipe).digest
     assert found["sum"].digest == found["svd"].digest != found["average"].digest
     for name, module in found["average"].modules.items():
         half = found["sum"].modules[name].delta() / 2
@@ -138,3 +142,23 @@ def test_a_sample_without_validation_items_cannot_tune():
 
 def test_promises_that_nobody_measured_are_not_kept_or_broken():
     assert report.promise_sentence({}, {"domain": {"base": {"low": 0, "high": 1}}}) == ""
+
+
+def test_every_door_takes_its_names_from_one_list(pair, pico, base):
+    """Evaluate's ticks, the command line's table, auto-tune's baselines and the tuned ones: each name once, and made the same."""
+    assert set(pipeline.USUAL) <= set(TABLE) and len(set(TABLE)) == len(TABLE)
+    assert {*TURNED, *RESIZED} <= set(baselines(3)) <= {*TABLE, *RESIZED}
+    view, items = pipeline.Merge(pair, None, Recipe(rank=3)), {"domain": read_items(pico.items)[:8]}
+    names = [*baselines(3), *TUNED]
+    found = pipeline.variants(view, names, base, pipeline.Beside(items))
+    for name, recipe in baselines(3).items():
+        assert found[name].digest == merge(pair, None, recipe).digest
+    for name, method in TUNED.items():
+        assert found[name].origin.recipe == pipeline.tuned(base, pair, Recipe(method=method, rank=3), items)
+    session = Session()
+    session.open(str(pico.task), str(pico.domain), str(pico.base))
+    session.turn(rank=3)
+    run = session.evaluate(items, ["sum x 0.75", "ties", "tada"], 8)
+    scores = pipeline.evaluate(base, {name: found.get(name, view.adapter) for name in run.variants}, items["domain"])
+    assert all(torch.equal(run.sides["domain"][name].loglik, score.loglik) for name, score in scores.items())
+    session.close()

@@ -23,6 +23,7 @@ from tada_studio.recipe import Recipe
 def evaluate(options: argparse.Namespace) -> int:
     from tada_studio import pipeline, report
     from tada_studio.evaluation.compare import compared
+    from tada_studio.pipeline.variants import weights_sentences
 
     base, variants, items, promised = _contest(options)
     sides: pipeline.Sides = {}
@@ -34,7 +35,7 @@ def evaluate(options: argparse.Namespace) -> int:
         task: {n: r.score for n, r in variants.items() if r.score is not None} for task, variants in tasks.items()
     }
     kept = report.promise_sentence(sides, promised)
-    sentences = [*report.comparison_sentences(sides), *([kept] if kept else [])]
+    sentences = [*report.comparison_sentences(sides), *weights_sentences(variants), *([kept] if kept else [])]
     if options.json and kept:
         print(kept, file=sys.stderr)
     against = {one.against: report.comparison_dict(one) for one in compared(sides)}
@@ -85,24 +86,31 @@ def _contest(options: argparse.Namespace) -> tuple[Any, dict[str, Any], dict[str
 def _pair_variants(options: argparse.Namespace, one: Any, base: Any, others: dict[str, Any]) -> dict[str, Any]:
     """Base, parents, baselines and the recipe's merge, which is the last: the others are compared with it."""
     from tada_studio import pipeline
-    from tada_studio.pipeline.merge import merge
+    from tada_studio.pipeline.variants import TUNED
 
     task, domain = (str(one.task), str(one.domain)) if one else (options.task, options.domain)
     pair = pipeline.read_pair(task, domain, options.allow_pickle, **dora_of(options))
     recipe = Recipe.load(options.recipe) if options.recipe else Recipe()
     readings = sample_readings(options, one, pair, base)
-    merged = merge(pair, readings, recipe)
     names = options.variants.split(",") if options.variants else [*pipeline.by_name(recipe.method), *others]
     names = [name for name in dict.fromkeys(map(str.strip, names)) if name != recipe.method]
-    variants = pipeline.variants(pair, merged, recipe, names, others)
-    for method in ("ties", "dare_ties") if options.tuned else ():
-        if one is None and not options.validation:
-            raise InputError("--tuned needs --validation SIDE=FILE: items that are not among those scored.")
-        validation = sides_of(options.validation) or pipeline.sample_validation(one)
-        start = Recipe(method=method, rank=max(module.rank for module in merged.modules.values()))
-        best = pipeline.tuned(base, pair, start, validation, progress=teller(options))
-        variants[f"{method} tuned (weights {best.strength / 2:g})"] = merge(pair, None, best)
-    return {**variants, recipe.method: merged}
+    names += list(TUNED) if options.tuned else []
+    beside = pipeline.Beside(_validation(options, one, names), adapters=others)
+    return pipeline.variants(
+        pipeline.Merge(pair, readings, recipe), [*names, recipe.method], base, beside, teller(options)
+    )
+
+
+def _validation(options: argparse.Namespace, one: Any, names: list[str]) -> dict[str, Any] | None:
+    """The items that tuned baselines are tuned on, if any is to be. Raises InputError."""
+    from tada_studio import pipeline
+    from tada_studio.pipeline.variants import TUNED
+
+    if not set(names) & set(TUNED):
+        return None
+    if one is None and not options.validation:
+        raise InputError("--tuned needs --validation SIDE=FILE: items that are not among those scored.")
+    return sides_of(options.validation) or pipeline.sample_validation(one)
 
 
 def _named(text: str) -> tuple[str, str]:

@@ -14,11 +14,13 @@ from tada_studio.pipeline.origin import MergeOrigin, logged, own_version, remark
 from tada_studio.pipeline.probing import probe
 from tada_studio.pipeline.scoring import Sides, evaluate, score_sides, score_tasks
 from tada_studio.pipeline.tuning import new_search, search
-from tada_studio.pipeline.variants import STRENGTHS, TURNED, by_name, tuned, variants
+from tada_studio.pipeline.variants import STRENGTHS, TURNED, USUAL, Beside, by_name, tuned, variants
 
 __all__ = [
     "STRENGTHS",
     "TURNED",
+    "USUAL",
+    "Beside",
     "LruCache",
     "Merge",
     "MergeOrigin",

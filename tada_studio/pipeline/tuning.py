@@ -6,9 +6,9 @@ from typing import Any
 
 from tada_studio.base_model.model import Base
 from tada_studio.core.gates import Readings
-from tada_studio.core.methods import METHODS
 from tada_studio.lora import Pair
 from tada_studio.pipeline.merge import merge
+from tada_studio.pipeline.variants import baselines
 from tada_studio.progress import ProgressFn, silent
 from tada_studio.recipe import Recipe
 from tada_studio.tuning import Contest, Plan, Split, Tuning, halves, space
@@ -58,13 +58,3 @@ def new_search(
     most = max(pair.task.rank, pair.domain.rank)
     ranks = (max(1, most // 2), most, pair.task.rank + pair.domain.rank) if search_rank else ()
     return Tuning(split, (start or Recipe()).but(method="tada"), space(len(layers), readings is not None, ranks))
-
-
-def baselines(rank: int | None) -> dict[str, Recipe]:
-    """What a find must beat: the sum at several sizes, and every method that neither probe nor hand shapes, as it is."""
-    sums = {"average": 1.0, "sum x 0.75": 1.5, "sum": 2.0, "sum x 1.25": 2.5}
-    sums_too = ("linear", "svd")
-    plain = {
-        name: Recipe(method=name, rank=rank) for name in METHODS if not METHODS[name].reads_map and name not in sums_too
-    }
-    return {name: Recipe(method="linear", strength=size, rank=rank) for name, size in sums.items()} | plain

@@ -1,6 +1,15 @@
-"""Who stands beside the recipe in an evaluation: earlier runs' recipes, exported adapters, baselines with tuned weights."""
+"""Everybody that can stand beside a recipe in an evaluation: the one list of their names, and the one function that makes them.
+
+parents    the base alone, both adapters as they came
+methods    each of ``METHODS`` with default knobs; the recipe's own method is the recipe itself
+turned     a method with a knob turned that goes by a name of its own: the average, the sum, the sum at other sizes
+tuned      baselines with the weights that do best on validation items
+runs       the recipes of earlier evaluations
+adapters   whatever else was read: exported adapters, adapters of others
+"""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 from tada_studio.base_model.model import Base
@@ -10,18 +19,32 @@ from tada_studio.errors import InputError
 from tada_studio.evaluation import Score
 from tada_studio.evaluation.runs import Run
 from tada_studio.lora import Adapter, Pair
-from tada_studio.pipeline.items import sample_validation
-from tada_studio.pipeline.merge import merge
-from tada_studio.pipeline.opening import read_adapter
+from tada_studio.pipeline.merge import Merge, merge
+from tada_studio.pipeline.origin import MergeOrigin
 from tada_studio.pipeline.scoring import Sides, score_sides
 from tada_studio.progress import ProgressFn, silent
 from tada_studio.recipe import Recipe
-from tada_studio.sample_pairs import Sample
+
+# -- who there is ----------------------------------------------------------------------------------------------------
 
 #: The base alone and both adapters as they came.
 PARENTS = ("base", "task", "domain")
+#: Baselines that are a method with a knob turned; every other method's name stands for it with default knobs.
+TURNED = {"average": Recipe(method="linear", strength=1.0), "sum": Recipe(method="linear", strength=2.0)}
+#: Sums of other sizes, which auto-tune's find must beat too; they go by these names everywhere, and stand in no list by themselves.
+RESIZED = {"sum x 0.75": Recipe(method="linear", strength=1.5), "sum x 1.25": Recipe(method="linear", strength=2.5)}
 #: Baselines whose best weights are not 1 and 1: PEFT's TIES averages where others add.
 TUNED = {"ties tuned": "ties", "dare_ties tuned": "dare_ties"}
+#: Who is scored unless somebody chooses: the others take longer, or are only asked for by people who know them.
+USUAL = (*PARENTS, "sum", "tada")
+#: With default knobs these are the sum.
+_SUMS = ("linear", "svd")
+
+
+def by_name(method: str) -> list[str]:
+    """Everybody that can stand beside a recipe of this method by name alone, parents first and the method itself last."""
+    same = {"linear", method}
+    return [*PARENTS, *TURNED, *(name for name in METHODS if name not in same), method]
 
 
 def run_name(run: Run) -> str:
@@ -29,66 +52,80 @@ def run_name(run: Run) -> str:
     return f"run {run.number}"
 
 
-def others(
-    names: Sequence[str],
-    pair: Pair,
-    base: Base,
-    sample: Sample | None,
-    runs: Sequence[Run],
-    folders: Mapping[str, str],
-    progress: ProgressFn = silent,
-) -> dict[str, Adapter]:
-    """The adapters among ``names`` that are neither parents nor methods, and those of ``folders``. Raises TadaError."""
-    earlier = {run_name(run): run for run in runs if run_name(run) in names}
-    found = {name: merge(pair, run.readings, run.recipe) for name, run in earlier.items()}
-    for name, method in TUNED.items():
-        if name in names:
-            found[name] = _tuned(method, pair, base, sample, progress)
-    return found | {name: read_adapter(ref, base=base) for name, ref in folders.items()}
+def baselines(rank: int | None) -> dict[str, Recipe]:
+    """What auto-tune's find must beat: sums of several sizes, and every method that neither probe nor hand shapes."""
+    plain = {name: Recipe(method=name) for name, one in METHODS.items() if not one.reads_map and name not in _SUMS}
+    return {name: recipe.but(rank=rank) for name, recipe in {**TURNED, **RESIZED, **plain}.items()}
 
 
-def _tuned(method: str, pair: Pair, base: Base, sample: Sample | None, progress: ProgressFn) -> Adapter:
-    """A baseline with the weights that do best on items that are not among those scored."""
-    if sample is None or not sample.validation:
-        raise InputError("Tuned baselines need validation items, which only some samples bring. Leave them out.")
-    rank = max(pair.task.rank, pair.domain.rank)
-    start = Recipe(method=method, rank=rank)
-    best = tuned(base, pair, start, sample_validation(sample), progress=progress)
-    return merge(pair, None, best)
+@dataclass(frozen=True, eq=False)
+class Beside:
+    """What those are made of that no name alone can make.
+
+    validation: items by side for tuned baselines, none of them among those that are scored
+    runs:       earlier evaluations, whose recipes take part as "run 2"
+    adapters:   by the names they are to have
+    """
+
+    validation: Mapping[str, Sequence[Any]] | None = None
+    runs: Sequence[Run] = ()
+    adapters: Mapping[str, Adapter] = field(default_factory=dict)
 
 
-#: Baselines that are a method with a knob turned; every other method's name stands for it with default knobs.
-TURNED = {"average": Recipe(method="linear", strength=1.0), "sum": Recipe(method="linear", strength=2.0)}
-
-
-def by_name(method: str) -> list[str]:
-    """Everybody that can stand beside a recipe of this method by name alone, parents first and the method itself last."""
-    same = {"linear", method}  # linear with default knobs is the sum
-    return [*PARENTS, *TURNED, *(name for name in METHODS if name not in same), method]
+# -- how they are made -----------------------------------------------------------------------------------------------
 
 
 def variants(
-    pair: Pair, merged: Adapter, recipe: Recipe, names: Sequence[str], others: Mapping[str, Adapter] | None = None
+    view: Merge,
+    names: Sequence[str],
+    base: Base | None = None,
+    beside: Beside | None = None,
+    progress: ProgressFn = silent,
 ) -> dict[str, Adapter | None]:
-    """Adapters by the names people use: base, task, domain, average, sum, a method with default knobs, all at the same rank; the
-    recipe's own method stands for ``merged``. others: whatever else goes by a name: earlier recipes' merges, exported adapters.
+    """Adapters by name, in the order given; None is the base alone. Merges are made at the rank of ``view``, and the recipe's own
+    method stands for ``view`` itself. base: needed for tuned baselines only. Raises InputError for a name that nobody knows."""
+    beside = beside or Beside()
+    return {name: _variant(name, view, base, beside, progress) for name in names}
 
-    Raises InputError for a name that nobody knows.
-    """
-    plain: dict[str, Adapter | None] = {"base": None, "task": pair.task, "domain": pair.domain, **(others or {})}
-    rank = max(module.rank for module in merged.modules.values())
 
-    def one(name: str) -> Adapter | None:
-        if name in plain:
-            return plain[name]
-        if name not in METHODS and name not in TURNED:
-            known = ", ".join([*plain, *TURNED, *METHODS])
-            raise InputError(f"{name}: no such variant. There are: {known}.")
-        if name == recipe.method:
-            return merged
-        return merge(pair, None, TURNED[name].but(rank=rank) if name in TURNED else Recipe(method=name, rank=rank))
+def _variant(name: str, view: Merge, base: Base | None, beside: Beside, progress: ProgressFn) -> Adapter | None:
+    pair, recipe = view.pair, view.recipe
+    plain: dict[str, Adapter | None] = {"base": None, "task": pair.task, "domain": pair.domain, **beside.adapters}
+    earlier = {run_name(run): run for run in beside.runs}
+    if name in plain:
+        return plain[name]
+    if name == recipe.method:
+        return view.adapter
+    if name in earlier:
+        return merge(pair, earlier[name].readings, earlier[name].recipe)
+    rank = max(module.rank for module in view.adapter.modules.values())
+    if name in TUNED:
+        return _tuned(Recipe(method=TUNED[name], rank=rank), view, base, beside.validation, progress)
+    if name not in METHODS and name not in {**TURNED, **RESIZED}:
+        there = ", ".join([*plain, *TURNED, *METHODS, *TUNED, *earlier])
+        raise InputError(f"{name}: no such variant. There are: {there}.")
+    start = {**TURNED, **RESIZED}.get(name) or Recipe(method=name)
+    return merge(pair, view.readings if METHODS[start.method].reads_map else None, start.but(rank=rank))
 
-    return {name: one(name) for name in names}
+
+def _tuned(
+    start: Recipe, view: Merge, base: Base | None, validation: Mapping[str, Sequence[Any]] | None, progress: ProgressFn
+) -> Adapter:
+    if base is None or not validation:
+        raise InputError(
+            "Tuned baselines need validation items that are not among those scored, and a base. Leave them out."
+        )
+    return merge(view.pair, None, tuned(base, view.pair, start, validation, progress=progress))
+
+
+def weights_sentences(adapters: Mapping[str, Adapter | None]) -> list[str]:
+    """With which weights the tuned baselines among these did best."""
+    there = {name: adapter.origin for name, adapter in adapters.items() if adapter is not None and name in TUNED}
+    return [
+        f"{name}: weights {origin.recipe.strength / 2:g} did best on the validation items."
+        for name, origin in there.items()
+        if isinstance(origin, MergeOrigin)
+    ]
 
 
 #: Strengths that ``tuned`` tries: weights of .5 to 2 for each adapter.

@@ -30,7 +30,6 @@ from tada_studio.lora import Pair
 from tada_studio.pipeline import tuning
 from tada_studio.pipeline.items import to_evaluate, to_leave_out_on, to_tune, with_probe_texts
 from tada_studio.pipeline.merge import Merge
-from tada_studio.pipeline.variants import others as others_among
 from tada_studio.probing import Readings as SavedReadings
 from tada_studio.progress import Progress, ProgressFn, silent
 from tada_studio.recipe import Recipe
@@ -274,17 +273,19 @@ class Session:
         progress: ProgressFn = silent,
         folders: Mapping[str, str] | None = None,
     ) -> Run:
-        """Score variants on each side's items: those that ``pipeline.variants`` knows, earlier runs' recipes ("run 2"), baselines
-        with tuned weights ("ties tuned") and exported adapters by a name of ``folders`` (name -> folder or Hub id).
+        """Score variants on each side's items: those that ``pipeline.variants`` knows, and exported adapters by a name of
+        ``folders`` (name -> folder or Hub id).
 
         sides None: the sample's. ``self.runs[-1]`` fills in variant by variant; when stopped it keeps what is done.
         """
-        pair, view = self._open_pair(), self._open_view()
+        view = self._open_view()
         sides = to_evaluate(self.sample, sides)
         progress = self._started(progress)
         base = self.load_base(progress=progress)
-        others = others_among(variants, pair, base, self.sample, self.runs, folders or {}, progress)
-        adapters = pipeline.variants(pair, view.adapter, view.recipe, [*variants, *(folders or {})], others)
+        others = {name: pipeline.read_adapter(ref, base=base) for name, ref in (folders or {}).items()}
+        validation = pipeline.sample_validation(self.sample) if self.sample and self.sample.validation else None
+        beside = pipeline.Beside(validation, self.runs, others)
+        adapters = pipeline.variants(view, [*variants, *others], base, beside, progress)
         chosen = {side: choose(items, limit) for side, items in sides.items()}
         self._runs_made += 1
         items = {side: tuple(map(shown, ones)) for side, ones in chosen.items()}

@@ -18,12 +18,10 @@ from tada_studio.app.widgets.plot_panel import drawing, plot_panel
 from tada_studio.app.widgets.task import in_turn, steps, uploaded
 from tada_studio.errors import InputError, Stopped, TadaError
 from tada_studio.evaluation import read_items
-from tada_studio.pipeline.variants import PARENTS, TUNED, by_name, run_name
+from tada_studio.pipeline.variants import TUNED, USUAL, by_name, run_name
 from tada_studio.progress import Progress
 from tada_studio.session import Run
 
-#: Ticked at the start: the others take longer, or are only asked for by people who know them.
-USUAL = (*PARENTS, "sum", "tada")
 #: So many of the latest runs can stand beside the recipe.
 EARLIER = 6
 NOT_YET = "Nothing was evaluated yet. Choose variants and run: each appears as soon as it is scored."
