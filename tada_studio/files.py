@@ -4,14 +4,17 @@ Nothing in an archive is repaired: what looks wrong is refused. Sizes are bounde
 """
 
 import hashlib
+import json
+import math
 import re
 import shutil
 import stat
 import zipfile
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
+from typing import Any
 
 from tada_studio.errors import AdapterError, TadaError
 
@@ -26,6 +29,19 @@ def sha256(path: str | Path) -> str:
         while block := file.read(1 << 20):
             sha.update(block)
     return sha.hexdigest()
+
+
+def plain_json(content: Any, **options: Any) -> str:
+    """Content as JSON that every parser takes: NaN and infinity, which JSON does not have, become null."""
+    return json.dumps(_finite(content), ensure_ascii=False, allow_nan=False, **options)
+
+
+def _finite(content: Any) -> Any:
+    if isinstance(content, float):
+        return content if math.isfinite(content) else None
+    if isinstance(content, Mapping):
+        return {key: _finite(value) for key, value in content.items()}
+    return [_finite(value) for value in content] if isinstance(content, list | tuple) else content
 
 
 def shown(text: object, most: int = 120) -> str:

@@ -3,7 +3,6 @@
 Names, remarks and items come from other people's files: all text is escaped here or in ``figures.standalone``.
 """
 
-import json
 from collections.abc import Iterable, Mapping, Sequence
 from html import escape
 from typing import Any
@@ -14,6 +13,7 @@ from tada_studio import figures, report
 from tada_studio.evaluation.effect import Effects
 from tada_studio.exporting.portable import VLLM_RANKS
 from tada_studio.figures import standalone
+from tada_studio.files import plain_json
 from tada_studio.lora import Address, Passport
 from tada_studio.pipeline import MergeOrigin
 from tada_studio.pipeline.merge import Merge
@@ -235,7 +235,7 @@ def _recipe(view: Merge) -> str:
         for name, spec in knobs().items()
     ]
     origin = MergeOrigin(view.pair, view.readings, view.recipe).to_dict()
-    content = f"<pre>{escape(json.dumps(origin, indent=2, ensure_ascii=False))}</pre>"
+    content = f"<pre>{escape(plain_json(origin, indent=2))}</pre>"
     made = _note("The method is this package's reading of TaDA (arXiv 2606.05016), not the paper's own code.")
     return (
         _table(("knob", "value", "", "what it does"), rows)

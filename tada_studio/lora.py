@@ -67,7 +67,7 @@ class LoraModule:
         return self.scale * (self.up.double() @ self.down.double())
 
 
-def _split(name: str) -> tuple[str, int | None, str]:
+def split_name(name: str) -> tuple[str, int | None, str]:
     """("model.layers", 3, "self_attn.q_proj") of "model.layers.3.self_attn.q_proj"; no number outside the layers."""
     parts = name.split(".")
     for i, part in enumerate(parts[:-1]):
@@ -94,7 +94,7 @@ def addresses(names: Iterable[str]) -> dict[str, Address]:
     A projection is called by the last part of its name; where that would call two kinds of module alike (BERT has
     attention.output.dense and output.dense) it gets as much of its path as tells them apart.
     """
-    split = {name: _split(name) for name in names}
+    split = {name: split_name(name) for name in names}
     numbers = [layer for _, layer, _ in split.values() if layer is not None]
     kinds = list(dict.fromkeys((stack, tail) for stack, _, tail in split.values()))
     labels = dict(zip(kinds, _short_names(kinds), strict=True))
@@ -137,11 +137,15 @@ def _short_names(kinds: list[tuple[str, str]]) -> list[str]:
 
 @dataclass(frozen=True, eq=False)
 class Passport:
-    """What an adapter's own files say about it: facts for a table, and remarks in plain sentences."""
+    """What an adapter's own files say about it: facts for a table, and remarks in plain sentences.
+
+    refused: why its numbers forbid any merge (NaN, infinity), in a sentence; None for all others
+    """
 
     label: str
     facts: Mapping[str, Any]
     remarks: tuple[str, ...] = ()
+    refused: str | None = None
 
 
 @dataclass(frozen=True)
@@ -205,6 +209,7 @@ class Adapter:
     heads:   the modules that those tensors belong to (PEFT's modules_to_save), by full name
     labels:  what the rows of a classifier's head are called, if anyone wrote it down (labels.json)
     stands_for: what the modules replace, if they are not the adapter itself
+    revision: of the base, as its config names it
     """
 
     label: str
@@ -218,6 +223,7 @@ class Adapter:
     heads: tuple[str, ...] = ()
     labels: tuple[str, ...] = ()
     stands_for: Replacement | None = None
+    revision: str | None = None
 
     def __post_init__(self) -> None:
         if not self.modules:
@@ -276,11 +282,13 @@ class Pair:
     """A task adapter and a domain adapter of one base. Either may lack modules that the other has.
 
     problems: remarks about the two together that do not forbid the merge, in plain sentences
+    same_base: whether somebody had to vouch that their bases, named differently, are one model
     """
 
     task: Adapter
     domain: Adapter
     problems: tuple[str, ...] = field(default=())
+    same_base: bool = False
 
     def __post_init__(self) -> None:
         for name in set(self.task.modules) & set(self.domain.modules):

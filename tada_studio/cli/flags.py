@@ -1,13 +1,13 @@
 """What the commands share: flags, what is made of them, and how an answer is printed."""
 
 import argparse
-import json
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 from tada_studio.errors import InputError
+from tada_studio.files import plain_json
 from tada_studio.recipe import Recipe, knobs
 
 
@@ -22,6 +22,12 @@ def add_pair(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--domain", required=True, help="domain adapter: folder, zip or Hub id")
     add_pickle(parser)
     add_dora(parser)
+    add_same_base(parser)
+
+
+def add_same_base(parser: argparse.ArgumentParser) -> None:
+    says = "both adapters were trained on one base, though their configs name it differently; the recipe says that you said so"
+    parser.add_argument("--same-base", action="store_true", help=says)
 
 
 def add_dora(parser: argparse.ArgumentParser) -> None:
@@ -69,11 +75,12 @@ def add_knobs(parser: argparse.ArgumentParser) -> None:
 
 
 def dora_of(options: argparse.Namespace, recipe: dict[str, Any] | None = None) -> dict[str, Any]:
-    """What DoRA is read with; a recipe.json to be repeated says which rank was taken."""
-    inputs = ((recipe or {}).get("inputs") or {}).values()
-    kept = [one["stands_for"]["rank"] for one in inputs if isinstance(one, dict) and "stands_for" in one]
+    """What a pair is read with; a recipe.json to be repeated says which rank stood in for DoRA, and whether the base was vouched for."""
+    inputs = (recipe or {}).get("inputs") or {}
+    kept = [one["stands_for"]["rank"] for one in inputs.values() if isinstance(one, dict) and "stands_for" in one]
     rank = options.dora_rank if options.dora_rank is not None else next(iter(kept), None)
-    return {"base": options.base, "dora_rank": rank, "progress": teller(options)}
+    same_base = options.same_base or inputs.get("same_base") is True
+    return {"base": options.base, "dora_rank": rank, "progress": teller(options), "same_base": same_base}
 
 
 def recipe_of(options: argparse.Namespace, content: dict[str, Any] | None = None) -> Recipe:
@@ -147,7 +154,7 @@ def sides_of(given: Sequence[str]) -> dict[str, list[Any]]:
 
 
 def answer(options: argparse.Namespace, content: Any, text: str) -> None:
-    print(json.dumps(content, indent=2, ensure_ascii=False) if options.json else text)
+    print(plain_json(content, indent=2) if options.json else text)
 
 
 def teller(options: argparse.Namespace) -> Callable[..., None]:

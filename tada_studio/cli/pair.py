@@ -12,6 +12,7 @@ from tada_studio.cli.flags import (
     add_knobs,
     add_pair,
     add_pickle,
+    add_same_base,
     answer,
     check_counts,
     command,
@@ -42,7 +43,8 @@ def passport(options: argparse.Namespace) -> int:
         ],
         "\n\n".join([*(report.text_table(("adapter", p.label), report.passport_rows(p)) for p in found), *says]),
     )
-    return 0 if verdict is None or verdict.fits else 2
+    fits = verdict is None or verdict.fits
+    return 0 if fits and not any(p.refused for p in found) else 2
 
 
 def probe(options: argparse.Namespace) -> int:
@@ -147,6 +149,7 @@ def _add_passport(one: argparse.ArgumentParser) -> None:
     add_pickle(one)
     one.add_argument("--base", help="base model, for DoRA: Hub id, folder or .gguf file")
     add_dora(one)
+    add_same_base(one)
 
 
 def _add_probe(one: argparse.ArgumentParser) -> None:

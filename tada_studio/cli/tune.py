@@ -1,7 +1,6 @@
 """tune: search the knobs on some items, judge the find on the others."""
 
 import argparse
-import json
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -19,6 +18,7 @@ from tada_studio.cli.flags import (
     teller,
 )
 from tada_studio.errors import InputError
+from tada_studio.files import plain_json
 from tada_studio.recipe import Recipe
 
 
@@ -52,7 +52,7 @@ def tune(options: argparse.Namespace) -> int:
     )  # fmt: skip
     if options.out:
         content = pipeline.MergeOrigin(pair, readings, found.recipe).to_dict()
-        Path(options.out).write_text(json.dumps(content, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+        Path(options.out).write_text(plain_json(content, indent=2) + "\n", encoding="utf-8")
     assert found.judged is not None, "a search that was not stopped has been judged"
     table = report.text_table(*report.score_table(found.judged.sides))
     sentences = "\n".join(report.search_sentences(found))

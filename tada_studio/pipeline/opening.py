@@ -19,7 +19,8 @@ from tada_studio.progress import ProgressFn, silent
 from tada_studio.read import hub, pair_up
 from tada_studio.read import read_adapter as read_folder
 from tada_studio.read.manifest import Manifest
-from tada_studio.read.passport import from_manifest, outline
+from tada_studio.read.fit import SAME_ADAPTER, outline, same_content
+from tada_studio.read.passport import from_manifest
 from tada_studio.read.unpack import unpack
 
 _PAIRS: LruCache[Pair] = LruCache(4)
@@ -53,15 +54,19 @@ def read_pair(
     base: Base | str | Path | None = None,
     dora_rank: int | None = None,
     progress: ProgressFn = silent,
+    same_base: bool = False,
 ) -> Pair:
     """A task adapter and a domain adapter, each by folder, zip or Hub id; ``base`` and ``dora_rank`` as in ``read_adapter``.
 
+    same_base: both were trained on one base, whatever their configs call it; recipe.json and the card say that you said so.
     Raises AdapterError or MismatchError, and for DoRA BaseError.
     """
     folders, dora = (_folder(task), _folder(domain)), _standing(base, dora_rank)
     return _PAIRS.get(
-        (allow_pickle, _signature(*folders), _mark(base), dora_rank),
-        lambda: pair_up(*(reading.measured(read_folder(one, allow_pickle, dora, progress)) for one in folders)),
+        (allow_pickle, _signature(*folders), _mark(base), dora_rank, same_base),
+        lambda: pair_up(
+            *(reading.measured(read_folder(one, allow_pickle, dora, progress)) for one in folders), same_base=same_base
+        ),
     )
 
 
@@ -71,6 +76,7 @@ def passports(
     base: Base | str | Path | None = None,
     dora_rank: int | None = None,
     progress: ProgressFn = silent,
+    same_base: bool = False,
 ) -> tuple[list[Passport], Verdict | None]:
     """The passport of every adapter, and for two whether they fit, by their configs and headers alone.
 
@@ -79,16 +85,24 @@ def passports(
     """
     seen = [_look(ref, allow_pickle) for ref in refs]
     outlines = [outline(one) if base is None else replace(outline(one), dora=None) for one in seen]
-    verdict = reading.verdict(*outlines) if len(seen) == 2 else None
+    verdict = reading.verdict(*outlines, same_base) if len(seen) == 2 else None
 
-    def passport(ref: str | Path, one: Manifest) -> Passport:
+    def measured(ref: str | Path, one: Manifest) -> Adapter | None:
         read = base is not None if one.dora else not _on_hub(ref)
-        return _measured(read_adapter(ref, allow_pickle, base, dora_rank, progress)) if read else from_manifest(one)
+        return reading.measured(read_adapter(ref, allow_pickle, base, dora_rank, progress)) if read else None
 
-    found = [passport(ref, one) for ref, one in zip(refs, seen, strict=True)]
-    if verdict is not None and verdict.fits:
-        verdict = replace(verdict, notes=(*verdict.notes, *reading.balance_note(*found)))
-    return found, verdict
+    adapters = [measured(ref, one) for ref, one in zip(refs, seen, strict=True)]
+    found = [(a and a.passport) or from_manifest(one) for a, one in zip(adapters, seen, strict=True)]
+    return found, verdict and _with_numbers(verdict, found, adapters)
+
+
+def _with_numbers(verdict: Verdict, found: Sequence[Passport], adapters: Sequence[Adapter | None]) -> Verdict:
+    """The verdict with what the tensors add to it, if they were read: NaN forbids; unequal sizes and equal numbers are noted."""
+    refused = [one.refused for one in found if one.refused]
+    first, second = adapters
+    same = [SAME_ADAPTER] if first is not None and second is not None and not refused and same_content(first, second) else []
+    notes = (*same, *verdict.notes, *(reading.balance_note(*found) if verdict.fits else ()))
+    return replace(verdict, reasons=(*verdict.reasons, *refused), notes=notes)
 
 
 def _look(ref: str | Path, allow_pickle: bool) -> Manifest:
@@ -97,12 +111,6 @@ def _look(ref: str | Path, allow_pickle: bool) -> Manifest:
 
 def _on_hub(ref: str | Path) -> bool:
     return hub.is_hub_id(str(ref).strip())
-
-
-def _measured(adapter: Adapter) -> Passport:
-    found = reading.measured(adapter).passport
-    assert found is not None
-    return found
 
 
 def _folder(ref: str | Path) -> Path:

@@ -40,6 +40,7 @@ class MergeOrigin:
             "inputs": {
                 "task": _input(self.pair.task),
                 "domain": _input(self.pair.domain),
+                **({"same_base": True} if self.pair.same_base else {}),
                 "readings": getattr(self.readings, "digest", None),
                 "readings_about": dict(self.readings.about) if self.readings is not None else None,
             },

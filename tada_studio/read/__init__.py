@@ -25,16 +25,16 @@ from tada_studio.read.config import judge, text
 from tada_studio.read.dora import Standing, Weights, needs_base, stand_in
 from tada_studio.read.files import PICKLE, Entry, read_json, weight_files
 from tada_studio.read.manifest import Manifest, build, manifest_of
-from tada_studio.read.passport import (
-    balance_note,
-    from_manifest,
+from tada_studio.read.fit import (
+    SAME_ADAPTER,
+    heads_without_place,
     is_copy,
-    measured,
     outline,
-    trained_remarks,
+    same_content,
     verdict,
     vocabularies_differ,
 )
+from tada_studio.read.passport import balance_note, from_manifest, measured, trained_remarks
 
 __all__ = ["Standing", "Weights", "balance_note", "look", "look_at", "measured", "pair_up", "read_adapter", "verdict"]
 
@@ -77,15 +77,27 @@ def look_at(
     return build(label, config, entries, label, size, revision)
 
 
-def pair_up(task: Adapter, domain: Adapter) -> Pair:
-    """The two adapters as a Pair, with remarks about them together. Raises MismatchError if they cannot belong together."""
-    found = verdict(outline(task), outline(domain))
+def pair_up(task: Adapter, domain: Adapter, same_base: bool = False) -> Pair:
+    """The two adapters as a Pair, with remarks about them together.
+
+    same_base: somebody vouches that both were trained on one base, whatever their configs call it. Raises MismatchError if
+    they cannot belong together, and AdapterError if one of them is not made of numbers.
+    """
+    for one in (task, domain):
+        if one.passport is not None and one.passport.refused:
+            raise AdapterError(one.passport.refused)
+    found = verdict(outline(task), outline(domain), same_base)
     if not found.fits:
         raise MismatchError(" ".join(found.reasons))
     for name in filter(is_copy, set(task.whole) & set(domain.whole)):
         if not torch.equal(task.whole[name], domain.whole[name]):
             raise MismatchError(vocabularies_differ(name, "its own numbers", "other numbers"))
-    return Pair(task, domain, problems=(*found.notes, *balance_note(task.passport, domain.passport)))
+    same = [SAME_ADAPTER] if same_content(task, domain) else []
+    notes = (*same, *found.notes, *balance_note(task.passport, domain.passport))
+    vouched = same_base and not verdict(outline(task), outline(domain)).fits
+    if heads_without_place(task.task_type, domain.heads):
+        domain = domain.bare  # verdict's notes say so
+    return Pair(task, domain, problems=notes, same_base=vouched)
 
 
 # -- tensors -------------------------------------------------------------------------------------------------------
@@ -169,6 +181,7 @@ def _adapter(
         label=manifest.label,
         modules={name: _module(manifest, name, tensors) for name in addresses(manifest.modules)},
         base=manifest.base,
+        revision=manifest.revision_of_base,
         task_type=text(manifest.config.get("task_type")),
         source=str(folder.resolve()),
         whole={name: _finite(name, tensors[key], folder) for name, (key, _) in manifest.whole.items()},

@@ -37,6 +37,10 @@ _KINDS = {
 #: Types whose update PEFT's own convert_to_lora approximates by a LoRA. Not DoRA: it takes one, and leaves its magnitudes out.
 _CONVERTIBLE = ("C3A", "DELORA", "FOURIERFT", "GRALORA", "LOHA", "LOKR", "MISS", "PSOFT", "RANDLORA", "TINYLORA",
                 "UNILORA", "VBLORA", "VERA", "WAVEFT")  # fmt: skip
+#: The other types of PEFT 0.21.
+_OTHER_KINDS = (*_CONVERTIBLE, "ADAMSS", "BEFT", "LILY", "FROD", "PVERA", "GLORA", "ROAD", "HIRA", "SHIRA", "OSF", "PEANUT", "SHADOW",
+                "SUPERTUNING", "DEFT")  # fmt: skip
+_UNKNOWN = "PEFT up to 0.21 has no type of that name, which is misspelled or newer"
 _CONVERT = "convert it with PEFT's convert_to_lora (base at hand), then give the result"
 _RETRAIN = "train a LoRA on the same data instead"
 
@@ -53,7 +57,6 @@ _REFUSED = {
     "monteclora_config": "MonteCLoRA is stochastic; no single LoRA can hold it",
     "loftq_config": "LoftQ changed the base it was trained on; the plain base is another model",
     "megatron_config": "it was trained for Megatron's parallel layers; save it again for plain ones",
-    "ensure_weight_tying": "it ties its trained embeddings to the head (ensure_weight_tying), as other loaders do not",
     "enable_lora": "it is a MergedLinear of PEFT 0.2 (enable_lora), whose factors cover a part of the layer; train again with PEFT",
 }
 _INITS_THAT_CHANGE_THE_BASE = ("pissa", "olora", "corda", "loftq", "lora_ga")
@@ -65,7 +68,7 @@ def judge(config: Mapping[str, Any], where: str) -> None:
     kind = config.get("peft_type", "LORA")
     if str(kind).upper() != "LORA":
         name = shown(str(kind).upper(), 40)
-        what = _KINDS.get(name, "its update is no product of two factors")
+        what = _KINDS.get(name, "its update is no product of two factors" if name in _OTHER_KINDS else _UNKNOWN)
         instead = _CONVERT if name in _CONVERTIBLE else _RETRAIN
         raise AdapterError(
             f"{where}: peft_type is {shown(kind, 40)!r}: {what}. TaDA Studio merges LORA adapters only; {instead}."
@@ -122,7 +125,7 @@ def _check_numbers(config: Mapping[str, Any], where: str) -> None:
             )
         for key in patterns:
             if name == "alpha_pattern":  # ranks are the tensors' own: that pattern is never matched with anything
-                _pattern(key, where)
+                pattern_of(key, where)
             _check_number(patterns[key], name, where)
 
 
@@ -138,7 +141,7 @@ def scale_of(config: Mapping[str, Any], where: str) -> Callable[[str, int], tupl
 
     PEFT's rule: the first key, in the order of the file, that matches the end of the module's name.
     """
-    patterns = [(_pattern(key, where), value) for key, value in (config.get("alpha_pattern") or {}).items()]
+    patterns = [(pattern_of(key, where), value) for key, value in (config.get("alpha_pattern") or {}).items()]
     plain, root = config.get("lora_alpha", 8), bool(config.get("use_rslora"))
 
     def scale(name: str, rank: int) -> tuple[float, float]:
@@ -152,7 +155,7 @@ def scale_of(config: Mapping[str, Any], where: str) -> Callable[[str, int], tupl
 _REPEATED = re.compile(r"(?:\.|\\[dw]|\[0-9\]|\[\^\\?\.\])[*+]")
 
 
-def _pattern(key: str, where: str) -> Callable[[str], Any]:
+def pattern_of(key: str, where: str) -> Callable[[str], Any]:
     """A key of alpha_pattern as PEFT reads it, a regular expression; only kinds that cannot hang are taken."""
     rest, repeated = _REPEATED.subn("", key)
     if len(key) > 300 or repeated > 2 or re.search(r"[*+{?]", rest):
@@ -165,12 +168,17 @@ def _pattern(key: str, where: str) -> Callable[[str], Any]:
         raise AdapterError(f"{where}: the pattern {shown(key)!r} cannot be read ({error}).") from error
 
 
+def heads_implied(config: Mapping[str, Any]) -> tuple[str, ...]:
+    """The entries of modules_to_save that PEFT adds by itself for a task type, whether the model has such a head or not."""
+    of = config.get("task_type")
+    return ("classifier", "score") if of in ("SEQ_CLS", "TOKEN_CLS") else ("qa_outputs",) if of == "QUESTION_ANS" else ()
+
+
 def heads_named(config: Mapping[str, Any]) -> tuple[str, ...]:
-    """The entries of modules_to_save, once each; for classifiers also the two that PEFT saves unasked."""
+    """The entries of modules_to_save, once each, with those that PEFT saves unasked."""
     named = config.get("modules_to_save") or []
     listed = [name for name in named if isinstance(name, str)] if isinstance(named, list) else []
-    implied = ["classifier", "score"] if config.get("task_type") in ("SEQ_CLS", "TOKEN_CLS") else []
-    return tuple(dict.fromkeys([*listed, *implied]))
+    return tuple(dict.fromkeys([*listed, *heads_implied(config)]))
 
 
 def text(value: Any) -> str | None:

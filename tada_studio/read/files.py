@@ -6,6 +6,7 @@ numbers have been checked against each other and against the size of the file.
 
 import json
 import math
+import re
 import struct
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -57,7 +58,34 @@ def _check_folder(folder: Path) -> None:
         found = "is a file" if folder.exists() else "there is no such folder"
     except (OSError, ValueError) as error:  # a name that is too long, or holds a NUL
         found = f"cannot be a folder's name ({shown(error)})"
+    if found == "is a file" and (says := _foreign_weights(folder)):
+        raise AdapterError(f"{shown(folder, 400)}: is a file. {says}")
     raise AdapterError(f"{shown(folder, 400)}: {found}. Give a folder with {CONFIG} and {WEIGHTS}, as PEFT saves it.")
+
+
+#: Formats of single files, by a piece of a tensor's name.
+_SINGLE_FILES = (
+    (re.compile(r"\.lora_(down|up)\.weight$|^lora_(unet|te\d?|transformer)_"),
+     "It is a LoRA in kohya's format, which names its modules another way; convert it to PEFT, or load it into diffusers and save its "
+     "unet through PEFT's save_pretrained."),
+    (re.compile(r"\.lora_[ab]$"), "It is an adapter of MLX-LM, whose factors are stored transposed; convert it to PEFT first."),
+    (re.compile(r"^(unet|text_encoder|transformer)\..*lora"), "It is a LoRA as diffusers saves it; save it again through PEFT's "
+     "save_pretrained."),
+    (re.compile(r"\.lora_[AB](\.\w+)?\.weight$"), f"It holds LoRA weights; give its folder, with {CONFIG} beside it."),
+)  # fmt: skip
+
+
+def _foreign_weights(file: Path) -> str | None:
+    """What a safetensors file is, if it is a LoRA in another format than a PEFT folder."""
+    if file.suffix.lower() == ".gguf":
+        return "A GGUF adapter is llama.cpp's own format; give the PEFT folder that it was converted from."
+    if file.suffix.lower() != ".safetensors":
+        return None
+    try:
+        names = list(read_header(file))
+    except AdapterError:
+        return None
+    return next((says for shape, says in _SINGLE_FILES if any(shape.search(name) for name in names)), None)
 
 
 def _there(folder: Path, name: str) -> bool:
@@ -93,24 +121,49 @@ def _shards(folder: Path) -> list[str]:
     return names
 
 
+_MLX = "This is an adapter of MLX-LM, whose factors are stored transposed; convert it to PEFT's adapter_model.safetensors first."
 #: What else may lie in a folder, and what to do about it.
 _INSTEAD = {
     PICKLE: "adapter_model.bin is a pickle, which can run code: save the adapter again with safe_serialization=True, or read it "
     "with --allow-pickle, which loads numbers only.",
     "pytorch_adapter.bin": "This is an adapter of the AdapterHub library; it has no PEFT form. Train a LoRA with PEFT.",
-    "adapters.safetensors": "This is an adapter of MLX-LM; convert it to PEFT first (its factors are stored transposed).",
+    "adapters.safetensors": _MLX,
+    "[0-9]*_adapters.safetensors": _MLX,
     "pytorch_lora_weights.safetensors": "This is a LoRA as diffusers saves it; save it again through PEFT's save_pretrained.",
     "config.json": "This looks like a whole model; give the folder of a LoRA adapter, and the model as the base.",
 }
 
 
 def _instead(folder: Path) -> str:
-    known = next((sentence for name, sentence in _INSTEAD.items() if (folder / name).exists()), None)
+    known = next((sentence for name, sentence in _INSTEAD.items() if any(folder.glob(name))), None)
+    if known is None:
+        known = next((says for file in sorted(folder.glob("*.safetensors")) if (says := _foreign_weights(file))), None)
     if known is None and any(folder.glob("*.gguf")):
         known = "A GGUF adapter is llama.cpp's own format; give the PEFT folder that it was converted from."
     if inner := sorted(file.parent.name for file in folder.glob(f"*/{CONFIG}")):
         known = f"It holds {shown(', '.join(inner), 200)}; give the one of these folders that is meant."
     return known or "Give a folder that PEFT's save_pretrained wrote."
+
+
+#: Files of a checkpoint folder that hold no weights of a model, and the adapter's own.
+_NO_WEIGHTS = re.compile(
+    r"(adapter_model|adapters?|optimizer|scheduler|scaler|rng_state|training_args|global_step|random_states|sampler)\b.*|.*optim_states.*"
+    r"|adapter_model.*|rng_state_.*|\d+_adapters\..*"
+)
+_WEIGHTS_OF_ANY_KIND = (".bin", ".safetensors", ".pt", ".pth", ".ckpt")
+
+
+def weights_beside(folder: Path) -> tuple[str, ...]:
+    """Files beside the adapter that hold weights which were trained with it and that nothing here reads.
+
+    non_lora_trainables.bin, non_lora_state_dict.bin, new_embeddings.safetensors, value_head.bin, mm_projector.bin and their like.
+    """
+    return tuple(sorted(shown(file.name, 80) for file in folder.iterdir() if may_be_weights(file.name) and file.is_file()))
+
+
+def may_be_weights(name: str) -> bool:
+    """Whether a file of that name beside an adapter holds weights of its own."""
+    return name.lower().endswith(_WEIGHTS_OF_ANY_KIND) and not _NO_WEIGHTS.fullmatch(name.lower())
 
 
 # -- JSON ----------------------------------------------------------------------------------------------------------

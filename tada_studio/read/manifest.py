@@ -2,15 +2,16 @@
 
 import math
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from tada_studio.errors import AdapterError
 from tada_studio.files import shown
 from tada_studio.lora import CONFIG, Layer
-from tada_studio.read.config import heads_named, judge, scale_of, text
-from tada_studio.read.files import FLOATS, Entry, read_header, read_json, weight_files
+from tada_studio.read.checks import check_experts, check_head_is_not_adapted, check_ranks, check_tying
+from tada_studio.read.config import heads_implied, heads_named, judge, scale_of, text
+from tada_studio.read.files import FLOATS, Entry, read_header, read_json, weight_files, weights_beside
 from tada_studio.read.keys import Part, canonical, family, part_of
 
 #: More than any adapter has; beyond, a file is made to be large.
@@ -42,6 +43,7 @@ class Manifest:
 
     whole:   name -> (key in the file, entry); heads: full names of the modules to save that those belong to
     entries: key -> entry of every tensor; revision: the commit on the Hub, if it came from there
+    beside:  files of the folder that hold trained weights which are not the adapter's
     """
 
     label: str
@@ -53,10 +55,19 @@ class Manifest:
     size: int
     ignored: tuple[str, ...] = ()
     revision: str | None = None
+    beside: tuple[str, ...] = ()
 
     @property
     def base(self) -> str | None:
         return text(self.config.get("base_model_name_or_path"))
+
+    @property
+    def revision_of_base(self) -> str | None:
+        return text(self.config.get("revision"))
+
+    @property
+    def task_type(self) -> str | None:
+        return text(self.config.get("task_type"))
 
     @property
     def dora(self) -> bool:
@@ -70,9 +81,8 @@ def manifest_of(folder: Path, allow_pickle: bool = False) -> Manifest:
     config = read_json(folder / CONFIG)
     judge(config, str(folder / CONFIG))  # before the weights: what a config rules out needs no header
     entries = dict(_together((file, read_header(file)) for file in files))
-    return build(
-        shown(folder.name or folder), config, entries, str(files[0]), sum(file.stat().st_size for file in files)
-    )
+    size = sum(file.stat().st_size for file in files)
+    return replace(build(shown(folder.name or folder), config, entries, str(files[0]), size), beside=weights_beside(folder))
 
 
 def _together(headers: Iterable[tuple[Path, dict[str, Entry]]]) -> Iterable[tuple[str, Entry]]:
@@ -100,10 +110,19 @@ def build(
     """
     if len(entries) > _MOST_TENSORS:
         raise AdapterError(f"{where}: declares {len(entries):,} tensors; a LoRA has a few thousand at most.")
+    if not entries:
+        raise AdapterError(
+            f"{where}: holds no tensors at all, as when it was saved under DeepSpeed ZeRO-3 without gathering the weights. Save it "
+            "again with stage3_gather_16bit_weights_on_model_save, or from a checkpoint through zero_to_fp32.py."
+        )
+    check_experts(entries, where)
     parts = {key: part for key in entries if (part := part_of(key, where)) is not None}
     _check_one_adapter(parts.values(), where)
+    check_head_is_not_adapted(parts.values(), config, where)
     factors = _factors(parts, config, entries, where)
+    check_ranks(factors.values(), config, where)
     whole = _whole(parts, config, entries, where)
+    check_tying(factors.values(), whole, config, where)
     return Manifest(
         label=label,
         config=config,
@@ -274,10 +293,10 @@ def _head_of(name: str, named: tuple[str, ...]) -> str | None:
 def _heads(whole: Mapping[str, object], config: Mapping[str, Any], where: str) -> tuple[str, ...]:
     named = heads_named(config)
     found = tuple(dict.fromkeys(head for name in whole if (head := _head_of(name, named))))
-    saved_modules = config.get("modules_to_save")
-    if saved_modules and not found:
+    listed = [name for name in config.get("modules_to_save") or [] if name not in heads_implied(config)]
+    if listed and not found:
         raise AdapterError(
-            f"{where}: modules_to_save names {shown(saved_modules)}, but the file holds no such weights; it is "
+            f"{where}: modules_to_save names {shown(listed)}, but the file holds no such weights; it is "
             "incomplete. Save the adapter again."
         )
     return found

@@ -1,28 +1,24 @@
-"""What an adapter is, as facts and plain sentences; and whether two of them fit, with reasons.
+"""What an adapter is, as facts and plain sentences.
 
 Everything but "trained" and "norm" comes from configs and headers, before any tensor is read.
 """
 
-import re
+import math
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 import torch
 
 from tada_studio.files import shown
-from tada_studio.lora import Adapter, Layer, LoraModule, Passport, Verdict, addresses, layers_differ
+from tada_studio.lora import Adapter, LoraModule, Passport, addresses
 from tada_studio.read.config import text
 from tada_studio.read.dora import needs_base
+from tada_studio.read.fit import heads_without_place, is_copy
 from tada_studio.read.manifest import Factors, Manifest
 
 #: Beyond this factor between two adapters' total norms the larger one drowns the smaller, and ``balance`` is worth a try.
 UNEVEN = 3.0
-
-
-def is_copy(name: str) -> bool:
-    """Whether a tensor is PEFT's copy of an adapted embedding as it is in the base, which it saves unasked."""
-    return name.endswith(".base_layer.weight")
 
 
 # -- one adapter ---------------------------------------------------------------------------------------------------
@@ -99,8 +95,6 @@ def _remarks_on_scale(manifest: Manifest) -> Iterable[str]:
         yield f"Ranks differ between modules ({ranks[0]} to {ranks[-1]}); the merge will have one rank everywhere."
     if config.get("alpha_pattern"):
         yield "alpha differs between modules (alpha_pattern); each module's own scale is used."
-    if not config.get("rank_pattern") and config.get("r") not in (None, *ranks):
-        yield f"The config says r = {config['r']}, the tensors have rank {ranks[0]}; the tensors are believed."
     if any(module.rank > min(module.layer[2:]) for module in modules):
         yield "Some ranks are larger than the layer is wide; part of them is idle."
     if any(module.scale == 0 for module in modules):
@@ -116,12 +110,18 @@ def _remarks_on_names(manifest: Manifest) -> Iterable[str]:
             f"{len(manifest.ignored)} tensors repeat what the base or other tensors hold and are left out, such as "
             f"{shown(manifest.ignored[0], 80)}."
         )
+    if manifest.beside:
+        yield (
+            f"{', '.join(manifest.beside[:4])} beside the adapter hold{'s' if len(manifest.beside) == 1 else ''} weights that are not read; "
+            "if they were trained (a projector, new embeddings, a value head), the merge is without them."
+        )
     if "peft_type" not in manifest.config:
         yield "The config does not name its peft_type; by its tensors it is a LoRA."
 
 
 def _remarks_on_kinds(manifest: Manifest) -> Iterable[str]:
     biases, modules = _biases(manifest), manifest.modules.values()
+    yield from _remarks_on_task(manifest)
     if manifest.heads:
         yield f"Trained whole: {', '.join(manifest.heads)}; the recipe's head knob says whose the merge keeps."
     if biases:
@@ -137,6 +137,24 @@ def _remarks_on_kinds(manifest: Manifest) -> Iterable[str]:
         yield "Token embeddings are adapted; servers other than PEFT may refuse them."
     if any(module.layer[0] == "conv" for module in modules):
         yield "Convolutions are adapted; each is merged as a matrix and written back in its shape."
+
+
+def _remarks_on_task(manifest: Manifest) -> Iterable[str]:
+    of, named = manifest.task_type, manifest.config.get("modules_to_save") or []
+    if of and of not in TASK_TYPES:
+        yield f"task_type {of} is none that PEFT takes today; the merge names none."
+    for name in heads_without_place(of, manifest.modules)[:1]:
+        yield f"{name} is adapted, a head that a {of} model does not have; there that part never loads."
+    unsaved = [name for name in named if not any(head.endswith(name) for head in manifest.heads)] if isinstance(named, list) else []
+    if unsaved:
+        yield (
+            f"modules_to_save names {shown(', '.join(map(str, unsaved)), 80)}, of which the file holds nothing; nothing is missed if "
+            "the model has no such module."
+        )
+
+
+#: The task types that PEFT 0.21 takes.
+TASK_TYPES = ("SEQ_CLS", "SEQ_2_SEQ_LM", "CAUSAL_LM", "TOKEN_CLS", "QUESTION_ANS", "FEATURE_EXTRACTION")
 
 
 def _biases(manifest: Manifest) -> list[str]:
@@ -166,11 +184,22 @@ def norm_of(module: LoraModule) -> float:
     return abs(module.scale) * float(((up.mT @ up) * (down @ down.mT)).sum().clamp_min(0).sqrt())
 
 
+def not_numbers(module: str, count: int = 1) -> str:
+    """The sentence about factors that are NaN or infinite."""
+    more = f" (and {count - 1} more modules)" if count > 1 else ""
+    return f"{module}{more} holds NaN or infinity; its training diverged, or the file is damaged. Use an earlier checkpoint."
+
+
 def measured(adapter: Adapter) -> Adapter:
     """The adapter with what its tensors say added to its passport: trained modules, norm as a whole and per depth third."""
     if adapter.passport is None:
         return adapter
     places, norms = addresses(adapter.modules), {name: norm_of(module) for name, module in adapter.modules.items()}
+    if wrong := [name for name, norm in norms.items() if not math.isfinite(norm)]:
+        says = not_numbers(wrong[0], len(wrong))
+        facts = {**adapter.passport.facts, "trained": "no: NaN or infinity", "norm": None}
+        remarks = (*adapter.passport.remarks, says)
+        return replace(adapter, passport=replace(adapter.passport, facts=facts, remarks=remarks, refused=f"{adapter.label}: {says}"))
     total = sum(norm**2 for norm in norms.values()) ** 0.5
     layers = torch.tensor(sorted({place.layer for place in places.values()}))
     thirds = [{int(n) for n in part} for part in layers.tensor_split(3)]
@@ -196,134 +225,3 @@ def balance_note(task: Passport | None, domain: Passport | None) -> list[str]:
         f"The {larger} adapter is {max(norms) / min(norms):.3g} times as large as the other (norms {norms[0]:g} and "
         f"{norms[1]:g}); if it drowns the other, try the balance knob."
     ]
-
-
-# -- two adapters --------------------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True)
-class Outline:
-    """What decides whether two adapters fit: their base, the layer of every module, and the shapes of whole tensors."""
-
-    label: str
-    base: str | None
-    layers: Mapping[str, Layer]
-    whole: Mapping[str, tuple[int, ...]]
-    bias: bool
-    source: str | None = None
-    dora: str | None = None  # what is to be said of it, if it is DoRA
-
-
-def outline(one: Adapter | Manifest) -> Outline:
-    """The outline of an adapter, or of what its headers declare."""
-    if isinstance(one, Manifest):
-        return Outline(
-            one.label, one.base, {name: m.layer for name, m in one.modules.items()},
-            {name: entry.shape for name, (_, entry) in one.whole.items()}, any("bias" in m.keys for m in one.modules.values()),
-            dora=needs_base(one.label, one.base) if one.dora else None,
-        )  # fmt: skip
-    layers = {name: (m.kind, m.kernel, *m.layer_size) for name, m in one.modules.items()}
-    whole = {name: tuple(tensor.shape) for name, tensor in one.whole.items()}
-    return Outline(
-        one.label, one.base, layers, whole, any(m.bias is not None for m in one.modules.values()), one.source,
-        f"{one.label} is {one.stands_for}." if one.stands_for else None,
-    )  # fmt: skip
-
-
-def verdict(task: Outline, domain: Outline) -> Verdict:
-    """Whether two adapters fit: reasons against it, and notes that do not forbid it."""
-    against, notes = _bases(task, domain)
-    shared = [name for name in task.layers if name in domain.layers]
-    differ = [name for name in shared if task.layers[name] != domain.layers[name]]
-    if differ:
-        more = f" The same holds for {len(differ) - 1} more modules." if len(differ) > 1 else ""
-        against.append(layers_differ(differ[0], task.layers[differ[0]], domain.layers[differ[0]]) + more)
-    elif not shared:
-        notes.append("No module is in both adapters: nothing overlaps, and every gate is all task or all domain.")
-    against += _kept_whole_and_updated(task, domain)
-    resized = [
-        name for name in task.whole if is_copy(name) and task.whole[name] != domain.whole.get(name, task.whole[name])
-    ]
-    if resized:
-        against.append(
-            vocabularies_differ(resized[0], _shape(task.whole[resized[0]]), _shape(domain.whole[resized[0]]))
-        )
-    if (task.bias or domain.bias) and any(
-        layer[0] == "embedding" for one in (task, domain) for layer in one.layers.values()
-    ):
-        against.append(
-            "One adapter has biases of lora_B, one adapts embeddings; PEFT can hold no adapter with both. Train one without."
-        )
-    notes += [one.dora for one in (task, domain) if one.dora]
-    return Verdict(tuple(against), (*notes, *_notes_on_modules(task, domain), *_notes_on_heads(task, domain)))
-
-
-def _kept_whole_and_updated(task: Outline, domain: Outline) -> Iterable[str]:
-    """PEFT puts no LoRA into a module that it keeps whole: the update would be lost without a word."""
-    for role, own, other, whose in (("task", task, domain, "domain"), ("domain", domain, task, "task")):
-        if name := next((name for name in own.layers if f"{name}.weight" in other.whole), None):
-            yield (
-                f"{name}: the {role} adapter updates this layer, which the {whose} adapter trained whole; no LoRA can hold both. "
-                f"Train the {role} adapter without it (exclude_modules)."
-            )
-
-
-def vocabularies_differ(name: str, task: str, domain: str) -> str:
-    """The sentence for two adapters whose copies of the base's embeddings are not the same."""
-    return (
-        f"{name}: the task adapter's copy of the base's embeddings ({task}) is not the domain adapter's ({domain}): the bases "
-        "differ, or one was given new tokens. Train both on one base with one vocabulary."
-    )
-
-
-def _bases(task: Outline, domain: Outline) -> tuple[list[str], list[str]]:
-    if not task.base or not domain.base:
-        return [], ["One of the adapters does not name its base; make sure that both were trained on the same one."]
-    if task.base == domain.base:
-        return [], []
-    if _bare(task.base) == _bare(domain.base) or _is_path(task.base) or _is_path(domain.base):
-        return [], [
-            f"The bases are spelled differently ({task.base} and {domain.base}); make sure that they are the same model."
-        ]
-    return [
-        f"The task adapter {task.label} was trained on {task.base}, the domain adapter {domain.label} on {domain.base}. "
-        "A merge needs two adapters of one base model."
-    ], []
-
-
-def _bare(base: str) -> str:
-    """The model's own name: no owner, no folder, no quantisation suffix, no case."""
-    name = re.split(r"[/\\]", base.rstrip("/\\"))[-1].lower()
-    return re.sub(r"([-_.](unsloth|bnb|4bit|8bit|gguf|gptq|awq|int4|int8|hf))+$", "", name)
-
-
-def _is_path(base: str) -> bool:
-    return base.startswith(("/", ".", "~")) or "\\" in base or base.count("/") > 1
-
-
-def _notes_on_modules(task: Outline, domain: Outline) -> Iterable[str]:
-    for role, own, other in (("task", task, domain), ("domain", domain, task)):
-        if names := set(own.layers) - set(other.layers):
-            yield f"{len(names)} modules are only in the {role} adapter, such as {min(names)}; there the gate is all {role}."
-    if task.source is not None and task.source == domain.source:
-        yield "Both are the same adapter."
-
-
-def _notes_on_heads(task: Outline, domain: Outline) -> Iterable[str]:
-    both = [name for name in task.whole if name in domain.whole and not is_copy(name)]
-    sizes = [name for name in both if task.whole[name] != domain.whole[name]]
-    if sizes:
-        name = max(sizes, key=lambda name: len(task.whole[name]))  # the weight says more than its bias
-        yield (
-            f"Both carry {name}, of {_shape(task.whole[name])} and {_shape(domain.whole[name])}: the merge keeps the one that "
-            "the head knob names (task); they cannot be averaged."
-        )
-    elif both:
-        yield f"Both carry {len(both)} whole tensors, such as {both[0]}: the merge keeps those that the head knob names (task)."
-    for role, own, other in (("task", task, domain), ("domain", domain, task)):
-        if names := {name for name in set(own.whole) - set(other.whole) if not is_copy(name)}:
-            yield f"{len(names)} whole tensors are only in the {role} adapter, such as {min(names)}; the merge keeps them."
-
-
-def _shape(shape: tuple[int, ...]) -> str:
-    return "x".join(map(str, shape))

@@ -11,6 +11,7 @@ import torch
 from tada_studio.evaluation import Score, flipped
 from tada_studio.evaluation.compare import AccuracyChange, accuracy_changes
 from tada_studio.evaluation.shown import Shown
+from tada_studio.files import plain_json
 from tada_studio.recipe import Recipe, knobs
 from tada_studio.report.scores import Sides, comparison_sentences
 
@@ -152,7 +153,7 @@ def chosen_flips(found: Sequence[Flip], side: str, direction: str, text: str) ->
 
 def flips_jsonl(found: Sequence[Flip]) -> str:
     """One flip a line."""
-    return "".join(json.dumps(_flip_row(flip), ensure_ascii=False) + "\n" for flip in found)
+    return "".join(plain_json(_flip_row(flip)) + "\n" for flip in found)
 
 
 def flips_csv(found: Sequence[Flip]) -> str:
@@ -198,5 +199,5 @@ def _csv(columns: Sequence[str], rows: Iterable[dict[str, Any]]) -> str:
 def _cell(value: Any) -> Any:
     """Lists as JSON; a text that a spreadsheet would take for a formula is marked as a text."""
     if isinstance(value, list):
-        return json.dumps(value, ensure_ascii=False)
+        return plain_json(value)
     return f"'{value}" if isinstance(value, str) and value[:1] in "=+-@\t\r" and value else value
