@@ -51,7 +51,6 @@ SAME = {
     "a config that names no targets": config(lambda c: {**c, "target_modules": None}),
     "targets 'all-linear'": config(lambda c: {**c, "target_modules": "all-linear"}),
     "a flag turned for Conv1D": config(lambda c: {**c, "fan_in_fan_out": True}),
-    "a rank that is not the tensors'": config(lambda c: {**c, "r": 16, "lora_alpha": 8, "rank_pattern": {"q_proj": 16}}),
     "rank_pattern of regular expressions": config(
         lambda c: {**c, "rank_pattern": {r"^model\.layers\.(?:\d+)\.self_attn\.(q|k)_proj": 4, r".*mlp.*?up_proj": 4}}
     ),
@@ -169,6 +168,18 @@ ONE_SENTENCE = {
     "8-bit numbers": (tensors(lambda held: {k: t.to(torch.float8_e4m3fn) for k, t in held.items()}), "float matrices"),
     "a resized vocabulary nobody named": (
         tensors(lambda held: {**held, "base_model.model.model.embed_tokens.weight": torch.randn(60, 32)}), "was resized"),
+    "a rank that is not the tensors'": (config(lambda c: {**c, "r": 16, "lora_alpha": 8}), "by its tensors and 16 by the config"),
+    "a rank of one projection that is not the tensors'": (
+        config(lambda c: {**c, "rank_pattern": {"q_proj": 16}}), "q_proj has rank 4 by its tensors and 16"),
+    "heads that are no names": (config(lambda c: {**c, "modules_to_save": [3]}), "modules_to_save"),
+    "embeddings tied to the head": (
+        config(lambda c: {**c, "ensure_weight_tying": True, "modules_to_save": ["embed_tokens"]}), "no such weights"),
+    "a type that nobody knows": (config(lambda c: {**c, "peft_type": "LORA_PLUS_PLUS"}), "misspelled or newer"),
+    "no tensors": (tensors(lambda _: {}), "ZeRO-3"),
+    "experts with factors of three axes": (
+        tensors(lambda held: {**held, "model.layers.0.moe.input_linear.lora_A.weight": torch.ones(4, 2, 8),
+                              "model.layers.0.moe.input_linear.lora_B.weight": torch.ones(4, 6, 2)}),
+        "4 experts"),
     "a rank as text": (config(lambda c: {**c, "r": "8"}), "whole number"),
     "PiSSA that kept its base": (config(lambda c: {**c, "init_lora_weights": "pissa_niter_16"}), "residual base"),
     "a pattern that could hang": (config(lambda c: {**c, "alpha_pattern": {r"(\\w+)+x": 3}}), "more than a name"),

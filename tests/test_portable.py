@@ -37,14 +37,22 @@ def by_llama_cpp(folder):
 
 
 def by_vllm(folder):
-    """Every module's update by vLLM's peft_helper.py: one scale out of r, lora_alpha and use_rslora."""
+    """Every module's update by vLLM's peft_helper.py: r, lora_alpha and their patterns; classifiers' heads may be whole."""
     config, tensors = json.loads((folder / CONFIG).read_text()), load_file(folder / WEIGHTS)
-    if config["use_dora"] or config["modules_to_save"] or config["bias"] != "none":
+    if config["use_dora"] or set(config["modules_to_save"] or ()) - {"score", "classifier"} or config["bias"] != "none":
         raise ValueError("refused by vLLM")
-    scale = config["lora_alpha"] / (math.sqrt(config["r"]) if config["use_rslora"] else config["r"])
+
+    def setting(name, field):
+        patterns = config[f"{field.removeprefix('lora_')}_pattern"] if field != "r" else config["rank_pattern"]
+        return next((value for key, value in patterns.items() if re.match(rf"(.*\.)?({key})$", name)), config[field])
+
+    def scale(name):
+        rank = setting(name, "r")
+        return setting(name, "lora_alpha") / (math.sqrt(rank) if config["use_rslora"] else rank)
+
     names = {key.removeprefix("base_model.model.").removesuffix(".lora_A.weight") for key in tensors if "lora_A" in key}
     held = {name: [tensors[f"base_model.model.{name}.lora_{side}.weight"].double() for side in "BA"] for name in names}
-    return {name: scale * up @ down for name, (up, down) in held.items()}
+    return {name: scale(name) * up @ down for name, (up, down) in held.items()}
 
 
 def by_lorax(folder, layers=3):
@@ -81,8 +89,8 @@ ONE_RANK = {"rank_pattern": {r"layers.1.self_attn.q_proj": 2}, "alpha_pattern": 
 SETTINGS = {  # of LoraConfig; the field that stops vLLM, LoRAX and llama.cpp
     "plain": ({}, "yes", "yes", "yes"),
     "rsLoRA": ({"use_rslora": True}, "yes", "yes", "use_rslora"),
-    "alpha_pattern": ({"alpha_pattern": {"q_proj": 3}}, "alpha_pattern", "alpha_pattern", "alpha_pattern"),
-    "rank_pattern": ({"rank_pattern": {"q_proj": 2}}, "rank_pattern", "rank_pattern", "yes"),
+    "alpha_pattern": ({"alpha_pattern": {"q_proj": 3}}, "yes", "alpha_pattern", "alpha_pattern"),
+    "rank_pattern": ({"rank_pattern": {"q_proj": 2}}, "yes", "rank_pattern", "yes"),
     "ranks of one scale": (ONE_RANK, "yes", "rank_pattern", "alpha_pattern"),
     "some layers": ({"layers_to_transform": [0, 2]}, "yes", "layers", "yes"),
 }  # fmt: skip
@@ -145,8 +153,30 @@ def test_ranks_that_vllm_takes(rank, says, pico, tmp_path):
 def test_a_rank_that_the_config_does_not_say_is_what_peft_trips_over(pico, tmp_path):
     folder = pico_adapter(tmp_path / "a", pico.base, seed=3, rank=4)
     config = json.loads((folder / CONFIG).read_text())
-    (folder / CONFIG).write_text(json.dumps({**config, "r": 8}))
-    assert ticks(folder)["PEFT"] == "r"
+    (folder / CONFIG).write_text(json.dumps({name: value for name, value in config.items() if name != "r"}))
+    assert ticks(folder)["PEFT"] == "r"  # without r in the config PEFT takes 8
+
+
+@pytest.mark.parametrize(
+    ("head", "works"), [("classifier", True), ("score", True), ("lm_head", False), ("qa_outputs", False)]
+)
+def test_vllm_takes_the_heads_of_classifiers_whole(head, works, pico, tmp_path):
+    folder = pico_adapter(tmp_path / "a", pico.base, seed=3)
+    config, tensors = json.loads((folder / CONFIG).read_text()), load_file(folder / WEIGHTS)
+    (folder / CONFIG).write_text(json.dumps({**config, "modules_to_save": [head], "task_type": None}))
+    save_file({**tensors, f"base_model.model.{head}.weight": torch.ones(3, 32)}, folder / WEIGHTS)
+    said = {tick.loader: tick for tick in portability(folder)}["vLLM"]
+    assert said.works == works and ("autumn 2026" in said.says) == works
+
+
+@pytest.mark.parametrize(("base", "works"), [("google/gemma-2-2b-it", False), ("unsloth/gemma-3-4b-it-bnb-4bit", False),
+                                             ("Qwen/Qwen2.5-0.5B", False), ("mistralai/Mistral-7B-v0.1", True)])  # fmt: skip
+def test_llama_cpp_skips_the_head_of_a_base_that_ties_it(base, works, pico, tmp_path):
+    folder = pico_adapter(tmp_path / "a", pico.base, seed=3, targets=("q_proj", "lm_head"))
+    config = json.loads((folder / CONFIG).read_text())
+    (folder / CONFIG).write_text(json.dumps({**config, "base_model_name_or_path": base}))
+    said = {tick.loader: tick for tick in portability(folder)}["llama.cpp"]
+    assert said.works == works and ("ties its embeddings" in said.says) and (works or said.field == "lm_head")
 
 
 def test_verify_prints_the_ticks(pico, tmp_path, capsys):

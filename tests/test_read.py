@@ -16,7 +16,7 @@ from transformers import AutoModelForCausalLM
 
 from tada_studio import pipeline
 from tada_studio.errors import AdapterError, MismatchError
-from tada_studio.lora import CONFIG, WEIGHTS
+from tada_studio.lora import CONFIG, WEIGHTS, Pair
 from tada_studio.pipeline.merge import merge
 from tada_studio.read import read_adapter
 from tada_studio.read.config import _CONVERTIBLE
@@ -124,7 +124,8 @@ REFUSED_TENSORS = {
     "MLX-LM": lambda t: {k.replace("lora_A.weight", "lora_a"): v for k, v in t.items()},
     "no module's name": lambda t: {k.replace("q_proj", "<img src=x>"): v for k, v in t.items()},
     "holds NaN or infinity": lambda t: {**t, "base_model.model.model.norm.bias": torch.tensor([torch.nan])},
-    "no lora_A": lambda t: {},
+    "ZeRO-3": lambda t: {},
+    "no lora_A": lambda t: {"base_model.model.lm_head.bias": torch.zeros(3)},
 }
 
 
@@ -141,9 +142,11 @@ def test_nan_and_infinity_are_refused_by_module(number, pico, tmp_path):
         key = next(k for k in tensors if "layers.1.mlp.up_proj.lora_B" in k)
         return {**tensors, key: tensors[key].index_fill(0, torch.tensor([0]), number)}
 
-    pair = pipeline.read_pair(pico.task, retensored(pico.domain, tmp_path / "nan", spoil))
+    spoiled = retensored(pico.domain, tmp_path / "nan", spoil)
     with pytest.raises(AdapterError, match=r"layers\.1\.mlp\.up_proj.*NaN or infinity"):
-        merge(pair)
+        pipeline.read_pair(pico.task, spoiled)
+    with pytest.raises(AdapterError, match=r"layers\.1\.mlp\.up_proj.*NaN or infinity"):
+        merge(Pair(read_adapter(pico.task), read_adapter(spoiled)))
 
 
 WRONG_FILES = {
@@ -189,8 +192,8 @@ def test_a_model_folder_is_not_taken_for_an_adapter(pico):
 
 def test_two_bases_are_refused_and_two_spellings_are_noted(pico, tmp_path):
     named = [changed(pico.task, tmp_path / str(i), base_model_name_or_path=name)
-             for i, name in enumerate(["meta/Llama-2-7b-hf", "unsloth/llama-2-7b-bnb-4bit", "Qwen/Qwen3-8B"])]  # fmt: skip
-    assert any("spelled differently" in remark for remark in pipeline.read_pair(named[0], named[1]).problems)
+             for i, name in enumerate(["meta-llama/Llama-2-7b-hf", "unsloth/llama-2-7b-bnb-4bit", "Qwen/Qwen3-8B"])]  # fmt: skip
+    assert any("two number formats" in remark for remark in pipeline.read_pair(named[0], named[1]).problems)
     with pytest.raises(MismatchError, match="one base model"):
         pipeline.read_pair(named[0], named[2])
 

@@ -75,7 +75,7 @@ def add_knobs(parser: argparse.ArgumentParser) -> None:
 
 
 def dora_of(options: argparse.Namespace, recipe: dict[str, Any] | None = None) -> dict[str, Any]:
-    """What a pair is read with; a recipe.json to be repeated says which rank stood in for DoRA, and whether the base was vouched for."""
+    """What a pair is read with; a recipe.json to be repeated says DoRA's rank, and whether somebody vouched for the base."""
     inputs = (recipe or {}).get("inputs") or {}
     kept = [one["stands_for"]["rank"] for one in inputs.values() if isinstance(one, dict) and "stands_for" in one]
     rank = options.dora_rank if options.dora_rank is not None else next(iter(kept), None)

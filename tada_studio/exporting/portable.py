@@ -1,11 +1,12 @@
 """What the loaders that people serve adapters with make of a PEFT folder: a tick each, or the field that they trip over.
 
 Judged from the config and the headers alone, by what their public code reads: vLLM's ``lora/peft_helper.py``, llama.cpp's
-``convert_lora_to_gguf.py``, LoRAX's ``adapters/lora.py``. None of them reads rank_pattern or alpha_pattern. Only PEFT is ever
-run here, so a tick for another says no more than "by its rules".
+``convert_lora_to_gguf.py``, LoRAX's ``adapters/lora.py``. The last two read neither rank_pattern nor alpha_pattern.
+Only PEFT is ever run here, so a tick for another says no more than "by its rules".
 """
 
 import math
+import re
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -61,14 +62,28 @@ def _for_peft(manifest: Manifest) -> Trips:
         yield "r", f"{odd.written} has rank {odd.rank}, which the config does not say"
 
 
+#: Classifiers' heads that vLLM takes whole from modules_to_save, by the last part of their names.
+_VLLM_HEADS = ("score", "classifier")
+
+
 def _for_vllm(manifest: Manifest) -> Trips:
-    yield from _one_scale(manifest, root=bool(manifest.config.get("use_rslora")))
-    yield from _plain(manifest)
+    """It resolves both patterns and takes classifiers' heads whole since its releases of autumn 2026."""
+    yield from _plain(manifest, heads=_VLLM_HEADS)
+    newer = [name for name in ("rank_pattern", "alpha_pattern") if manifest.config.get(name)]
+    newer += ["modules_to_save"] if manifest.heads else []
+    if newer:
+        yield "", f"releases before autumn 2026 do not take {' and '.join(newer)}"
     rank = max(module.rank for module in manifest.modules.values())
     if rank > VLLM_MOST_RANK:
         yield "r", f"rank {rank} is more than {VLLM_MOST_RANK}, the most it takes"
     elif rank > VLLM_DEFAULT_RANK:
         yield "", f"start it with --max-lora-rank {next(n for n in VLLM_RANKS if n >= rank)}"
+
+
+#: Bases whose head is their embeddings, by a piece of their names.
+_TIED = re.compile(
+    r"gemma|gpt-?2|bloom|smollm|opt-\d|command-r|c4ai|llama-3\.2-[13]b|qwen2(\.5)?-(0\.5|1\.5|3)b|qwen3-(0\.6|1\.7|4)b|tiny-aya|falcon3-1b"
+)
 
 
 def _for_llama_cpp(manifest: Manifest) -> Trips:
@@ -78,6 +93,11 @@ def _for_llama_cpp(manifest: Manifest) -> Trips:
     if len({module.alpha for module in manifest.modules.values()} | {float(manifest.config.get("lora_alpha", 8))}) > 1:
         yield "alpha_pattern", "it is not read, and every module gets the one lora_alpha"
     yield from _plain(manifest)
+    if head := next((m.written for m in manifest.modules.values() if m.name.rpartition(".")[2] == "lm_head"), None):
+        if _TIED.search((manifest.base or "").lower()):
+            yield "lm_head", f"{manifest.base} ties its embeddings, and then {head} is skipped"
+        else:
+            yield "", f"{head} is skipped if the base ties its embeddings (tie_word_embeddings)"
 
 
 def _for_lorax(manifest: Manifest) -> Trips:
@@ -114,13 +134,13 @@ def _one_scale(manifest: Manifest, root: bool) -> Trips:
         yield field, f"it is not read: {odd[0].written} would get scale {scale:g} instead of {odd[0].scale:g}"
 
 
-def _plain(manifest: Manifest) -> Trips:
-    """What only PEFT itself reads."""
+def _plain(manifest: Manifest, heads: tuple[str, ...] = ()) -> Trips:
+    """What only PEFT itself reads; ``heads``: the ends of the names of modules that may be kept whole all the same."""
     kinds = {module.layer[0] for module in manifest.modules.values()}
     if manifest.dora:
         yield "use_dora", "the magnitudes of DoRA are not taken"
-    if manifest.heads:
-        yield "modules_to_save", f"whole modules ({', '.join(manifest.heads)}) are not taken"
+    if whole := [head for head in manifest.heads if head.rpartition(".")[2] not in heads]:
+        yield "modules_to_save", f"whole modules ({', '.join(whole)}) are not taken"
     if any(
         name.endswith(".bias") and not name.startswith(tuple(f"{h}." for h in manifest.heads))
         for name in manifest.whole

@@ -18,8 +18,8 @@ from tada_studio.pipeline.cache import LruCache
 from tada_studio.progress import ProgressFn, silent
 from tada_studio.read import hub, pair_up
 from tada_studio.read import read_adapter as read_folder
-from tada_studio.read.manifest import Manifest
 from tada_studio.read.fit import SAME_ADAPTER, outline, same_content
+from tada_studio.read.manifest import Manifest
 from tada_studio.read.passport import from_manifest
 from tada_studio.read.unpack import unpack
 
@@ -62,11 +62,13 @@ def read_pair(
     Raises AdapterError or MismatchError, and for DoRA BaseError.
     """
     folders, dora = (_folder(task), _folder(domain)), _standing(base, dora_rank)
+
+    def read(folder: Path) -> Adapter:
+        return reading.measured(read_folder(folder, allow_pickle, dora, progress))
+
     return _PAIRS.get(
         (allow_pickle, _signature(*folders), _mark(base), dora_rank, same_base),
-        lambda: pair_up(
-            *(reading.measured(read_folder(one, allow_pickle, dora, progress)) for one in folders), same_base=same_base
-        ),
+        lambda: pair_up(read(folders[0]), read(folders[1]), same_base),
     )
 
 
@@ -85,7 +87,7 @@ def passports(
     """
     seen = [_look(ref, allow_pickle) for ref in refs]
     outlines = [outline(one) if base is None else replace(outline(one), dora=None) for one in seen]
-    verdict = reading.verdict(*outlines, same_base) if len(seen) == 2 else None
+    verdict = reading.verdict(outlines[0], outlines[1], same_base) if len(seen) == 2 else None
 
     def measured(ref: str | Path, one: Manifest) -> Adapter | None:
         read = base is not None if one.dora else not _on_hub(ref)
@@ -100,7 +102,11 @@ def _with_numbers(verdict: Verdict, found: Sequence[Passport], adapters: Sequenc
     """The verdict with what the tensors add to it, if they were read: NaN forbids; unequal sizes and equal numbers are noted."""
     refused = [one.refused for one in found if one.refused]
     first, second = adapters
-    same = [SAME_ADAPTER] if first is not None and second is not None and not refused and same_content(first, second) else []
+    same = (
+        [SAME_ADAPTER]
+        if first is not None and second is not None and not refused and same_content(first, second)
+        else []
+    )
     notes = (*same, *verdict.notes, *(reading.balance_note(*found) if verdict.fits else ()))
     return replace(verdict, reasons=(*verdict.reasons, *refused), notes=notes)
 

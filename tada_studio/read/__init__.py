@@ -24,7 +24,6 @@ from tada_studio.progress import ProgressFn, silent
 from tada_studio.read.config import judge, text
 from tada_studio.read.dora import Standing, Weights, needs_base, stand_in
 from tada_studio.read.files import PICKLE, Entry, read_json, weight_files
-from tada_studio.read.manifest import Manifest, build, manifest_of
 from tada_studio.read.fit import (
     SAME_ADAPTER,
     heads_without_place,
@@ -34,6 +33,7 @@ from tada_studio.read.fit import (
     verdict,
     vocabularies_differ,
 )
+from tada_studio.read.manifest import Manifest, build, manifest_of
 from tada_studio.read.passport import balance_note, from_manifest, measured, trained_remarks
 
 __all__ = ["Standing", "Weights", "balance_note", "look", "look_at", "measured", "pair_up", "read_adapter", "verdict"]

@@ -48,7 +48,9 @@ def parse(base: str) -> BaseName:
     if cached := _CACHED.search(path):
         path = f"{cached['owner']}/{cached['name']}"
     first, _, _ = path.partition("/")
-    folder = base.startswith(("/", ".", "~")) or path.count("/") > 1 or ":" in path or ("/" in path and first in _FOLDERS)
+    folder = (
+        base.startswith(("/", ".", "~")) or path.count("/") > 1 or ":" in path or ("/" in path and first in _FOLDERS)
+    )
     owner, name = (None, path.rpartition("/")[2]) if folder or "/" not in path else path.split("/", 1)
     plain = _without_format(name)
     if owner is None and not folder:

@@ -13,6 +13,7 @@ from tada_studio.read.keys import Part
 if TYPE_CHECKING:
     from tada_studio.read.manifest import Factors
 
+_WRAPPED = re.compile(r"\.(?:modules_to_save|original_module)\b")
 _EXPERTS = re.compile(r"(^|[._])experts?([._]|$)", re.IGNORECASE)
 #: Modules that hold the vocabulary, at the start or the end of a language model.
 VOCABULARY = ("embed_tokens", "lm_head", "wte", "word_embeddings", "embed_out", "embed_in", "tok_embeddings", "shared")
@@ -24,28 +25,33 @@ def check_experts(entries: Mapping[str, Entry], where: str) -> None:
         if "lora_" not in key or len(entry.shape) < 3 or not (_EXPERTS.search(key) or _is_stacked(key, entries)):
             continue
         raise AdapterError(
-            f"{where}: {shown(key)} of shape {entry.shape} stacks the factors of {entry.shape[0]} experts of a layer in one tensor, a "
-            "form that PEFT does not load. Save each expert's factors apart, or train on the attention's linear layers."
+            f"{where}: {shown(key)} of shape {entry.shape} stacks the factors of {entry.shape[0]} experts of a layer in one "
+            "tensor, a form that PEFT does not load. Save each expert's factors apart, or train on the attention's linear layers."
         )
 
 
 def _is_stacked(key: str, entries: Mapping[str, Entry]) -> bool:
     """Whether a factor of three axes meets a partner whose last axis is no kernel of 1, as lora_B of a convolution has."""
     partner = entries.get(key.replace("lora_A", "lora_B")) if "lora_A" in key else None
-    return partner is not None and len(partner.shape) == 3 and partner.shape[2] != 1 and partner.shape[0] == entries[key].shape[0]
+    return (
+        partner is not None
+        and len(partner.shape) == 3
+        and partner.shape[2] != 1
+        and partner.shape[0] == entries[key].shape[0]
+    )
 
 
 def check_head_is_not_adapted(parts: Iterable[Part], config: Mapping[str, Any], where: str) -> None:
     """A module is updated or kept whole; a file with both is one that PEFT itself cannot load."""
-    parts = list(parts)
-    wrapped = [part.module for part in parts if part.role != "whole" and {"modules_to_save", "original_module"} & set(part.module.split("."))]
-    owned = {part.module.rpartition(".")[0] for part in parts if part.role == "whole" and ".base_layer." not in part.module}
-    both = [part.module for part in parts if part.role in "AB" and part.module in owned and part.module.endswith(heads_named(config) or ("\0",))]
+    parts, heads = list(parts), heads_named(config)
+    wrapped = [part.module for part in parts if part.role != "whole" and _WRAPPED.search(part.module)]
+    kept = {p.module.rpartition(".")[0] for p in parts if p.role == "whole" and ".base_layer." not in p.module}
+    both = [p.module for p in parts if p.role in "AB" and p.module in kept and p.module.endswith(heads)]
     for name in (*wrapped, *both):
-        plain = re.split(r"\.(?:modules_to_save|original_module)\b", name)[0]
+        plain = _WRAPPED.split(name)[0]
         raise AdapterError(
-            f"{where}: {shown(plain)} is both updated (target_modules) and kept whole (modules_to_save, which PEFT adds for classifiers); "
-            "PEFT cannot load such a file. Train it with exclude_modules naming the head."
+            f"{where}: {shown(plain)} is both updated (target_modules) and kept whole (modules_to_save, "
+            "which PEFT adds for classifiers); PEFT cannot load such a file. Train it with exclude_modules naming the head."
         )
 
 
@@ -60,13 +66,13 @@ def check_ranks(factors: "Iterable[Factors]", config: Mapping[str, Any], where: 
         if wanted is not None and module.rank != wanted:
             raise AdapterError(
                 f"{where}: {module.written} has rank {module.rank} by its tensors and {wanted} by the config, so alpha / r is "
-                f"{module.alpha / module.rank:g} or {module.alpha / wanted:g}; PEFT does not load it. Set r (or rank_pattern) in the config "
-                "to what it was trained with."
+                f"{module.alpha / module.rank:g} or {module.alpha / wanted:g}; PEFT does not load it. Set r (or rank_pattern) in "
+                "the config to what it was trained with."
             )
 
 
 def _rank_of(config: Mapping[str, Any], where: str) -> Callable[[str], int] | None:
-    """Module name -> rank by rank_pattern, else r, as PEFT resolves it; None where a pattern is no plain name, or r is not written."""
+    """Module name -> rank by rank_pattern, else r, as PEFT resolves it; None where a pattern is no plain name, or r is missing."""
     if "r" not in config:
         return None
     try:

@@ -38,8 +38,8 @@ _KINDS = {
 _CONVERTIBLE = ("C3A", "DELORA", "FOURIERFT", "GRALORA", "LOHA", "LOKR", "MISS", "PSOFT", "RANDLORA", "TINYLORA",
                 "UNILORA", "VBLORA", "VERA", "WAVEFT")  # fmt: skip
 #: The other types of PEFT 0.21.
-_OTHER_KINDS = (*_CONVERTIBLE, "ADAMSS", "BEFT", "LILY", "FROD", "PVERA", "GLORA", "ROAD", "HIRA", "SHIRA", "OSF", "PEANUT", "SHADOW",
-                "SUPERTUNING", "DEFT")  # fmt: skip
+_OTHER_KINDS = (*_CONVERTIBLE, "ADAMSS", "BEFT", "LILY", "FROD", "PVERA", "GLORA", "ROAD", "HIRA", "SHIRA", "OSF", "PEANUT",
+                "SHADOW", "SUPERTUNING", "DEFT")  # fmt: skip
 _UNKNOWN = "PEFT up to 0.21 has no type of that name, which is misspelled or newer"
 _CONVERT = "convert it with PEFT's convert_to_lora (base at hand), then give the result"
 _RETRAIN = "train a LoRA on the same data instead"
@@ -83,6 +83,7 @@ def judge(config: Mapping[str, Any], where: str) -> None:
             "that residual base. Save it with path_initial_model_for_weight_conversion, which makes it plain LoRA."
         )
     _check_numbers(config, where)
+    _check_heads(config, where)
 
 
 def _check_is_peft(config: Mapping[str, Any], where: str) -> None:
@@ -106,6 +107,14 @@ def _check_is_peft(config: Mapping[str, Any], where: str) -> None:
     raise AdapterError(
         f"{where}: is no adapter's config: it holds {names}, and neither peft_type nor r. Give the one that PEFT wrote."
     )
+
+
+def _check_heads(config: Mapping[str, Any], where: str) -> None:
+    named = config.get("modules_to_save")
+    if named is not None and not (isinstance(named, list) and all(isinstance(name, str) for name in named)):
+        raise AdapterError(
+            f"{where}: modules_to_save = {shown(named, 40)!r}; it is a list of names. Save the adapter again with PEFT."
+        )
 
 
 def _check_numbers(config: Mapping[str, Any], where: str) -> None:
@@ -171,7 +180,9 @@ def pattern_of(key: str, where: str) -> Callable[[str], Any]:
 def heads_implied(config: Mapping[str, Any]) -> tuple[str, ...]:
     """The entries of modules_to_save that PEFT adds by itself for a task type, whether the model has such a head or not."""
     of = config.get("task_type")
-    return ("classifier", "score") if of in ("SEQ_CLS", "TOKEN_CLS") else ("qa_outputs",) if of == "QUESTION_ANS" else ()
+    return (
+        ("classifier", "score") if of in ("SEQ_CLS", "TOKEN_CLS") else ("qa_outputs",) if of == "QUESTION_ANS" else ()
+    )
 
 
 def heads_named(config: Mapping[str, Any]) -> tuple[str, ...]:

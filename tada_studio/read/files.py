@@ -66,8 +66,8 @@ def _check_folder(folder: Path) -> None:
 #: Formats of single files, by a piece of a tensor's name.
 _SINGLE_FILES = (
     (re.compile(r"\.lora_(down|up)\.weight$|^lora_(unet|te\d?|transformer)_"),
-     "It is a LoRA in kohya's format, which names its modules another way; convert it to PEFT, or load it into diffusers and save its "
-     "unet through PEFT's save_pretrained."),
+     "It is a LoRA in kohya's format, which names its modules another way; convert it to PEFT, or load it into diffusers and save "
+     "its unet through PEFT's save_pretrained."),
     (re.compile(r"\.lora_[ab]$"), "It is an adapter of MLX-LM, whose factors are stored transposed; convert it to PEFT first."),
     (re.compile(r"^(unet|text_encoder|transformer)\..*lora"), "It is a LoRA as diffusers saves it; save it again through PEFT's "
      "save_pretrained."),
@@ -80,6 +80,8 @@ def _foreign_weights(file: Path) -> str | None:
     if file.suffix.lower() == ".gguf":
         return "A GGUF adapter is llama.cpp's own format; give the PEFT folder that it was converted from."
     if file.suffix.lower() != ".safetensors":
+        return None
+    if not file.is_file():  # a pipe would never be read to its end
         return None
     try:
         names = list(read_header(file))
@@ -158,7 +160,9 @@ def weights_beside(folder: Path) -> tuple[str, ...]:
 
     non_lora_trainables.bin, non_lora_state_dict.bin, new_embeddings.safetensors, value_head.bin, mm_projector.bin and their like.
     """
-    return tuple(sorted(shown(file.name, 80) for file in folder.iterdir() if may_be_weights(file.name) and file.is_file()))
+    return tuple(
+        sorted(shown(file.name, 80) for file in folder.iterdir() if may_be_weights(file.name) and file.is_file())
+    )
 
 
 def may_be_weights(name: str) -> bool:

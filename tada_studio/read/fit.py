@@ -17,7 +17,6 @@ def is_copy(name: str) -> bool:
     return name.endswith(".base_layer.weight")
 
 
-
 @dataclass(frozen=True)
 class Outline:
     """What decides whether two adapters fit: their base, the layer of every module, and the shapes of whole tensors."""
@@ -83,7 +82,8 @@ def verdict(task: Outline, domain: Outline, same_base: bool = False) -> Verdict:
             "One adapter has biases of lora_B, one adapts embeddings; PEFT can hold no adapter with both. Train one without."
         )
     notes += [one.dora for one in (task, domain) if one.dora]
-    return Verdict(tuple(against), (*notes, *_notes_on_modules(task, domain), *_notes_on_heads(task, domain)))
+    about_modules = () if says is not None else _notes_on_modules(task, domain)
+    return Verdict(tuple(against), (*notes, *about_modules, *_notes_on_heads(task, domain)))
 
 
 def _kept_whole_and_updated(task: Outline, domain: Outline) -> Iterable[str]:
@@ -114,7 +114,8 @@ def _bases(task: Outline, domain: Outline, same_base: bool) -> tuple[list[str], 
         return [], [f"{task.base} and {domain.base} are taken for one model, since you said so (same base)."]
     return [
         f"The task adapter {task.label} was trained on {task.base}, the domain adapter {domain.label} on {domain.base}. "
-        f"{says + ' ' if says else ''}A merge needs two adapters of one base model; if these are the same one, say so (--same-base)."
+        f"{says + ' ' if says else ''}A merge needs two adapters of one base model; if these are the same, say so "
+        "(--same-base)."
     ], []
 
 
@@ -146,9 +147,15 @@ def _task_types(task: Outline, domain: Outline) -> tuple[list[str], list[str]]:
     ]
     if not task.task_type or not domain.task_type or task.task_type == domain.task_type:
         return against, []
-    kinds = f"The task types differ ({task.task_type} and {domain.task_type}); the merge is a {task.task_type} adapter, as the task adapter is."
+    kinds = (
+        f"The task types differ ({task.task_type} and {domain.task_type}); the merge is a {task.task_type} adapter, as the task "
+        "adapter is."
+    )
     lost = heads_without_place(task.task_type, domain.heads)
-    return against, [kinds + (f" It leaves out the domain adapter's {', '.join(lost)}, which such a model does not have." if lost else "")]
+    without = (
+        f" It leaves out the domain adapter's {', '.join(lost)}, which such a model does not have." if lost else ""
+    )
+    return against, [kinds + without]
 
 
 def _notes_on_modules(task: Outline, domain: Outline) -> Iterable[str]:
@@ -169,7 +176,8 @@ def _notes_on_heads(task: Outline, domain: Outline) -> Iterable[str]:
     elif both:
         yield f"Both carry {len(both)} whole tensors, such as {both[0]}: the merge keeps those that the head knob names (task)."
     for role, own, other in (("task", task, domain), ("domain", domain, task)):
-        if names := {name for name in set(own.whole) - set(other.whole) if not is_copy(name)}:
+        lost = tuple(f"{head}." for head in heads_without_place(task.task_type, own.heads))
+        if names := {n for n in set(own.whole) - set(other.whole) if not is_copy(n) and not n.startswith(lost)}:
             yield f"{len(names)} whole tensors are only in the {role} adapter, such as {min(names)}; the merge keeps them."
 
 
@@ -178,9 +186,9 @@ def same_content(task: Adapter, domain: Adapter) -> bool:
     if set(task.modules) != set(domain.modules) or set(task.whole) != set(domain.whole):
         return False
     pairs = ((task.modules[name], domain.modules[name]) for name in task.modules)
-    return all(a.scale == b.scale and torch.equal(a.up, b.up) and torch.equal(a.down, b.down) for a, b in pairs) and all(
-        torch.equal(tensor, domain.whole[name]) for name, tensor in task.whole.items()
-    )
+    return all(
+        a.scale == b.scale and torch.equal(a.up, b.up) and torch.equal(a.down, b.down) for a, b in pairs
+    ) and all(torch.equal(tensor, domain.whole[name]) for name, tensor in task.whole.items())
 
 
 SAME_ADAPTER = "Both are the same adapter: their numbers are equal, so the merge is that adapter again."

@@ -82,7 +82,9 @@ def manifest_of(folder: Path, allow_pickle: bool = False) -> Manifest:
     judge(config, str(folder / CONFIG))  # before the weights: what a config rules out needs no header
     entries = dict(_together((file, read_header(file)) for file in files))
     size = sum(file.stat().st_size for file in files)
-    return replace(build(shown(folder.name or folder), config, entries, str(files[0]), size), beside=weights_beside(folder))
+    return replace(
+        build(shown(folder.name or folder), config, entries, str(files[0]), size), beside=weights_beside(folder)
+    )
 
 
 def _together(headers: Iterable[tuple[Path, dict[str, Entry]]]) -> Iterable[tuple[str, Entry]]:
@@ -293,7 +295,7 @@ def _head_of(name: str, named: tuple[str, ...]) -> str | None:
 def _heads(whole: Mapping[str, object], config: Mapping[str, Any], where: str) -> tuple[str, ...]:
     named = heads_named(config)
     found = tuple(dict.fromkeys(head for name in whole if (head := _head_of(name, named))))
-    listed = [name for name in config.get("modules_to_save") or [] if name not in heads_implied(config)]
+    listed = [name for name in heads_named(config) if name not in heads_implied(config)]
     if listed and not found:
         raise AdapterError(
             f"{where}: modules_to_save names {shown(listed)}, but the file holds no such weights; it is "

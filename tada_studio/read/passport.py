@@ -112,8 +112,8 @@ def _remarks_on_names(manifest: Manifest) -> Iterable[str]:
         )
     if manifest.beside:
         yield (
-            f"{', '.join(manifest.beside[:4])} beside the adapter hold{'s' if len(manifest.beside) == 1 else ''} weights that are not read; "
-            "if they were trained (a projector, new embeddings, a value head), the merge is without them."
+            f"There are weights beside the adapter that are not read ({', '.join(manifest.beside[:4])}); "
+            "if they were trained with it (a projector, new embeddings, a value head), the merge is without them."
         )
     if "peft_type" not in manifest.config:
         yield "The config does not name its peft_type; by its tensors it is a LoRA."
@@ -145,11 +145,12 @@ def _remarks_on_task(manifest: Manifest) -> Iterable[str]:
         yield f"task_type {of} is none that PEFT takes today; the merge names none."
     for name in heads_without_place(of, manifest.modules)[:1]:
         yield f"{name} is adapted, a head that a {of} model does not have; there that part never loads."
-    unsaved = [name for name in named if not any(head.endswith(name) for head in manifest.heads)] if isinstance(named, list) else []
+    named = [name for name in named if isinstance(name, str)] if isinstance(named, list) else []
+    unsaved = [name for name in named if not any(head.endswith(name) for head in manifest.heads)]
     if unsaved:
         yield (
-            f"modules_to_save names {shown(', '.join(map(str, unsaved)), 80)}, of which the file holds nothing; nothing is missed if "
-            "the model has no such module."
+            f"modules_to_save names {shown(', '.join(map(str, unsaved)), 80)}, of which the file holds nothing; nothing is missed "
+            "if the model has no such module."
         )
 
 
@@ -199,7 +200,10 @@ def measured(adapter: Adapter) -> Adapter:
         says = not_numbers(wrong[0], len(wrong))
         facts = {**adapter.passport.facts, "trained": "no: NaN or infinity", "norm": None}
         remarks = (*adapter.passport.remarks, says)
-        return replace(adapter, passport=replace(adapter.passport, facts=facts, remarks=remarks, refused=f"{adapter.label}: {says}"))
+        return replace(
+            adapter,
+            passport=replace(adapter.passport, facts=facts, remarks=remarks, refused=f"{adapter.label}: {says}"),
+        )
     total = sum(norm**2 for norm in norms.values()) ** 0.5
     layers = torch.tensor(sorted({place.layer for place in places.values()}))
     thirds = [{int(n) for n in part} for part in layers.tensor_split(3)]

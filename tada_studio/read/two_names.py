@@ -28,8 +28,8 @@ _CLASSES = (
 )
 _FUSED = {
     "qkv_proj": ("q_proj", "k_proj", "v_proj"), "Wqkv": ("q_proj", "k_proj", "v_proj", "Wq", "Wk", "Wv"),
-    "query_key_value": ("query", "key", "value", "q_proj", "k_proj", "v_proj"), "qkv": ("q", "k", "v", "query", "key", "value",
-    "q_proj", "k_proj", "v_proj"), "linear_qkv": ("linear_q", "q_proj", "k_proj", "v_proj"), "c_attn": ("q_proj", "k_proj", "v_proj"),
+    "query_key_value": ("query", "key", "value", "q_proj", "k_proj", "v_proj"), "c_attn": ("q_proj", "k_proj", "v_proj"),
+    "qkv": ("q", "k", "v", "query", "key", "value", "q_proj", "k_proj", "v_proj"), "linear_qkv": ("q_proj", "k_proj", "v_proj"),
     "in_proj": ("q_proj", "k_proj", "v_proj"), "to_qkv": ("to_q", "to_k", "to_v"), "att_proj": ("q_proj", "k_proj", "v_proj"),
     "gate_up_proj": ("gate_proj", "up_proj", "w1", "w3"), "linear_fc1": ("gate_proj", "up_proj"),
     "kv_proj": ("k_proj", "v_proj"), "to_kv": ("to_k", "to_v"),
@@ -41,7 +41,11 @@ _UNET = ("down_blocks", "mid_block", "up_blocks")
 def one_layer_two_names(task: Iterable[str], domain: Iterable[str]) -> str | None:
     """The reason why two adapters cannot be merged by their modules' names, or None."""
     ours, theirs = set(task), set(domain)
-    return _two_prefixes(ours, theirs) or _fused_and_split(ours, theirs) or _fused_and_split(theirs, ours, "domain", "task")
+    return (
+        _two_prefixes(ours, theirs)
+        or _fused_and_split(ours, theirs)
+        or _fused_and_split(theirs, ours, "domain", "task")
+    )
 
 
 def _stacks(names: Iterable[str]) -> dict[str, set[str]]:
@@ -101,7 +105,7 @@ def _fused_and_split(ours: set[str], theirs: set[str], role: str = "task", other
         parts = (f"{parent}.{part}" if parent else part for part in _FUSED.get(last, ()))
         if part := next((part for part in parts if part in theirs and part not in ours), None):
             return (
-                f"The {role} adapter updates {name} as one layer, the {other} adapter parts of it ({part}): one of the two was trained "
-                "on a rewritten copy of the base. Train both on the base as it is published."
+                f"The {role} adapter updates {name} as one layer, the {other} adapter parts of it ({part}): one of the two was "
+                "trained on a rewritten copy of the base. Train both on the base as it is published."
             )
     return None

@@ -32,6 +32,8 @@ def _wanted(files: list[zipfile.ZipInfo], archive: Path) -> dict[str, zipfile.Zi
         raise AdapterError(f"{archive}: {found}. Zip the folder of one adapter, as PEFT saves it.")
     home = homes.pop()
     inside = {PurePosixPath(e.filename).name: e for e in files if PurePosixPath(e.filename).parent == home}
-    needed = {name: e for name, e in inside.items() if name in (CONFIG, WEIGHTS, INDEX, LABELS) or _SHARD.fullmatch(name)}
+    needed = {
+        name: e for name, e in inside.items() if name in (CONFIG, WEIGHTS, INDEX, LABELS) or _SHARD.fullmatch(name)
+    }
     # what else was trained is never opened, but the passport says that it is there
     return needed | {name: e for name, e in inside.items() if name not in needed and may_be_weights(name)}
