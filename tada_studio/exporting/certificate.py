@@ -14,7 +14,7 @@ import torch
 
 from tada_studio.errors import ExportError
 from tada_studio.exporting.portable import Tick
-from tada_studio.files import sha256, shown
+from tada_studio.files import plain_json, sha256, shown
 from tada_studio.lora import WEIGHTS
 
 #: The files beside the adapter's own two.
@@ -174,7 +174,7 @@ def room_for(dtype: torch.dtype) -> float:
 
 def canonical(content: Any) -> str:
     """The one text that a JSON file of an export has."""
-    return json.dumps(content, indent=2, sort_keys=True, ensure_ascii=False) + "\n"
+    return plain_json(content, indent=2, sort_keys=True) + "\n"
 
 
 def write_certificate(certificate: Certificate, folder: Path) -> None:
