@@ -9,15 +9,17 @@ from tada_studio.cli.flags import (
     add_dora,
     add_inputs,
     add_pickle,
+    add_same_base,
     answer,
     command,
     dora_of,
+    pair_settings,
     sample_readings,
     sides_of,
     teller,
 )
 from tada_studio.errors import InputError
-from tada_studio.recipe import Recipe
+from tada_studio.recipe import Recipe, read_recipe
 
 
 def evaluate(options: argparse.Namespace) -> int:
@@ -89,7 +91,8 @@ def _pair_variants(options: argparse.Namespace, one: Any, base: Any, others: dic
     from tada_studio.pipeline.variants import TUNED
 
     task, domain = (str(one.task), str(one.domain)) if one else (options.task, options.domain)
-    pair = pipeline.read_pair(task, domain, options.allow_pickle, **dora_of(options))
+    content = read_recipe(options.recipe) if options.recipe else {}
+    pair = pipeline.read_pair(task, domain, options.allow_pickle, **pair_settings(options, content))
     recipe = Recipe.load(options.recipe) if options.recipe else Recipe()
     readings = sample_readings(options, one, pair, base)
     names = options.variants.split(",") if options.variants else [*pipeline.by_name(recipe.method), *others]
@@ -146,6 +149,7 @@ def _add_contest(one: argparse.ArgumentParser) -> None:
     )
     add_pickle(one)
     add_dora(one)
+    add_same_base(one)
 
 
 def _add_tasks(one: argparse.ArgumentParser) -> None:

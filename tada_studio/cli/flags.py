@@ -75,12 +75,17 @@ def add_knobs(parser: argparse.ArgumentParser) -> None:
 
 
 def dora_of(options: argparse.Namespace, recipe: dict[str, Any] | None = None) -> dict[str, Any]:
-    """What a pair is read with; a recipe.json to be repeated says DoRA's rank, and whether somebody vouched for the base."""
+    """What DoRA is read with; a recipe.json to be repeated says which rank was taken."""
     inputs = (recipe or {}).get("inputs") or {}
     kept = [one["stands_for"]["rank"] for one in inputs.values() if isinstance(one, dict) and "stands_for" in one]
     rank = options.dora_rank if options.dora_rank is not None else next(iter(kept), None)
-    same_base = options.same_base or inputs.get("same_base") is True
-    return {"base": options.base, "dora_rank": rank, "progress": teller(options), "same_base": same_base}
+    return {"base": options.base, "dora_rank": rank, "progress": teller(options)}
+
+
+def pair_settings(options: argparse.Namespace, recipe: dict[str, Any] | None = None) -> dict[str, Any]:
+    """What a pair is read with; a recipe.json to be repeated also says whether somebody vouched for the base."""
+    vouched = ((recipe or {}).get("inputs") or {}).get("same_base") is True
+    return {**dora_of(options, recipe), "same_base": options.same_base or vouched}
 
 
 def recipe_of(options: argparse.Namespace, content: dict[str, Any] | None = None) -> Recipe:

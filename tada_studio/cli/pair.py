@@ -16,7 +16,7 @@ from tada_studio.cli.flags import (
     answer,
     check_counts,
     command,
-    dora_of,
+    pair_settings,
     readings_of,
     recipe_of,
     teller,
@@ -30,7 +30,7 @@ def passport(options: argparse.Namespace) -> int:
 
     if len(options.adapter) > 2:
         raise InputError(f"{len(options.adapter)} adapters were given; give one, or the two that are to be merged.")
-    found, verdict = pipeline.passports(options.adapter, options.allow_pickle, **dora_of(options))
+    found, verdict = pipeline.passports(options.adapter, options.allow_pickle, **pair_settings(options))
     judged = (
         {} if verdict is None else {"fit": verdict.word, "reasons": list(verdict.reasons), "notes": list(verdict.notes)}
     )
@@ -52,7 +52,7 @@ def probe(options: argparse.Namespace) -> int:
     from tada_studio.probing import read_inputs
 
     inputs = read_inputs(options.inputs)
-    pair = pipeline.read_pair(options.task, options.domain, options.allow_pickle, **dora_of(options))
+    pair = pipeline.read_pair(options.task, options.domain, options.allow_pickle, **pair_settings(options))
     base = pipeline.load_base(options.base, options.device, options.base_dtype)
     on_task = read_inputs(options.task_inputs) if options.task_inputs else None
     readings = pipeline.probe(pair, base, inputs, options.n, teller(options), on_task)
@@ -121,7 +121,7 @@ def _opened(options: argparse.Namespace) -> _Asked:
 
     content = read_recipe(options.recipe) if options.recipe else {}
     recipe = recipe_of(options, content)
-    pair = pipeline.read_pair(options.task, options.domain, options.allow_pickle, **dora_of(options, content))
+    pair = pipeline.read_pair(options.task, options.domain, options.allow_pickle, **pair_settings(options, content))
     base = pipeline.load_base(options.base, options.device, options.base_dtype) if options.base else None
     readings = readings_of(options, pair, base)
     check_counts(options, recipe, readings is not None)

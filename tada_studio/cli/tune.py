@@ -10,9 +10,10 @@ from tada_studio.cli.flags import (
     add_dora,
     add_inputs,
     add_pickle,
+    add_same_base,
     answer,
     command,
-    dora_of,
+    pair_settings,
     sample_readings,
     sides_of,
     teller,
@@ -44,7 +45,7 @@ def tune(options: argparse.Namespace) -> int:
     split = split.limited(QUICK_ITEMS) if options.quick else split
     task, domain = (str(one.task), str(one.domain)) if one else (options.task, options.domain)
     base = pipeline.load_base(options.base or (one and one.base) or "", options.device, options.base_dtype)
-    pair = pipeline.read_pair(task, domain, options.allow_pickle, **dora_of(options))
+    pair = pipeline.read_pair(task, domain, options.allow_pickle, **pair_settings(options))
     readings = sample_readings(options, one, pair, base)
     found = pipeline.search(
         pair, base, readings, split, start=start, plan=plan, storage=options.storage, search_rank=options.search_rank,
@@ -69,6 +70,7 @@ def add(commands: Any) -> None:
     one.add_argument("--domain", help="domain adapter: folder, zip or Hub id")
     add_pickle(one)
     add_dora(one)
+    add_same_base(one)
     for side in ("domain", "task"):
         one.add_argument(f"--items-{side}", metavar="FILE", help=f"{side} items; half of them are only for the verdict")
     one.add_argument("--readings", help="readings.json of a probe; a sample has its own")
