@@ -14,7 +14,6 @@ from transformers import AutoModelForCausalLM
 from tada_studio import pipeline
 from tada_studio.errors import ExportError
 from tada_studio.exporting.certify import CARD, CERTIFICATE, RECIPE, changed_files
-from tada_studio.exporting.folder import target_modules
 from tada_studio.lora import CONFIG, WEIGHTS
 from tada_studio.pipeline.merge import merge
 from tada_studio.probing import read_inputs
@@ -133,12 +132,6 @@ def test_the_base_is_as_it_was_after_a_certificate(merged, base, tmp_path):
     pipeline.export(merged, tmp_path / "out", base=base)
     after = base.model.state_dict()
     assert list(after) == list(before) and all(torch.equal(after[name], before[name]) for name in before)
-
-
-def test_targets_are_short_only_where_that_names_the_same_modules(merged, pico, tmp_path):
-    assert target_modules(merged) == sorted({name.rpartition(".")[2] for name in merged.modules})
-    some = {name: m for name, m in merged.modules.items() if "layers.0" not in name}
-    assert target_modules(type(merged)("some", some)) == sorted(some)
 
 
 def test_the_recipe_that_was_written_says_what_went_in(merged, pico, tmp_path):

@@ -4,10 +4,9 @@ Everything is written to a temporary name beside the target and renamed at the e
 leaves no half-written folder. Equal merges give equal bytes in every file: no dates, no machine names.
 """
 
-import re
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -19,6 +18,7 @@ from tada_studio.base_model.model import Base
 from tada_studio.errors import ExportError
 from tada_studio.exporting.certificate import CARD, CERTIFICATE, RECIPE, Certificate, canonical, write_certificate
 from tada_studio.exporting.certify import certify
+from tada_studio.exporting.names import check_names, target_modules, task_type
 from tada_studio.lora import CONFIG, LABELS, WEIGHTS, Adapter, LoraModule
 from tada_studio.progress import Progress, ProgressFn, silent
 
@@ -39,7 +39,7 @@ def export(
     out = Path(out)
     with _replacing(out) as folder:
         progress(Progress("export", 0, 3, "writing"))
-        write_adapter(adapter, folder)
+        write_adapter(adapter, folder, base)
         _write_json(folder / RECIPE, adapter.origin.to_dict() if adapter.origin else {})
         (folder / CARD).write_text(card, encoding="utf-8")
         progress(Progress("export", 1, 3, "reading back through PEFT"))
@@ -57,17 +57,20 @@ def export(
 # -- writing -------------------------------------------------------------------------------------------------------
 
 
-def write_adapter(adapter: Adapter, folder: str | Path) -> None:
+def write_adapter(adapter: Adapter, folder: str | Path, base: Base | None = None) -> None:
     """adapter_config.json and adapter_model.safetensors, as PEFT, vLLM and llama.cpp read them alike; a head's labels beside.
 
-    Needs one rank everywhere and scale 1, which every merge has. Raises ExportError if the disk refuses.
+    Needs one rank everywhere and scale 1, which every merge has. base: whose class says which short names mean just its
+    modules. Raises ExportError if the disk refuses, or for modules that PEFT cannot load together.
     """
+    check_names(adapter)
     folder = Path(folder)
+    layers = None if base is None else [name for name, _ in base.model.named_modules()]
     try:
         folder.mkdir(parents=True, exist_ok=True)
         save_file(_tensors(adapter), folder / WEIGHTS, metadata={"format": "pt"})
         (folder / WEIGHTS).chmod(0o644)  # safetensors writes it for its owner only; servers read it as someone else
-        _write_json(folder / CONFIG, _config(adapter))
+        _write_json(folder / CONFIG, _config(adapter, layers))
         if adapter.labels:
             _write_json(folder / LABELS, {"labels": list(adapter.labels)})
     except Exception as error:  # safetensors has an error of its own for a full disk
@@ -102,7 +105,7 @@ def _factors(module: LoraModule, biased: bool) -> dict[str, Tensor]:
     return found
 
 
-def _config(adapter: Adapter) -> dict[str, Any]:
+def _config(adapter: Adapter, layers: Collection[str] | None) -> dict[str, Any]:
     """The fields that every reader knows, at their plainest: one rank, alpha = rank, no patterns, no extras."""
     ranks, scales = {m.rank for m in adapter.modules.values()}, {m.scale for m in adapter.modules.values()}
     assert len(ranks) == 1 and scales == {1.0}, "only merged adapters are written"
@@ -122,8 +125,8 @@ def _config(adapter: Adapter) -> dict[str, Any]:
         "peft_type": "LORA",
         "r": rank,
         "rank_pattern": {},
-        "target_modules": target_modules(adapter),
-        "task_type": adapter.task_type,
+        "target_modules": target_modules(adapter, layers),
+        "task_type": task_type(adapter),
         "use_dora": False,
         "use_rslora": False,
     }
@@ -138,23 +141,6 @@ def _bias_mode(adapter: Adapter) -> str:
     ]
     own = all(name.endswith(".base_layer.bias") for name in loose)
     return "none" if not loose else "lora_only" if own else "all"
-
-
-def target_modules(adapter: Adapter) -> list[str]:
-    """The last parts of the module names where those name every layer alike, else the full names."""
-    tails: dict[str, set[str]] = {}
-    for name in adapter.modules:
-        stem, _, tail = name.rpartition(".")
-        tails.setdefault(tail, set()).add(stem)
-    layers = {
-        re.sub(r"\.\d+\.", ".*.", f".{stem}.", count=1) + tail: None for tail, stems in tails.items() for stem in stems
-    }
-    everywhere = len({len(stems) for stems in tails.values()}) == 1 and len(layers) == len(tails)
-    found = [re.search(r"\.(\d+)\.", f".{name}") for name in adapter.modules]
-    numbers = {int(match[1]) for match in found if match}
-    gapless = all(found) and numbers == set(range(len(numbers)))
-    # a head that is trained whole may end in the same name: BERT's layers and pooler both have a "dense"
-    return sorted(tails) if everywhere and gapless and not adapter.whole else sorted(adapter.modules)
 
 
 def _write_json(path: Path, content: Any) -> None:

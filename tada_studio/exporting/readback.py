@@ -27,7 +27,7 @@ def skeleton(adapter: Adapter) -> nn.Module:
     top = nn.Module()
     for name, module in adapter.modules.items():
         parent, last = _parent(top, name)
-        parent._modules[last] = _blank(module)  # add_module takes no name that torch has an attribute for
+        parent.add_module(last, _blank(module))
     for name, tensor in adapter.whole.items():
         parent, last = _parent(top, name.replace(".base_layer.", "."))
         blank = torch.zeros_like(tensor)
@@ -42,10 +42,9 @@ def _parent(top: nn.Module, name: str) -> tuple[nn.Module, str]:
     """The module that holds the last part of a dotted name, made where it is missing."""
     *path, last = name.split(".")
     for part in path:
-        inner = top._modules.get(part)
-        if inner is None:
-            inner = top._modules[part] = nn.Module()
-        top = inner
+        if not hasattr(top, part):
+            top.add_module(part, nn.Module())
+        top = getattr(top, part)
     return top, last
 
 
