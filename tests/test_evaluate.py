@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from tada_studio import pipeline
+from tada_studio.base_model.generate import Sampling, answers, tokens_of
 from tada_studio.errors import InputError, Stopped
 from tada_studio.evaluation import Item, batches, choose, read_items
 from tada_studio.evaluation import items as kinds
@@ -48,6 +49,29 @@ def test_logliks_equal_the_plain_one_by_one_computation(base, task):
             for j, choice in enumerate(item.choices):
                 assert float(found[i, j]) == pytest.approx(float(plain_loglik(base, item.question, choice)), abs=1e-4)
     assert found[1, 2] == -torch.inf  # item 1 has two choices only
+
+
+def test_a_free_answer_is_what_greedy_decoding_says(base, task):
+    """Against the model's own generation, of one word and of two, and with another word behind what it says."""
+
+    def said(prompt, tokens):
+        return answers(base, [tokens_of(base, prompt)], Sampling(most=tokens))[0]
+
+    def items_of(most):
+        asked = [f"{word} {of} is" for word in ("quartz", "gold", "iron", "salt") for of in ("water", "rock", "the")]
+        words = {prompt: said(prompt, most) for prompt in asked}
+        whole = {prompt: text for prompt, text in words.items() if len(text.split()) == most}  # no special token in it
+        return [Item(prompt, (text, f"{text} ?"), i) for prompt, text in whole.items() for i in (0, 1)]
+
+    for adapter in (None, task):
+        with base.with_adapter(adapter):
+            items = items_of(1) + items_of(2)
+            right = [said(i.question, len(i.choices[i.answer].split())) == i.choices[i.answer] for i in items]
+            assert True in right and False in right
+            for way in (score_plain, score_shared):
+                found = score(base.model, base.tokenizer, items, scorer=way)
+                assert found.free.tolist() == right
+                assert found.to_dict()["accuracy_free"] == pytest.approx(sum(right) / len(right))
 
 
 def test_the_shared_prefix_is_really_shared_and_agrees_with_the_plain_way(base):
@@ -128,7 +152,7 @@ def test_a_batch_of_several_rows_gives_the_same_numbers(shots, base, task, told,
             past = module._read_once(base.model, rows[0].context[:40])
         monkeypatch.setattr(module, "WIDTH", 20)
         told.clear()
-        wants, found = score_shared(base.model, base.tokenizer, rows, past)
+        wants, found, _ = score_shared(base.model, base.tokenizer, rows, past)
         assert told == [3 * 18]  # two questions of nine tokens to a row, the last alone
         for want, loglik in zip(wants, found, strict=True):
             item = items[want.item]

@@ -17,7 +17,7 @@ from torch import Tensor
 
 from tada_studio.core import stats
 from tada_studio.core.selectors import Cells, apply_lines
-from tada_studio.core.separation import Moments
+from tada_studio.core.separation import BothMoments
 from tada_studio.errors import MismatchError
 from tada_studio.lora import Address, Pair, addresses
 from tada_studio.recipe import Recipe
@@ -54,9 +54,9 @@ class Readings:
     on_task: "Readings | None" = None
 
     @property
-    def moments(self) -> Moments | None:
+    def moments(self) -> BothMoments | None:
         """Both moments; None without task inputs."""
-        return None if self.on_task is None else Moments(self.on_task.moment, self.moment)
+        return None if self.on_task is None else BothMoments(self.on_task.moment, self.moment)
 
     @cached_property
     def addresses(self) -> dict[str, Address]:

@@ -32,7 +32,7 @@ ROUNDING = 2e-7
 LEAST_KEPT = 0.5
 
 
-class Moments(NamedTuple):
+class BothMoments(NamedTuple):
     """E[z z^T] of every module over task inputs and over domain inputs."""
 
     task: Float64[Tensor, "n k k"]
@@ -63,7 +63,7 @@ class Separation(NamedTuple):
 
 def separate(
     space: CoreSpace,
-    moments: Moments,
+    moments: BothMoments,
     settings: Settings,
     protected: Float64[Tensor, "n 2"] | None = None,
 ) -> Separation:
@@ -129,7 +129,16 @@ def _solved(total: Float64[Tensor, "n k k"], right: Float64[Tensor, "n k r"]) ->
     return torch.cholesky_solve(right, triangle)
 
 
-def told_apart(moments: Moments) -> Float64[Tensor, " n"]:
+def said(space: CoreSpace, mix: Float64[Tensor, "n k k"], moment: Float64[Tensor, "n k k"]) -> Float64[Tensor, "n 2"]:
+    """Mean square of what (task, domain) says on inputs of this moment through a mix: ``E |B_a mix_a z|^2``, of |x| = 1."""
+    found = []
+    for side in sides(space):
+        rows = mix[:, side]
+        found.append((space.gram_up[:, side, side] * (rows @ moment @ rows.mT)).sum((1, 2)).clamp_min(0))
+    return torch.stack(found, 1)
+
+
+def told_apart(moments: BothMoments) -> Float64[Tensor, " n"]:
     """How far the two kinds of inputs can be told apart by a module's codes: 0 not at all, 1 entirely.
 
     Of every direction of the codes, the share of it that is seen on domain inputs less the share seen on task inputs, without

@@ -109,21 +109,35 @@ def _after(model: nn.Module, inputs: Mapping[str, Tensor], past: Past) -> Tensor
     return _run(model, inputs, past_key_values=kept, use_cache=True).last_hidden_state
 
 
-def _loglik(model: nn.Module, hidden: Tensor, targets: Sequence[Target]) -> Tensor:
-    """Log-likelihood of every wanted choice, in nats."""
+class Found(NamedTuple):
+    """What a model makes of choices: where each stands, its log-likelihood in nats, and whether the model would have said it by
+    itself: every token of it is the likeliest of the whole vocabulary, which is greedy decoding that matches exactly."""
+
+    targets: list[Target]
+    loglik: Tensor
+    free: Tensor
+
+
+def _found(model: nn.Module, hidden: Tensor, targets: list[Target]) -> Found:
     flat = [(target.row, position) for target in targets for position in target.positions]
     rows, positions = (torch.tensor(list(column), device=hidden.device) for column in zip(*flat, strict=True))
     # choices often share the position before them: apply the head, the costliest layer, once to each
     places, which = torch.unique(rows * hidden.shape[1] + positions, return_inverse=True)
     tokens = torch.tensor([token for target in targets for token in target.tokens], device=hidden.device)
-    per_token = token_logliks(model, hidden.flatten(0, 1)[places], tokens, which)
-    return torch.stack([part.sum() for part in per_token.split([len(target.tokens) for target in targets])]).cpu()
+    logits = _logits(model, hidden.flatten(0, 1)[places]).float()
+    per_token, likeliest = _of_tokens(logits, tokens, which), logits.argmax(-1)[which] == tokens
+    lengths = [len(target.tokens) for target in targets]
+    loglik = torch.stack([part.sum() for part in per_token.split(lengths)]).cpu()
+    return Found(targets, loglik, torch.stack([part.all() for part in likeliest.split(lengths)]).cpu())
 
 
-def token_logliks(model: nn.Module, hidden: Tensor, tokens: Tensor, which: Tensor | None = None) -> Tensor:
-    """Log-likelihood of each token, in nats, after the state at its place in ``hidden`` (or at ``which`` of them)."""
-    logits = _logits(model, hidden).float()
-    which = torch.arange(len(tokens), device=tokens.device) if which is None else which
+def token_logliks(model: nn.Module, hidden: Tensor, tokens: Tensor) -> Tensor:
+    """Log-likelihood of each token, in nats, after the state at its place in ``hidden``."""
+    return _of_tokens(_logits(model, hidden).float(), tokens, torch.arange(len(tokens), device=tokens.device))
+
+
+def _of_tokens(logits: Tensor, tokens: Tensor, which: Tensor) -> Tensor:
+    """Log-likelihood of each token by the logits at its place ``which``."""
     return logits[which, tokens] - logits.logsumexp(-1)[which]
 
 
@@ -133,16 +147,14 @@ def _logits(model: Any, hidden: Tensor) -> Tensor:
     return logits if not cap else cap * torch.tanh(logits / cap)
 
 
-#: (model, tokenizer, batch, what all its rows begin with, read already) -> where the predictions are, and log-likelihoods
-Scorer = Callable[..., tuple[list[Target], Tensor]]
+#: (model, tokenizer, batch, what all its rows begin with, read already) -> what the model makes of the choices
+Scorer = Callable[..., Found]
 
 
 # -- scoring -------------------------------------------------------------------------------------------------------
 
 
-def score_shared(
-    model: nn.Module, tokenizer: Any, batch: Sequence[Row], past: Past = NO_PAST
-) -> tuple[list[Target], Tensor]:
+def score_shared(model: nn.Module, tokenizer: Any, batch: Sequence[Row], past: Past = NO_PAST) -> Found:
     """Each question once, its choices behind it, and what questions begin with alike once for all of them."""
     # as wide as the longest question at least: narrower rows would be padded to it
     width = max(WIDTH, *(row.length - past.tokens for row in batch))
@@ -151,21 +163,19 @@ def score_shared(
         targets_of(packed_rows),
         shared_batch(packed_rows, tokenizer.pad_token_id or 0, next(model.parameters()).dtype, past.tokens),
     )
-    return targets, _loglik(model, _after(model, inputs, past), targets)
+    return _found(model, _after(model, inputs, past), targets)
 
 
-def score_plain(
-    model: nn.Module, tokenizer: Any, batch: Sequence[Row], past: Past = NO_PAST
-) -> tuple[list[Target], Tensor]:
+def score_plain(model: nn.Module, tokenizer: Any, batch: Sequence[Row], past: Past = NO_PAST) -> Found:
     """Each choice in a row of its own, one at a time: slow, and right for any causal model."""
-    targets, found = [], []
+    found = []
     for row in batch:
         for c, tokens in enumerate(row.choices):
             whole = row.context + tokens[:-1]
-            targets.append(Target(row.item, c, 0, list(range(len(row.context) - 1, len(whole))), tokens))
-            hidden = hidden_states(model, {"input_ids": torch.tensor([whole])})
-            found.append(_loglik(model, hidden, targets[-1:]))
-    return targets, torch.cat(found)
+            target = Target(row.item, c, 0, list(range(len(row.context) - 1, len(whole))), tokens)
+            found.append(_found(model, hidden_states(model, {"input_ids": torch.tensor([whole])}), [target]))
+    targets, loglik, free = zip(*found, strict=True)
+    return Found([one for some in targets for one in some], torch.cat(loglik), torch.cat(free))
 
 
 @torch.inference_mode()
@@ -180,7 +190,9 @@ def pick_scorer(model: nn.Module, tokenizer: Any, rows: Sequence[Row]) -> Scorer
 def _agree(model: nn.Module, tokenizer: Any, test: Sequence[Row], other: Scorer, past: Past = NO_PAST) -> bool:
     """Whether ``score_shared`` after ``past`` finds what another way finds without it."""
     try:
-        (_, shared), (_, found) = score_shared(model, tokenizer, test, past), other(model, tokenizer, test)
+        shared, found = (
+            one.loglik for one in (score_shared(model, tokenizer, test, past), other(model, tokenizer, test))
+        )
     except (TypeError, ValueError, RuntimeError, AttributeError):
         return False
     most = AGREEMENT if next(model.parameters()).dtype == torch.float32 else 0.5
@@ -231,27 +243,30 @@ def score(
     scorer = scorer or _picked(model, tokenizer, rows)
     past = _past(model, tokenizer, rows, room(device)) if scorer is score_shared else NO_PAST
     loglik = torch.full((len(items), max(len(item.choices) for item in items)), -torch.inf)
+    free = torch.zeros(loglik.shape, dtype=torch.bool)
 
     def work(batch: list[Row]) -> None:
-        targets, found = scorer(model, tokenizer, batch, past)
-        loglik[[target.item for target in targets], [target.choice for target in targets]] = found
+        found = scorer(model, tokenizer, batch, past)
+        places = [target.item for target in found.targets], [target.choice for target in found.targets]
+        loglik[places], free[places] = found.loglik, found.free
 
     def pack(waiting: Sequence[Row], tokens: int) -> list[list[Row]]:
         return packed(waiting, tokens, past.tokens)
 
     in_batches(rows, lambda row: row.length, device, work, progress, name, pack)
-    return _score(name, items, loglik, sum(row.cut for row in rows))
+    return _score(name, items, loglik, free, sum(row.cut for row in rows))
 
 
-def _score(name: str, items: Sequence[Item], loglik: Tensor, cut: int) -> Score:
-    answers = torch.tensor([item.answer for item in items])
-    gold = -loglik.double().log_softmax(1)[torch.arange(len(items)), answers]
+def _score(name: str, items: Sequence[Item], loglik: Tensor, free: Tensor, cut: int) -> Score:
+    rows, answers = torch.arange(len(items)), torch.tensor([item.answer for item in items])
+    gold = -loglik.double().log_softmax(1)[rows, answers]
     if not gold.isfinite().all():
         raise BaseError(f"{name}: the model's log-likelihoods are not finite numbers; load the base in float32.")
     correct = loglik.argmax(1) == answers
     normed = per_character(items, loglik).argmax(1) == answers
     return Score(
-        name, loglik, correct, float(gold.mean()), *interval(correct), cut, gold, normed, rates=blind_rates(items)
+        name, loglik, correct, float(gold.mean()), *interval(correct), cut, gold, normed, rates=blind_rates(items),
+        free=free[rows, answers],
     )  # fmt: skip
 
 

@@ -14,7 +14,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 import torch
-from jaxtyping import Float64
+from jaxtyping import Bool, Float64
 from torch import Tensor
 
 from tada_studio.core import stats
@@ -44,11 +44,16 @@ class Gain(NamedTuple):
 
 
 class OnSide(NamedTuple):
-    """What the comparison is on one side. won, lost: None where nothing is right or wrong; gain: None without likelihoods."""
+    """What the comparison is on one side. won, lost: None where nothing is right or wrong; gain: None without likelihoods.
+
+    free_won, free_lost: the same of answers given without choices to take one from; shown, not tested
+    """
 
     won: int | None
     lost: int | None
     gain: Gain | None
+    free_won: int | None = None
+    free_lost: int | None = None
 
 
 class Comparison(NamedTuple):
@@ -111,10 +116,11 @@ class _Side(NamedTuple):
     gains: Float64[Tensor, " n"] | None
     flipped: Float64[Tensor, " draws"] | None
     redrawn: Float64[Tensor, " draws"] | None
+    free: tuple[int | None, int | None]
 
     @property
     def shown(self) -> OnSide:
-        return OnSide(self.won, self.lost, _gain([self]))
+        return OnSide(self.won, self.lost, _gain([self]), *self.free)
 
 
 def _on_side(name: str, first: Score, others: Sequence[Score]) -> list[_Side]:
@@ -125,15 +131,16 @@ def _on_side(name: str, first: Score, others: Sequence[Score]) -> list[_Side]:
     found = []
     for other, one in zip(others, gains, strict=True):
         flipped, redrawn = next(drawn) if one is not None else (None, None)
-        found.append(_Side(first.n, *_flips(first, other), one, flipped, redrawn))
+        free = _flips(first.free, other.free)
+        found.append(_Side(first.n, *_flips(first.correct, other.correct), one, flipped, redrawn, free))
     return found
 
 
-def _flips(first: Score, second: Score) -> tuple[int | None, int | None]:
+def _flips(first: Bool[Tensor, " n"] | None, second: Bool[Tensor, " n"] | None) -> tuple[int | None, int | None]:
     """How many items only the first, and only the second got right."""
-    if first.correct is None or second.correct is None:
+    if first is None or second is None:
         return None, None
-    return int((first.correct & ~second.correct).sum()), int((second.correct & ~first.correct).sum())
+    return int((first & ~second).sum()), int((second & ~first).sum())
 
 
 def _gains(first: Score, second: Score) -> Float64[Tensor, " n"] | None:

@@ -37,6 +37,7 @@ class Score:
     cut:     how many questions were too long and lost their beginning
     gold:    the items' parts in ``nll``, which is their mean
     normed:  whether the choice that is likeliest per character is the right one
+    free:    whether the right answer is what the model would say by itself, free to say anything: choices hide damage
     replies: what was answered in words
     rates:   what answering blindly gives on the same items
     kind:    "choice", "image", "answer" (short answers) or "text" (held-out texts)
@@ -56,6 +57,7 @@ class Score:
     rates: Rates | None = None
     kind: str = "choice"
     note: str = ""
+    free: Bool[Tensor, " n"] | None = None
 
     @property
     def n(self) -> int:
@@ -79,6 +81,11 @@ class Score:
         return share(self.normed)
 
     @property
+    def accuracy_free(self) -> float | None:
+        """Share of the items whose right answer is said unprompted by any choices."""
+        return share(self.free)
+
+    @property
     def perplexity(self) -> float | None:
         """exp of the mean negative log-likelihood of a token; None for anything but texts."""
         return math.exp(self.nll) if self.kind == "text" and self.nll is not None else None
@@ -88,8 +95,9 @@ class Score:
         blind = self.rates or Rates()
         return {
             "name": self.name, "accuracy": self.accuracy, "low": self.low, "high": self.high, "n": self.n, "nll": self.nll,
-            "accuracy_norm": self.accuracy_norm, "perplexity": self.perplexity, "kind": self.kind, "cut": self.cut,
-            "chance": blind.chance, "majority": blind.majority, "longest": blind.longest, "note": self.note,
+            "accuracy_norm": self.accuracy_norm, "accuracy_free": self.accuracy_free, "perplexity": self.perplexity,
+            "kind": self.kind, "cut": self.cut, "chance": blind.chance, "majority": blind.majority, "longest": blind.longest,
+            "note": self.note,
         }  # fmt: skip
 
 

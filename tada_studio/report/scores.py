@@ -23,7 +23,8 @@ def both_skills(sides: Sides, variant: str) -> float | None:
 def score_table(sides: Sides) -> tuple[list[str], list[list[str]]]:
     """(headers, rows): a row per variant; on each side accuracy with its 95 % interval and gold NLL; the mean accuracy of both.
 
-    Per character (length-normalised accuracy) only where it differs from accuracy. The last row is what blind answers get.
+    Free is the share of right answers that the model says by itself, without choices to take one from. Per character
+    (length-normalised accuracy) only where it differs from accuracy. The last row is what blind answers get.
     """
     headers, rows = ["variant"], [[name] for name in _variants(sides)]
     for side, scores in sides.items():
@@ -47,7 +48,8 @@ def _columns(scores: Sequence[Score]) -> list[str]:
     if all(score.kind == "text" for score in scores):
         return ["perplexity", "NLL"]
     per_character = any(score.accuracy_norm not in (None, score.accuracy) for score in scores)
-    return ["accuracy (95 %)", *(["per character"] if per_character else []), "NLL"]
+    free = any(score.free is not None for score in scores)
+    return ["accuracy (95 %)", *(["per character"] if per_character else []), *(["free"] if free else []), "NLL"]
 
 
 def _cells(score: Score | None, columns: Sequence[str]) -> list[str]:
@@ -56,6 +58,7 @@ def _cells(score: Score | None, columns: Sequence[str]) -> list[str]:
     texts = {
         "accuracy (95 %)": "{:.3f} ({:.3f} to {:.3f})".format(*score.estimate) if score.estimate else "",
         "per character": _three(score.accuracy_norm),
+        "free": _three(score.accuracy_free),
         "perplexity": "" if score.perplexity is None else f"{score.perplexity:.2f}",
         "NLL": _three(score.nll),
     }
@@ -143,7 +146,8 @@ def _evidence(found: Comparison) -> str:
 def _side(found: OnSide) -> str:
     """Items won and lost, and by how many nats an item the right answers became likelier, with the 95 % interval."""
     counts = "" if found.won is None else f"{found.won} won, {found.lost} lost"
-    return ", ".join(filter(None, (counts, _gain(found.gain)))) or "unknown"
+    free = "" if found.free_won is None else f"free answers {found.free_won} won, {found.free_lost} lost"
+    return ", ".join(filter(None, (counts, _gain(found.gain), free))) or "unknown"
 
 
 def _gain(gain: Gain | None) -> str:

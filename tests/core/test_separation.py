@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tada_studio.core.factor import factor, stacked
-from tada_studio.core.separation import Moments, Settings, separate, told_apart
+from tada_studio.core.separation import BothMoments, Settings, separate, told_apart
 from tada_studio.errors import MismatchError
 from tada_studio.lora import LoraModule, Pair
 
@@ -39,7 +39,7 @@ def codes(pair, name, known):
 def moments_of(pair, known, inputs):
     """E[z z^T] of every module, as a probe would have it."""
     z = [torch.stack([inputs[name][side] @ codes(pair, name, known).mT for name in pair.names]) for side in (0, 1)]
-    return Moments(*(one.mT @ one / one.shape[1] for one in z))
+    return BothMoments(*(one.mT @ one / one.shape[1] for one in z))
 
 
 def by_regression(pair, known, inputs, settings, protected=(1.0, 1.0)):
@@ -192,13 +192,13 @@ def test_moments_as_readings_keep_them_are_taken_and_invented_ones_refused():
     pair = pair_of([lora(name_of(0), 1, 12, 3, 4)], [lora(name_of(0), 2, 12, 3, 4)])
     known, inputs = analysis(pair), inputs_of(pair, 3)
     exact = moments_of(pair, known, inputs)
-    rounded = Moments(*(moment.float().double() for moment in exact))
+    rounded = BothMoments(*(moment.float().double() for moment in exact))
     one, other = (
         in_full(pair, known, separate(known.space, m, Settings()).mix(known.space, ONES), 0) for m in (exact, rounded)
     )
     near(one, other, sizes_of(pair, name_of(0)), rounding=1e-4)
     with pytest.raises(MismatchError, match="no inputs give"):
-        separate(known.space, Moments(exact.task - 9 * torch.eye(8), exact.domain), Settings())
+        separate(known.space, BothMoments(exact.task - 9 * torch.eye(8), exact.domain), Settings())
 
 
 def test_a_pair_that_factors_to_nothing_is_no_error():
@@ -206,7 +206,7 @@ def test_a_pair_that_factors_to_nothing_is_no_error():
     space = factor(pair)
     nothing = torch.zeros(1, 4, 4, dtype=torch.float64)
     assert torch.equal(
-        separate(space, Moments(nothing, nothing), Settings()).through[0], torch.eye(4, dtype=torch.float64)
+        separate(space, BothMoments(nothing, nothing), Settings()).through[0], torch.eye(4, dtype=torch.float64)
     )
 
 
@@ -214,7 +214,7 @@ def test_inputs_are_told_apart_by_the_share_of_each_direction():
     """Direction 1 is seen three times as often on task inputs, direction 2 on neither more, direction 3 on domain inputs alone:
     (.5 + 0 + 1) / 3."""
     task, domain = (torch.diag(torch.tensor(one).double())[None] for one in ([3.0, 2.0, 0.0], [1.0, 2.0, 5.0]))
-    moments = Moments(task, domain)
+    moments = BothMoments(task, domain)
     assert told_apart(moments).tolist() == pytest.approx([0.5])
-    assert told_apart(Moments(moments.task, moments.task)).tolist() == pytest.approx([0.0])
-    assert told_apart(Moments(torch.zeros(1, 2, 2).double(), torch.zeros(1, 2, 2).double())).tolist() == [0.0]
+    assert told_apart(BothMoments(moments.task, moments.task)).tolist() == pytest.approx([0.0])
+    assert told_apart(BothMoments(torch.zeros(1, 2, 2).double(), torch.zeros(1, 2, 2).double())).tolist() == [0.0]
