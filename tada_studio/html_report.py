@@ -1,13 +1,13 @@
 """One HTML file with everything about a merge: figures, tables, verdicts, recipe, measurements. It opens anywhere, offline.
 
-Names, remarks and items come from other people's files: all text is escaped here or in ``figures.standalone``.
+Names, remarks and items come from other people's files: the templates escape all text.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
-from html import escape
 from typing import Any
 
 import torch
+from markupsafe import Markup
 
 from tada_studio import figures, report
 from tada_studio.evaluation.effect import Effects
@@ -15,6 +15,7 @@ from tada_studio.exporting.portable import VLLM_RANKS
 from tada_studio.figures import standalone
 from tada_studio.files import plain_json
 from tada_studio.lora import Address, Passport
+from tada_studio.markup import joined, template
 from tada_studio.pipeline import MergeOrigin
 from tada_studio.pipeline.merge import Merge
 from tada_studio.recipe import Recipe, knobs
@@ -22,6 +23,23 @@ from tada_studio.session import Run
 
 #: Of the cells in which anything is dropped so many are shown closely, and so many are listed.
 CLOSE, LISTED = 3, 40
+
+_PAGE = template("""
+<h1>{{ title }}</h1><p class="lead">One LoRA adapter of rank {{ rank }}, merged from <b class="task">{{ task }}</b> (task) and
+<b class="domain">{{ domain }}</b> (domain) for {{ base }}.</p><nav>
+{% for name in sections %}<a href="#{{ name | lower | replace(" ", "-") }}">{{ name }}</a>{% endfor %}</nav>
+{% for name, inner in sections.items() %}<h2 id="{{ name | lower | replace(" ", "-") }}">{{ name }}</h2>{{ inner }}{% endfor %}
+""")
+_NOTE = template('<div class="note {{ kind }}">{{ text }}</div>')
+_TABLE = template("""
+<div class="box scroll"><table>{% if caption %}<caption>{{ caption }}</caption>{% endif %}
+{% if headers %}<thead><tr>{% for name in headers %}<th scope="col">{{ name }}</th>{% endfor %}</tr></thead>{% endif %}
+<tbody>{% for row in rows %}<tr>{% for cell in row %}<td>{{ cell }}</td>{% endfor %}</tr>{% endfor %}</tbody></table></div>
+""")
+_FOLDED = template("<details><summary>{{ what }}</summary>{{ inner }}</details>")
+_PAIR = template('<div class="pair">{{ blocks }}</div>')
+_UNDER = template("<h3>{{ title }}</h3>{{ inner }}")
+_LITERAL = template("<pre>{{ text }}</pre>")
 
 
 def html_report(
@@ -46,48 +64,41 @@ def html_report(
         "Recipe": _recipe(view),
         **({"Certificate": _certificate(certificate)} if certificate else {}),
     }
-    links = "".join(f'<a href="#{_anchor(name)}">{escape(name)}</a>' for name in sections)
-    body = "".join(f'<h2 id="{_anchor(name)}">{escape(name)}</h2>{inner}' for name, inner in sections.items())
     pair = view.pair
-    lead = (
-        f'<p class="lead">One LoRA adapter of rank {view.merged.rank}, merged from '
-        f'<b class="task">{escape(pair.task.label)}</b> (task) and <b class="domain">{escape(pair.domain.label)}</b> '
-        f"(domain) for {escape(pair.task.base or pair.domain.base or 'a base that neither names')}.</p>"
-    )
-    return standalone.page(f"TaDA Studio: {title}", f"<h1>{escape(title)}</h1>{lead}<nav>{links}</nav>{body}")
-
-
-def _anchor(name: str) -> str:
-    return name.lower().replace(" ", "-")
+    body = _PAGE(
+        title=title, rank=view.merged.rank, task=pair.task.label, domain=pair.domain.label,
+        base=pair.task.base or pair.domain.base or "a base that neither names", sections=sections,
+    )  # fmt: skip
+    return standalone.page(f"TaDA Studio: {title}", body)
 
 
 # -- parts -----------------------------------------------------------------------------------------------------------
 
 
-def _note(text: str, kind: str = "") -> str:
-    return f'<div class="note {kind}">{escape(text)}</div>'
+def _note(text: str, kind: str = "") -> Markup:
+    return _NOTE(text=text, kind=kind)
 
 
-def _table(headers: Sequence[str], rows: Iterable[Sequence[Any]], caption: str = "") -> str:
-    head = "".join(f'<th scope="col">{escape(name)}</th>' for name in headers)
-    body = "".join("<tr>" + "".join(f"<td>{escape(str(cell))}</td>" for cell in row) + "</tr>" for row in rows)
-    named = f"<caption>{escape(caption)}</caption>" if caption else ""
-    top = f"<thead><tr>{head}</tr></thead>" if headers else ""
-    return f'<div class="box scroll"><table>{named}{top}<tbody>{body}</tbody></table></div>'
+def _notes(sentences: Iterable[str]) -> Markup:
+    return joined(map(_note, sentences))
 
 
-def _folded(what: str, inner: str) -> str:
-    return f"<details><summary>{escape(what)}</summary>{inner}</details>"
+def _table(headers: Sequence[str], rows: Iterable[Sequence[Any]], caption: str = "") -> Markup:
+    return _TABLE(headers=headers, rows=rows, caption=caption)
 
 
-def _pair(*blocks: str) -> str:
-    return f'<div class="pair">{"".join(blocks)}</div>'
+def _folded(what: str, inner: Markup) -> Markup:
+    return _FOLDED(what=what, inner=inner)
+
+
+def _pair(*blocks: Markup) -> Markup:
+    return _PAIR(blocks=joined(blocks))
 
 
 # -- sections --------------------------------------------------------------------------------------------------------
 
 
-def _summary(view: Merge) -> str:
+def _summary(view: Merge) -> Markup:
     places = [str(address) for address in view.pair.addresses.values()]
     sentences = [
         report.pair_verdict(view.pair),
@@ -96,59 +107,56 @@ def _summary(view: Merge) -> str:
         report.rank_advice(view.ranks, view.merged.rank, VLLM_RANKS, places),
         report.norms_sentence(view.norms, view.recipe.balance),
     ]
-    return "".join(map(_note, sentences))
+    return _notes(sentences)
 
 
-def _adapters(view: Merge) -> str:
+def _adapters(view: Merge) -> Markup:
     return _pair(*(_passport(role, one) for role, one in zip(("Task", "Domain"), view.pair.passports, strict=True)))
 
 
-def _passport(role: str, passport: Passport | None) -> str:
+def _passport(role: str, passport: Passport | None) -> Markup:
     if passport is None:
         return _note(f"{role} adapter: it was not read from a file and has no passport.")
     return _table((), report.passport_rows(passport), f"{role} adapter: {passport.label}")
 
 
-def _gates(view: Merge) -> str:
+def _gates(view: Merge) -> Markup:
     gates = view.gates
     rows = [
         [layer, *("" if value != value else f"{value:.3f}" for value in values)]
         for layer, values in zip(gates.layers, gates.values.tolist(), strict=True)
     ]
-    return "".join([
-        standalone.figure_block("Gate map", figures.GATES_CAPTION, figures.gate_picture(gates)),
-        standalone.figure_block("Depth profile", figures.DEPTH_CAPTION, figures.depth_profile(view.depth, gates)),
+    return joined([
+        standalone.figure_block(figures.gate_picture(gates)),
+        standalone.figure_block(figures.depth_profile(view.depth, gates)),
         _folded("Every gate as a number", _table(("layer", *gates.projections), rows)),
     ])  # fmt: skip
 
 
-def _stability(view: Merge) -> str:
+def _stability(view: Merge) -> Markup:
     found = view.stability
-    drawn = [
-        ("Gates from fewer inputs", figures.SUBSETS_CAPTION, figures.stability_curve(found)),
-        ("How sure each cell is", figures.BANDS_CAPTION, figures.cell_bands(found, view.gates)),
-    ]
-    return "".join(map(_note, report.stability_sentences(found))) + _drawn(drawn)
+    drawn = [figures.stability_curve(found), figures.cell_bands(found, view.gates)]
+    return _notes(report.stability_sentences(found)) + _drawn(drawn)
 
 
-def _drawn(blocks: Iterable[tuple[str, str, Any]]) -> str:
-    """Figures with their titles and captions; those that could not be drawn are left out."""
-    return "".join(standalone.figure_block(*block) for block in blocks if block[2] is not None)
+def _drawn(drawn: Iterable[figures.Figure]) -> Markup:
+    """Those that have anything to draw."""
+    return joined(standalone.figure_block(figure) for figure in drawn if figure.plot is not None)
 
 
-def _conflict(view: Merge) -> str:
+def _conflict(view: Merge) -> Markup:
     drops = view.merged.how.drops
     if drops is None:
         return _note(report.conflict_sentence(view.merged))
     cells = sorted(zip(drops.lost.tolist(), view.pair.addresses.values(), strict=True), reverse=True)
     touched = [address for lost, address in cells if lost > 0]
-    lost = standalone.figure_block(
-        "Energy dropped", figures.LOST_CAPTION, figures.lost_picture(view.gates, _on_map(view))
-    )
-    close = "".join(_cell(view, address) for address in touched[:CLOSE])
+    lost = standalone.figure_block(figures.lost_picture(view.gates, _on_map(view)))
+    close = joined(_cell(view, address) for address in touched[:CLOSE])
     rows = [[str(address), report.percent(share)] for share, address in cells[:LISTED] if share > 0]
-    listed = _folded("Cells in which something is dropped", _table(("cell", "of its energy"), rows)) if rows else ""
-    return f"{_note(report.conflict_sentence(view.merged))}{lost}{listed}{close}"
+    listed = (
+        _folded("Cells in which something is dropped", _table(("cell", "of its energy"), rows)) if rows else Markup()
+    )
+    return joined([_note(report.conflict_sentence(view.merged)), lost, listed, close])
 
 
 def _on_map(view: Merge) -> torch.Tensor:
@@ -161,81 +169,69 @@ def _on_map(view: Merge) -> torch.Tensor:
     return grid
 
 
-def _cell(view: Merge, address: Address) -> str:
+def _cell(view: Merge, address: Address) -> Markup:
     near, recipe = view.module_detail(address), view.recipe
-    blocks = [
-        (f"Conflict spectrum, {address}", figures.SPECTRUM_CAPTION, figures.conflict_spectrum(near)),
-        (
-            f"How directions meet, {address}",
-            figures.OVERLAP_CAPTION,
-            figures.overlap_table(near, recipe.conflict_threshold),
-        ),
-        (
-            f"Against chance, {address}",
-            figures.CHANCE_CAPTION,
-            figures.against_chance(near, recipe.conflict_threshold, recipe.conflict_space),
-        ),
-        (f"What the merge keeps, {address}", figures.MERGED_CAPTION, figures.merged_spectrum(near, view.merged.rank)),
+    where, threshold = str(address), recipe.conflict_threshold
+    drawn = [
+        figures.conflict_spectrum(near, where),
+        figures.overlap_table(near, threshold, where),
+        figures.against_chance(near, threshold, recipe.conflict_space, where),
+        figures.merged_spectrum(near, view.merged.rank, where),
     ]
-    shown = _pair(*(standalone.figure_block(*block) for block in blocks))
-    return f"<h3>{escape(str(address).capitalize())}</h3>{_note(report.cell_sentence(view.merged, near))}{shown}"
+    shown = _pair(*map(standalone.figure_block, drawn))
+    return _UNDER(title=where.capitalize(), inner=_note(report.cell_sentence(view.merged, near)) + shown)
 
 
-def _rank(view: Merge) -> str:
+def _rank(view: Merge) -> Markup:
     rows = [
         [rank, report.percent(view.ranks.at(rank)[0]), report.percent(view.ranks.at(rank)[1])]
         for i, rank in enumerate(VLLM_RANKS)
         if i == 0 or VLLM_RANKS[i - 1] < len(view.ranks.everywhere)
     ]
-    curve = figures.energy_against_rank(view.ranks, view.merged.rank, VLLM_RANKS)
-    block = standalone.figure_block("Energy against rank", figures.RANK_CAPTION, curve)
+    block = standalone.figure_block(figures.energy_against_rank(view.ranks, view.merged.rank, VLLM_RANKS))
     return block + _table(("rank that servers take", "keeps of the whole", "keeps of the worst module"), rows)
 
 
-def _norms(view: Merge) -> str:
-    return standalone.figure_block("Norms by layer", figures.NORMS_CAPTION, figures.norms_by_layer(view.norms))
+def _norms(view: Merge) -> Markup:
+    return standalone.figure_block(figures.norms_by_layer(view.norms))
 
 
-def _evaluation(view: Merge, runs: Sequence[Run]) -> str:
+def _evaluation(view: Merge, runs: Sequence[Run]) -> Markup:
     measured = [run for run in runs if run.sides]
     if not measured:
         return _note("Nothing was evaluated. What is above is geometry; it does not say how well the merge answers.")
-    return "".join(_run(run, run.recipe == view.recipe) for run in reversed(measured))
+    return joined(_run(run, run.recipe == view.recipe) for run in reversed(measured))
 
 
-def _run(run: Run, current: bool) -> str:
+def _run(run: Run, current: bool) -> Markup:
     state = "" if run.finished else " It was stopped early."
     whose = "with this recipe" if current else f"with another recipe ({report.recipe_words(run.recipe)})"
-    sentences = "".join(_note(sentence) for sentence in report.comparison_sentences(run.sides))
-    bars = standalone.figure_block(f"Accuracy, run {run.number}", figures.SCORES_CAPTION, figures.score_bars(run.sides))
-    head = f"<h3>Run {run.number}, {escape(whose)}, {run.limit} items a side.{state}</h3>"
-    return head + _table(*report.score_table(run.sides)) + bars + sentences
+    sentences = _notes(report.comparison_sentences(run.sides))
+    bars = standalone.figure_block(figures.score_bars(run.sides, f"run {run.number}"))
+    title = f"Run {run.number}, {whose}, {run.limit} items a side.{state}"
+    return _UNDER(title=title, inner=_table(*report.score_table(run.sides)) + bars + sentences)
 
 
-def _effect(view: Merge, found: Effects) -> str:
+def _effect(view: Merge, found: Effects) -> Markup:
     sentences = report.effect_sentences(found)
     if found.recipe != view.recipe:
         sentences.append(f"Measured with another recipe ({report.recipe_words(found.recipe)}).")
-    drawn = [
-        (f"Effect of each {kind}", figures.EFFECT_CAPTION, figures.effect_bars(found, view.gates, kind))
-        for kind in ("layer", "projection")
-    ]
-    cells = ("Effect of every cell", figures.CELLS_CAPTION, figures.effect_cells(found, view.gates))
-    return "".join(map(_note, sentences)) + _drawn([*drawn, cells])
+    drawn = [figures.effect_bars(found, view.gates, kind) for kind in ("layer", "projection")]
+    return _notes(sentences) + _drawn([*drawn, figures.effect_cells(found, view.gates)])
 
 
 def _changed(recipe: Recipe) -> list[str]:
     return [name for name, spec in knobs().items() if getattr(recipe, name) != spec.default]
 
 
-def _recipe(view: Merge) -> str:
+def _recipe(view: Merge) -> Markup:
     changed = set(_changed(view.recipe))
     rows = [
         [name, _value(getattr(view.recipe, name)), _mark(name in changed), spec.metadata["says"]]
         for name, spec in knobs().items()
     ]
     origin = MergeOrigin(view.pair, view.readings, view.recipe).to_dict()
-    content = f"<pre>{escape(plain_json(origin, indent=2))}</pre>"
+    content = _LITERAL(text=plain_json(origin, indent=2))
     made = _note("The method is this package's reading of TaDA (arXiv 2606.05016), not the paper's own code.")
     return (
         _table(("knob", "value", "", "what it does"), rows)
@@ -254,7 +250,7 @@ def _mark(changed: bool) -> str:
     return "turned" if changed else ""
 
 
-def _certificate(found: Mapping[str, Any]) -> str:
+def _certificate(found: Mapping[str, Any]) -> Markup:
     passed = found.get("verdict") == "pass"
     verdict = _note(
         f"Verdict: {found.get('verdict')}. The written folder was read back by PEFT and compared.",

@@ -55,7 +55,9 @@ def test_how_sure_the_gates_are_and_what_parts_do_are_in_it_once_they_are_known(
         part = Part("layer", f"layer {layer}", ())
         effects.changes[part], effects.energy[part] = {EVIL: Change(-0.5 + layer, -1.0, 0.0, None)}, 0.25
     page = without_plotly(html_report(session.view, "planted", effects=effects))
-    assert "Effect of each layer" in figures_in(page) and "Effect of each projection" not in figures_in(page)
+    assert "Effect of each layer, beside its energy" in figures_in(
+        page
+    ) and "Effect of each projection" not in figures_in(page)
     assert "Without layer 0 the right answers lose most" in page and "another recipe (strength 1.0)" in page
     assert EVIL not in page
 

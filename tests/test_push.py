@@ -133,12 +133,12 @@ def test_the_export_tab_pushes_with_a_pasted_token_or_as_the_visitor(hub, export
     with pytest.raises(ExportError, match="Nothing was built yet"):
         on_push(state, "me/merged", True, TOKEN)
     state.exported = str(exported)
-    said, box = on_push(state, " me/merged ", True, f" {TOKEN} ")
+    said, box = on_push(state, " me/merged ", True, f" {TOKEN} ").values()
     assert "(private)" in said and box == "" and TOKEN not in said + caplog.text
     with pytest.raises(ExportError, match="Nobody is signed in"):
         on_push_as_visitor(state, "me/visitors", True, None)
     visitor = gr.OAuthToken(token=TOKEN, scope="manage-repos", expires_at=0)
-    assert "me/visitors" in on_push_as_visitor(state, "me/visitors", False, visitor)[0]
+    assert "me/visitors" in on_push_as_visitor(state, "me/visitors", False, visitor)["message"]
     assert set(hub.repos) == {"me/merged", "me/visitors"}
 
 

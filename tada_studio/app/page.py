@@ -1,10 +1,8 @@
 """The page: its tabs in the order of the pipeline, and what they share. A tab knows no other tab."""
 
 import weakref
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Any
 
 import gradio as gr
 
@@ -21,7 +19,7 @@ from tada_studio.app.tabs.open.tab import open_tab
 from tada_studio.app.tabs.try_it import try_tab
 from tada_studio.app.tabs.tune import tune_tab
 from tada_studio.app.widgets.messages import speaking, user_errors
-from tada_studio.app.widgets.panel import READ, Panel, skip_early
+from tada_studio.app.widgets.panel import READ, Panel, Updates, all_updates, listen_early, together
 from tada_studio.app.widgets.plot_panel import served
 from tada_studio.errors import TadaError
 from tada_studio.session.store import SessionStore, home
@@ -71,8 +69,8 @@ def page(start: Start) -> gr.Blocks:
         store = SessionStore(home(), shared=start.paths.hosted)
         weakref.finalize(demo, store.close)  # at the latest when this process ends
         browser_tabs = BrowserTabs(start.state, start.allowed, store)
-        panels = [sidebar(state, browser_tabs)]
-        tabs = []
+        always = sidebar(state, browser_tabs)
+        tabs: dict[str, tuple[gr.Tab, Panel]] = {}
         first = "inspect" if start.sample or start.task else "open"
         with gr.Tabs(selected=first, elem_id="tabs", overflow_behavior="wrap"):
             for name, build in {
@@ -85,25 +83,26 @@ def page(start: Start) -> gr.Blocks:
                 "help": partial(help_tab, state),
             }.items():
                 with gr.Tab(_LABELS.get(name, name.capitalize()), id=name, elem_id=f"tab-{name}") as tab:
-                    panels.append(build())
-                tabs.append(tab)
-        _wire(demo, state, panels, tabs, browser_tabs)
+                    panel = build()
+                tabs[name] = tab, panel
+        _wire(demo, state, always, tabs, browser_tabs)
         add_endpoints(start.paths)
     return demo.queue(max_size=64, default_concurrency_limit=4)
 
 
 def _wire(
-    demo: gr.Blocks, state: gr.State, panels: Sequence[Panel], tabs: Sequence[gr.Tab], browser_tabs: BrowserTabs
+    demo: gr.Blocks, state: gr.State, always: Panel, tabs: dict[str, tuple[gr.Tab, Panel]], browser_tabs: BrowserTabs
 ) -> None:
+    panels = [always, *(panel for _, panel in tabs.values())]
     everything = [component for panel in panels for component in panel.components]
 
-    def show_all(state: TabState) -> list[Any]:
-        return [update for panel in panels for update in panel.show(state)]
+    def show_all(state: TabState) -> Updates:
+        return all_updates(panels, state)
 
-    def begin(tab: str, origin: str, request: gr.Request) -> list[Any]:
+    def begin(tab: str, origin: str, request: gr.Request) -> Updates:
         with speaking():
-            state = browser_tabs.begin(str(request.session_hash), tab, origin)
-            return [state, *show_all(state)]
+            opened = browser_tabs.begin(str(request.session_hash), tab, origin)
+            return {state: opened, **show_all(opened)}
 
     def leave(request: gr.Request) -> None:
         browser_tabs.leave(str(request.session_hash))
@@ -117,16 +116,8 @@ def _wire(
         for change in panel.changes:
             change.success(user_errors(show_all), state, everything, **READ)
         for event in panel.news:
-            event.then(
-                skip_early(user_errors(panels[0].show), len(panels[0].components)), state, panels[0].components, **READ
-            )
-    always, *by_tab = panels
-    for tab, panel in zip(tabs, by_tab, strict=True):
+            listen_early(event.then, always.show, [state], always.at, **READ)
+    for name, (tab, panel) in tabs.items():
         # a tab shows what happened on the others; the map looks after itself
-        fresh = [always] if tab is tabs[1] else [always, panel]
-        outputs = [component for panel in fresh for component in panel.components]
-        tab.select(skip_early(user_errors(partial(_show, fresh)), len(outputs)), state, outputs, **READ)
-
-
-def _show(panels: Sequence[Panel], state: TabState) -> list[Any]:
-    return [update for panel in panels for update in panel.show(state)]
+        shown = together({"always": always} if name == "inspect" else {"always": always, "tab": panel})
+        listen_early(tab.select, shown.show, [state], shown.at, **READ)

@@ -2,27 +2,31 @@
 
 from collections.abc import Sequence
 from datetime import datetime
-from html import escape
+from functools import partial
 from typing import Any
 
 import gradio as gr
+from markupsafe import Markup
 
 from tada_studio.app.browser_tabs import BrowserTabs
 from tada_studio.app.state import TabState
 from tada_studio.app.widgets import html
 from tada_studio.app.widgets.action_list import action_list, button, rows
-from tada_studio.app.widgets.messages import user_errors
-from tada_studio.app.widgets.panel import EDIT, READ, Panel, words
+from tada_studio.app.widgets.panel import EDIT, READ, Named, Panel, listen, words
 from tada_studio.errors import InputError
+from tada_studio.markup import joined, template
 from tada_studio.session.store import Saved
 
 KEPT = "Every change is saved for this browser tab by itself, and is there again after a reload or a crash."
+_LIST = template('<div class="saved">{% if title %}<b>{{ title }}</b>{% endif %}<ul>{{ rows }}</ul></div>')
+_NONE = template("<li>{{ text }}</li>")
+_ROW = template("<li><span>{{ name }}<small>{{ under }}</small></span><span>{{ acts }}</span></li>")
 
 
 # -- what is shown ---------------------------------------------------------------------------------------------------
 
 
-def project_status(state: TabState) -> str:
+def project_status(state: TabState) -> Markup:
     """Which project this is, and whether saving works."""
     autosave, project = state.autosave, state.session.project
     if autosave is not None and autosave.problem:
@@ -35,23 +39,21 @@ def saved(browser_tabs: BrowserTabs) -> dict[str, Any]:
     projects, recent = browser_tabs.store.projects(), browser_tabs.store.recent()
     return rows(
         _list("", projects, "None yet. Give this one a name and save it.")
-        + (_list("Earlier sessions", recent, "") if recent else "")
+        + (_list("Earlier sessions", recent, "") if recent else Markup())
     )
 
 
-def _list(title: str, found: Sequence[Saved], none: str) -> str:
-    body = "".join(map(_row, found)) or f"<li>{escape(none)}</li>"
-    head = f"<b>{escape(title)}</b>" if title else ""
-    return f'<div class="saved">{head}<ul>{body}</ul></div>'
+def _list(title: str, found: Sequence[Saved], none: str) -> Markup:
+    return _LIST(title=title, rows=joined(map(_row, found)) or _NONE(text=none))
 
 
-def _row(one: Saved) -> str:
+def _row(one: Saved) -> Markup:
     name = one.name or one.title
     under = [one.title] if one.name else []
     under += [_count(one.edits, "edit"), _count(one.runs, "run"), local_time(one.when)]
     acts = button("Open", "open", one.key, f"Open {name}")
-    acts += button("Delete", "delete", one.key, f"Delete {name}") if one.name else ""
-    return f"<li><span>{escape(name)}<small>{escape(', '.join(under))}</small></span><span>{acts}</span></li>"
+    acts += button("Delete", "delete", one.key, f"Delete {name}") if one.name else Markup()
+    return _ROW(name=name, under=", ".join(under), acts=acts)
 
 
 def _count(n: int, thing: str) -> str:
@@ -101,14 +103,18 @@ def projects(state: gr.State, browser_tabs: BrowserTabs) -> Panel:
         message = words(project_status(TabState()), elem_id="project-state")
         there = action_list("saved")
 
-    def on_save(state: TabState, text: str | None) -> list[Any]:
-        return [html.message(save(browser_tabs, state, text)), saved(browser_tabs)]
+    at = {"message": message, "saved": there, "name": name}
 
-    def on_press(state: TabState, news: gr.EventData) -> list[Any]:
+    def on_save(state: TabState, text: str | None) -> Named:
+        return {"message": html.message(save(browser_tabs, state, text)), "saved": saved(browser_tabs)}
+
+    def on_press(state: TabState, news: gr.EventData) -> Named:
         happened = press(browser_tabs, state, getattr(news, "what", None), getattr(news, "key", None))
-        return [html.message(happened), saved(browser_tabs), state.session.project or ""]
+        return {
+            "message": html.message(happened), "saved": saved(browser_tabs), "name": state.session.project or "",
+        }  # fmt: skip
 
-    stored = gr.on([store.click, name.submit], user_errors(on_save), [state, name], [message, there], **EDIT)
-    pressed = there.press(user_errors(on_press), state, [message, there, name], **EDIT)
+    stored = listen(partial(gr.on, [store.click, name.submit]), on_save, [state, name], at, **EDIT)
+    pressed = listen(there.press, on_press, [state], at, **EDIT)
     section.expand(lambda: saved(browser_tabs), None, there, **READ)
-    return Panel([message], lambda state: [project_status(state)], changes=(pressed,), news=(stored,))
+    return Panel({"message": message}, lambda state: {"message": project_status(state)}, (pressed,), (stored,))

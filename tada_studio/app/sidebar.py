@@ -1,15 +1,15 @@
 """The sidebar: what is open, how far one has come, and what to do next."""
 
-from html import escape
 from pathlib import Path
-from typing import Any
 
 import gradio as gr
+from markupsafe import Markup
 
 from tada_studio.app.browser_tabs import BrowserTabs
 from tada_studio.app.projects import projects
 from tada_studio.app.state import TabState
-from tada_studio.app.widgets.panel import Panel, words
+from tada_studio.app.widgets.panel import Named, Panel, together, words
+from tada_studio.markup import joined, template
 from tada_studio.session import Session
 
 _TITLE = (
@@ -18,13 +18,22 @@ _TITLE = (
     "and see every step of it.</div>"
 )
 _DARK = "() => { document.body.classList.toggle('dark'); }"
+_OPEN = template('<dl class="side-open">{{ rows }}</dl>')
+_ROW = template("""
+<div><dt>{% if colour %}<span class="swatch" style="background: var(--tada-{{ colour }})"></span>{% endif %}{{ name }}</dt>
+<dd>{{ value }}</dd></div>
+""")
+_STEPS = template('<ol class="steps">{{ rows }}</ol>')
+_STEP = template("""
+<li class="{{ kind }}"><span class="mark" aria-hidden="true">{{ mark }}</span><span><b>{{ name }}</b><br>{{ line }}</span></li>
+""")
 
 
-def what_is_open(state: TabState) -> str:
+def what_is_open(state: TabState) -> Markup:
     """Project, both adapters and the base, with the colours they have everywhere."""
     session = state.session
     if session.pair is None:
-        return '<dl class="side-open"><div><dt>Project</dt><dd>nothing open</dd></div></dl>'
+        return _OPEN(rows=_row("Project", "", "nothing open"))
     base = _base(session)
     rows = [
         ("Project", "", _project(session)),
@@ -32,7 +41,7 @@ def what_is_open(state: TabState) -> str:
         ("Domain adapter", "domain", session.pair.domain.label),
         ("Base", "base", base if session.base or not session.base_ref else f"{base} (loaded when needed)"),
     ]
-    return f'<dl class="side-open">{"".join(_row(*row) for row in rows)}</dl>'
+    return _OPEN(rows=joined(_row(*row) for row in rows))
 
 
 def _base(session: Session) -> str:
@@ -47,12 +56,11 @@ def _project(session: Session) -> str:
     return f"{session.project} ({pair})" if session.project else pair
 
 
-def _row(name: str, colour: str, value: str) -> str:
-    swatch = f'<span class="swatch" style="background: var(--tada-{colour})"></span>' if colour else ""
-    return f"<div><dt>{swatch}{escape(name)}</dt><dd>{escape(value)}</dd></div>"
+def _row(name: str, colour: str, value: str) -> Markup:
+    return _ROW(name=name, colour=colour, value=value)
 
 
-def steps(state: TabState) -> str:
+def steps(state: TabState) -> Markup:
     """The pipeline as a list: what is done, and the one thing to do next."""
     session = state.session
     runs = sum(bool(run.sides) for run in session.runs)
@@ -81,28 +89,24 @@ def steps(state: TabState) -> str:
         ),
     ]
     following = next((i for i, (_, is_done, _) in enumerate(pipeline) if not is_done), None)
-    return f'<ol class="steps">{"".join(_step(i, *step, i == following) for i, step in enumerate(pipeline))}</ol>'
+    return _STEPS(rows=joined(_step(i, *step, i == following) for i, step in enumerate(pipeline)))
 
 
-def _step(i: int, name: str, is_done: bool, line: str, is_next: bool) -> str:
+def _step(i: int, name: str, is_done: bool, line: str, is_next: bool) -> Markup:
     kind = "done" if is_done else "next" if is_next else ""
-    mark = f'<span class="mark" aria-hidden="true">{"✓" if is_done else i + 1}</span>'
-    return f'<li class="{kind}">{mark}<span><b>{escape(name)}</b><br>{escape(line)}</span></li>'
+    return _STEP(kind=kind, mark="✓" if is_done else i + 1, name=name, line=line)
 
 
-def show(state: TabState) -> list[Any]:
-    return [what_is_open(state), steps(state)]
+def show(state: TabState) -> Named:
+    return {"open": what_is_open(state), "steps": steps(state)}
 
 
 def sidebar(state: gr.State, browser_tabs: BrowserTabs) -> Panel:
     """Builds the sidebar."""
     with gr.Sidebar(width=290, elem_id="side"):
         words(_TITLE)
-        opened, pipeline = words(what_is_open(TabState())), words(steps(TabState()))
-        saved = Panel([], lambda state: []) if browser_tabs.store.shared else projects(state, browser_tabs)
+        empty = TabState()
+        at = {"open": words(what_is_open(empty)), "steps": words(steps(empty))}
+        saved = Panel({}, lambda state: {}) if browser_tabs.store.shared else projects(state, browser_tabs)
         gr.Button("Light / dark", size="sm", elem_id="dark").click(None, None, None, js=_DARK, api_visibility="private")
-
-    def show_all(state: TabState) -> list[Any]:
-        return [*show(state), *saved.show(state)]
-
-    return Panel([opened, pipeline, *saved.components], show_all, saved.changes, saved.news)
+    return together({"pair": Panel(at, show), "projects": saved})

@@ -6,28 +6,33 @@ import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
 from tada_studio.core.module_detail import DirectionState, ModuleDetail
+from tada_studio.figures.figure import Figure
 from tada_studio.figures.palette import BASE, CONFLICT, DOMAIN, MERGE, OPPOSE_TO_AGREE, TASK, plain
 
-SPECTRUM_CAPTION = (
+SPECTRUM = Figure(
+    "Conflict spectrum",
     "Each bar is one singular direction after weighting, strongest first: task above, domain below. A red line joins two "
-    "that oppose each other. Hatched with a red edge: dropped. A dot: decided by hand."
+    "that oppose each other. Hatched with a red edge: dropped. A dot: decided by hand.",
 )
-OVERLAP_CAPTION = (
+OVERLAP = Figure(
+    "How directions meet",
     "How each task direction meets each domain direction, in multiples of what two random directions would show. Dark: "
-    "they agree. Red: they oppose. A cross marks the pairs that count as conflict."
+    "they agree. Red: they oppose. A cross marks the pairs that count as conflict.",
 )
-CHANCE_CAPTION = (
+CHANCE = Figure(
+    "Against chance",
     "Each dot is a pair of directions, larger where both are strong: to the right they agree in the weights, upwards over "
     "the probe inputs. Nearly all pairs of unrelated directions fall into the grey field; left of the red line the rule "
-    "sees a conflict (with conflict space at activation: below it)."
+    "sees a conflict (with conflict space at activation: below it).",
 )
-MERGED_CAPTION = (
+MERGED = Figure(
+    "What the merge keeps",
     "Singular values of the merged update. Pale bars are beyond the rank and are cut off; the line is the share of energy "
-    "kept up to each direction."
+    "kept up to each direction.",
 )
 
 
-def conflict_spectrum(near: ModuleDetail) -> go.Figure:
+def conflict_spectrum(near: ModuleDetail, where: str = "") -> Figure:
     """Both adapters' weighted singular values in one module, mirrored, with a line between any two that conflict."""
     figure = make_subplots(rows=3, cols=1, row_heights=[0.41, 0.18, 0.41], vertical_spacing=0.0, shared_xaxes=True)
     top = 1.08 * max([fate.strength for fate in (*near.task, *near.domain)], default=1.0) or 1.0
@@ -43,9 +48,10 @@ def conflict_spectrum(near: ModuleDetail) -> go.Figure:
     step = max(1, round(last / 6))
     figure.update_xaxes(range=[-0.5, last], showgrid=False, zeroline=False, fixedrange=True, tick0=0, dtick=step)
     figure.update_xaxes(title={"text": "direction, strongest first", "standoff": 4}, row=3, col=1)
-    return figure.update_layout(
+    figure.update_layout(
         height=400, bargap=0.25, showlegend=False, hovermode="x", margin={"l": 64, "r": 8, "t": 12, "b": 40}
     )
+    return SPECTRUM.of(figure, where)
 
 
 def _bars(name: str, colour: str, fates: Sequence[DirectionState], module: int) -> go.Bar:
@@ -95,7 +101,7 @@ def _bridge(near: ModuleDetail) -> list[go.Scatter]:
     return [*lines, middles]
 
 
-def merged_spectrum(near: ModuleDetail, rank: int) -> go.Figure:
+def merged_spectrum(near: ModuleDetail, rank: int, where: str = "") -> Figure:
     """Singular values of one merged module, and the share of its energy kept up to each."""
     spectrum, kept = near.spectrum, near.kept
     figure = make_subplots(specs=[[{"secondary_y": True}]])
@@ -115,10 +121,11 @@ def merged_spectrum(near: ModuleDetail, rank: int) -> go.Figure:
     figure.update_xaxes(title="merged direction", zeroline=False, showgrid=False, tick0=0, dtick=step)
     figure.update_yaxes(title="singular value", rangemode="tozero", secondary_y=False)
     figure.update_yaxes(range=[0, 1.02], tickvals=[0, 0.5, 0.9, 1], tickformat=".0%", showgrid=False, secondary_y=True)
-    return figure.update_layout(height=300, showlegend=False, bargap=0.25, margin={"l": 56, "r": 44, "t": 12, "b": 40})
+    figure.update_layout(height=300, showlegend=False, bargap=0.25, margin={"l": 56, "r": 44, "t": 12, "b": 40})
+    return MERGED.of(figure, where)
 
 
-def overlap_table(near: ModuleDetail, threshold: float) -> go.Figure:
+def overlap_table(near: ModuleDetail, threshold: float, where: str = "") -> Figure:
     """How directions of one module meet, in units of chance, always to twice the threshold: cells compare by eye."""
     reach = max(4.0, 2 * threshold)
     figure = go.Figure(
@@ -138,10 +145,11 @@ def overlap_table(near: ModuleDetail, threshold: float) -> go.Figure:
         title="domain direction (strongest first)", range=[-0.5, columns - 0.5], showgrid=False, zeroline=False
     )
     figure.update_yaxes(title="task direction", range=[rows - 0.5, -0.5], showgrid=False, zeroline=False)
-    return figure.update_layout(height=380, margin={"l": 52, "r": 8, "t": 12, "b": 40})
+    figure.update_layout(height=380, margin={"l": 52, "r": 8, "t": 12, "b": 40})
+    return OVERLAP.of(figure, where)
 
 
-def against_chance(near: ModuleDetail, threshold: float, space: str) -> go.Figure:
+def against_chance(near: ModuleDetail, threshold: float, space: str, where: str = "") -> Figure:
     """How every pair of one module meets in the weights and over the probe inputs, in units of chance."""
     figure = go.Figure()
     _chance_field(figure, threshold, space)
@@ -156,7 +164,8 @@ def against_chance(near: ModuleDetail, threshold: float, space: str) -> go.Figur
         )  # fmt: skip
     figure.update_xaxes(title="alignment in the weights (x chance)", zeroline=True)
     figure.update_yaxes(title="no readings yet" if near.activation is None else "over the probe inputs (x chance)")
-    return figure.update_layout(height=380, showlegend=False, margin={"l": 56, "r": 8, "t": 12, "b": 40})
+    figure.update_layout(height=380, showlegend=False, margin={"l": 56, "r": 8, "t": 12, "b": 40})
+    return CHANCE.of(figure, where)
 
 
 def _chance_field(figure: go.Figure, threshold: float, space: str) -> None:

@@ -5,6 +5,7 @@ from html import escape
 import plotly.graph_objects as go
 
 from tada_studio.core.gates import Depth, Gates
+from tada_studio.figures.figure import Figure
 from tada_studio.figures.palette import BASE, LINES, MERGE, TASK_TO_DOMAIN, plain, short_name
 
 #: Left margin of figures over depth, in pixels; the gate map reserves as much for its row names: layers line up.
@@ -12,13 +13,14 @@ DEPTH_MARGIN = 72
 #: And the right one, where the map has the means of its rows.
 DEPTH_MARGIN_RIGHT = 46
 
-DEPTH_CAPTION = (
+DEPTH = Figure(
+    "Depth profile",
     "Mean gate of each layer, on the depth axis of the map; above the dashed line the domain has the larger share. "
-    "The band is the 95 % range over resampled probe inputs; a click on a projection's name adds its own line."
+    "The band is the 95 % range over resampled probe inputs; a click on a projection's name adds its own line.",
 )
 
 
-def depth_profile(depth: Depth, gates: Gates, other: tuple[str, Depth] | None = None) -> go.Figure:
+def depth_profile(depth: Depth, gates: Gates, other: tuple[str, Depth] | None = None) -> Figure:
     """Mean gate by layer with its band and Spearman's rho; one line for each projection waits in the legend.
 
     other: (name, profile) of other readings of the same pair, drawn beside it.
@@ -57,9 +59,8 @@ def depth_profile(depth: Depth, gates: Gates, other: tuple[str, Depth] | None = 
     figure.update_xaxes(title={"text": "layer", "standoff": 4}, fixedrange=True, zeroline=False)
     figure.update_yaxes(title="domain's share", range=[0, 1], tickvals=[0, 0.5, 1], fixedrange=True, automargin=False)
     legend = {"orientation": "h", "y": -0.34, "x": 0, "itemwidth": 30, "traceorder": "normal"}
-    return figure.update_layout(
-        height=270, margin={"l": DEPTH_MARGIN, "r": DEPTH_MARGIN_RIGHT, "t": 28, "b": 36}, legend=legend
-    )
+    margin = {"l": DEPTH_MARGIN, "r": DEPTH_MARGIN_RIGHT, "t": 28, "b": 36}
+    return DEPTH.of(figure.update_layout(height=270, margin=margin, legend=legend))
 
 
 def _rho(depth: Depth) -> str:

@@ -9,26 +9,32 @@ from plotly.subplots import make_subplots
 from tada_studio.core.gates import Gates
 from tada_studio.evaluation.effect import Effects, Part, side_words
 from tada_studio.figures.depth import DEPTH_MARGIN
+from tada_studio.figures.figure import Figure
 from tada_studio.figures.palette import BASE, CONFLICT, DOMAIN, LINES, TASK, short_name
 
-EFFECT_CAPTION = (
+_HOW_MUCH = (
     "Above: how much log-likelihood the right answers lose, in nats an item (probe texts: a token), when a part is left out of "
     "the merge; up is worse without it, the thin line is the 95 % interval. Below: geometry, the part's share of the merge's "
     "energy. Where the two differ, size does not tell what matters."
 )
-CELLS_CAPTION = (
+EFFECT = {
+    "layer": Figure("Effect of each layer, beside its energy", _HOW_MUCH),
+    "projection": Figure("Effect of each projection", _HOW_MUCH),
+}
+CELLS = Figure(
+    "Effect of every cell",
     "The same for single cells, mean of the sides: the darker the green, the more is lost without the cell; red cells do "
-    "harm. Most single cells matter less than the items can tell."
+    "harm. Most single cells matter less than the items can tell.",
 )
 #: How an effect is coloured from harm over none to help.
 HARM_TO_HELP = [(0.0, CONFLICT), (0.5, "rgba(138,148,163,0.12)"), (1.0, "#14866d")]
 
 
-def effect_bars(found: Effects, gates: Gates, kind: str) -> go.Figure | None:
+def effect_bars(found: Effects, gates: Gates, kind: str) -> Figure:
     """What is lost without each "layer" or each "projection", by side; under it each part's share of the energy."""
     parts = found.of(kind)
     if not parts:
-        return None
+        return EFFECT[kind]
     figure = make_subplots(2, 1, row_heights=[0.72, 0.28], shared_xaxes=True, vertical_spacing=0.06)
     places = {f"layer {layer}": i for i, layer in enumerate(gates.layers)}
     x = [places[part.name] if kind == "layer" else short_name(escape(part.name)) for part in parts]
@@ -47,7 +53,7 @@ def effect_bars(found: Effects, gates: Gates, kind: str) -> go.Figure | None:
     figure.update_yaxes(title="energy", tickformat=".0%", rangemode="tozero", nticks=3, row=2, col=1)
     legend = {"orientation": "h", "y": -0.2, "x": 0, "itemwidth": 30}
     margin = {"l": DEPTH_MARGIN, "r": 8, "t": 12, "b": 44}
-    return figure.update_layout(height=380, barmode="group", bargap=0.2, margin=margin, legend=legend)
+    return EFFECT[kind].of(figure.update_layout(height=380, barmode="group", bargap=0.2, margin=margin, legend=legend))
 
 
 def _depth_axis(gates: Gates) -> dict[str, Any]:
@@ -78,11 +84,11 @@ def _bars(found: Effects, parts: list[Part], x: list, side: str, number: int) ->
     )  # fmt: skip
 
 
-def effect_cells(found: Effects, gates: Gates) -> go.Figure | None:
+def effect_cells(found: Effects, gates: Gates) -> Figure:
     """What is lost without each cell, as a map; cells not measured yet are empty."""
     lost = {part.name: -found.total(part) for part in found.of("cell")}
     if not lost:
-        return None
+        return CELLS
     rows = [[lost.get(f"layer {layer} {projection}") for layer in gates.layers] for projection in gates.projections]
     reach = max(abs(value) for value in lost.values()) or 1.0
     heat = go.Heatmap(
@@ -96,4 +102,4 @@ def effect_cells(found: Effects, gates: Gates) -> go.Figure | None:
     figure = go.Figure(heat)
     figure.update_yaxes(autorange="reversed", showgrid=False)
     figure.update_xaxes(title="layer", **_depth_axis(gates))
-    return figure.update_layout(height=300, margin={"l": DEPTH_MARGIN, "r": 8, "t": 12, "b": 40})
+    return CELLS.of(figure.update_layout(height=300, margin={"l": DEPTH_MARGIN, "r": 8, "t": 12, "b": 40}))

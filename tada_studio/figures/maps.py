@@ -7,22 +7,25 @@ from jaxtyping import Float
 from torch import Tensor
 
 from tada_studio.core.gates import Gates
+from tada_studio.figures.figure import Figure
 from tada_studio.figures.palette import CONFLICT, DOMAIN, TASK, plain, short_name
 
 #: From task to domain over next to nothing: an even gate leans nowhere, on a white page as on a dark one.
 _PALE_BETWEEN = [(0.0, TASK), (0.5, "rgba(138,148,163,0.14)"), (1.0, DOMAIN)]
 
-GATES_CAPTION = (
+GATES = Figure(
+    "Gate map",
     "Each cell is one projection of one layer: blue where the merge leans to the task, orange where it leans to the domain. "
-    "A dot: set by hand. A square: locked."
+    "A dot: set by hand. A square: locked.",
 )
-LOST_CAPTION = (
+LOST = Figure(
+    "Energy dropped",
     "How much of each module's energy is dropped because directions oppose each other. Pale: nothing. Where all is pale, "
-    "the two adapters hardly conflict, which is usual for unrelated ones."
+    "the two adapters hardly conflict, which is usual for unrelated ones.",
 )
 
 
-def gate_picture(gates: Gates) -> go.Figure:
+def gate_picture(gates: Gates) -> Figure:
     """The gate map with what hands set and locked."""
     figure = _heat(gates, gates.values, _PALE_BETWEEN, (0.0, 1.0), "gate", ".2f")
     for symbol, where in (("circle", gates.edited & ~gates.locked), ("square-open", gates.locked)):
@@ -31,14 +34,14 @@ def gate_picture(gates: Gates) -> go.Figure:
             x=layer.tolist(), y=projection.tolist(), mode="markers", meta="ink", hoverinfo="skip", showlegend=False,
             marker={"symbol": symbol, "size": 6},
         )  # fmt: skip
-    return figure
+    return GATES.of(figure)
 
 
-def lost_picture(gates: Gates, lost: Float[Tensor, "layers projections"]) -> go.Figure:
+def lost_picture(gates: Gates, lost: Float[Tensor, "layers projections"]) -> Figure:
     """The share of energy that dropping removes, laid out like the gate map; NaN where there is no module."""
     scale = [(0.0, "rgba(138,148,163,0.10)"), (1.0, CONFLICT)]
     most = max([value for value in lost.flatten().tolist() if value == value], default=0.0)
-    return _heat(gates, lost, scale, (0.0, max(most, 0.01)), "energy dropped", ".1%")
+    return LOST.of(_heat(gates, lost, scale, (0.0, max(most, 0.01)), "energy dropped", ".1%"))
 
 
 def _heat(

@@ -6,16 +6,18 @@ import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
 from tada_studio.evaluation import Score
+from tada_studio.figures.figure import Figure
 from tada_studio.figures.palette import BASE, DOMAIN, MERGE, OTHER_MERGE, TASK
 
-SCORES_CAPTION = (
+SCORES = Figure(
+    "Accuracy",
     "Share of items answered correctly. The thin line is the 95 % interval: where two intervals overlap much, the "
-    "paired test in the sentences decides, not the height of the bars."
+    "paired test in the sentences decides, not the height of the bars.",
 )
 
 
-def score_bars(sides: Mapping[str, Mapping[str, Score]]) -> go.Figure:
-    """Accuracy of every variant with its 95 % interval, one panel for each side, on one scale."""
+def score_bars(sides: Mapping[str, Mapping[str, Score]], which: str = "") -> Figure:
+    """Accuracy of every variant with its 95 % interval, one panel for each side, on one scale; ``which``: of whom."""
     titles = [f"{side} items" for side in sides]
     figure = make_subplots(1, max(1, len(sides)), shared_yaxes=True, horizontal_spacing=0.04, subplot_titles=titles)
     for column, scores in enumerate(sides.values(), start=1):
@@ -23,7 +25,8 @@ def score_bars(sides: Mapping[str, Mapping[str, Score]]) -> go.Figure:
     figure.update_yaxes(range=[0, 1], tickformat=".0%")
     figure.update_xaxes(automargin=True)
     figure.update_yaxes(title="answered correctly", row=1, col=1)
-    return figure.update_layout(height=340, showlegend=False, bargap=0.35, margin={"l": 64, "r": 8, "t": 36, "b": 40})
+    figure.update_layout(height=340, showlegend=False, bargap=0.35, margin={"l": 64, "r": 8, "t": 36, "b": 40})
+    return SCORES.of(figure, which)
 
 
 def _accuracy_bars(scores: list[Score]) -> go.Bar:

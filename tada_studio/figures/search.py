@@ -7,22 +7,24 @@ from html import escape
 import plotly.graph_objects as go
 
 from tada_studio.evaluation.benchmark import SideScore
+from tada_studio.figures.figure import Figure
 from tada_studio.figures.palette import BASE, DOMAIN, MERGE, OTHER_MERGE, TASK
 from tada_studio.tuning import Trial, Tuning, front
 
-TUNING_CAPTION = (
+TUNING = Figure(
+    "Retention against gain",
     "Each dot is one recipe, on the items that are searched on: how much probability it typically gives the right answer of "
     "each side (the geometric mean). Upwards it retains more of the task, to the right it gains more of the domain. The line "
     "joins the recipes that no other beats on both; pale dots were stopped early. The best dot of many is also the luckiest: only "
-    "the verdict on the untouched items says whether it is better."
+    "the verdict on the untouched items says whether it is better.",
 )
 
 
-def tuning_scatter(tuning: Tuning) -> go.Figure | None:
+def tuning_scatter(tuning: Tuning | None) -> Figure:
     """Trials with their Pareto front, the start and the best; over the trial's number where there is one side only."""
+    if tuning is None or not (tuning.trials or tuning.side_scores):
+        return TUNING
     sides = _axes(tuning)
-    if not tuning.trials and not tuning.side_scores:
-        return None
     figure = go.Figure()
     for state, colour, size in (("pruned", BASE, 6), ("done", OTHER_MERGE, 8)):
         trials = [trial for trial in tuning.trials if trial.state == state]
@@ -44,7 +46,7 @@ def tuning_scatter(tuning: Tuning) -> go.Figure | None:
     figure.update_yaxes(title=titles[-1])
     figure.update_xaxes(title=titles[0] if len(sides) == 2 else "trial", zeroline=False)
     legend = {"orientation": "h", "y": -0.24, "x": 0}
-    return figure.update_layout(height=400, margin={"l": 64, "r": 12, "t": 12, "b": 48}, legend=legend)
+    return TUNING.of(figure.update_layout(height=400, margin={"l": 64, "r": 12, "t": 12, "b": 48}, legend=legend))
 
 
 def _axes(tuning: Tuning) -> list[str]:

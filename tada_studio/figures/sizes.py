@@ -7,23 +7,27 @@ import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
 from tada_studio.core.sizes import Norms, Ranks, ThreeWay
+from tada_studio.figures.figure import Figure
 from tada_studio.figures.palette import BASE, DOMAIN, LINES, MERGE, TASK, plain, short_name
 
-RANK_CAPTION = (
+RANK = Figure(
+    "Energy against rank",
     "Share of energy that each rank keeps: of the whole merge (green) and of the module that loses most (grey, dashed). "
-    "The dotted line is 99 %, the solid upright the rank in force; diamonds are ranks that servers such as vLLM take."
+    "The dotted line is 99 %, the solid upright the rank in force; diamonds are ranks that servers such as vLLM take.",
 )
-NORMS_CAPTION = (
+NORMS = Figure(
+    "Norms by layer",
     "Norm of each adapter's update in each layer (log scale): blue task, orange domain. Dashed: as trained. Solid: after "
-    "balance, which moves a whole line up or down and never bends it."
+    "balance, which moves a whole line up or down and never bends it.",
 )
-THREE_WAY_CAPTION = (
+THREE_WAY = Figure(
+    "Task, domain and merge in one layer",
     "Above: how large the task's, the domain's and the merged update are in each projection of this layer. Below: how "
-    "alike two of them are, from -1 (opposite) over 0 (unrelated) to 1 (the same direction)."
+    "alike two of them are, from -1 (opposite) over 0 (unrelated) to 1 (the same direction).",
 )
 
 
-def energy_against_rank(found: Ranks, rank: int, accepted: Sequence[int]) -> go.Figure:
+def energy_against_rank(found: Ranks, rank: int, accepted: Sequence[int]) -> Figure:
     """Energy kept against rank, for the whole merge and its worst module; ``accepted`` ranks are marked."""
     places = list(range(1, len(found.everywhere) + 1))
     figure = go.Figure()
@@ -45,10 +49,10 @@ def energy_against_rank(found: Ranks, rank: int, accepted: Sequence[int]) -> go.
     figure.update_xaxes(title={"text": "rank", "standoff": 4}, range=[0.5, len(places) + 0.5], zeroline=False)
     figure.update_yaxes(title="energy kept", range=[0, 1.03], tickformat=".0%")
     legend = {"orientation": "h", "y": 1.12, "x": 0}
-    return figure.update_layout(height=340, margin={"l": 56, "r": 12, "t": 32, "b": 40}, legend=legend)
+    return RANK.of(figure.update_layout(height=340, margin={"l": 56, "r": 12, "t": 32, "b": 40}, legend=legend))
 
 
-def norms_by_layer(found: Norms) -> go.Figure:
+def norms_by_layer(found: Norms) -> Figure:
     """Who is louder, by layer, before and after balance."""
     place = list(range(len(found.layers)))
     figure = go.Figure()
@@ -69,7 +73,7 @@ def norms_by_layer(found: Norms) -> go.Figure:
     figure.update_xaxes(tickvals=place[::step], ticktext=found.layers[::step])
     figure.update_yaxes(title="norm of the update", type="log", dtick=1 if _spans(found) else "D2")
     legend = {"orientation": "h", "y": 1.12, "x": 0}
-    return figure.update_layout(height=340, margin={"l": 64, "r": 12, "t": 32, "b": 40}, legend=legend)
+    return NORMS.of(figure.update_layout(height=340, margin={"l": 64, "r": 12, "t": 32, "b": 40}, legend=legend))
 
 
 def _spans(found: Norms) -> bool:
@@ -78,7 +82,7 @@ def _spans(found: Norms) -> bool:
     return bool(values) and max(values) > 100 * min(values)
 
 
-def three_way_bars(found: ThreeWay, projections: Sequence[str]) -> go.Figure:
+def three_way_bars(found: ThreeWay, projections: Sequence[str]) -> Figure:
     """Norms and mutual cosines of the three updates, for the projections of one layer."""
     figure = make_subplots(rows=2, cols=1, row_heights=[0.52, 0.48], vertical_spacing=0.12, shared_xaxes=True)
     names = [short_name(escape(name)) for name in projections]  # plotly reads names as HTML, and files choose them
@@ -104,7 +108,8 @@ def three_way_bars(found: ThreeWay, projections: Sequence[str]) -> go.Figure:
     figure.update_yaxes(
         title="cosine", range=[-1.08, 1.08], tickvals=[-1, -0.5, 0, 0.5, 1], zeroline=True, row=2, col=1
     )
-    return figure.update_layout(
+    figure.update_layout(
         height=470, barmode="group", margin={"l": 56, "r": 12, "t": 32, "b": 88},
         legend={"orientation": "h", "y": 1.08, "x": 0}, legend2={"orientation": "h", "y": -0.09, "yanchor": "top", "x": 0},
     )  # fmt: skip
+    return THREE_WAY.of(figure)

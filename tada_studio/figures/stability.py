@@ -6,24 +6,27 @@ from plotly.subplots import make_subplots
 from tada_studio.core.gates import Gates
 from tada_studio.core.stability import Stability
 from tada_studio.core.stats import Interval
+from tada_studio.figures.figure import Figure
 from tada_studio.figures.palette import BASE, TASK_TO_DOMAIN, plain
 
 Known = tuple[float | None, Interval | None]
 
-SUBSETS_CAPTION = (
+SUBSETS = Figure(
+    "Gates from fewer inputs",
     "Gates from a few of the inputs against the gates from all: how alike the cells are ranked (1: the same order), and how "
-    "far a gate is off on average. Bars span 95 % of 40 random subsets. Where the curve is flat, more inputs change nothing."
+    "far a gate is off on average. Bars span 95 % of 40 random subsets. Where the curve is flat, more inputs change nothing.",
 )
-BANDS_CAPTION = (
+BANDS = Figure(
+    "How sure each cell is",
     "Every cell of the map by its gate, with the 95 % range over resampled inputs. A cell whose range crosses the dashed line "
-    "could as well lean to the other side."
+    "could as well lean to the other side.",
 )
 
 
-def stability_curve(found: Stability) -> go.Figure | None:
+def stability_curve(found: Stability) -> Figure:
     """Rank correlation and distance against the number of inputs."""
     if not found.subsets:
-        return None
+        return SUBSETS
     figure = make_subplots(1, 2, horizontal_spacing=0.14)
     n = [one.n for one in found.subsets]
     rho: list[Known] = [(one.rho, one.rho_range) for one in found.subsets]
@@ -39,14 +42,14 @@ def stability_curve(found: Stability) -> go.Figure | None:
         figure.add_trace(line, row=1, col=column)
         figure.update_yaxes(title=name, row=1, col=column)
     figure.update_xaxes(title=f"inputs, of {found.inputs}", type="log", tickvals=n, ticktext=n)
-    return figure.update_layout(height=300, showlegend=False, margin={"l": 60, "r": 8, "t": 12, "b": 44})
+    return SUBSETS.of(figure.update_layout(height=300, showlegend=False, margin={"l": 60, "r": 8, "t": 12, "b": 44}))
 
 
-def cell_bands(found: Stability, gates: Gates) -> go.Figure | None:
+def cell_bands(found: Stability, gates: Gates) -> Figure:
     """All cells in the order of their gates, with their bands."""
     there = gates.there & ~found.bands[0].isnan()
     if not there.any():
-        return None
+        return BANDS
     values, low, high = gates.values[there], found.bands[0][there], found.bands[1][there]
     order = values.argsort(stable=True)
     names = [f"layer {gates.layers[i]} {gates.projections[j]}" for i, j in there.nonzero().tolist()]
@@ -65,4 +68,4 @@ def cell_bands(found: Stability, gates: Gates) -> go.Figure | None:
     figure.add_hline(y=0.5, line_dash="dash", line_width=1, line_color=BASE)
     figure.update_xaxes(title="cells, from task to domain", showticklabels=False, zeroline=False)
     figure.update_yaxes(title="domain's share", range=[0, 1])
-    return figure.update_layout(height=300, showlegend=False, margin={"l": 60, "r": 8, "t": 12, "b": 44})
+    return BANDS.of(figure.update_layout(height=300, showlegend=False, margin={"l": 60, "r": 8, "t": 12, "b": 44}))

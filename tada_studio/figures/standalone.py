@@ -2,16 +2,26 @@
 
 import importlib.util
 import re
-from html import escape
 from pathlib import Path
 
-import plotly.graph_objects as go
+from markupsafe import Markup, escape
+
+from tada_studio.figures.figure import Figure
+from tada_studio.markup import template
 
 _HERE = Path(__file__).parent
 #: A whole page with gaps for its %title%, %css%, %body%, %plotly% and %themed%.
 TEMPLATE, PAGE_CSS = _HERE / "page.html", _HERE / "page.css"
 #: JavaScript that gives a figure the look of the page it is on.
 THEMED_JS = _HERE / "themed.js"
+_FIGURE = template("""
+<figure><header><span>{{ title }}</span><div>
+{% for kind in ("PNG", "SVG") %}
+<button type="button" data-save="{{ kind.lower() }}" aria-label="Save as {{ kind }}">{{ kind }}</button>
+{% endfor %}</div></header>
+<div class="chart" role="img" aria-label="{{ title }}"></div><div class="content" hidden>{{ content }}</div>
+<div class="caption">{{ caption }}</div></figure>
+""")
 
 
 def plotly_js() -> Path:
@@ -21,23 +31,16 @@ def plotly_js() -> Path:
     return Path(found.origin).parent / "package_data" / "plotly.min.js"
 
 
-def figure_block(title: str, caption: str, figure: go.Figure | None) -> str:
-    """A figure as HTML for the body of a ``page``: title, buttons that save it, chart, caption. None leaves a gap %figure%."""
-    content = "%figure%" if figure is None else escape(figure.to_json() or "", quote=False)
-    return (
-        f"<figure><header><span>{escape(title)}</span><div>{_save('PNG')} {_save('SVG')}</div></header>"
-        f'<div class="chart" role="img" aria-label="{escape(title)}"></div>'
-        f'<div class="content" hidden>{content}</div><div class="caption">{escape(caption)}</div></figure>'
-    )
+def figure_block(figure: Figure) -> Markup:
+    """A figure as HTML for the body of a ``page``: title, buttons that save it, chart, caption. Without a plot there is a gap
+    %figure% instead of it."""
+    content = "%figure%" if figure.plot is None else figure.plot.to_json()
+    return _FIGURE(title=figure.title, caption=figure.caption, content=content)
 
 
-def _save(kind: str) -> str:
-    return f'<button type="button" data-save="{kind.lower()}" aria-label="Save as {kind}">{kind}</button>'
-
-
-def page(title: str, body: str) -> str:
-    """One self-contained HTML file. ``body`` is HTML and already safe; the title is escaped here."""
-    gaps = {"title": escape(title), "body": body}
+def page(title: str, body: Markup) -> str:
+    """One self-contained HTML file."""
+    gaps = {"title": str(escape(title)), "body": str(escape(body))}
     gaps |= {"css": _text(PAGE_CSS), "themed": _text(THEMED_JS), "plotly": _text(plotly_js())}
     # all at once: what fills one gap is not searched for others
     return re.sub("%(title|css|body|plotly|themed)%", lambda gap: gaps[gap[1]], _text(TEMPLATE))

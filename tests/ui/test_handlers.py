@@ -14,7 +14,6 @@ from tada_studio.app.page import Start, page
 from tada_studio.app.paths import AllowedPaths
 from tada_studio.app.state import TabState
 from tada_studio.app.tabs.evaluate import flips_panel, history_panel, run_panel
-from tada_studio.app.tabs.evaluate import tab as evaluate_tab
 from tada_studio.app.tabs.export import tab as export_tab
 from tada_studio.app.tabs.inspect import (
     cell_panel,
@@ -143,9 +142,9 @@ def test_lines_are_checked_while_they_are_written_and_added_together_or_not_at_a
     assert [one.touched is not None for one in found] == [True, True, False, True]
     assert [int(one.touched.sum()) for one in found if one.touched is not None] == [7, 5, 1]
     assert found[0].held == 1 and "selects no cell" in found[2].problem
-    shown, cells, button = inspect_tab.on_line(state, written)
-    assert shown.count("<li") == 4 and "1 locked stay" in shown and not button["visible"]
-    assert [0, 0] in cells["preview"] and [2, 2] not in cells["preview"]
+    shown = inspect_tab.on_line(state, written)
+    assert shown["check"].count("<li") == 4 and "1 locked stay" in shown["check"] and not shown["add"]["visible"]
+    assert [0, 0] in shown["map"]["preview"] and [2, 2] not in shown["map"]["preview"]
     before = state.session.recipe
     with pytest.raises(RecipeError):
         edits.add_lines(state, written)
@@ -198,10 +197,10 @@ def test_other_readings_are_drawn_beside_those_in_force_and_taken_away(state, pi
         edits.compare(state, files[:1])
     edits.compare(state, files)
     edits.stroke(state, news())
-    drawn, message, button = depth_panel.show(state)
-    assert "generic: " in message and '"name":"generic"' in drawn and button["visible"]
+    shown = depth_panel.show(state)
+    assert "generic: " in shown["message"] and '"name":"generic"' in shown["profile"] and shown["drop"]["visible"]
     edits.forget_compared(state)
-    assert depth_panel.show(state)[1] == ""
+    assert depth_panel.show(state)["message"] == ""
 
 
 def test_ten_desks_that_work_at_once_do_not_mix(pico):
@@ -239,8 +238,7 @@ def test_every_knob_has_a_control_or_a_box_of_lines():
     lines = {name for name, spec in knobs().items() if "lines" in spec.metadata}
     assert set(shown) | lines == set(knobs())
     updates = Controls(shown).showing(Recipe(conflict_threshold=200.0))
-    at = list(shown).index("conflict_threshold")
-    assert updates[at]["value"] == 200.0 <= updates[at]["maximum"]
+    assert updates["conflict_threshold"]["value"] == 200.0 <= updates["conflict_threshold"]["maximum"]
 
 
 @pytest.mark.parametrize("name", edits.PRESETS)
@@ -262,7 +260,7 @@ def test_every_part_can_show_an_empty_desk():
     """Before anything is open each screen says what to do next, and nothing fails."""
     empty = TabState()
     tabs, panels = (
-        (open_tab, evaluate_tab, export_tab, sidebar),
+        (open_tab, run_panel, flips_panel, history_panel, export_tab, sidebar),
         (map_panel, depth_panel, cell_panel, rank_panel, norms_panel, layer_panel),
     )
     assert all(panel.show(empty) for panel in (*tabs, *panels))
@@ -455,7 +453,7 @@ def test_the_sources_of_probe_inputs_are_told_once_a_pair():
 
     state = TabState()
     state.session.open_sample("minerals-tiny")
-    assert sources(state)["value"] == "sample" and "value" not in sources(state)
+    assert sources(state)["source"]["value"] == "sample" and sources(state) == {}
     sample = state.session.sample
     state.session.open(str(sample.task), str(sample.domain))
-    assert sources(state)["value"] == "pasted" and "value" not in sources(state)
+    assert sources(state)["source"]["value"] == "pasted" and sources(state) == {}

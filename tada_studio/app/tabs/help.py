@@ -7,17 +7,19 @@ import gradio as gr
 from tada_studio import figures, pipeline, report
 from tada_studio.app.state import TabState
 from tada_studio.app.widgets import html
-from tada_studio.app.widgets.messages import user_errors
-from tada_studio.app.widgets.panel import DRAG, Panel, words
+from tada_studio.app.widgets.panel import DRAG, Named, Panel, listen, words
 from tada_studio.app.widgets.plot_panel import drawing, plot_panel
 from tada_studio.errors import TadaError
 from tada_studio.lora import Address
+from tada_studio.markup import joined
 from tada_studio.pipeline.merge import Merge
 from tada_studio.recipe import Recipe
 from tada_studio.sample_pairs import planted
 
 #: Here task 1 and domain 0 cancel each other fully, task 2 and domain 1 half.
 CELL = Address(1, "v_proj")
+#: What figures of it are called.
+EXAMPLE = "the example"
 #: Gate, conflict threshold and rank that the example starts with.
 START = (0.5, 8.0, 3)
 
@@ -69,7 +71,7 @@ def recipe_of(gate: Any, threshold: Any, rank: Any) -> Recipe:
     return Recipe(overrides=(line,), conflict_threshold=threshold, rank=rank)
 
 
-def example(recipe: Recipe) -> list[Any]:
+def example(recipe: Recipe) -> Named:
     """Spectrum, sentence, merged spectrum and recipe of the planted cell. Raises TadaError where the sample is left out."""
     sample = planted()
     pair = pipeline.read_pair(sample.task, sample.domain)
@@ -80,15 +82,15 @@ def example(recipe: Recipe) -> list[Any]:
         f"rank = {recipe.rank}",
         *(f"overrides += {line}" for line in recipe.overrides),
     ]
-    return [
-        drawing(figures.conflict_spectrum(near)),
-        html.note(report.cell_sentence(view.merged, near)),
-        drawing(figures.merged_spectrum(near, view.merged.rank)),
-        "\n".join(lines),
-    ]
+    return {
+        "bars": drawing(figures.conflict_spectrum(near, EXAMPLE)),
+        "sentence": html.note(report.cell_sentence(view.merged, near)),
+        "kept": drawing(figures.merged_spectrum(near, view.merged.rank, EXAMPLE)),
+        "recipe": "\n".join(lines),
+    }
 
 
-def on_turn(state: TabState, gate: Any, threshold: Any, rank: Any) -> list[Any]:
+def on_turn(state: TabState, gate: Any, threshold: Any, rank: Any) -> Named:
     """A hand turns one of the example's sliders; what is open stays as it is."""
     return example(recipe_of(gate, threshold, rank))
 
@@ -101,11 +103,11 @@ def help_tab(state: gr.State) -> Panel:
     words(html.heading("Help", "Four words explain the screen. The example is live: move its three sliders."))
     words(html.box(html.fact_table("Where do I see …", WHERE)))
     try:
-        spectrum, message, merged, lines = example(recipe_of(*START))
+        first = example(recipe_of(*START))
     except TadaError as error:
         words(html.note(f"The live example is missing: {error}", "bad"))
-        words("".join(map(html.prose, ("Gate", "Conflict", "Rank", "Recipe"), (GATE, CONFLICT, RANK, RECIPE))))
-        return Panel([], lambda state: [])
+        words(joined(map(html.prose, ("Gate", "Conflict", "Rank", "Recipe"), (GATE, CONFLICT, RANK, RECIPE))))
+        return Panel({}, lambda state: {})
     with gr.Row():
         with gr.Column(min_width=320):
             words(html.prose("Gate", GATE))
@@ -115,17 +117,20 @@ def help_tab(state: gr.State) -> Panel:
                 0, 250, START[1], step=1, label="Conflict threshold of the example", elem_id="help-threshold"
             )
         with gr.Column(min_width=320):
-            bars = plot_panel("Directions of the example", figures.SPECTRUM_CAPTION, "", "help-spectrum", spectrum)
-            sentence = words(message, elem_id="help-said")
+            bars = plot_panel(figures.SPECTRUM, "", "help-spectrum", drawn=first["bars"])
+            sentence = words(first["sentence"], elem_id="help-said")
     with gr.Row():
         with gr.Column(min_width=320):
             words(html.prose("Rank", RANK))
             rank = gr.Slider(1, 6, START[2], step=1, label="Rank of the example", elem_id="help-rank")
             words(html.prose("Recipe", RECIPE))
-            recipe = gr.Code(lines, label="Recipe of the example", lines=3, interactive=False, elem_id="help-recipe")
+            recipe = gr.Code(
+                first["recipe"], label="Recipe of the example", lines=3, interactive=False, elem_id="help-recipe"
+            )
         with gr.Column(min_width=320):
-            kept = plot_panel("What its merge keeps", figures.MERGED_CAPTION, "", "help-merged", merged)
+            kept = plot_panel(figures.MERGED, "", "help-merged", drawn=first["kept"])
     sliders = [gate, threshold, rank]
+    at = {"bars": bars, "sentence": sentence, "kept": kept, "recipe": recipe}
     for slider in sliders:
-        slider.input(user_errors(on_turn), [state, *sliders], [bars, sentence, kept, recipe], **DRAG)
-    return Panel([], lambda state: [])
+        listen(slider.input, on_turn, [state, *sliders], at, **DRAG)
+    return Panel({}, lambda state: {})

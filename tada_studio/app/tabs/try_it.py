@@ -1,23 +1,22 @@
 """Try it: one prompt, and what base, parents and merge say to it, side by side and word by word."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from functools import lru_cache
-from html import escape
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import gradio as gr
+from markupsafe import Markup
 
 from tada_studio.app.state import TabState
 from tada_studio.app.widgets import html
-from tada_studio.app.widgets.messages import user_errors
-from tada_studio.app.widgets.panel import READ, WORK, Panel, words
-from tada_studio.app.widgets.task import in_turn, steps
+from tada_studio.app.widgets.panel import READ, Named, Panel, listen, words
+from tada_studio.app.widgets.task import Job, LongTask, bar, stop_button
 from tada_studio.base_model.generate import Sampling
-from tada_studio.errors import InputError, Stopped, TadaError
+from tada_studio.errors import InputError
 from tada_studio.evaluation import Item, choose, read_items
 from tada_studio.evaluation.prompts import Answer, Odds, Question
-from tada_studio.progress import Progress
+from tada_studio.markup import joined, template
 from tada_studio.sample_pairs import Sample
 
 #: Who can be asked: name -> what its card is called.
@@ -25,40 +24,40 @@ VARIANTS = {"base": "Base", "task": "Task adapter", "domain": "Domain adapter", 
 NOT_YET = "Nobody was asked yet. Write a prompt or take an example; base, parents and merge answer one after the other."
 #: Examples of each side.
 EXAMPLES = 6
+_ANSWERS = template('<div class="answers">{{ cards }}</div>')
+_CARD = template("""
+<section class="answer {{ name }}" aria-label="{{ title }}"><h4>{{ title }}</h4>
+<pre class="answer-text">{{ text }}</pre>{{ odds }}<div class="answer-state">{{ state }}</div></section>
+""")
+_ODDS = template("""
+{% if rows %}<ol class="odds" aria-label="How likely it finds each choice">{% for each in rows %}
+<li class="{{ "right" if each.right else "" }}"><span class="odds-name">{{ "✓ " if each.right else "" }}{{ each.choice }}</span>
+<span class="odds-bar"><i style="width:{{ "%.1f%%" | format(100 * each.share) }}"></i></span>
+<span>{{ "%.0f%%" | format(100 * each.share) }}</span></li>{% endfor %}</ol>{% endif %}
+""")
 
 
 # -- what is shown ---------------------------------------------------------------------------------------------------
 
 
-def cards(answers: Mapping[str, Answer]) -> str:
+def cards(answers: Mapping[str, Answer]) -> Markup:
     """The answers so far, a card for each variant."""
     if not answers:
         return html.note(NOT_YET, "next")
-    made = "".join(_card(name, answer, _twin(name, answers)) for name, answer in answers.items())
-    return f'<div class="answers">{made}</div>'
+    return _ANSWERS(cards=joined(_card(name, answer, _same_as(name, answers)) for name, answer in answers.items()))
 
 
-def _card(name: str, answer: Answer, linked: str | None) -> str:
-    text = escape(answer.text.lstrip()) if answer.text.strip() else "(nothing yet)" if not answer.done else "(nothing)"
+def _card(name: str, answer: Answer, linked: str | None) -> Markup:
+    text = answer.text.lstrip() if answer.text.strip() else "(nothing yet)" if not answer.done else "(nothing)"
     state = f"the same words as {VARIANTS[linked].lower()}" if linked else "" if answer.done else "answering…"
-    return (
-        f'<section class="answer {escape(name)}" aria-label="{escape(VARIANTS[name])}">'
-        f'<h4>{escape(VARIANTS[name])}</h4><pre class="answer-text">{text}</pre>{_odds(answer.odds)}'
-        f'<div class="answer-state">{escape(state)}</div></section>'
-    )
+    return _CARD(name=name, title=VARIANTS[name], text=text, odds=_odds(answer.odds), state=state)
 
 
-def _odds(odds: Sequence[Odds]) -> str:
-    rows = "".join(
-        f'<li class="{"right" if one.right else ""}"><span class="odds-name">{"✓ " if one.right else ""}'
-        f'{escape(one.choice)}</span><span class="odds-bar"><i style="width:{one.share:.1%}"></i></span>'
-        f"<span>{one.share:.0%}</span></li>"
-        for one in sorted(odds, key=lambda one: -one.share)
-    )
-    return f'<ol class="odds" aria-label="How likely it finds each choice">{rows}</ol>' if rows else ""
+def _odds(odds: Sequence[Odds]) -> Markup:
+    return _ODDS(rows=sorted(odds, key=lambda each: -each.share))
 
 
-def _twin(name: str, answers: Mapping[str, Answer]) -> str | None:
+def _same_as(name: str, answers: Mapping[str, Answer]) -> str | None:
     """An earlier variant that said exactly the same."""
     mine = answers[name]
     same = (other for other, answer in answers.items() if answer.done and answer.text == mine.text)
@@ -86,24 +85,27 @@ def _examples(files: tuple[tuple[str, Path], ...]) -> dict[str, tuple[str, Item]
     return found
 
 
-def show(state: TabState) -> list[Any]:
+def show(state: TabState) -> Named:
     """Answers, examples, bar."""
     session = state.session
     choices = examples(session.sample)
-    bar = html.progress_bar(None, "Ready." if session.pair else "Open a pair first.")
-    return [cards(dict(session.answers)), gr.update(choices=choices, visible=bool(choices)), bar]
+    return {
+        "answers": cards(dict(session.answers)),
+        "examples": gr.update(choices=choices, visible=bool(choices)),
+        "bar": html.progress_bar(None, "Ready." if session.pair else "Open a pair first."),
+    }
 
 
 # -- handlers --------------------------------------------------------------------------------------------------------
 
 
-def on_example(state: TabState, key: str | None) -> Any:
+def on_example(state: TabState, key: str | None) -> Named:
     """An example's question becomes the prompt."""
     known = _known(state.session.sample)
-    return known[key][1].question if key in known else gr.skip()
+    return {"prompt": known[key][1].question} if key in known else {}
 
 
-def on_ask(
+def asking(
     state: TabState,
     prompt: str | None,
     example: str | None,
@@ -112,28 +114,21 @@ def on_ask(
     most: Any,
     heat: Any,
     seed: Any,
-) -> Iterator[list[Any]]:
-    """Ask; yields (answers, bar, ask, stop)."""
+) -> Job:
+    """Ask those who are ticked; every word is shown as it comes."""
     session = state.session
-
-    def now(bar: str, running: bool) -> list[Any]:
-        return [cards(dict(session.answers)), bar, gr.update(interactive=not running), gr.update(interactive=running)]
-
-    try:
-        question = Question(prompt or "", form == "chat", _item(state, prompt, example))
-        how = _manner(most, heat, seed)
-        names = _variants(who)
-        session.answers = {}
-        yield now(html.progress_bar(None, "Starting…"), running=True)
-        for step in steps(in_turn(session, lambda progress: session.ask(question, names, how, progress))):
-            if isinstance(step, Progress):
-                yield now(html.progress_bar(step, step.note), running=True)
-        yield now(html.finished_bar("All have answered."), running=False)
-    except Stopped:
-        yield now(html.progress_bar(None, "Stopped. What was said so far is kept."), running=False)
-    except TadaError as error:
-        yield now(html.progress_bar(None, str(error)), running=False)
-        raise
+    question = Question(prompt or "", form == "chat", _item(state, prompt, example))
+    how, names = _manner(most, heat, seed), _variants(who)
+    session.answers = {}
+    return Job(
+        work=lambda progress: session.ask(question, names, how, progress),
+        show=lambda: {"answers": cards(dict(session.answers))},
+        mark=object,  # never the same twice
+        first={"answers": cards({})},
+        says=lambda step: step.note,
+        done=lambda _: "All have answered.",
+        stopped=lambda _: "Stopped. What was said so far is kept.",
+    )
 
 
 def _item(state: TabState, prompt: str | None, example: str | None) -> Item | None:
@@ -156,16 +151,11 @@ def _variants(who: Sequence[str] | None) -> list[str]:
     return names
 
 
-def on_stop(state: TabState) -> None:
-    """Ask whoever speaks to stop; what was said stays."""
-    state.session.stop()
-
-
 # -- layout and wiring -----------------------------------------------------------------------------------------------
 
 
 class Asked(NamedTuple):
-    """What is asked, of whom, and how they answer; in the order of ``on_ask``."""
+    """What is asked, of whom, and how they answer; in the order of ``asking``."""
 
     prompt: gr.Textbox
     example: gr.Dropdown
@@ -182,15 +172,13 @@ def try_tab(state: gr.State) -> Panel:
     asked = _asked()
     with gr.Row():
         go = gr.Button("Ask", variant="primary", elem_id="ask", elem_classes="act", scale=1, min_width=110)
-        stop = gr.Button(
-            "Stop", variant="stop", interactive=False, elem_id="ask-stop", elem_classes="act", scale=1, min_width=90
-        )
-    bar = words(html.progress_bar(None, "Open a pair first."), elem_id="ask-bar")
+        stop = stop_button("ask-stop")
+    task = LongTask({"ask": go}, stop, bar("Open a pair first.", "ask-bar"))
     answers = words(cards({}), elem_id="answers")
-    asked.example.input(user_errors(on_example), [state, asked.example], asked.prompt, **READ)
-    ran = go.click(user_errors(on_ask), [state, *asked], [answers, bar, go, stop], **WORK)
-    stop.click(user_errors(on_stop), state, None, **READ)
-    return Panel([answers, asked.example, bar], show, news=(ran,))
+    listen(asked.example.input, on_example, [state, asked.example], {"prompt": asked.prompt}, **READ)
+    ran = task.begins(state, "ask", asking, [*asked], {"answers": answers})
+    task.can_stop(state)
+    return Panel({"answers": answers, "examples": asked.example, "bar": task.bar}, show, news=(ran,))
 
 
 def _asked() -> Asked:

@@ -1,27 +1,26 @@
 """Auto-tune: the knobs searched on some items while one watches, and a verdict from items that the search never saw."""
 
-from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import gradio as gr
+from markupsafe import Markup
 
 from tada_studio import figures, report
 from tada_studio.app import edits
 from tada_studio.app.state import TabState
 from tada_studio.app.widgets import html
-from tada_studio.app.widgets.messages import user_errors
-from tada_studio.app.widgets.panel import EDIT, READ, WORK, Panel, words
+from tada_studio.app.widgets.panel import EDIT, Named, Panel, listen, words
 from tada_studio.app.widgets.plot_panel import drawing, plot_panel
-from tada_studio.app.widgets.task import in_turn, steps, uploaded
-from tada_studio.errors import InputError, Stopped, TadaError
-from tada_studio.evaluation import read_items
-from tada_studio.progress import Progress
+from tada_studio.app.widgets.task import Job, LongTask, bar, own_items, stop_button, whole
+from tada_studio.errors import InputError
+from tada_studio.markup import template
 from tada_studio.tuning import Plan, Tuning
 
 NOT_YET = (
     "Nothing was searched yet. A search turns sharpness, strength, balance, conflict threshold and the thirds of the depth "
     "on some of the items; the others stay untouched until the end, and then decide."
 )
+_STACK = template('<div class="stack">{{ first }}{{ second }}{{ third }}</div>')
 #: How a verdict looks.
 _KINDS = {"better": "good", "worse": "bad"}
 
@@ -29,7 +28,7 @@ _KINDS = {"better": "good", "worse": "bad"}
 # -- what is shown ---------------------------------------------------------------------------------------------------
 
 
-def verdict(tuning: Tuning | None) -> str:
+def verdict(tuning: Tuning | None) -> Markup:
     """What came out, in words; the untouched items first."""
     if tuning is None:
         return html.note(NOT_YET, "next")
@@ -40,68 +39,55 @@ def verdict(tuning: Tuning | None) -> str:
     kind = _KINDS.get(words_of[0], "") if len(set(words_of)) == 1 else ""
     found = html.note(f"Found: {report.knobs_turned(tuning.recipe)}.", points=sentences[against:])
     table = html.box(html.table(*report.score_table(tuning.judged.sides)))
-    return f'<div class="stack">{html.note("On the untouched items:", kind, sentences[:against])}{table}{found}</div>'
+    return _STACK(first=html.note("On the untouched items:", kind, sentences[:against]), second=table, third=found)
 
 
-def pictures(state: TabState) -> list[Any]:
+def pictures(state: TabState) -> Named:
     """Scatter, verdict, take button, judge button."""
     tuning = state.session.tuning
     found = tuning is not None and (tuning.best is not None or tuning.judged is not None)
     unjudged = tuning is not None and tuning.best is not None and tuning.judged is None
-    picture = drawing(figures.tuning_scatter(tuning)) if tuning else None
-    return [picture, verdict(tuning), gr.update(interactive=found), gr.update(interactive=unjudged)]
+    return {
+        "picture": drawing(figures.tuning_scatter(tuning)),
+        "verdict": verdict(tuning),
+        "take": gr.update(interactive=found),
+        "judge": gr.update(interactive=unjudged),
+    }
 
 
-def show(state: TabState) -> list[Any]:
-    """Scatter, verdict, take button, judge button, bar."""
-    return [*pictures(state), html.progress_bar(None, "Ready." if state.session.pair else "Open a pair first.")]
+def show(state: TabState) -> Named:
+    """Pictures and bar."""
+    ready = "Ready." if state.session.pair else "Open a pair first."
+    return {**pictures(state), "bar": html.progress_bar(None, ready)}
 
 
 # -- handlers --------------------------------------------------------------------------------------------------------
 
 
-def on_tune(
+def searching(
     state: TabState, trials: Any, minutes: Any, seeds: Any, most: Any, domain_file: str | None, task_file: str | None
-) -> Iterator[list[Any]]:
-    """Search; yields (scatter, verdict, take, judge, bar, start, stop)."""
-    session = state.session
-    waiting = [gr.skip()] * 4
+) -> Job:
+    """Search, and judge what was found."""
+    session, plan = state.session, _plan(trials, minutes, seeds)
+    sides, limit = own_items(domain_file, task_file), whole(most, "The number of items a side") or None
 
-    def now(body: list[Any], bar: str, running: bool) -> list[Any]:
-        return [*body, bar, gr.update(interactive=not running), gr.update(interactive=running)]
+    def news() -> Any:
+        tuning = session.tuning
+        return (len(tuning.trials), len(tuning.side_scores)) if tuning else None
 
-    try:
-        plan = _plan(trials, minutes, seeds)
-        sides, limit = _sides(domain_file, task_file), _whole(most) or None
-        yield now(waiting, html.progress_bar(None, "Starting…"), running=True)
-        drawn: Any = None
-        for step in steps(in_turn(session, lambda progress: session.tune(sides, plan, limit, progress))):
-            if isinstance(step, Progress):
-                tuning = session.tuning
-                news = (len(tuning.trials), len(tuning.side_scores)) if tuning else None
-                # what has not changed is not sent again: the chart would be drawn anew at every step
-                body = pictures(state) if news != drawn else waiting
-                drawn = news
-                yield now(
-                    [*body[:2], gr.update(interactive=False), gr.update(interactive=False)],
-                    html.progress_bar(step),
-                    running=True,
-                )
-        yield now(
-            pictures(state), html.finished_bar("Searched and judged. Take the recipe, or leave it."), running=False
-        )
-    except Stopped:
-        message = "Stopped. All finished trials are kept: start again to go on, or judge the best so far."
-        yield now(pictures(state), html.progress_bar(None, message), running=False)
-    except TadaError as error:
-        yield now(pictures(state), html.progress_bar(None, str(error)), running=False)
-        raise
+    return Job(
+        work=lambda progress: session.tune(sides, plan, limit, progress),
+        show=lambda: pictures(state),
+        mark=news,
+        held={"take": gr.update(interactive=False)},
+        done=lambda _: "Searched and judged. Take the recipe, or leave it.",
+        stopped=lambda _: "Stopped. All finished trials are kept: start again to go on, or judge the best so far.",
+    )
 
 
-def on_judge(state: TabState, *asked: Any) -> Iterator[list[Any]]:
+def judging(state: TabState, trials: Any, *rest: Any) -> Job:
     """The best so far on the untouched items, without another trial."""
-    _, *rest = asked
-    yield from on_tune(state, 0, *rest)
+    return searching(state, 0, *rest)
 
 
 def _plan(trials: Any, minutes: Any, seeds: Any) -> Plan:
@@ -111,37 +97,20 @@ def _plan(trials: Any, minutes: Any, seeds: Any) -> Plan:
         raise InputError("Trials, minutes and seeds must be numbers.") from None
 
 
-def _whole(value: Any) -> int:
-    try:
-        return int(value or 0)
-    except (TypeError, ValueError, OverflowError):
-        raise InputError("The number of items a side must be a whole number.") from None
-
-
-def _sides(domain_file: str | None, task_file: str | None) -> Mapping[str, Sequence[Any]] | None:
-    files = {"domain": domain_file, "task": task_file}
-    return {side: uploaded(file, read_items) for side, file in files.items() if file} or None
-
-
-def on_stop(state: TabState) -> None:
-    """Ask the search to stop; finished trials stay."""
-    state.session.stop()
-
-
-def on_take(state: TabState) -> str:
+def on_take(state: TabState) -> Named:
     """Make the find the recipe on screen."""
     tuning = state.session.tuning
     if tuning is None:
         raise InputError("Nothing was searched yet.")
     edits.restore(state, tuning.recipe, "auto-tune")
-    return html.finished_bar(state.message)
+    return {"bar": html.finished_bar(state.message)}
 
 
 # -- layout and wiring -----------------------------------------------------------------------------------------------
 
 
 class Asked(NamedTuple):
-    """How much to search and on what, in the order of ``on_tune``."""
+    """How much to search and on what, in the order of ``searching``."""
 
     trials: gr.Slider
     minutes: gr.Number
@@ -158,20 +127,19 @@ def tune_tab(state: gr.State) -> Panel:
     asked = _asked()
     with gr.Row():
         go = _button("Search", "tune", variant="primary")
-        stop = _button("Stop", "tune-stop", variant="stop", interactive=False)
+        stop = stop_button("tune-stop")
         judge = _button("Judge the best so far", "tune-judge", interactive=False)
         take = _button("Take this recipe", "tune-take", interactive=False)
-    bar = words(html.progress_bar(None, "Open a pair first."), elem_id="tune-bar")
-    message = words(verdict(None), elem_id="tune-verdict")
-    none = "Dots appear here, trial by trial."
-    picture = plot_panel("Retention against gain", figures.TUNING_CAPTION, none, "tune-picture")
-    shown = [picture, message, take, judge, bar]
-    ran = [
-        button.click(user_errors(handler), [state, *asked], [*shown, go, stop], **WORK)
-        for button, handler in ((go, on_tune), (judge, on_judge))
-    ]
-    stop.click(user_errors(on_stop), state, None, **READ)
-    return Panel(shown, show, (take.click(user_errors(on_take), state, bar, **EDIT),), tuple(ran))
+    task = LongTask({"search": go, "judge": judge}, stop, bar("Open a pair first.", "tune-bar"))
+    at = {
+        "verdict": words(verdict(None), elem_id="tune-verdict"),
+        "picture": plot_panel(figures.TUNING, "Dots appear here, trial by trial.", "tune-picture"),
+        "take": take,
+    }
+    ran = [task.begins(state, name, job, [*asked], at) for name, job in (("search", searching), ("judge", judging))]
+    task.can_stop(state)
+    taken = listen(take.click, on_take, [state], task.at, **EDIT)
+    return Panel({**at, "judge": judge, "bar": task.bar}, show, (taken,), tuple(ran))
 
 
 def _button(text: str, elem_id: str, **how: Any) -> gr.Button:

@@ -1,12 +1,19 @@
 """A list or table whose rows carry buttons: HTML made in Python, presses told to Python as (what, key)."""
 
 import itertools
-from html import escape
 from typing import Any
 
 import gradio as gr
+from markupsafe import Markup
+
+from tada_studio.markup import template
 
 _revisions = itertools.count(1)
+_BUTTON = template("""
+<button type="button" data-press="{{ what }}" data-key="{{ key }}"
+{% if says %} title="{{ says }}" aria-label="{{ says }}"{% endif %}>{{ text }}</button>
+""")
+_BOX = template('<input type="checkbox" data-tick="{{ key }}" aria-label="{{ says }}"{{ " checked" if on else "" }}>')
 
 # the value's own rev makes every update a new one: gradio swallows an update that equals the last, and a press that was
 # refused would leave its mark
@@ -39,13 +46,11 @@ def rows(html: str) -> dict[str, Any]:
     return {"html": html, "rev": next(_revisions)}
 
 
-def button(text: str, what: str, key: object, says: str = "") -> str:
+def button(text: str, what: str, key: object, says: str = "") -> Markup:
     """A small button in a row; ``says`` is its full name for those who do not see which row it stands in."""
-    title = f' title="{escape(says)}" aria-label="{escape(says)}"' if says else ""
-    return f'<button type="button" data-press="{escape(what)}" data-key="{escape(str(key))}"{title}>{escape(text)}</button>'
+    return _BUTTON(text=text, what=what, key=key, says=says)
 
 
-def box(key: object, says: str, on: bool = False) -> str:
+def box(key: object, says: str, on: bool = False) -> Markup:
     """A tick box in a row."""
-    checked = " checked" if on else ""
-    return f'<input type="checkbox" data-tick="{escape(str(key))}" aria-label="{escape(says)}"{checked}>'
+    return _BOX(key=key, says=says, on=on)

@@ -1,14 +1,18 @@
 """Recipe <-> components: the one place where a slider meets a knob. Everything is read from ``recipe.knobs()``."""
 
+from collections.abc import Callable, Mapping
 from dataclasses import Field, dataclass
+from functools import partial
 from typing import Any
 
 import gradio as gr
+from gradio.blocks import Block
 from gradio.components import Component
 from gradio.events import Dependency
 
 from tada_studio.app import edits
 from tada_studio.app.state import TabState
+from tada_studio.app.widgets.panel import Named, listen
 from tada_studio.recipe import Recipe, knobs
 
 #: Always in sight, in this order.
@@ -25,13 +29,9 @@ class Controls:
 
     by_name: dict[str, Component]
 
-    @property
-    def components(self) -> list[Component]:
-        return list(self.by_name.values())
-
-    def showing(self, recipe: Recipe) -> list[Any]:
+    def showing(self, recipe: Recipe) -> Named:
         """Updates that make every control show the recipe."""
-        return [_update(knobs()[name], getattr(recipe, name)) for name in self.by_name]
+        return {name: _update(knobs()[name], getattr(recipe, name)) for name in self.by_name}
 
 
 def main_controls(recipe: Recipe) -> Controls:
@@ -50,17 +50,18 @@ def linked(name: str) -> Component:
     return _control(knobs()[name], knobs()[name].default, f"linked-{name}")
 
 
-def follow(state: TabState, name: str) -> Any:
-    """An update for a linked control; none if it shows the recipe already: it must not move under the hand that drags it."""
+def follow(state: TabState, name: str) -> Named:
+    """An update for a second control, called "slider"; none if it shows the recipe already: a slider must not be moved under
+    the hand that drags it."""
     value = getattr(state.session.recipe, name)
     if state.linked.get(name) == value:
-        return gr.skip()
+        return {}
     state.linked[name] = value
-    return _update(knobs()[name], value)
+    return {"slider": _update(knobs()[name], value)}
 
 
 def turn_linked(state: TabState, value: Any, name: str) -> None:
-    """A hand turns a linked control. Raises RecipeError."""
+    """A hand turns a second control. Raises RecipeError."""
     state.linked[name] = value
     edits.turn(state, value, name)
 
@@ -71,11 +72,11 @@ def line_knobs() -> list[str]:
 
 
 def on_turn(
-    control: Component, handler: Any, inputs: list[Component], outputs: list[Component], **how: Any
+    control: Component, handler: Callable[..., Named], state: gr.State, at: Mapping[str, Block], **how: Any
 ) -> Dependency:
-    """Call ``handler(*inputs, value)`` when a hand turns the control: a slider while it moves, a number once typed."""
+    """Call ``handler(state, value)`` when a hand turns the control: a slider while it moves, a number once typed."""
     events = [control.submit, control.blur] if isinstance(control, gr.Number) else [control.input]
-    return gr.on(events, handler, [*inputs, control], outputs, **how)
+    return listen(partial(gr.on, events), handler, [state, control], at, **how)
 
 
 def _control(spec: Field, value: Any, elem_id: str | None = None) -> Component:

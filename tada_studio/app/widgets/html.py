@@ -1,98 +1,119 @@
-"""Small pieces of HTML that several tabs show. Everything that is put in is escaped here, and only here."""
+"""Small pieces of HTML that several tabs show. Everything that is put in is escaped by the templates."""
 
 from collections.abc import Iterable, Sequence
-from html import escape
 
+from markupsafe import Markup
+
+from tada_studio.markup import template
 from tada_studio.progress import Progress
 
+_HEADING = template('<div class="heading">{{ title }}<small>{{ line }}</small></div>')
+_PROSE = template("""
+<section class="prose-text"><h3>{{ title }}</h3>{% for text in paragraphs %}<p>{{ text }}</p>{% endfor %}</section>
+""")
+_NOTE = template("""
+<div class="note {{ kind }}">{{ text }}
+{%- if points %}<ul>{% for point in points %}<li>{{ point }}</li>{% endfor %}</ul>{% endif %}</div>
+""")
+_EMPTY = template('<div class="empty-state"><b>{{ what }}</b>{{ do }}</div>')
+_CAPTION = template('<div class="caption">{{ text }}</div>')
+_BADGE = template('<span class="badge {{ kind }}">{{ text }}</span>')
+_CHECKS = template("""
+{% if rows %}<ul class="checks" role="status">{% for right, text, says in rows %}
+<li class="{{ "good" if right else "bad" }}"><span class="mark" aria-hidden="true">{{ "✓" if right else "✗" }}</span>
+<span><code>{{ text }}</code> {{ says }}</span></li>{% endfor %}</ul>{% endif %}
+""")
+_MESSAGE = template('<div class="said" role="status" aria-live="polite">{{ text }}</div>')
+_BOX = template('<div class="box">{{ inner }}</div>')
+_CARDS = template("""
+<div class="cards">{% for figure, name in figures %}
+<div class="card"><div class="figure">{{ figure }}</div><div class="name">{{ name }}</div></div>{% endfor %}</div>
+""")
+_FACTS = template("""
+<div class="table-scroll"><table class="plain-table"><caption>{{ caption }}</caption><tbody>
+{% for name, value in rows %}<tr><th scope="row">{{ name }}</th><td>{{ value }}</td></tr>{% endfor %}
+</tbody></table></div>
+""")
+_TABLE = template("""
+<div class="table-scroll"><table class="plain-table {{ kind }}">{% if caption %}<caption>{{ caption }}</caption>{% endif %}
+<thead><tr>
+{% for name in headers %}<th scope="col">{{ name }}</th>{% endfor %}</tr></thead><tbody>
+{% for row in rows %}<tr>{% for cell in row %}<td>{{ cell }}</td>{% endfor %}</tr>{% endfor %}
+</tbody></table></div>
+""")
+_PROGRESS = template("""
+<div class="progress" data-outcome="{{ outcome }}"><div class="track" role="progressbar" aria-label="progress" aria-valuemin="0"
+ aria-valuemax="{{ total }}" aria-valuenow="{{ done }}"><div class="fill" style="width:{{ width }}%"></div></div>
+<div class="note-line" role="status">{{ text }}</div></div>
+""")
 
-def heading(title: str, line: str = "") -> str:
-    return f'<div class="heading">{escape(title)}<small>{escape(line)}</small></div>'
+
+def heading(title: str, line: str = "") -> Markup:
+    return _HEADING(title=title, line=line)
 
 
-def prose(title: str, paragraphs: Iterable[str]) -> str:
+def prose(title: str, paragraphs: Iterable[str]) -> Markup:
     """A title with a few paragraphs to read."""
-    body = "".join(f"<p>{escape(paragraph)}</p>" for paragraph in paragraphs)
-    return f'<section class="prose-text"><h3>{escape(title)}</h3>{body}</section>'
+    return _PROSE(title=title, paragraphs=paragraphs)
 
 
-def note(text: str, kind: str = "", points: Iterable[str] = ()) -> str:
+def note(text: str, kind: str = "", points: Iterable[str] = ()) -> Markup:
     """One sentence with points under it; kind is "", "good", "bad" or "next"."""
-    listed = "".join(f"<li>{escape(point)}</li>" for point in points)
-    return f'<div class="note {escape(kind)}">{escape(text)}{f"<ul>{listed}</ul>" if listed else ""}</div>'
+    return _NOTE(text=text, kind=kind, points=list(points))
 
 
-def empty(what: str, do: str) -> str:
+def empty(what: str, do: str) -> Markup:
     """Stands where something will be: what is not there yet, and what to do about it."""
-    return f'<div class="empty-state"><b>{escape(what)}</b>{escape(do)}</div>'
+    return _EMPTY(what=what, do=do)
 
 
-def caption(text: str) -> str:
+def caption(text: str) -> Markup:
     """How to read what stands above it."""
-    return f'<div class="caption">{escape(text)}</div>'
+    return _CAPTION(text=text)
 
 
-def badge(text: str, kind: str = "") -> str:
+def badge(text: str, kind: str = "") -> Markup:
     """One or two words about a thing; kind is "", "good", "bad" or "hand" (set by a person)."""
-    return f'<span class="badge {escape(kind)}">{escape(text)}</span>'
+    return _BADGE(text=text, kind=kind)
 
 
-def checks(rows: Iterable[tuple[bool, str, str]]) -> str:
+def checks(rows: Iterable[tuple[bool, str, str]]) -> Markup:
     """(whether it is right, what was written, what is said about it) rows; read out by screen readers."""
-    made = "".join(
-        f'<li class="{"good" if right else "bad"}"><span class="mark" aria-hidden="true">{"✓" if right else "✗"}</span>'
-        f"<span><code>{escape(text)}</code> {escape(says)}</span></li>"
-        for right, text, says in rows
-    )
-    return f'<ul class="checks" role="status">{made}</ul>' if made else ""
+    return _CHECKS(rows=list(rows))
 
 
-def message(text: str) -> str:
+def message(text: str) -> Markup:
     """What just happened; read out by screen readers."""
-    return f'<div class="said" role="status" aria-live="polite">{escape(text)}</div>'
+    return _MESSAGE(text=text)
 
 
-def box(inner: str) -> str:
+def box(inner: Markup) -> Markup:
     """A frame around HTML that another piece made."""
-    return f'<div class="box">{inner}</div>'
+    return _BOX(inner=inner)
 
 
-def cards(figures: Iterable[tuple[str, str]]) -> str:
+def cards(figures: Iterable[tuple[str, str]]) -> Markup:
     """(figure, what it counts) pairs as a row of cards."""
-    made = "".join(
-        f'<div class="card"><div class="figure">{escape(figure)}</div><div class="name">{escape(name)}</div></div>'
-        for figure, name in figures
-    )
-    return f'<div class="cards">{made}</div>'
+    return _CARDS(figures=figures)
 
 
-def fact_table(caption: str, rows: Iterable[tuple[str, str]]) -> str:
+def fact_table(caption: str, rows: Iterable[tuple[str, str]]) -> Markup:
     """Two columns: what it is, and its value."""
-    body = "".join(f'<tr><th scope="row">{escape(name)}</th><td>{escape(value)}</td></tr>' for name, value in rows)
-    caption = f"<caption>{escape(caption)}</caption>"
-    return f'<div class="table-scroll"><table class="plain-table">{caption}<tbody>{body}</tbody></table></div>'
+    return _FACTS(caption=caption, rows=rows)
 
 
-def table(headers: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    head = "".join(f'<th scope="col">{escape(name)}</th>' for name in headers)
-    body = "".join("<tr>" + "".join(f"<td>{escape(cell)}</td>" for cell in row) + "</tr>" for row in rows)
-    return (
-        f'<div class="table-scroll"><table class="plain-table"><thead><tr>{head}</tr></thead>'
-        f"<tbody>{body}</tbody></table></div>"
-    )
+def table(headers: Sequence[str], rows: Iterable[Sequence[str]], caption: str = "", kind: str = "") -> Markup:
+    """``kind``: a class of the table, for style sheets. A cell may be Markup."""
+    return _TABLE(headers=headers, rows=rows, caption=caption, kind=kind)
 
 
-def progress_bar(progress: Progress | None, text: str | None = None) -> str:
+def progress_bar(progress: Progress | None, text: str | None = None, outcome: str = "") -> Markup:
     """How far a long task is; None is an empty bar with the text alone."""
     done, total = (progress.done, max(1, progress.total)) if progress else (0, 1)
     if text is None:
         text = progress_words(progress) if progress else ""
     width = min(100, round(100 * done / total))
-    return (
-        f'<div class="progress"><div class="track" role="progressbar" aria-label="progress" aria-valuemin="0" '
-        f'aria-valuemax="{total}" aria-valuenow="{done}"><div class="fill" style="width:{width}%"></div></div>'
-        f'<div class="note-line" role="status">{escape(text)}</div></div>'
-    )
+    return _PROGRESS(done=done, total=total, width=width, text=text, outcome=outcome)
 
 
 def progress_words(progress: Progress) -> str:
@@ -101,5 +122,10 @@ def progress_words(progress: Progress) -> str:
     return f"{what} ({progress.done} of {progress.total})" if progress.total else what
 
 
-def finished_bar(text: str) -> str:
-    return progress_bar(Progress("", 1, 1), text)
+def finished_bar(text: str) -> Markup:
+    return ended_bar("done", text)
+
+
+def ended_bar(outcome: str, text: str) -> Markup:
+    """How a long task ended: "done", "stopped", "failed" or "refused"."""
+    return progress_bar(Progress("", 1, 1) if outcome == "done" else None, text, outcome)

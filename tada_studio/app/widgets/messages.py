@@ -36,12 +36,14 @@ def user_errors(handler: Callable) -> Callable:
             _check(args)
             yield from handler(*args)
 
-    return stream if _is_generator(handler) else call
+    return stream if is_generator(handler) else call
 
 
-def _is_generator(handler: Callable) -> bool:
+def is_generator(handler: Callable) -> bool:
     """Whether it is a generator function under whatever was wrapped around it."""
-    inner = inspect.unwrap(handler.func if isinstance(handler, functools.partial) else handler)
+    inner: Any = handler
+    while isinstance(inner, functools.partial) or hasattr(inner, "__wrapped__"):
+        inner = inner.func if isinstance(inner, functools.partial) else inner.__wrapped__
     return inspect.isgeneratorfunction(inner)
 
 

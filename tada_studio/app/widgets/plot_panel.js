@@ -1,80 +1,83 @@
-// A plotly figure that follows light and dark, updates in place and never leaves this machine. ``themed`` and its helpers
-// stand above this file when it runs.
+// A plotly figure that follows light and dark, updates in place and never leaves this machine. Served as one file and loaded
+// once a page, after themed.js, whose functions it uses; each panel calls ``plotPanel`` with what gradio gives to it.
 //
-// plotly.js is the copy inside the installed Python package, served as one static file and loaded once for all panels.
-const root = ((window.gradio_config && window.gradio_config.root) || location.origin).replace(/\/$/, '') + '/';
-// from the page and not from props: a panel that is filled before it is first seen has lost all props but its value
-const files = JSON.parse(element.querySelector('.pp').dataset.files);
-const served = (name) => root + 'gradio_api/file=' + files[name];
-window.__tadaPlotly ??= new Promise((resolve, reject) => {
-  const before = window.Plotly;
-  const script = document.createElement('script');
-  script.src = served('plotly');
-  script.onload = () => { const mine = window.Plotly; if (before) window.Plotly = before; resolve(mine); };
-  script.onerror = () => reject(new Error('plotly.min.js was not served'));
-  document.head.appendChild(script);
-});
+// host: { element, props, trigger, watch } of gradio's HTML component; get(name): the text of a served file; library: a promise
+// of plotly.js.
+'use strict';
 
-const panel = element.querySelector('.pp');
-const chart = element.querySelector('.pp-chart');
-const title = element.querySelector('.pp-title').textContent;
-const css = (name) => getComputedStyle(element).getPropertyValue(name).trim();
-const SETTINGS = { responsive: true, displayModeBar: false };
-let Plotly = null;
-let drawn = false;
-let hooked = false;
+const PLOT_SETTINGS = { responsive: true, displayModeBar: false };
 
-async function draw() {
-  if (!Plotly) return;
-  panel.classList.toggle('empty', !props.value);
-  if (!props.value) { if (drawn) Plotly.purge(chart); drawn = hooked = false; return; }
-  const { data, layout } = themed(JSON.parse(props.value), css);
-  await Plotly.react(chart, data, layout, SETTINGS);
-  drawn = true;
-  hook();
-  chart.dataset.draws = Number(chart.dataset.draws || 0) + 1;
-  delete chart.dataset.error;
+// What the panel shows: { title, figure }, or nothing.
+function shownIn(value, title) {
+  if (!value) return null;
+  const news = JSON.parse(value);
+  return { title: news.title || title, figure: news.figure };
 }
 
-function hook() {  // a chart can be listened to only once something was drawn in it
-  if (hooked) return;
-  hooked = true;
-  chart.on('plotly_click', ({ points: [point] }) => {
-    trigger('point_click', { x: point.x, y: point.y, curve: point.curveNumber, data: point.customdata ?? null });
-  });
+// A page of its own from the template's gaps; what fills one gap is not searched for others.
+function filledPage(template, gaps) {
+  return template.replace(/%(title|css|body|plotly|themed)%/g, (_, gap) => gaps[gap]);
 }
 
-// -- saving ---------------------------------------------------------------------------------------------------------
+const asHtml = (text) => Object.assign(document.createElement('i'), { textContent: text }).innerHTML;
 
-async function savePage() {
-  const read = async (name) => (await fetch(served(name))).text();
-  const [template, style, script, plotly] = await Promise.all(['template', 'css', 'themed', 'plotly'].map(read));
-  const escaped = (text) => Object.assign(document.createElement('i'), { textContent: text }).innerHTML;
-  const body = element.querySelector('.pp-page').innerHTML.replace('%figure%', () => escaped(props.value));
-  const gaps = { title: escaped(title), body, css: style, themed: script, plotly };
-  const page = template.replace(/%(title|css|body|plotly|themed)%/g, (_, gap) => gaps[gap]);
+async function savePage(element, shown, get) {
+  const [template, css, script, plotly] = await Promise.all(['template', 'css', 'themed', 'plotly'].map(get));
+  const body = element.querySelector('.pp-page').innerHTML
+    .replace(/%(heading|figure)%/g, (_, gap) => asHtml(gap === 'heading' ? shown.title : JSON.stringify(shown.figure)));
+  const page = filledPage(template, { title: asHtml(shown.title), body, css, themed: script, plotly });
   const url = URL.createObjectURL(new Blob([page], { type: 'text/html' }));
-  saveAs(url, fileName(title) + '.html');
+  saveAs(url, fileName(shown.title) + '.html');
   setTimeout(() => URL.revokeObjectURL(url), 60000);
 }
 
-element.addEventListener('click', (event) => {
-  const format = event.target.dataset?.save;
-  if (!format || !drawn) return;
-  const saved = format === 'html' ? savePage()
-    : savePicture(Plotly, JSON.parse(props.value), title, fileName(title), format, chart.offsetWidth, css);
-  saved.catch(complain);
-});
+function plotPanel({ element, props, trigger, watch }, get, library) {
+  const panel = element.querySelector('.pp');
+  const chart = element.querySelector('.pp-chart');
+  const heading = element.querySelector('.pp-title');
+  const title = heading.textContent;
+  const css = (name) => getComputedStyle(element).getPropertyValue(name).trim();
+  let Plotly = null;
+  let shown = null;
+  let hooked = false;
 
-// -------------------------------------------------------------------------------------------------------------------
+  async function draw() {
+    if (!Plotly) return;
+    const drawn = shown;
+    shown = shownIn(props.value, title);
+    panel.classList.toggle('empty', !shown);
+    heading.textContent = shown ? shown.title : title;
+    chart.setAttribute('aria-label', heading.textContent);
+    if (!shown) { if (drawn) Plotly.purge(chart); hooked = false; return; }
+    const { data, layout } = themed(shown.figure, css);
+    await Plotly.react(chart, data, layout, PLOT_SETTINGS);
+    hook();
+    chart.dataset.draws = Number(chart.dataset.draws || 0) + 1;
+    delete chart.dataset.error;
+  }
 
-const complain = (problem) => { console.warn('plot_panel', problem); chart.dataset.error = problem.message; };
-const safely = () => draw().catch(complain);
+  function hook() {  // a chart can be listened to only once something was drawn in it
+    if (hooked) return;
+    hooked = true;
+    chart.on('plotly_click', ({ points: [point] }) => {
+      trigger('point_click', { x: point.x, y: point.y, curve: point.curveNumber, data: point.customdata ?? null });
+    });
+  }
 
-window.__tadaPlotly.then((loaded) => { Plotly = loaded; return safely(); }).then(() => {
-  chart.dataset.ready = '1';
-  new ResizeObserver(() => { if (drawn && chart.offsetWidth) Plotly.Plots.resize(chart); }).observe(chart);
-}).catch((problem) => { chart.textContent = 'This chart cannot be shown: ' + problem.message; });
+  const complain = (problem) => { console.warn('plot_panel', problem); chart.dataset.error = problem.message; };
+  const safely = () => draw().catch(complain);
 
-watch('value', safely);
-new MutationObserver(safely).observe(document.body, { attributes: true, attributeFilter: ['class'] });
+  element.addEventListener('click', (event) => {
+    const format = event.target.dataset?.save;
+    if (!format || !shown || !hooked) return;
+    const saved = format === 'html' ? savePage(element, shown, get)
+      : savePicture(Plotly, shown.figure, shown.title, fileName(shown.title), format, chart.offsetWidth, css);
+    saved.catch(complain);
+  });
+  library.then((loaded) => { Plotly = loaded; return safely(); }).then(() => {
+    chart.dataset.ready = '1';
+    new ResizeObserver(() => { if (hooked && chart.offsetWidth) Plotly.Plots.resize(chart); }).observe(chart);
+  }).catch((problem) => { chart.textContent = 'This chart cannot be shown: ' + problem.message; });
+  watch('value', safely);
+  new MutationObserver(safely).observe(document.body, { attributes: true, attributeFilter: ['class'] });
+}

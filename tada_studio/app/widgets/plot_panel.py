@@ -1,30 +1,37 @@
 """A plotly figure as a component: gr.Plot ignores dark mode and remounts at every update, this one does neither."""
 
-import html
 import json
 from pathlib import Path
-from typing import Protocol, runtime_checkable
 
 import gradio as gr
 
-from tada_studio.figures import standalone
+from tada_studio.figures import Figure, standalone
+from tada_studio.markup import template
 
 _HERE = Path(__file__).parent
-_JS = standalone.THEMED_JS.read_text(encoding="utf-8") + (_HERE / "plot_panel.js").read_text(encoding="utf-8")
+_JS = (_HERE / "plot_panel_load.js").read_text(encoding="utf-8")
 _CSS = (_HERE / "plot_panel.css").read_text(encoding="utf-8")
-#: What the browser fetches for a chart, and for a page that is saved with one in it.
+#: What the browser fetches once a page for all charts, and for a page that is saved with one in it.
 _FILES = {
-    "plotly": standalone.plotly_js(), "template": standalone.TEMPLATE, "css": standalone.PAGE_CSS,
-    "themed": standalone.THEMED_JS,
+    "plotly": standalone.plotly_js(), "themed": standalone.THEMED_JS, "panel": _HERE / "plot_panel.js",
+    "template": standalone.TEMPLATE, "css": standalone.PAGE_CSS,
 }  # fmt: skip
-_PATHS = html.escape(json.dumps({name: str(path) for name, path in _FILES.items()}))
-
-
-@runtime_checkable
-class Figure(Protocol):
-    """What a panel needs of a plotly figure."""
-
-    def to_json(self) -> str | None: ...
+_PATHS = json.dumps({name: str(path) for name, path in _FILES.items()})
+_SAVES = {
+    "PNG": "Save as a picture (PNG)",
+    "SVG": "Save as a drawing (SVG)",
+    "HTML": "Save as a page that works offline (HTML)",
+}
+# without values: after an update the page is morphed to the rendered template, which would strip plotly's own nodes
+_PANEL = template("""
+<div class="pp empty" data-files="{{ files }}"><div class="pp-head"><div class="pp-title">{{ title }}</div>
+<div class="pp-save" role="group" aria-label="Save this figure">
+{% for kind, says in saves.items() %}
+<button type="button" data-save="{{ kind.lower() }}" title="{{ says }}" aria-label="{{ says }}">{{ kind }}</button>
+{% endfor %}</div></div>
+<div class="pp-chart" role="img" aria-label="{{ title }}"></div><div class="pp-none empty-state">{{ none }}</div>
+<div class="pp-caption caption">{{ caption }}</div><template class="pp-page">{{ page }}</template></div>
+""")
 
 
 def served() -> list[Path]:
@@ -32,39 +39,25 @@ def served() -> list[Path]:
     return list(_FILES.values())
 
 
-def plot_panel(title: str, caption: str, none: str, elem_id: str, drawn: str | None = None) -> gr.HTML:
-    """A panel; push ``drawing(figure)`` into it, or start with one. ``none`` says what to do while there is no figure.
+def plot_panel(frame: Figure, none: str, elem_id: str, here: str = "", drawn: str | None = None) -> gr.HTML:
+    """A panel under the frame's title; push ``drawing(figure)`` into it, or start with one.
 
+    none: says what to do while there is no plot;  here: what a hand can do with the figure on this screen
     Its buttons save the figure as PNG, SVG or a page of its own. A click on a point is the event point_click (x, y, curve,
     data). ``elem_id`` is for tests and style sheets only.
     """
-    # static: after an update the page is morphed to the rendered template, which would strip plotly's own nodes
-    template = (
-        f'<div class="pp empty" data-files="{_PATHS}">'
-        f'<div class="pp-head"><div class="pp-title">{html.escape(title)}</div>{_buttons()}</div>'
-        f'<div class="pp-chart" role="img" aria-label="{html.escape(title)}"></div>'
-        f'<div class="pp-none empty-state">{html.escape(none)}</div>'
-        f'<div class="pp-caption caption">{html.escape(caption)}</div>'
-        f'<template class="pp-page">{standalone.figure_block(title, caption, None)}</template></div>'
-    )
+    made = _PANEL(
+        title=frame.title, caption=f"{frame.caption} {here}".strip(), none=none, files=_PATHS, saves=_SAVES,
+        page=standalone.figure_block(Figure("%heading%", frame.caption)),
+    )  # fmt: skip
     return gr.HTML(
-        value=drawn, html_template=template, css_template=_CSS,
+        value=drawn, html_template=made, css_template=_CSS,
         js_on_load=_JS, apply_default_css=False, container=True, padding=True, min_width=320, elem_id=elem_id,
     )  # fmt: skip
 
 
-def _buttons() -> str:
-    made = "".join(
-        f'<button type="button" data-save="{kind.lower()}" title="{says}" aria-label="{says}">{kind}</button>'
-        for kind, says in (
-            ("PNG", "Save as a picture (PNG)"),
-            ("SVG", "Save as a drawing (SVG)"),
-            ("HTML", "Save as a page that works offline (HTML)"),
-        )
-    )
-    return f'<div class="pp-save" role="group" aria-label="Save this figure">{made}</div>'
-
-
 def drawing(figure: Figure | None) -> str | None:
-    """A figure as the panel takes it."""
-    return None if figure is None else figure.to_json()
+    """A figure as the panel takes it; None leaves the panel empty."""
+    if figure is None or figure.plot is None:
+        return None
+    return f'{{"title": {json.dumps(figure.title)}, "figure": {figure.plot.to_json()}}}'

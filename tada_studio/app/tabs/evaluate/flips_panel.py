@@ -2,32 +2,49 @@
 
 from base64 import b64encode
 from collections.abc import Sequence
-from html import escape
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import gradio as gr
+from markupsafe import Markup
 
 from tada_studio import report
 from tada_studio.app.state import TabState
 from tada_studio.app.widgets import html
-from tada_studio.app.widgets.messages import user_errors
-from tada_studio.app.widgets.panel import READ, Panel, words
+from tada_studio.app.widgets.panel import READ, Named, Panel, listen, words
 from tada_studio.base_model.images import thumbnail
 from tada_studio.errors import InputError
+from tada_studio.markup import joined, template
 from tada_studio.report.history import Flip
 from tada_studio.session import Run
 
 DIRECTIONS = [("Both ways", ""), ("Right now", "won"), ("Wrong now", "lost")]
 #: More are in the download; a page of thousands would help nobody.
 MOST = 60
+_PAGE = template('{{ head }}<div class="flips">{{ cards }}</div>{{ more }}')
+_CARD = template("""
+<article class="flip {{ "won" if won else "lost" }}"><header>
+<span class="state">{{ "right now" if won else "wrong now" }}</span> {{ side }}: item {{ number }}<span>{{ moved }}</span></header>
+{% if picture %}<img src="data:image/png;base64,{{ picture }}" alt="">{% endif %}<p>{{ prompt }}</p>
+<div class="table-scroll"><table class="plain-table">{{ rows }}</table></div></article>
+""")
+_CHOICES = template("""
+<thead><tr><th scope="col">choice</th><th scope="col">{{ before }}</th><th scope="col">{{ after }}</th></tr></thead><tbody>
+{% for name, cells in rows %}<tr><th scope="row">{{ name }}</th>
+{% for value, picked in cells %}<td{% if picked %} class="picked"{% endif %}>{{ "%.2f" | format(value) }}</td>{% endfor %}</tr>
+{% endfor %}</tbody>
+""")
+_ANSWERS = template("""
+<tbody>{% for who, what in rows %}<tr><th scope="row">{{ who }}</th><td>{{ what }}</td></tr>{% endfor %}</tbody>
+""")
 EMPTY = "Evaluate two variants on the same items first: here is each item that one gets right and the other wrong."
 
 
 # -- what is shown ---------------------------------------------------------------------------------------------------
 
 
-def page(found: Sequence[Flip], chosen: Sequence[Flip], before: str, after: str) -> str:
+def page(found: Sequence[Flip], chosen: Sequence[Flip], before: str, after: str) -> Markup:
     """How many flipped each way, and the chosen ones."""
     won, lost = sum(flip.won for flip in found), sum(not flip.won for flip in found)
     head = html.note(
@@ -35,60 +52,51 @@ def page(found: Sequence[Flip], chosen: Sequence[Flip], before: str, after: str)
         + (f"{len(chosen)} of them fit the filter." if len(chosen) < len(found) else "")
     )
     more = html.message(f"The first {MOST} are shown; the download has all.") if len(chosen) > MOST else ""
-    cards = "".join(_card(flip, before, after) for flip in chosen[:MOST])
-    return f'{head}<div class="flips">{cards}</div>{more}'
+    return _PAGE(head=head, cards=joined(_card(flip, before, after) for flip in chosen[:MOST]), more=more)
 
 
-def _card(flip: Flip, before: str, after: str) -> str:
-    kind, outcome = ("won", "right now") if flip.won else ("lost", "wrong now")
+def _card(flip: Flip, before: str, after: str) -> Markup:
     margins = (flip.margin_before, flip.margin_after)
     moved = "" if None in margins else f"margin {margins[0]:+.2f} → {margins[1]:+.2f} nats"
-    top = f'<span class="state">{outcome}</span> {escape(flip.side)}: item {flip.item + 1}<span>{moved}</span>'
     rows = _choices(flip, before, after) if flip.before and flip.after else _answers(flip, before, after)
-    asked = f"{_picture(flip.shown.image)}<p>{escape(flip.shown.prompt)}</p>"
-    return (
-        f'<article class="flip {kind}"><header>{top}</header>{asked}'
-        f'<div class="table-scroll"><table class="plain-table">{rows}</table></div></article>'
-    )
+    return _CARD(
+        won=flip.won, side=flip.side, number=flip.item + 1, moved=moved, picture=_picture(flip.shown.image),
+        prompt=flip.shown.prompt, rows=rows,
+    )  # fmt: skip
 
 
 def _picture(path: str | None) -> str:
-    """The image itself; nothing if it is gone, as an upload may be after a reload."""
+    """The image itself in base64; nothing if it is gone, as an upload may be after a reload."""
     try:
-        return "" if path is None else f'<img src="data:image/png;base64,{b64encode(thumbnail(path)).decode()}" alt="">'
+        return "" if path is None else b64encode(thumbnail(path)).decode()
     except InputError:
         return ""
 
 
-def _choices(flip: Flip, before: str, after: str) -> str:
-    head = (
-        f'<tr><th scope="col">choice</th><th scope="col">{escape(before)}</th><th scope="col">{escape(after)}</th></tr>'
-    )
-    return f"<thead>{head}</thead><tbody>{''.join(_choice(flip, i) for i in range(len(flip.shown.choices)))}</tbody>"
+def _choices(flip: Flip, before: str, after: str) -> Markup:
+    rows = [_choice(flip, i, text) for i, text in enumerate(flip.shown.choices)]
+    return _CHOICES(before=before, after=after, rows=rows)
 
 
-def _choice(flip: Flip, i: int) -> str:
-    text = flip.shown.choices[i]
+def _choice(flip: Flip, i: int, text: str) -> tuple[str, list[tuple[float, bool]]]:
+    """What it is called, and each variant's score of it with whether the variant chose it."""
+    values = zip((flip.before, flip.after), flip.replies, strict=True)
     name = f"✓ {text}" if text == flip.shown.right else text
-    cells = "".join(
-        f"<td{' class=picked' if reply == text else ''}>{values[i]:.2f}</td>"
-        for values, reply in ((flip.before, flip.replies[0]), (flip.after, flip.replies[1]))
-    )
-    return f'<tr><th scope="row">{escape(name)}</th>{cells}</tr>'
+    return name, [(scores[i], reply == text) for scores, reply in values]
 
 
-def _answers(flip: Flip, before: str, after: str) -> str:
+def _answers(flip: Flip, before: str, after: str) -> Markup:
     fields = [("right answer", flip.shown.right), (before, flip.replies[0]), (after, flip.replies[1])]
-    rows = (f'<tr><th scope="row">{escape(who)}</th><td>{escape(what)}</td></tr>' for who, what in fields if what)
-    return f"<tbody>{''.join(rows)}</tbody>"
+    return _ANSWERS(rows=[(who, what) for who, what in fields if what])
 
 
-def files(state: TabState, chosen: Sequence[Flip]) -> list[Any]:
+def files(state: TabState, chosen: Sequence[Flip]) -> Named:
     """Both downloads, written when there is something in them."""
-    made = {"flips.csv": report.flips_csv(chosen), "flips.jsonl": report.flips_jsonl(chosen)}
-    return [
-        _file(state.session.folder, name, text) if chosen else gr.update(visible=False) for name, text in made.items()
-    ]
+    made = {"table": ("flips.csv", report.flips_csv), "lines": ("flips.jsonl", report.flips_jsonl)}
+    return {
+        key: _file(state.session.folder, name, text(chosen)) if chosen else gr.update(visible=False)
+        for key, (name, text) in made.items()
+    }
 
 
 def _file(folder: Path, name: str, text: str) -> Any:
@@ -97,26 +105,29 @@ def _file(folder: Path, name: str, text: str) -> Any:
     return gr.update(value=str(path), visible=True)
 
 
-def show(state: TabState) -> list[Any]:
-    """Controls, run, before, after, side, page, both downloads: the latest run, its last variant against the task's."""
+def show(state: TabState) -> Named:
+    """The latest run, its last variant against the task's."""
     return show_run(state, None)
 
 
-def show_run(state: TabState, number: int | None) -> list[Any]:
-    """The same for one run (None: the latest that has two variants)."""
+def show_run(state: TabState, number: int | None) -> Named:
+    """Everything for one run (None: the latest that has two variants)."""
     runs = [run for run in state.session.runs if len(run.variants) > 1]
     run = next((run for run in runs if run.number == number), runs[-1] if runs else None)
-    named = [(f"Run {run.number}", run.number) for run in reversed(runs)]
     if run is None:
         none = gr.update(choices=[], value=None)
-        return [gr.update(visible=False), none, none, none, gr.update(), html.note(EMPTY, "next"), *files(state, [])]
+        nothing = {"controls": gr.update(visible=False), "run": none, "before": none, "after": none}
+        return {**nothing, "page": html.note(EMPTY, "next"), **files(state, [])}
     names = run.variants
     before, after = ("task" if "task" in names[:-1] else names[0]), names[-1]
-    sides = gr.update(choices=[("Both sides", ""), *((side, side) for side in run.sides)], value="")
-    return [
-        gr.update(visible=True), gr.update(choices=named, value=run.number), gr.update(choices=names, value=before),
-        gr.update(choices=names, value=after), sides, *on_choice(state, run.number, before, after, "", "", ""),
-    ]  # fmt: skip
+    return {
+        "controls": gr.update(visible=True),
+        "run": gr.update(choices=[(f"Run {run.number}", run.number) for run in reversed(runs)], value=run.number),
+        "before": gr.update(choices=names, value=before),
+        "after": gr.update(choices=names, value=after),
+        "side": gr.update(choices=[("Both sides", ""), *((side, side) for side in run.sides)], value=""),
+        **on_choice(state, run.number, before, after, "", "", ""),
+    }
 
 
 # -- handlers --------------------------------------------------------------------------------------------------------
@@ -124,14 +135,15 @@ def show_run(state: TabState, number: int | None) -> list[Any]:
 
 def on_choice(
     state: TabState, number: int | None, before: str | None, after: str | None, side: str, direction: str, text: str
-) -> list[Any]:
+) -> Named:
     """The flips that were asked for: page and both downloads."""
     run = _run(state, number)
     if run is None or not before or not after or before == after:
-        return [html.note(EMPTY if run is None else "Choose two different variants.", "next"), *files(state, [])]
+        nothing = html.note(EMPTY if run is None else "Choose two different variants.", "next")
+        return {"page": nothing, **files(state, [])}
     found = report.flips(run.sides, run.items, before, after)
     chosen = report.chosen_flips(found, side or "", direction or "", text or "")
-    return [page(found, chosen, before, after), *files(state, chosen)]
+    return {"page": page(found, chosen, before, after), **files(state, chosen)}
 
 
 def _run(state: TabState, number: int | None) -> Run | None:
@@ -167,12 +179,13 @@ def flips_panel(state: gr.State) -> Panel:
             for text, name in (("Download CSV", "flips-csv"), ("Download JSONL", "flips-jsonl"))
         )
     found = words(html.note(EMPTY, "next"), elem_id="flips")
-    shown = [found, table, lines]
-    everything = [controls, *pick[:4], *shown]
-    pick.run.input(user_errors(show_run), [state, pick.run], everything, **READ)
+    shown = {"page": found, "table": table, "lines": lines}
+    chosen = {"run": pick.run, "before": pick.before, "after": pick.after, "side": pick.side}
+    everything = {"controls": controls, **chosen, **shown}
+    listen(pick.run.input, show_run, [state, pick.run], everything, **READ)
     # change: gradio tells of no input when a text is pasted into an empty box
     asked = [*(control.input for control in pick[1:-1]), pick.text.change]
-    gr.on(asked, user_errors(on_choice), [state, *pick], shown, **{**READ, "trigger_mode": "always_last"})
+    listen(partial(gr.on, asked), on_choice, [state, *pick], shown, **{**READ, "trigger_mode": "always_last"})
     return Panel(everything, show)
 
 

@@ -1,9 +1,10 @@
 """History: every run, what its recipe was and what came out; restore it, look at it, compare two, delete, take all home."""
 
-from html import escape
+from collections.abc import Callable
 from typing import Any
 
 import gradio as gr
+from markupsafe import Markup
 
 from tada_studio import report
 from tada_studio.app import edits
@@ -11,17 +12,37 @@ from tada_studio.app.projects import local_time
 from tada_studio.app.state import TabState
 from tada_studio.app.widgets import html
 from tada_studio.app.widgets.action_list import action_list, box, button, rows
-from tada_studio.app.widgets.messages import user_errors
-from tada_studio.app.widgets.panel import EDIT, READ, Panel, words
+from tada_studio.app.widgets.panel import EDIT, READ, Named, Panel, listen, words
 from tada_studio.errors import InputError
 from tada_studio.evaluation import Score
 from tada_studio.evaluation.runs import Cells, Run
+from tada_studio.markup import joined, template
 
 NONE = "No run yet. Every run is kept here, the stopped ones too, with the recipe that it was made with."
 #: Columns of a picture of a gate map; more layers are averaged into these.
 _MOST_COLUMNS = 32
 #: Width and height in pixels that such a picture should not exceed.
 _ROOM = (110, 42)
+_UNDER = template(
+    "{% if bold %}<b>{{ text }}</b>{% else %}{{ text }}{% endif %}{% for line in lines %}<small>{{ line }}</small>{% endfor %}"
+)
+_TABLE = template("""
+<div class="box table-scroll"><table class="plain-table runs"><thead><tr>
+{% for name in heads %}<th scope="col">{{ name }}</th>{% endfor %}</tr></thead><tbody>{{ rows }}</tbody></table></div>
+""")
+_ROW = template("""
+<tr><td>{{ tick }}</td><td>{{ number }}</td><td>{{ picture }}</td><td>{{ what }}</td>
+{% for side, score in scores %}<td data-side="{{ side }}">{{ score }}</td>{% endfor %}<td>{{ acts }}</td></tr>
+""")
+_SCORE = template("""
+<span class="mini" role="img" aria-label="{{ says }}"><i style="width:{{ share }}"></i>
+<u style="left:{{ low }};width:{{ wide }}"></u></span>{{ share }}<small>{{ under }}</small>
+""")
+_PICTURE = template("""
+<svg class="thumb" role="img" aria-label="gate map of this run" viewBox="0 0 {{ 3 * across }} {{ 3 * down }}"
+ width="{{ size * across }}" height="{{ size * down }}">{{ marks }}</svg>
+""")
+_MARK = template('<rect x="{{ x }}" y="{{ y }}" width="2.6" height="2.6" style="fill:{{ colour }}"/>')
 
 
 # -- what is shown ---------------------------------------------------------------------------------------------------
@@ -34,30 +55,24 @@ def table(state: TabState) -> dict[str, Any]:
         return rows(html.note(NONE, "next"))
     sides = list(dict.fromkeys(side for run in runs for side in run.sides))
     heads = ["", "Run", "Gates", "Recipe", *(f"{side} accuracy" for side in sides), ""]
-    head = "".join(f'<th scope="col">{escape(text)}</th>' for text in heads)
-    body = "".join(_row(run, sides, run.number in state.ticked) for run in runs)
-    return rows(
-        f'<div class="box table-scroll"><table class="plain-table runs"><thead><tr>{head}</tr></thead>'
-        f"<tbody>{body}</tbody></table></div>"
-    )
+    return rows(_TABLE(heads=heads, rows=joined(_row(run, sides, run.number in state.ticked) for run in runs)))
 
 
-def _row(run: Run, sides: list[str], ticked: bool) -> str:
-    number = f"run {run.number}"
-    state = "" if run.finished else "<small>stopped early</small>"
-    name, changed = variant(run), report.recipe_words(run.recipe)
-    cells = "".join(
-        f'<td data-side="{escape(side)}">{_score(run.sides.get(side, {}).get(name))}</td>' for side in sides
-    )
+def _row(run: Run, sides: list[str], ticked: bool) -> Markup:
+    number, name = f"run {run.number}", variant(run)
+    early = [] if run.finished else ["stopped early"]
     acts = (
         button("Restore", "restore", run.number, f"Restore the recipe of {number}")
         + button("Show", "show", run.number, f"Show the scores of {number}")
         + button("Delete", "delete", run.number, f"Delete {number}")
     )
-    return (
-        f"<tr><td>{box(run.number, f'Compare {number}', ticked)}</td>"
-        f"<td><b>{run.number}</b><small>{escape(local_time(run.when))}</small>{state}</td><td>{thumbnail(run.gates)}</td>"
-        f"<td>{escape(name)}<small>{escape(changed)}</small></td>{cells}<td>{acts}</td></tr>"
+    return _ROW(
+        tick=box(run.number, f"Compare {number}", ticked),
+        number=_UNDER(text=run.number, bold=True, lines=[local_time(run.when), *early]),
+        picture=thumbnail(run.gates),
+        what=_UNDER(text=name, bold=False, lines=[report.recipe_words(run.recipe)]),
+        scores=[(side, _score(run.sides.get(side, {}).get(name))) for side in sides],
+        acts=acts,
     )
 
 
@@ -71,30 +86,26 @@ def _score(score: Score | None) -> str:
     if score is None or score.estimate is None:
         return "" if score is None or score.nll is None else f"NLL {score.nll:.3f}"
     share, low, high = score.estimate
-    return (
-        f'<span class="mini" role="img" aria-label="{share:.1%}, 95 % from {low:.1%} to {high:.1%}">'
-        f'<i style="width:{share:.1%}"></i><u style="left:{low:.1%};width:{high - low:.1%}"></u></span>'
-        f"{share:.1%}<small>{low:.0%} to {high:.0%}, n {score.n}</small>"
-    )
+    return _SCORE(
+        says=f"{share:.1%}, 95 % from {low:.1%} to {high:.1%}", share=f"{share:.1%}", low=f"{low:.1%}",
+        wide=f"{high - low:.1%}", under=f"{low:.0%} to {high:.0%}, n {score.n}",
+    )  # fmt: skip
 
 
-def thumbnail(gates: Cells) -> str:
+def thumbnail(gates: Cells) -> Markup:
     """A gate map as a small picture: layers left to right, projections top to bottom, in the colours of the map."""
     if not gates:
-        return ""
+        return Markup()
     columns = _averaged(gates)
-    marks = [
-        f'<rect x="{3 * x}" y="{3 * y}" width="2.6" height="2.6" style="fill:{_colour(value)}"/>'
+    marks = joined(
+        _MARK(x=3 * x, y=3 * y, colour=_colour(value))
         for x, column in enumerate(columns)
         for y, value in enumerate(column)
         if value is not None
-    ]
+    )
     across, down = len(columns), len(columns[0])
     size = max(3, min(_ROOM[0] // across, _ROOM[1] // down))
-    return (
-        f'<svg class="thumb" role="img" aria-label="gate map of this run" viewBox="0 0 {3 * across} {3 * down}" '
-        f'width="{size * across}" height="{size * down}">{"".join(marks)}</svg>'
-    )
+    return _PICTURE(across=across, down=down, size=size, marks=marks)
 
 
 def _averaged(gates: Cells) -> list[list[float | None]]:
@@ -113,11 +124,11 @@ def _colour(gate: float) -> str:
     return f"color-mix(in oklab, var(--tada-{end}) {share:.0%}, var(--tada-even))"
 
 
-def show(state: TabState) -> list[Any]:
+def show(state: TabState) -> Named:
     """Table, what was compared, compare button, download."""
     runs = [run for run in state.session.runs if run.sides]
     state.ticked = tuple(number for number in state.ticked if any(run.number == number for run in runs))
-    return [table(state), "", _compare_button(state), _download(state, runs)]
+    return {"runs": table(state), "compared": "", "compare": _compare_button(state), "download": _download(state, runs)}
 
 
 def _compare_button(state: TabState) -> Any:
@@ -185,8 +196,8 @@ def _run(state: TabState, key: Any) -> Run:
 # -- layout and wiring -----------------------------------------------------------------------------------------------
 
 
-def history_panel(state: gr.State, shows: list[Any], look: Any) -> Panel:
-    """Builds and wires the section. ``look(run)`` gives updates for ``shows``: where the scores of one run are shown."""
+def history_panel(state: gr.State, scores: Panel, look: Callable[[Run], Named]) -> Panel:
+    """Builds and wires the section. ``look(run)`` gives updates for ``scores``, where the scores of one run are shown."""
     runs = action_list("runs", html.note(NONE, "next"))
     with gr.Row():
         compare = gr.Button(
@@ -196,21 +207,20 @@ def history_panel(state: gr.State, shows: list[Any], look: Any) -> Panel:
             "Download CSV", size="sm", visible=False, elem_id="runs-csv", min_width=120, scale=0
         )
     message = words(html.message(""), elem_id="history-said")
-    compared = words(elem_id="compared")
-    shown = [runs, compared, compare, download]
+    at = {"runs": runs, "compared": words(elem_id="compared"), "compare": compare, "download": download}
 
-    def on_press(state: TabState, news: gr.EventData) -> list[Any]:
+    def on_press(state: TabState, news: gr.EventData) -> Named:
         what, key = getattr(news, "what", None), getattr(news, "key", None)
         if what == "show":
             run = _run(state, key)
-            return [html.message(f"Run {run.number} is shown on the Run page."), *[gr.skip()] * 4, *look(run)]
-        return [html.message(press(state, what, key)), *show(state), *[gr.skip()] * len(shows)]
+            return {"message": html.message(f"Run {run.number} is shown on the Run page."), **look(run)}
+        return {"message": html.message(press(state, what, key)), **show(state)}
 
-    def on_tick(state: TabState, news: gr.EventData) -> list[Any]:
+    def on_tick(state: TabState, news: gr.EventData) -> Named:
         tick(state, getattr(news, "key", None), bool(getattr(news, "on", False)))
-        return [table(state), _compare_button(state)]
+        return {"runs": table(state), "compare": _compare_button(state)}
 
-    pressed = runs.press(user_errors(on_press), state, [message, *shown, *shows], **EDIT)
-    runs.tick(user_errors(on_tick), state, [runs, compare], **EDIT)
-    compare.click(user_errors(on_compare), state, compared, **READ)
-    return Panel(shown, show, (pressed,))
+    pressed = listen(runs.press, on_press, [state], {**scores.at, **at, "message": message}, **EDIT)
+    listen(runs.tick, on_tick, [state], at, **EDIT)
+    listen(compare.click, lambda state: {"compared": on_compare(state)}, [state], at, **READ)
+    return Panel(at, show, (pressed,))

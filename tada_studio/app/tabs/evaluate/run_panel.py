@@ -1,10 +1,10 @@
 """Run: who is scored on what, and the scores as they come in."""
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import gradio as gr
 
@@ -12,12 +12,10 @@ from tada_studio import figures, report
 from tada_studio.app.paths import AllowedPaths
 from tada_studio.app.state import TabState
 from tada_studio.app.widgets import html
-from tada_studio.app.widgets.messages import user_errors
-from tada_studio.app.widgets.panel import READ, WORK, Panel, words
+from tada_studio.app.widgets.panel import Named, Panel, words
 from tada_studio.app.widgets.plot_panel import drawing, plot_panel
-from tada_studio.app.widgets.task import in_turn, steps, uploaded
-from tada_studio.errors import InputError, Stopped, TadaError
-from tada_studio.evaluation import read_items
+from tada_studio.app.widgets.task import Job, LongTask, bar, own_items, stop_button
+from tada_studio.errors import InputError
 from tada_studio.pipeline.variants import TUNED, USUAL, by_name, run_name
 from tada_studio.progress import Progress
 from tada_studio.session import Run
@@ -31,16 +29,18 @@ ITEM_FILES = [".jsonl", ".zip"]
 # -- what is shown ---------------------------------------------------------------------------------------------------
 
 
-def results(run: Run | None) -> list[Any]:
+def results(run: Run | None) -> Named:
     """Two sides, table, bars and sentences of a run, as far as it has come."""
     if run is None or not run.sides:
-        return ["", html.note(NOT_YET, "next"), None, ""]
+        return {"cards": "", "table": html.note(NOT_YET, "next"), "bars": None, "sentences": ""}
     changes = report.two_sides(run.sides, run.recipe.method)
-    cards = html.cards([(change.figure, change.name) for change in changes]) if changes else ""
     sentences = report.comparison_sentences(run.sides)
-    message = html.note("Paired tests on the same items:", points=sentences) if sentences else ""
-    table = html.box(html.table(*report.score_table(run.sides)))
-    return [cards, table, drawing(figures.score_bars(run.sides)), message]
+    return {
+        "cards": html.cards([(change.figure, change.name) for change in changes]) if changes else "",
+        "table": html.box(html.table(*report.score_table(run.sides))),
+        "bars": drawing(figures.score_bars(run.sides)),
+        "sentences": html.note("Paired tests on the same items:", points=sentences) if sentences else "",
+    }
 
 
 def choices(state: TabState) -> list[tuple[str, str]]:
@@ -54,19 +54,21 @@ def choices(state: TabState) -> list[tuple[str, str]]:
     return [*plain, *((name, name) for name in tuned), *earlier]
 
 
-def show(state: TabState) -> list[Any]:
-    """Two sides, table, bars, sentences, bar, choice of variants."""
+def show(state: TabState) -> Named:
+    """Results, bar, choice of variants."""
     run = state.session.runs[-1] if state.session.runs else None
     message = "Ready." if state.session.pair else "Open a pair first."
     if run is not None:
         message = f"Run {run.number} is shown{'' if run.finished else '; it was stopped early'}."
-    return [*results(run), html.progress_bar(None, message), gr.update(choices=choices(state))]
+    return {
+        **results(run), "bar": html.progress_bar(None, message), "variants": gr.update(choices=choices(state)),
+    }  # fmt: skip
 
 
 # -- handlers --------------------------------------------------------------------------------------------------------
 
 
-def on_run(
+def evaluation(
     paths: AllowedPaths,
     state: TabState,
     variants: Sequence[str],
@@ -74,40 +76,28 @@ def on_run(
     domain_file: str | None,
     task_file: str | None,
     exported: str | None = None,
-) -> Iterator[list[Any]]:
-    """Score the chosen variants; yields (two sides, table, bars, sentences, bar, run, stop)."""
+) -> Job:
+    """Score the chosen variants, each shown as soon as it is scored."""
     session, before = state.session, state.session.runs[-1:]
+    sides, folders = own_items(domain_file, task_file), _folders(paths, exported)
+    names = ordered(variants, session.recipe.method, bool(folders))
 
     def so_far() -> Run | None:
         return session.runs[-1] if session.runs and session.runs[-1:] != before else None
 
-    def ended(message: str) -> list[Any]:
+    def scored() -> int:
         run = so_far()
-        bar = html.finished_bar(message) if run and run.finished else html.progress_bar(None, message)
-        return [*results(run), bar, *_buttons(running=False)]
+        return run.scored if run else 0
 
-    try:
-        sides, folders = _sides(domain_file, task_file), _folders(paths, exported)
-        names = ordered(variants, session.recipe.method, bool(folders))
-        yield [*results(None), html.progress_bar(None, "Starting…"), *_buttons(running=True)]
-        scored, clock = 0, Clock()
-        for step in steps(
-            in_turn(session, lambda progress: session.evaluate(sides, names, int(limit), progress, folders))
-        ):
-            if isinstance(step, Progress):
-                run = so_far()
-                news = run.scored if run else 0
-                # what has not changed is not sent again: the chart would be drawn anew at every step
-                body = results(run) if news > scored else [gr.skip()] * 4
-                scored = news
-                yield [*body, html.progress_bar(step, clock.says(step)), *_buttons(running=True)]
-        run = so_far()
-        yield ended(f"Run {run.number if run else ''} is done. Change the recipe and run again to compare.")
-    except Stopped as stopped:
-        yield ended(f"{stopped} What is scored is in the history." if so_far() else str(stopped))
-    except TadaError as error:
-        yield ended(str(error))
-        raise
+    return Job(
+        work=lambda progress: session.evaluate(sides, names, int(limit), progress, folders),
+        show=lambda: results(so_far()),
+        mark=scored,
+        first=results(None),
+        says=Clock().says,
+        done=lambda run: f"Run {run.number} is done. Change the recipe and run again to compare.",
+        stopped=lambda stopped: f"{stopped} What is scored is in the history." if so_far() else str(stopped),
+    )
 
 
 class Clock:
@@ -131,12 +121,6 @@ def _time(seconds: float) -> str:
     return f"{round(seconds)} s" if seconds < 90 else f"{round(seconds / 60)} min"
 
 
-def _sides(domain_file: str | None, task_file: str | None) -> dict[str, Sequence[Any]] | None:
-    """Items from uploads; None stands for the sample's own."""
-    files = {"domain": domain_file, "task": task_file}
-    return {side: uploaded(file, read_items) for side, file in files.items() if file} or None
-
-
 def _folders(paths: AllowedPaths, exported: str | None) -> dict[str, str]:
     """Adapters of a text with one folder or Hub id a line, by their last names where those are nobody else's. Raises InputError."""
     refs = [paths.checked(line, "Exported adapter") for line in (exported or "").splitlines() if line.strip()]
@@ -156,55 +140,41 @@ def ordered(variants: Sequence[str], method: str, others: bool = False) -> list[
     return names
 
 
-def _buttons(running: bool) -> list[Any]:
-    return [gr.update(interactive=not running), gr.update(interactive=running)]
-
-
-def on_stop(state: TabState) -> None:
-    """Ask the run to stop; what is scored stays."""
-    state.session.stop()
-
-
 # -- layout and wiring -----------------------------------------------------------------------------------------------
 
 
 class Asked(NamedTuple):
-    """What to evaluate."""
+    """What to evaluate, in the order of ``evaluation``."""
 
     variants: gr.CheckboxGroup
     limit: gr.Slider
     domain_file: gr.File
     task_file: gr.File
     exported: gr.Textbox
-    run: gr.Button
-    stop: gr.Button
 
 
 def run_panel(state: gr.State, paths: AllowedPaths) -> Panel:
     """Builds and wires the section."""
-    asked = _asked(paths)
-    bar = words(html.progress_bar(None, "Open a pair first."), elem_id="eval-bar")
-    cards = words(elem_id="two-sides")
-    table = words(html.note(NOT_YET, "next"), elem_id="scores")
-    bars = plot_panel("Accuracy", figures.SCORES_CAPTION, "Bars appear here, variant by variant.", "bars")
-    message = words(elem_id="sentences")
-    results_at = [cards, table, bars, message, bar]
-    run = user_errors(partial(on_run, paths))
-    ran = asked.run.click(run, [state, *asked[:5]], [*results_at, asked.run, asked.stop], **WORK)
-    asked.stop.click(user_errors(on_stop), state, None, **READ)
-    return Panel([*results_at, asked.variants], show, news=(ran,))
+    asked, task = _asked(paths)
+    at = {
+        "cards": words(elem_id="two-sides"),
+        "table": words(html.note(NOT_YET, "next"), elem_id="scores"),
+        "bars": plot_panel(figures.SCORES, "Bars appear here, variant by variant.", "bars"),
+        "sentences": words(elem_id="sentences"),
+    }
+    ran = task.begins(state, "run", partial(evaluation, paths), [*asked], at)
+    task.can_stop(state)
+    return Panel({**at, "bar": task.bar, "variants": asked.variants}, show, news=(ran,))
 
 
-def _asked(paths: AllowedPaths) -> Asked:
+def _asked(paths: AllowedPaths) -> tuple[Asked, LongTask]:
     with gr.Row(equal_height=True):
         variants = gr.CheckboxGroup(
             by_name("tada"), value=list(USUAL), label="Variants", elem_id="variants", scale=4, min_width=320
         )
         limit = gr.Slider(10, 1000, 50, step=10, label="Items a side", elem_id="limit", scale=2, min_width=200)
         run = gr.Button("Run", variant="primary", elem_id="run", elem_classes="act", scale=1, min_width=110)
-        stop = gr.Button(
-            "Stop", variant="stop", interactive=False, elem_id="stop", elem_classes="act", scale=1, min_width=90
-        )
+        stop = stop_button("stop")
     with gr.Accordion("Items of your own (otherwise the sample's)", open=False, elem_id="own-items"):
         words(
             html.note(
@@ -219,7 +189,8 @@ def _asked(paths: AllowedPaths) -> Asked:
         exported = gr.Textbox(
             label="Exported adapters", info=f"Scored beside the variants: {where} on each line.", lines=2, elem_id="exported"
         )  # fmt: skip
-    return Asked(variants, limit, domain, task, exported, run, stop)
+    running = LongTask({"run": run}, stop, bar("Open a pair first.", "eval-bar"))
+    return Asked(variants, limit, domain, task, exported), running
 
 
 def _items(side: str) -> gr.File:

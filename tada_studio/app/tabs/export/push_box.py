@@ -2,7 +2,6 @@
 
 import importlib.util
 import os
-from typing import Any
 
 import gradio as gr
 
@@ -10,27 +9,27 @@ from tada_studio import pipeline
 from tada_studio.app.paths import AllowedPaths
 from tada_studio.app.state import TabState
 from tada_studio.app.widgets import html
-from tada_studio.app.widgets.messages import user_errors
-from tada_studio.app.widgets.panel import ONCE, words
+from tada_studio.app.widgets.panel import ONCE, Named, listen, words
 from tada_studio.errors import ExportError
 
 
 def on_push(
     state: TabState, repo: str | None, private: bool, pasted: str | None, signed: gr.OAuthToken | None = None
-) -> list[Any]:
-    """Push what was built last; updates (note, token box, which is emptied whatever happens to the rest)."""
+) -> Named:
+    """Push what was built last; the token box is emptied."""
     if not state.exported:
         raise ExportError("Nothing was built yet. Build and certify first; then the folder can be pushed.")
     token = signed.token if signed is not None else (pasted or "").strip() or None
     address = pipeline.push(state.exported, (repo or "").strip(), private, token)
-    return [html.note(f"Pushed to {address} ({'private' if private else 'public'}).", "good"), ""]
+    done = html.note(f"Pushed to {address} ({'private' if private else 'public'}).", "good")
+    return {"message": done, "token": ""}
 
 
-def on_push_as_visitor(state: TabState, repo: str | None, private: bool, signed: gr.OAuthToken | None) -> list[Any]:
+def on_push_as_visitor(state: TabState, repo: str | None, private: bool, signed: gr.OAuthToken | None) -> Named:
     """The same on a public server, whose own login is nobody's to use."""
     if signed is None:
         raise ExportError("Nobody is signed in. Sign in with Hugging Face first; the push is made in your name.")
-    return on_push(state, repo, private, None, signed)[:1]
+    return {"message": on_push(state, repo, private, None, signed)["message"]}
 
 
 def can_sign_in() -> bool:
@@ -61,10 +60,11 @@ def push_box(state: gr.State, paths: AllowedPaths) -> None:
         button = gr.Button("Push", elem_id="push")
         message = words(elem_id="push-said")
     if token is None:
-        button.click(user_errors(on_push_as_visitor), [state, repo, private], [message], **ONCE)
+        listen(button.click, on_push_as_visitor, [state, repo, private], {"message": message}, **ONCE)
     else:
-        button.click(user_errors(_without_visitor), [state, repo, private, token], [message, token], **ONCE)
+        at = {"message": message, "token": token}
+        listen(button.click, _without_visitor, [state, repo, private, token], at, **ONCE)
 
 
-def _without_visitor(state: TabState, repo: str | None, private: bool, pasted: str | None) -> list[Any]:
+def _without_visitor(state: TabState, repo: str | None, private: bool, pasted: str | None) -> Named:
     return on_push(state, repo, private, pasted)

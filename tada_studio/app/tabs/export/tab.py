@@ -4,10 +4,8 @@ import contextlib
 import json
 import re
 import shutil
-from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import gradio as gr
 
@@ -16,14 +14,13 @@ from tada_studio.app.paths import AllowedPaths
 from tada_studio.app.state import TabState
 from tada_studio.app.tabs.export.push_box import push_box
 from tada_studio.app.widgets import html
-from tada_studio.app.widgets.messages import user_errors
-from tada_studio.app.widgets.panel import ONCE, WORK, Panel, words
-from tada_studio.app.widgets.task import in_turn, steps
+from tada_studio.app.widgets.panel import ONCE, Named, Panel, listen, words
+from tada_studio.app.widgets.task import Job, LongTask, bar, stop_button
 from tada_studio.core.merge import whose_heads
-from tada_studio.errors import ExportError, InputError, Stopped, TadaError
+from tada_studio.errors import ExportError, InputError
 from tada_studio.exporting.certify import Certificate, read_certificate
 from tada_studio.html_report import html_report
-from tada_studio.progress import Progress, ProgressFn
+from tada_studio.progress import ProgressFn
 
 NOT_YET = "Nothing was built yet. Building writes the folder, reads it back with PEFT and compares every module."
 
@@ -54,9 +51,9 @@ def certificate(found: Certificate, folder: Path) -> str:
     return html.note(f"Fail. Do not use {folder}:", "bad", found.sentences)
 
 
-def show(state: TabState) -> list[Any]:
+def show(state: TabState) -> Named:
     """Summary and recipe preview."""
-    return [summary(state), preview(state)]
+    return {"summary": summary(state), "recipe": preview(state)}
 
 
 def suggested_name(state: TabState) -> str:
@@ -71,43 +68,37 @@ def suggested_name(state: TabState) -> str:
 # -- handlers --------------------------------------------------------------------------------------------------------
 
 
-def on_build(paths: AllowedPaths, state: TabState, name: str | None, logits: bool) -> Iterator[list[Any]]:
-    """Write, certify and zip; yields (bar, certificate, download, build)."""
+def building(paths: AllowedPaths, state: TabState, name: str | None, logits: bool) -> Job:
+    """Write, certify and zip. Raises InputError for a name that will not do."""
     session = state.session
-    try:
-        name = (name or "").strip() or suggested_name(state)
-        target = session.folder / name if paths.hosted else paths.output(name)
-        paths.output(name)
-        yield [html.progress_bar(None, "Starting…"), "", gr.update(visible=False), gr.update(interactive=False)]
+    name = (name or "").strip() or suggested_name(state)
+    own = paths.output(name)
+    target = session.folder / name if paths.hosted else own
+    shown: Named = {}
 
-        def work(progress: ProgressFn) -> Certificate:
-            if logits:
-                session.load_base(progress=progress)
-            return session.export(target, progress)
+    def work(progress: ProgressFn) -> None:
+        if logits:
+            session.load_base(progress=progress)
+        shown.update(_built(state, session.export(target, progress), target))
 
-        for step in steps(in_turn(session, work)):
-            if isinstance(step, Progress):
-                yield [html.progress_bar(step), gr.skip(), gr.skip(), gr.skip()]
-            else:
-                yield _built(state, step, target)
-    except Stopped as stopped:
-        yield _ended(str(stopped))
-    except TadaError as error:
-        yield _ended(str(error))
-        raise
+    return Job(
+        work=work,
+        show=lambda: shown,
+        first={"result": "", "download": gr.update(visible=False)},
+        done=lambda _: f"Written to {target}",
+    )
 
 
-def _built(state: TabState, found: Certificate, target: Path) -> list[Any]:
+def _built(state: TabState, found: Certificate, target: Path) -> Named:
     # into the session's own folder, which goes with the browser tab; the adapter's folder stays
     archive = shutil.make_archive(str(state.session.folder / f"{target.name}-zip" / target.name), "zip", target)
     state.acted(f"Exported to {target}.")
     state.exported = str(target)
-    done = html.finished_bar(f"Written to {target}")
-    return [done, certificate(found, target), gr.update(value=archive, visible=True), gr.update(interactive=True)]
+    return {"result": certificate(found, target), "download": gr.update(value=archive, visible=True)}
 
 
-def on_report(state: TabState) -> list[Any]:
-    """Write everything that is known as one HTML file; updates (note, download)."""
+def on_report(state: TabState) -> Named:
+    """Write everything that is known as one HTML file."""
     session, view = state.session, state.session.view
     if view is None:
         raise InputError("Nothing is open yet. Open a pair first; then there is something to report.")
@@ -118,7 +109,7 @@ def on_report(state: TabState) -> list[Any]:
     file = session.folder / f"{suggested_name(state)}.html"
     file.write_text(html_report(view, title(state), session.runs, found, session.effects), encoding="utf-8")
     message = f"One file of {file.stat().st_size / 1e6:.0f} MB with every figure and table; it opens offline, in light and dark."
-    return [html.note(message, "good"), gr.update(value=str(file), visible=True)]
+    return {"message": html.note(message, "good"), "file": gr.update(value=str(file), visible=True)}
 
 
 def title(state: TabState) -> str:
@@ -127,15 +118,6 @@ def title(state: TabState) -> str:
     if sample is not None:
         return sample.title
     return f"{pair.task.label} and {pair.domain.label}" if pair is not None else ""
-
-
-def _ended(message: str) -> list[Any]:
-    return [
-        html.progress_bar(None, message),
-        html.note(message, "bad"),
-        gr.update(visible=False),
-        gr.update(interactive=True),
-    ]
 
 
 # -- layout and wiring -----------------------------------------------------------------------------------------------
@@ -156,8 +138,10 @@ def export_tab(state: gr.State, paths: AllowedPaths) -> Panel:
             logits = gr.Checkbox(
                 False, label="Compare the model's logits too (loads the base)", elem_id="export-logits"
             )
-            build = gr.Button("Build and certify", variant="primary", elem_id="build")
-            bar = words(html.progress_bar(None, ""), elem_id="export-bar")
+            with gr.Row():
+                build = gr.Button("Build and certify", variant="primary", elem_id="build", elem_classes="act", scale=3)
+                stop = stop_button("build-stop")
+            task = LongTask({"build": build}, stop, bar("", "export-bar"))
             result = words(html.note(NOT_YET, "next"), elem_id="certificate")
             download = gr.DownloadButton("Download the zip", variant="primary", visible=False, elem_id="download")
             push_box(state, paths)
@@ -172,16 +156,17 @@ def export_tab(state: gr.State, paths: AllowedPaths) -> Panel:
                 interactive=False,
                 elem_id="recipe",
             )
-    built = build.click(
-        user_errors(partial(on_build, paths)), [state, name, logits], [bar, result, download, build], **WORK
+    built = task.begins(
+        state, "build", partial(building, paths), [name, logits], {"result": result, "download": download}
     )
-    return Panel([what, recipe], show, news=(built,))
+    task.can_stop(state)
+    return Panel({"summary": what, "recipe": recipe}, show, news=(built,))
 
 
 def _report_box(state: gr.State) -> None:
     """Everything as one file to take away or to send to somebody."""
-    words(html.heading("ProgressFn", "All figures, tables, the recipe, verdicts and evaluations as one HTML file."))
+    words(html.heading("Report", "All figures, tables, the recipe, verdicts and evaluations as one HTML file."))
     make = gr.Button("Make the report", elem_id="make-report")
     message = words(elem_id="report-said")
     file = gr.DownloadButton("Download the report", variant="primary", visible=False, elem_id="report")
-    make.click(user_errors(on_report), state, [message, file], **ONCE)
+    listen(make.click, on_report, [state], {"message": message, "file": file}, **ONCE)

@@ -1,5 +1,6 @@
 """Conflict: what dropping removes in all, and one cell of the map closely: who opposes whom there, and what goes."""
 
+from collections.abc import Mapping
 from typing import Any
 
 import gradio as gr
@@ -10,43 +11,54 @@ from tada_studio.app.state import TabState
 from tada_studio.app.widgets import html
 from tada_studio.app.widgets.controls import follow, linked, on_turn, turn_linked
 from tada_studio.app.widgets.direction_table import direction_table, rows
-from tada_studio.app.widgets.messages import user_errors
-from tada_studio.app.widgets.panel import DRAG, EDIT, READ, Panel, words
+from tada_studio.app.widgets.panel import DRAG, EDIT, READ, Named, Panel, listen, words
 from tada_studio.app.widgets.plot_panel import drawing, plot_panel
+from tada_studio.core.module_detail import ModuleDetail
 from tada_studio.lora import Address
 from tada_studio.pipeline.merge import Merge
 
 NOTHING = "Open two adapters first; then every cell of the map shows its directions here."
+EMPTY = "Open two adapters, then choose a cell."
 KNOB = "conflict_threshold"
+#: Names of the figures.
+PICTURES = ("spectrum", "overlap", "chance", "merged")
 CLICK = "A click on a bar drops the direction or keeps it; a second click gives it back to the rule."
 
 
 # -- what is shown ---------------------------------------------------------------------------------------------------
 
 
-def show(state: TabState) -> list[Any]:
+def show(state: TabState) -> Named:
     """Sentence, slider, choice of cell, heading, both tables of directions, and the figures."""
     view = state.session.view
     if view is None:
-        return [html.note(NOTHING, "next"), gr.skip(), gr.update(choices=[], value=None), *[""] * 3, *[None] * 4]
+        none = {"cell": gr.update(choices=[], value=None), "heading": "", "task": "", "domain": ""}
+        return {"message": html.note(NOTHING, "next"), **none, **dict.fromkeys(PICTURES)}
     i, j = edits.shown_cell(state, view)
     address = Address(view.gates.layers[i], view.gates.projections[j])
-    near, recipe = view.module_detail(address), view.recipe
-    pictures = (
-        figures.conflict_spectrum(near),
-        figures.overlap_table(near, recipe.conflict_threshold),
-        figures.against_chance(near, recipe.conflict_threshold, recipe.conflict_space),
-        figures.merged_spectrum(near, view.merged.rank),
-    )
-    return [
-        sentence(view),
-        follow(state, KNOB),
-        gr.update(choices=choices(view), value=_name(address)),
-        html.heading(f"Layer {address.layer} · {address.projection}", report.cell_sentence(view.merged, near)),
-        rows("task", near),
-        rows("domain", near),
-        *map(drawing, pictures),
-    ]
+    near = view.module_detail(address)
+    return {
+        "message": sentence(view),
+        **follow(state, KNOB),
+        "cell": gr.update(choices=choices(view), value=_name(address)),
+        "heading": html.heading(
+            f"Layer {address.layer} · {address.projection}", report.cell_sentence(view.merged, near)
+        ),
+        "task": rows("task", near),
+        "domain": rows("domain", near),
+        **{name: drawing(figure) for name, figure in pictures(view, near, str(address)).items()},
+    }
+
+
+def pictures(view: Merge, near: ModuleDetail, where: str) -> dict[str, figures.Figure]:
+    """One cell in four figures."""
+    threshold, space = view.recipe.conflict_threshold, view.recipe.conflict_space
+    return {
+        "spectrum": figures.conflict_spectrum(near, where),
+        "overlap": figures.overlap_table(near, threshold, where),
+        "chance": figures.against_chance(near, threshold, space, where),
+        "merged": figures.merged_spectrum(near, view.merged.rank, where),
+    }
 
 
 def sentence(view: Merge) -> str:
@@ -77,7 +89,7 @@ def _dropped(count: int, share: float) -> str:
 # -- handlers --------------------------------------------------------------------------------------------------------
 
 
-def on_cell(state: TabState, name: Any) -> list[Any]:
+def on_cell(state: TabState, name: Any) -> Named:
     """Another cell is chosen from the list."""
     view = state.session.view
     known = {_name(address): address for address in view.pair.addresses.values()} if view else {}
@@ -87,11 +99,11 @@ def on_cell(state: TabState, name: Any) -> list[Any]:
     return show(state)
 
 
-def on_threshold(state: TabState, value: Any) -> str:
+def on_threshold(state: TabState, value: Any) -> Named:
     """The slider of this section is turned; answered with the sentence alone, the rest follows."""
     turn_linked(state, value, KNOB)
     view = state.session.view
-    return sentence(view) if view is not None else ""
+    return {"message": sentence(view)} if view is not None else {}
 
 
 # -- layout and wiring -----------------------------------------------------------------------------------------------
@@ -113,40 +125,39 @@ def cell_panel(state: gr.State) -> Panel:
     heading = words()
     with gr.Row():
         with gr.Column(min_width=320):
-            spectrum = _panel("Conflict spectrum", f"{figures.SPECTRUM_CAPTION} {CLICK}", "spectrum")
+            spectrum = plot_panel(figures.SPECTRUM, EMPTY, "spectrum", CLICK)
         with gr.Column(min_width=440):  # narrower, a table would hide its last columns: it goes below instead
             task, domain = direction_table("task-directions"), direction_table("domain-directions")
     with gr.Row():
         with gr.Column(min_width=320):
-            overlap = _panel("How directions meet", figures.OVERLAP_CAPTION, "overlap")
+            overlap = plot_panel(figures.OVERLAP, EMPTY, "overlap")
         with gr.Column(min_width=320):
-            chance = _panel("Against chance", figures.CHANCE_CAPTION, "chance")
-    merged = _panel("What the merge keeps of this cell", figures.MERGED_CAPTION, "merged-spectrum")
-    shown = [message, slider, cell, heading, task, domain, spectrum, overlap, chance, merged]
-    cell.input(user_errors(on_cell), [state, cell], shown, **READ)
-    turned = on_turn(slider, user_errors(on_threshold), [state], [message], **DRAG)
-    return Panel(shown, show, (turned, *_picks(state, spectrum, (task, domain), shown)))
+            chance = plot_panel(figures.CHANCE, EMPTY, "chance")
+    merged = plot_panel(figures.MERGED, EMPTY, "merged-spectrum")
+    at = {
+        "message": message, "slider": slider, "cell": cell, "heading": heading, "task": task, "domain": domain,
+        "spectrum": spectrum, "overlap": overlap, "chance": chance, "merged": merged,
+    }  # fmt: skip
+    listen(cell.input, on_cell, [state, cell], at, **READ)
+    turned = on_turn(slider, on_threshold, state, {"message": message}, **DRAG)
+    return Panel(at, show, (turned, *_picks(state, at)))
 
 
-def _panel(title: str, caption: str, elem_id: str) -> gr.HTML:
-    return plot_panel(title, caption, "Open two adapters, then choose a cell.", elem_id)
-
-
-def _picks(state: gr.State, spectrum: gr.HTML, tables: tuple[gr.HTML, ...], shown: list[Any]) -> list[Any]:
+def _picks(state: gr.State, at: Mapping[str, Any]) -> list[Any]:
     """A tick in a table or a click on a bar drops or keeps a direction."""
 
-    def on_tick(state: TabState, news: gr.EventData) -> list[Any]:  # gradio looks for its event in the annotations
+    def on_tick(state: TabState, news: gr.EventData) -> Named:  # gradio looks for its event in the annotations
         edits.pick(state, *(getattr(news, name, None) for name in ("row", "side", "number")))
         return show(state)
 
-    def on_bar(state: TabState, news: gr.EventData) -> list[Any]:
+    def on_bar(state: TabState, news: gr.EventData) -> Named:
         if (found := bar(getattr(news, "data", None))) is not None:
             edits.pick(state, *found)
         return show(state)
 
     return [
-        *(table.pick(user_errors(on_tick), state, shown, **EDIT) for table in tables),
-        spectrum.point_click(user_errors(on_bar), state, shown, **EDIT),
+        *(listen(at[side].pick, on_tick, [state], at, **EDIT) for side in ("task", "domain")),
+        listen(at["spectrum"].point_click, on_bar, [state], at, **EDIT),
     ]
 
 

@@ -8,7 +8,7 @@ from tada_studio.app import edits
 from tada_studio.app.state import TabState
 from tada_studio.app.widgets import html
 from tada_studio.app.widgets.controls import Controls, further_controls, line_knobs, main_controls
-from tada_studio.app.widgets.panel import words
+from tada_studio.app.widgets.panel import Named, words
 from tada_studio.core.selectors import Checked
 from tada_studio.recipe import Recipe, knobs
 
@@ -38,12 +38,21 @@ class Knobs(NamedTuple):
     forget: gr.Button
 
     @property
-    def texts(self) -> list[Any]:
-        """What ``lines`` gives updates for."""
-        return [*self.boxes.values(), self.log]
+    def texts(self) -> dict[str, Any]:
+        """Boxes of lines and log, by the names in ``lines``."""
+        return {**{f"lines {name}": box for name, box in self.boxes.items()}, "log": self.log}
 
-    def lines(self, state: TabState) -> list[Any]:
-        return ["\n".join(getattr(state.session.recipe, name)) for name in self.boxes] + [log(state)]
+    def lines(self, state: TabState) -> Named:
+        recipe = state.session.recipe
+        return {**{f"lines {name}": "\n".join(getattr(recipe, name)) for name in self.boxes}, "log": log(state)}
+
+    @property
+    def knobs(self) -> dict[str, Any]:
+        """Controls by the names in ``settings``."""
+        return {f"knob {name}": control for name, control in self.controls.by_name.items()}
+
+    def settings(self, state: TabState) -> Named:
+        return {f"knob {name}": update for name, update in self.controls.showing(state.session.recipe).items()}
 
 
 def log(state: TabState) -> str:

@@ -8,29 +8,28 @@ from tada_studio import figures, report
 from tada_studio.app import edits
 from tada_studio.app.state import TabState
 from tada_studio.app.widgets import html
-from tada_studio.app.widgets.messages import user_errors
-from tada_studio.app.widgets.panel import READ, Panel, words
+from tada_studio.app.widgets.panel import READ, Named, Panel, listen, words
 from tada_studio.app.widgets.plot_panel import drawing, plot_panel
 
 NOTHING = "Open two adapters first; then choose a layer to see its three updates side by side."
 
 
-def show(state: TabState) -> list[Any]:
+def show(state: TabState) -> Named:
     """The layers to choose from, the sentence and the bars."""
     view = state.session.view
     if view is None:
-        return [gr.update(choices=[], value=None), html.note(NOTHING, "next"), None]
+        return {"layer": gr.update(choices=[], value=None), "message": html.note(NOTHING, "next"), "bars": None}
     i, _ = edits.shown_cell(state, view)
     layer = view.gates.layers[i]
     found, projections = view.three_way(layer)
-    return [
-        gr.update(choices=[(f"layer {each}", each) for each in view.gates.layers], value=layer),
-        html.note(report.three_way_sentence(found, projections)),
-        drawing(figures.three_way_bars(found, projections)),
-    ]
+    return {
+        "layer": gr.update(choices=[(f"layer {each}", each) for each in view.gates.layers], value=layer),
+        "message": html.note(report.three_way_sentence(found, projections)),
+        "bars": drawing(figures.three_way_bars(found, projections)),
+    }
 
 
-def on_layer(state: TabState, layer: Any) -> list[Any]:
+def on_layer(state: TabState, layer: Any) -> Named:
     """Another layer is chosen from the list."""
     view = state.session.view
     if view is not None and layer in view.gates.layers:
@@ -46,7 +45,7 @@ def layer_panel(state: gr.State) -> Panel:
         )
         with gr.Column(scale=4, min_width=320):
             message = words(html.note(NOTHING, "next"), elem_id="layer-said")
-    bars = plot_panel("Task, domain and merge in one layer", figures.THREE_WAY_CAPTION, NOTHING, "three-way")
-    shown = [layer, message, bars]
-    layer.input(user_errors(on_layer), [state, layer], shown, **READ)
-    return Panel(shown, show)
+    bars = plot_panel(figures.THREE_WAY, NOTHING, "three-way")
+    at = {"layer": layer, "message": message, "bars": bars}
+    listen(layer.input, on_layer, [state, layer], at, **READ)
+    return Panel(at, show)

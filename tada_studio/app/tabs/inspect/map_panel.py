@@ -1,7 +1,5 @@
 """The gate map, the line under it that says what just happened and takes it back, and the verdict on what it shows."""
 
-from typing import Any, NamedTuple
-
 import gradio as gr
 
 from tada_studio import report
@@ -9,7 +7,7 @@ from tada_studio.app import edits
 from tada_studio.app.state import TabState
 from tada_studio.app.widgets import html
 from tada_studio.app.widgets.gate_map import cell_facts, gate_map, payload
-from tada_studio.app.widgets.panel import words
+from tada_studio.app.widgets.panel import Named, words
 from tada_studio.pipeline.merge import Merge
 
 #: Stands under the map until something is done: who knows the way back tries more.
@@ -32,18 +30,18 @@ def stat_cards(view: Merge | None) -> str:
     ])  # fmt: skip
 
 
-def show(state: TabState) -> list[Any]:
+def show(state: TabState) -> Named:
     """What follows a hand at once: map, status line, undo, redo, cards."""
     session = state.session
-    return [
-        payload(session.view, state.ack),
-        html.message(state.message or (SAFE if session.view else "")),
-        gr.update(interactive=session.can_undo),
-        gr.update(interactive=session.can_redo),
-        gr.update(interactive=bool(session.recipe.overrides)),
-        stat_cards(session.view),
-        verdict(session.view),
-    ]
+    return {
+        "map": payload(session.view, state.ack),
+        "message": html.message(state.message or (SAFE if session.view else "")),
+        "undo": gr.update(interactive=session.can_undo),
+        "redo": gr.update(interactive=session.can_redo),
+        "clear": gr.update(interactive=bool(session.recipe.overrides)),
+        "cards": stat_cards(session.view),
+        "verdict": verdict(session.view),
+    }
 
 
 def verdict(view: Merge | None) -> str:
@@ -54,15 +52,15 @@ def verdict(view: Merge | None) -> str:
     return html.note(f"{report.lean_sentence(view.gates)} {trend}".strip())
 
 
-def facts(state: TabState) -> Any:
+def facts(state: TabState) -> Named:
     """What the card on a cell tells; for when the map has come to rest."""
-    return gr.update(facts=cell_facts(state.session.view))
+    return {"map": gr.update(facts=cell_facts(state.session.view))}
 
 
-def truth(state: TabState) -> list[Any]:
+def truth(state: TabState) -> Named:
     """``show`` that the map takes in any case, whatever strokes are on their way: after a refusal, or a new pair."""
-    value, *rest = show(state)
-    return [{**value, "ack": None}, *rest]
+    shown = show(state)
+    return {**shown, "map": {**shown["map"], "ack": None}}
 
 
 def on_stroke(state: TabState, news: gr.EventData) -> None:
@@ -73,25 +71,16 @@ def on_stroke(state: TabState, news: gr.EventData) -> None:
 # -- layout ----------------------------------------------------------------------------------------------------------
 
 
-class Map(NamedTuple):
-    """What ``show`` gives updates for, in its order."""
-
-    grid: gr.HTML
-    message: gr.HTML
-    undo: gr.Button
-    redo: gr.Button
-    clear: gr.Button
-    cards: gr.HTML
-    verdict: gr.HTML
-
-
-def map_panel(cards: gr.HTML) -> Map:
-    """Builds the panel; ``cards`` stand above it, over the whole width."""
+def map_panel(cards: gr.HTML) -> dict[str, gr.HTML | gr.Button]:
+    """Builds the panel and gives its components by the names in ``show``; ``cards`` stand above it, over the whole width."""
     grid = gate_map()
     with gr.Row(elem_classes="below-map"):
         message = words(html.message(""), elem_id="said")
         undo, redo, clear = _small("↶ Undo", "undo"), _small("↷ Redo", "redo"), _small("Reset all", "clear")
-    return Map(grid, message, undo, redo, clear, cards, words(elem_id="verdict"))
+    verdict = words(elem_id="verdict")
+    return {
+        "map": grid, "message": message, "undo": undo, "redo": redo, "clear": clear, "cards": cards, "verdict": verdict,
+    }  # fmt: skip
 
 
 def _small(text: str, name: str) -> gr.Button:

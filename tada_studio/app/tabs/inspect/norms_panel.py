@@ -8,20 +8,19 @@ from tada_studio import figures, report
 from tada_studio.app.state import TabState
 from tada_studio.app.widgets import html
 from tada_studio.app.widgets.controls import follow, linked, on_turn, turn_linked
-from tada_studio.app.widgets.messages import user_errors
-from tada_studio.app.widgets.panel import DRAG, Panel, words
+from tada_studio.app.widgets.panel import DRAG, Named, Panel, words
 from tada_studio.app.widgets.plot_panel import drawing, plot_panel
 
 NOTHING = "Open two adapters first; then this shows which of them is louder, and where."
 KNOB = "balance"
 
 
-def show(state: TabState) -> list[Any]:
+def show(state: TabState) -> Named:
     """Sentence, balance and the norms by layer."""
     view = state.session.view
     if view is None:
-        return [html.note(NOTHING, "next"), gr.skip(), None]
-    return [message(state), follow(state, KNOB), drawing(figures.norms_by_layer(view.norms))]
+        return {"message": html.note(NOTHING, "next"), "lines": None}
+    return {"message": message(state), **follow(state, KNOB), "lines": drawing(figures.norms_by_layer(view.norms))}
 
 
 def message(state: TabState) -> str:
@@ -35,15 +34,15 @@ def message(state: TabState) -> str:
 def norms_panel(state: gr.State) -> Panel:
     """Builds and wires the section."""
 
-    def on_balance(state: TabState, value: Any) -> str:
+    def on_balance(state: TabState, value: Any) -> Named:
         turn_linked(state, value, KNOB)
-        return message(state)
+        return {"message": message(state)}
 
     with gr.Row():
         with gr.Column(scale=3, min_width=320):
             line = words(html.note(NOTHING, "next"), elem_id="norms-said")
         with gr.Column(scale=2, min_width=280):
             slider = linked(KNOB)
-    lines = plot_panel("Norms by layer", figures.NORMS_CAPTION, NOTHING, "norms")
-    turned = on_turn(slider, user_errors(on_balance), [state], [line], **DRAG)
-    return Panel([line, slider, lines], show, (turned,))
+    lines = plot_panel(figures.NORMS, NOTHING, "norms")
+    turned = on_turn(slider, on_balance, state, {"message": line}, **DRAG)
+    return Panel({"message": line, "slider": slider, "lines": lines}, show, (turned,))

@@ -4,13 +4,13 @@ import shutil
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import gradio as gr
 
 from tada_studio.app.state import TabState
 from tada_studio.app.widgets import html
-from tada_studio.app.widgets.panel import words
+from tada_studio.app.widgets.panel import Named, words
 from tada_studio.app.widgets.task import uploaded
 from tada_studio.errors import InputError
 from tada_studio.probing import Readings
@@ -26,14 +26,14 @@ class Box(NamedTuple):
     given: gr.File
 
 
-def on_save(state: TabState) -> Any:
+def on_save(state: TabState) -> Named:
     """Both files of the readings that are in use."""
     readings = state.session.readings
     if not isinstance(readings, Readings):
         raise InputError("There are no readings yet. Probe first; then they can be saved.")
     file = state.session.folder / "readings.json"
     readings.save(file)
-    return gr.update(value=[str(file), str(file.with_suffix(".safetensors"))], visible=True)
+    return {"saved": gr.update(value=[str(file), str(file.with_suffix(".safetensors"))], visible=True)}
 
 
 def take(state: TabState, files: Sequence[str] | None) -> None:

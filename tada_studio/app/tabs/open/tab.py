@@ -5,18 +5,18 @@ from functools import partial
 from typing import Any, NamedTuple
 
 import gradio as gr
+from markupsafe import Markup
 
 from tada_studio import report
 from tada_studio.app.paths import AllowedPaths
 from tada_studio.app.state import TabState
 from tada_studio.app.tabs.open import readings_box, sample_cards
 from tada_studio.app.widgets import html
-from tada_studio.app.widgets.messages import user_errors
-from tada_studio.app.widgets.panel import EDIT, ONCE, READ, WORK, Panel, words
-from tada_studio.app.widgets.task import in_turn, steps, uploaded
+from tada_studio.app.widgets.panel import EDIT, ONCE, READ, Named, Panel, listen, words
+from tada_studio.app.widgets.task import Job, LongTask, steps, stop_button, uploaded
 from tada_studio.base_model.images import SUFFIXES
 from tada_studio.base_model.inputs import Input, read_inputs
-from tada_studio.errors import BaseError, InputError, Stopped, TadaError
+from tada_studio.errors import BaseError, InputError, TadaError
 from tada_studio.lora import Passport
 from tada_studio.progress import Progress, ProgressFn
 
@@ -33,7 +33,7 @@ WEIGHTS_ONLY = (
 # -- what is shown ---------------------------------------------------------------------------------------------------
 
 
-def verdict(state: TabState) -> str:
+def verdict(state: TabState) -> Markup:
     """Whether the two adapters fit, and what to do next."""
     session = state.session
     if session.pair is None:
@@ -42,38 +42,45 @@ def verdict(state: TabState) -> str:
     return html.note(report.pair_verdict(session.pair), "good")
 
 
-def passports(state: TabState) -> list[str]:
+def passports(state: TabState) -> Named:
     """A table for each adapter."""
     pair = state.session.pair
     found = pair.passports if pair else (None, None)
-    return [_passport(role, passport) for role, passport in zip(("Task", "Domain"), found, strict=True)]
+    return {f"{role} passport": _passport(role, each) for role, each in zip(("Task", "Domain"), found, strict=True)}
 
 
-def _passport(role: str, passport: Passport | None) -> str:
+def _passport(role: str, passport: Passport | None) -> Markup:
     if passport is None:
-        return ""
+        return Markup()
     return html.box(html.fact_table(f"{role} adapter: {passport.label}", report.passport_rows(passport)))
 
 
-def probe_state(state: TabState) -> str:
+def probe_state(state: TabState) -> Markup:
     """Where the readings come from, if there are any."""
     session = state.session
     if session.pair is None:
         return html.progress_bar(None, "Open a pair first.")
     if session.readings is None:
         return html.progress_bar(None, f"Not probed. {WEIGHTS_ONLY}")
-    return html.finished_bar(f"Probed with {len(session.readings.tokens)} inputs. Look at the map on the Inspect tab.")
+    return html.finished_bar(probed_words(state))
 
 
-def show(state: TabState) -> list[Any]:
+def probed_words(state: TabState) -> str:
+    readings = state.session.readings
+    return f"Probed with {len(readings.tokens) if readings else 0} inputs. Look at the map on the Inspect tab."
+
+
+def show(state: TabState) -> Named:
     """The samples' cards, verdict, both passports, probe state, where inputs come from."""
-    return [*sample_cards.show(state), verdict(state), *passports(state), probe_state(state), sources(state)]
+    return {
+        **sample_cards.show(state), "verdict": verdict(state), **passports(state), "bar": probe_state(state), **sources(state),
+    }  # fmt: skip
 
 
 # -- handlers --------------------------------------------------------------------------------------------------------
 
 
-def on_sample(name: str, state: TabState) -> list[Any]:
+def on_sample(name: str, state: TabState) -> Named:
     """Open an embedded sample."""
     state.session.open_sample(name)
     state.acted(f"Opened the sample “{name}”.")
@@ -89,7 +96,7 @@ def on_own(
     task_zip: str | None = None,
     domain_zip: str | None = None,
     dora_rank: int | None = None,
-) -> Iterator[list[Any]]:
+) -> Iterator[Named]:
     """Open two adapters by folder or Hub id, or the zips that were uploaded for them; an empty base means weights only.
     ``dora_rank``: of the LoRA that stands in for DoRA, None for the adapter's own.
 
@@ -106,39 +113,30 @@ def on_own(
             lambda task: uploaded(second, lambda domain: session.open(task, domain, base_ref, progress, dora_rank)),
         )
 
-    before, after = [gr.skip()] * (len(show(state)) - 2), [gr.skip()]  # of the bar
     try:
         for step in steps(work):
             if isinstance(step, Progress):
-                yield [*before, html.progress_bar(step), *after]
+                yield {"bar": html.progress_bar(step)}
     except TadaError:
-        yield [*before, probe_state(state), *after]
+        yield {"bar": probe_state(state)}
         raise
     state.acted("Opened your own pair.")
     yield show(state)
 
 
-def on_probe(
-    state: TabState, source: str, pasted: str | None, files: Sequence[str] | None, n: int | float
-) -> Iterator[list[Any]]:
-    """Run the probe inputs through the base; yields (bar, probe button, stop button)."""
-    session = state.session
-    try:
-        inputs = _inputs(state, source, pasted, files)
-        yield [html.progress_bar(None, "Starting…"), *_buttons(running=True)]
-        for step in steps(in_turn(session, lambda progress: session.probe(inputs, int(n), progress))):
-            if isinstance(step, Progress):
-                yield [html.progress_bar(step), *_buttons(running=True)]
+def probing(state: TabState, source: str, pasted: str | None, files: Sequence[str] | None, n: int | float) -> Job:
+    """Run the probe inputs through the base."""
+    session, inputs = state.session, _inputs(state, source, pasted, files)
+
+    def work(progress: ProgressFn) -> None:
+        session.probe(inputs, int(n), progress)
         state.acted("Probed. The gates now follow the readings.")
-        yield [probe_state(state), *_buttons(running=False)]
-    except Stopped as stopped:
-        yield [html.progress_bar(None, str(stopped)), *_buttons(running=False)]
-    except BaseError as error:
-        yield [html.progress_bar(None, f"{error} {WEIGHTS_ONLY}"), *_buttons(running=False)]
-        raise
-    except TadaError as error:
-        yield [html.progress_bar(None, str(error)), *_buttons(running=False)]
-        raise
+
+    return Job(
+        work=work,
+        done=lambda _: probed_words(state),
+        failed=lambda error: f"{error} {WEIGHTS_ONLY}" if isinstance(error, BaseError) else str(error),
+    )
 
 
 def _inputs(state: TabState, source: str, pasted: str | None, files: Sequence[str] | None) -> Sequence[Input] | None:
@@ -156,36 +154,27 @@ def _inputs(state: TabState, source: str, pasted: str | None, files: Sequence[st
     return None
 
 
-def _buttons(running: bool) -> list[Any]:
-    return [gr.update(interactive=not running), gr.update(interactive=running)]
-
-
-def on_readings(state: TabState, files: Sequence[str] | None) -> str:
+def on_readings(state: TabState, files: Sequence[str] | None) -> Named:
     """Use uploaded readings; the bar says so."""
     readings_box.take(state, files)
-    return probe_state(state)
+    return {"bar": probe_state(state)}
 
 
-def on_stop(state: TabState) -> None:
-    """Ask whatever runs to stop."""
-    state.session.stop()
-
-
-def sources(state: TabState) -> Any:
+def sources(state: TabState) -> Named:
     """The places that inputs can come from: a pair of one's own brings none. Told once a pair, or a choice made meanwhile would
     be lost.
     """
     opened = state.session.opened
     if opened is not None and opened == state.sourced:
-        return gr.skip()
+        return {}
     state.sourced = opened
     choices = SOURCES if state.session.sample else SOURCES[1:]
-    return gr.update(choices=choices, value=choices[0][1])
+    return {"source": gr.update(choices=choices, value=choices[0][1])}
 
 
-def on_source(source: str) -> list[Any]:
+def on_source(source: str) -> Named:
     """Show only the box that the source needs."""
-    return [gr.update(visible=source == "pasted"), gr.update(visible=source == "file")]
+    return {"pasted": gr.update(visible=source == "pasted"), "file": gr.update(visible=source == "file")}
 
 
 # -- layout and wiring -----------------------------------------------------------------------------------------------
@@ -204,32 +193,29 @@ class Own(NamedTuple):
 
 
 class Probe(NamedTuple):
-    """The probe section."""
+    """The probe section, in the order of ``probing``."""
 
     source: gr.Radio
     pasted: gr.Textbox
     file: gr.File
     n: gr.Slider
-    button: gr.Button
-    stop: gr.Button
-    bar: gr.HTML
 
 
 def open_tab(state: gr.State, paths: AllowedPaths) -> Panel:
     """Builds and wires the tab."""
     cards, opens = sample_cards.sample_cards()
     own = _own(paths)
-    fits = words(verdict(TabState()))
+    found = words(verdict(TabState()))
     with gr.Row():
-        tables = [_column_of_words() for _ in range(2)]
-    probe = _probe()
-    shown = [*cards, fits, *tables, probe.bar, probe.source]
-    changes = [
-        button.click(user_errors(partial(on_sample, name)), state, shown, **EDIT) for name, button in opens.items()
-    ]
-    changes.append(own.button.click(user_errors(partial(on_own, paths)), [state, *own[:6]], shown, **ONCE))
-    changes += [_wire_probe(state, probe), _wire_readings(state, probe)]
-    return Panel(shown, show, tuple(changes))
+        tables = {f"{role} passport": _column_of_words() for role in ("Task", "Domain")}
+    probe, task = _probe()
+    at = {**cards, "verdict": found, **tables, "bar": task.bar, "source": probe.source}
+    changes = [listen(button.click, partial(on_sample, name), [state], at, **EDIT) for name, button in opens.items()]
+    changes.append(listen(own.button.click, partial(on_own, paths), [state, *own[:6]], at, **ONCE))
+    listen(probe.source.change, on_source, [probe.source], {"pasted": probe.pasted, "file": probe.file}, **READ)
+    task.can_stop(state)
+    changes += [task.begins(state, "probe", probing, [*probe], {}), _wire_readings(state, task)]
+    return Panel(at, show, tuple(changes))
 
 
 def _column_of_words() -> gr.HTML:
@@ -263,15 +249,13 @@ def _zip(role: str) -> gr.File:
     return gr.File(label=f"{role} adapter (.zip)", file_types=[".zip"], elem_id=f"{role.lower()}-zip", height=110)
 
 
-def _probe() -> Probe:
+def _probe() -> tuple[Probe, LongTask]:
     words(html.heading("Probe", "About 32 domain inputs go through the base once and show which adapter reacts where."))
     with gr.Row(equal_height=True):
         source = gr.Radio(SOURCES, value="sample", label="Inputs from", elem_id="probe-source", scale=3, min_width=320)
         n = gr.Slider(2, 256, 32, step=1, label="How many inputs", elem_id="probe-n", scale=2, min_width=220)
         button = gr.Button("Probe", variant="primary", elem_id="probe", elem_classes="act", scale=1, min_width=110)
-        stop = gr.Button(
-            "Stop", variant="stop", interactive=False, elem_id="probe-stop", elem_classes="act", scale=1, min_width=90
-        )
+        stop = stop_button("probe-stop")
     pasted = gr.Textbox(label="Inputs, one a line", lines=5, max_lines=12, visible=False, elem_id="probe-text")
     file = gr.File(
         label="Inputs: .txt (one a line), .jsonl (text or question), images, or a zip of images",
@@ -281,17 +265,10 @@ def _probe() -> Probe:
         elem_id="probe-file",
     )
     bar = words(probe_state(TabState()), elem_id="probe-bar")
-    return Probe(source, pasted, file, n, button, stop, bar)
+    return Probe(source, pasted, file, n), LongTask({"probe": button}, stop, bar)
 
 
-def _wire_probe(state: gr.State, probe: Probe) -> Any:
-    probe.source.change(on_source, probe.source, [probe.pasted, probe.file], **READ)
-    probe.stop.click(user_errors(on_stop), state, None, **READ)
-    inputs = [state, probe.source, probe.pasted, probe.file, probe.n]
-    return probe.button.click(user_errors(on_probe), inputs, [probe.bar, probe.button, probe.stop], **WORK)
-
-
-def _wire_readings(state: gr.State, probe: Probe) -> Any:
+def _wire_readings(state: gr.State, task: LongTask) -> Any:
     box = readings_box.readings_box()
-    box.save.click(user_errors(readings_box.on_save), state, box.saved, **READ)
-    return box.given.upload(user_errors(on_readings), [state, box.given], probe.bar, **EDIT)
+    listen(box.save.click, readings_box.on_save, [state], {"saved": box.saved}, **READ)
+    return listen(box.given.upload, on_readings, [state, box.given], {"bar": task.bar}, **EDIT)
