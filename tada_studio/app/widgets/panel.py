@@ -89,7 +89,7 @@ def answer(updates: Updates | None) -> Any:
     return updates or gr.skip()
 
 
-def by_name(handler: Callable[..., Any], at: Mapping[str, Block]) -> Callable[..., Any]:
+def answering(handler: Callable[..., Any], at: Mapping[str, Block]) -> Callable[..., Any]:
     """``handler``, a function or a generator function that answers by name, as gradio calls it."""
 
     @functools.wraps(handler)
@@ -113,7 +113,7 @@ def listen(
     **how: Any,
 ) -> Dependency:
     """Call ``handler(*inputs)`` at the event; its answer goes to the components by their names, its errors to the person."""
-    return event(user_errors(by_name(handler, at)), inputs, list(at.values()), **how)
+    return event(user_errors(answering(handler, at)), inputs, list(at.values()), **how)
 
 
 def listen_early(
@@ -129,4 +129,4 @@ def listen_early(
         return {} if state is None else spoken(state, *values)
 
     spoken = user_errors(handler)
-    return event(by_name(quietly, at), inputs, list(at.values()), **how)
+    return event(answering(quietly, at), inputs, list(at.values()), **how)
