@@ -4,9 +4,11 @@ from pathlib import Path
 
 from tada_studio.base_model.model import Base
 from tada_studio.exporting import push as pushing
+from tada_studio.exporting.card import card_facts, front_matter
 from tada_studio.exporting.certify import Certificate, certify, changed_files, read_certificate
 from tada_studio.exporting.folder import export as write_and_certify
 from tada_studio.lora import Adapter
+from tada_studio.pipeline.origin import MergeOrigin
 from tada_studio.pipeline.scoring import Sides
 from tada_studio.progress import ProgressFn, silent
 from tada_studio.read import read_adapter as read_folder
@@ -24,12 +26,15 @@ def export(
 
     Raises ExportError, and leaves nothing half-written, if it cannot be written or if the certificate does not hold.
     """
-    card = _card(merged, measured or {})
+    card = _card(merged, measured or {}, base)
     return write_and_certify(merged, out, base, card=card, progress=progress)
 
 
-def _card(merged: Adapter, measured: Sides) -> str:
-    return model_card(merged, merged.origin.to_dict() if merged.origin else {}, measured)
+def _card(merged: Adapter, measured: Sides, base: Base | None) -> str:
+    pair = merged.origin.pair if isinstance(merged.origin, MergeOrigin) else None
+    facts = card_facts(merged, {"task": pair.task, "domain": pair.domain} if pair else {}, base)
+    body = model_card(merged, merged.origin.to_dict() if merged.origin else {}, measured, facts)
+    return f"{front_matter(facts)}\n{body}"
 
 
 def push(folder: str | Path, repo_id: str, private: bool = True, token: str | None = None) -> str:
