@@ -30,7 +30,7 @@ from tada_studio.recipe import Recipe  # noqa: E402
 TABLE = ROOT / "docs" / "peft-features.md"
 #: Relative error of the outputs below which a merge is the adapter it should be (half precision rounds its own factors).
 EXACT = {torch.float32: 1e-5, torch.bfloat16: 1e-2, torch.float16: 2e-3}
-IDENTITY = Recipe(strength=1.0, overrides=("* : 0",), drop="none", rank=6)
+IDENTITY = Recipe(method="gates", overrides=("* : 0",), drop="none", rank=6)
 
 
 def peft(kind: str) -> Callable[[Path, Path, Path, Feature], list[str]]:

@@ -14,7 +14,14 @@ from typing import Any, no_type_check
 
 from tada_studio.errors import RecipeError
 
-FORMAT = "tada-studio recipe 1"
+FORMAT = "tada-studio recipe 2"
+#: What version 0.1 wrote: strength counted from the average, and a share was a weight.
+FORMAT_1 = "tada-studio recipe 1"
+#: What is said when such a recipe is read.
+OLD_WEIGHTS = (
+    "The recipe is of version 0.1, where a share was a weight and tada meant gates. It is read as that (weights 0.1, method gates, "
+    "half the number for strength) and gives the same bytes."
+)
 
 
 def _method_names() -> tuple[str, ...]:
@@ -51,7 +58,13 @@ class Recipe:
     method: str = choice("tada", "how the two are combined", *METHOD_NAMES)
     rank: int | None = knob(None, "rank of the merged adapter; unset: the larger of the two", 1, 1024, 1)
     sharpness: float = knob(1.0, "how far the readings push the gates apart; 0 leaves them even", 0.0, 10.0, 0.05)
-    strength: float = knob(2.0, "size of the whole: 2 makes an even gate the plain sum, 1 the average", 0.0, 4.0, 0.05)
+    strength: float = knob(
+        1.0, "size of the whole: 1 is as trained, so that an even share is the plain sum", 0.0, 4.0, 0.025
+    )
+    weights: str = choice(
+        "whole", "what a share means: whole, each adapter as trained at its own end and both in the middle; 0.1, twice the share, "
+        "as in version 0.1", "whole", "0.1",
+    )  # fmt: skip
     balance: float = knob(0.0, "0 keeps each adapter's own size, 1 makes both equally large", 0.0, 1.0)
     calibration: str = choice(
         "projection", "what counts as an even reading: the median of the projection, of all, or 1", "projection", "global", "none"
@@ -62,7 +75,9 @@ class Recipe:
     conflict_space: str = choice("weight", "where alignment is measured", "weight", "activation")
     drop: str = choice("weaker", "which of two conflicting directions goes", "weaker", "both", "none")
     density: float = knob(0.5, "share of entries that ties, dare_ties, knots_ties and magnitude_prune keep", 0.01, 1.0)
-    overrides: tuple[str, ...] = lines("gates set by hand, such as 'layers 20-31 : attn : 0.7' (the number is g_D)")
+    overrides: tuple[str, ...] = lines(
+        "the map set by hand: 'layers 20-31 : attn : 0.7' (share), 'layer 3 : mlp : x 0.5' (strength)"
+    )
     keep: tuple[str, ...] = lines("directions kept whatever the rule says, such as 'layer 5 : v_proj : task 3'")
     discard: tuple[str, ...] = lines("directions dropped whatever the rule says, written like the kept ones")
     head: str = choice("task", "whose heads and other tensors trained whole are kept", "task", "domain", "average")
@@ -93,7 +108,7 @@ class Recipe:
     @classmethod
     def load(cls, path: str | Path) -> "Recipe":
         """The recipe in a recipe.json. Raises RecipeError."""
-        return cls.from_dict(read_recipe(path)["recipe"])
+        return recipe_in(read_recipe(path))
 
 
 def read_recipe(path: str | Path) -> dict[str, Any]:
@@ -108,6 +123,24 @@ def read_recipe(path: str | Path) -> dict[str, Any]:
     if not isinstance(knobs, dict):
         raise RecipeError(f'{path}: "recipe" must hold knobs by name, found {type(knobs).__name__}.')
     return content
+
+
+def recipe_in(content: Mapping[str, Any]) -> Recipe:
+    """The recipe that a recipe.json's content holds, or that its knobs alone say; one of version 0.1 in today's words, with the
+    same bytes. Raises RecipeError.
+    """
+    given = content["recipe"] if "recipe" in content else content
+    return from_version_1(given) if content.get("format") == FORMAT_1 else Recipe.from_dict(given)
+
+
+def from_version_1(given: Mapping[str, Any]) -> Recipe:
+    """The recipe of knobs that version 0.1 wrote, which gives the very bytes that it gave: its strength counted from the average
+    (2 was as trained), its ``tada`` is ``gates``, and a share was a weight. Raises RecipeError.
+    """
+    old = Recipe.from_dict(given)  # judged as it stands, so that a message speaks of what the file says
+    strength = old.strength / 2 if "strength" in given else Recipe().strength
+    method = "gates" if old.method == "tada" else old.method
+    return old.but(strength=strength, method=method, weights="0.1")
 
 
 def knobs() -> dict[str, Field]:

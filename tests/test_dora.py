@@ -26,7 +26,7 @@ KINDS = {
     "Conv2d": ("mix", "point"),
 }
 FULL = menagerie.TOKENS + 4  # no layer of the menagerie is of a higher rank
-IDENTITY = Recipe(strength=1.0, overrides=("* : 0",), drop="none", dtype="float32", rank=FULL)
+IDENTITY = Recipe(method="gates", overrides=("* : 0",), drop="none", dtype="float32", rank=FULL)
 
 
 def dora(folder, targets=LINEAR, seed=1, **config):

@@ -92,7 +92,7 @@ def test_recipes_are_told_by_what_they_change():
     assert report.recipe_words(Recipe()) == "all knobs as they start"
     told = report.recipe_words(Recipe(strength=1.5, overrides=("* : 1",), rank=4))
     assert "strength 1.5" in told and "1 gate lines" in told and "rank 4" in told
-    assert report.recipe_words(Recipe(strength=1.0), Recipe(strength=1.0, rank=3)) == "rank automatic"
+    assert report.recipe_words(Recipe(strength=0.5), Recipe(strength=0.5, rank=3)) == "rank automatic"
 
 
 def test_runs_are_compared_on_the_same_items_only(sides):
@@ -103,7 +103,7 @@ def test_runs_are_compared_on_the_same_items_only(sides):
 
 
 def test_the_csv_of_runs_has_a_row_for_each_score(sides):
-    runs = [Run(1, Recipe(), None, 3, sides=sides, finished=True), Run(2, Recipe(strength=1.0), None, 3, sides=sides)]
+    runs = [Run(1, Recipe(), None, 3, sides=sides, finished=True), Run(2, Recipe(strength=0.5), None, 3, sides=sides)]
     table = list(csv.DictReader(io.StringIO(report.runs_csv(runs))))
     assert [(row["run"], row["variant"]) for row in table] == [
         ("1", "task"),
@@ -111,7 +111,7 @@ def test_the_csv_of_runs_has_a_row_for_each_score(sides):
         ("2", "task"),
         ("2", "tada"),
     ]
-    assert float(table[0]["accuracy"]) == pytest.approx(2 / 3) and json.loads(table[2]["recipe"])["strength"] == 1.0
+    assert float(table[0]["accuracy"]) == pytest.approx(2 / 3) and json.loads(table[2]["recipe"])["strength"] == 0.5
 
 
 def test_items_of_every_kind_are_shown(tmp_path):

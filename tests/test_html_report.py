@@ -50,7 +50,7 @@ def test_every_figure_table_and_verdict_is_in_it(session):
 def test_how_sure_the_gates_are_and_what_parts_do_are_in_it_once_they_are_known(session):
     page = without_plotly(html_report(session.view, "planted"))
     assert "Effect" not in page
-    effects = Effects(Recipe(strength=1.0), "some items")
+    effects = Effects(Recipe(strength=0.5), "some items")
     for layer in session.view.gates.layers:
         part = Part("layer", f"layer {layer}", ())
         effects.changes[part], effects.energy[part] = {EVIL: Change(-0.5 + layer, -1.0, 0.0, None)}, 0.25
@@ -58,7 +58,7 @@ def test_how_sure_the_gates_are_and_what_parts_do_are_in_it_once_they_are_known(
     assert "Effect of each layer, beside its energy" in figures_in(
         page
     ) and "Effect of each projection" not in figures_in(page)
-    assert "Without layer 0 the right answers lose most" in page and "another recipe (strength 1.0)" in page
+    assert "Without layer 0 the right answers lose most" in page and "another recipe (strength 0.5)" in page
     assert EVIL not in page
 
 

@@ -204,6 +204,29 @@ def test_a_foreign_or_damaged_session_is_refused_in_words(folder, change):
     assert len(str(caught.value)) < 500
 
 
+def test_a_session_of_version_one_gives_the_weights_that_it_gave_and_says_how(folder):
+    """Strength 2 was as trained, tada meant gates, and a share was a weight."""
+    content = json.loads((folder / "session.json").read_text())
+
+    def as_then(recipe):
+        old = {name: value for name, value in recipe.items() if name != "weights"}
+        return {**old, "method": "tada", "strength": 2 * recipe["strength"]}
+
+    for run in content["runs"]:
+        run["recipe"] = as_then(run["recipe"])
+    steps = {name: [as_then(recipe) for recipe in content[name]] for name in ("undo", "redo")}
+    edited(folder, format=keep.FORMAT_1, recipe=as_then(content["recipe"]), runs=content["runs"], **steps)
+    session, remarks = keep.read(folder)
+    assert [one.weights for one in (session.recipe, *session.state.undo, *session.state.redo)].count("0.1") > 2
+    assert {run.recipe.weights for run in session.runs} == {"0.1"}
+    share = session.view.gates.at(list(session.pair.addresses.values()))
+    torch.testing.assert_close(
+        session.view.how.weights, 2 * session.recipe.strength * torch.stack((1 - share, share), 1)
+    )
+    assert session.recipe.strength == 1.5 and session.recipe.method == "gates" and "of version 0.1" in remarks[-1]
+    session.close()
+
+
 @pytest.mark.parametrize("content", [b"", b"{", b"[]", b"\xff\xfe", b"[" * 9999, pickle.dumps({"format": keep.FORMAT})])
 def test_what_is_no_session_at_all_is_refused(tmp_path, content):
     (tmp_path / "session.json").write_bytes(content)
@@ -293,7 +316,7 @@ def test_the_page_that_came_last_has_the_session(store, session):
     new = store.keep(again, TAB, resumed=True)
     session.paint([(0, 1), (2, 3)], 1.0)
     old.save()
-    again.turn(strength=1.0)
+    again.turn(strength=0.5)
     new.save()
     assert saved_strokes(store, TAB) == 2 and list(store.live.values()) == [new]
     with pytest.raises(InputError, match="another tab"):

@@ -45,7 +45,7 @@ from tada_studio.recipe import Recipe
 EXACT = {name: feature for name, feature in FEATURES.items() if feature.ours == "exact"}
 REFUSED = {name: feature for name, feature in FEATURES.items() if feature.ours != "exact"}
 #: The merge that is the task adapter and nothing else.
-IDENTITY = Recipe(strength=1.0, overrides=("* : 0",), drop="none", dtype="float32", rank=6)
+IDENTITY = Recipe(method="gates", overrides=("* : 0",), drop="none", dtype="float32", rank=6)
 pytestmark = pytest.mark.filterwarnings("ignore::UserWarning")  # PEFT warns about most of these features itself
 
 
@@ -101,7 +101,7 @@ def test_what_no_lora_can_hold_is_refused_by_its_field(feature, tmp_path):
 def test_the_sum_of_two_is_the_sum_of_their_deltas(name, tmp_path):
     """Strength 2 and even gates: the plain sum, of updates and of biases of lora_B."""
     pair = pipeline.read_pair(*(adapter(tmp_path / f"{seed}", FEATURES[name], seed) for seed in (1, 2)))
-    merged = merge(pair, recipe=Recipe(strength=2.0, drop="none", rank=8))
+    merged = merge(pair, recipe=Recipe(method="gates", drop="none", rank=8))
     for at, module in merged.modules.items():
         task, domain = pair.both(at)
         torch.testing.assert_close(module.delta(), task.delta() + domain.delta(), rtol=1e-5, atol=1e-6)

@@ -46,6 +46,6 @@ def test_the_merged_updates_are_pefts(method, weight, pico, theirs, monkeypatch)
     theirs.add_weighted_adapter(
         ["task", "domain"], [weight] * 2, name, combination_type=SAME[method], density=0.5, svd_full_matrices=False
     )
-    merged = merge(pair, None, Recipe(method=method, strength=2 * weight, density=0.5))
+    merged = merge(pair, None, Recipe(method=method, strength=weight, density=0.5))
     for module, want in updates_of(theirs, name).items():
         torch.testing.assert_close(merged.modules[module].delta(), want, rtol=0, atol=1e-5 * float(want.norm()))

@@ -26,7 +26,7 @@ def test_the_defaults_are_those_of_the_method():
         "tada",
         None,
         1.0,
-        2.0,
+        1.0,
         0.0,
     )
     assert (recipe.calibration, recipe.response, recipe.drop, recipe.conflict_space) == (
@@ -170,7 +170,7 @@ def test_what_was_done_between_two_recipes_is_one_line():
     before = Recipe(overrides=("* : 0", "layer 3 : q : 0.7"))
     after = before.but(strength=1.5, rank=8, overrides=("* : 0", "* : 0", "layer 3 : q : 0.2"))
     assert set(changes(before, after).split("; ")) == {
-        "strength 2 to 1.5", "rank automatic to 8", "+ * : 0, + layer 3 : q : 0.2, - layer 3 : q : 0.7",
+        "strength 1 to 1.5", "rank automatic to 8", "+ * : 0, + layer 3 : q : 0.2, - layer 3 : q : 0.7",
     }  # fmt: skip
     assert changes(before, before) == ""
     assert changes(before, before.but(overrides=before.overrides[::-1])) == "the same lines in another order"

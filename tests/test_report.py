@@ -36,7 +36,16 @@ def test_the_layers_that_lean_are_named():
         values = torch.tensor([[mean, mean, torch.nan] for mean in means], dtype=torch.float64)
         plain = torch.zeros_like(values, dtype=torch.bool)
         return report.lean_sentence(
-            Gates(tuple(range(2, 2 + len(means))), ("q", "k", "v"), values, values, plain, plain)
+            Gates(
+                tuple(range(2, 2 + len(means))),
+                ("q", "k", "v"),
+                values,
+                values,
+                values.expand(2, -1, -1),
+                values,
+                plain,
+                plain,
+            )
         )
 
     assert said(0.1, 0.44, 0.5, 0.2, 0.56, 0.9, 0.8) == "Layers 6-8 lean to domain, layers 2-3, 5 to task."

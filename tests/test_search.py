@@ -43,7 +43,7 @@ def bed(pico, tmp_path_factory):
         side: read_items(pico_items(folder / f"{side}.jsonl", 24, seed=i)) for i, side in enumerate(("domain", "task"))
     }
     pair, base = pipeline.read_pair(pico.task, pico.domain), pipeline.load_base(pico.base, device="cpu")
-    few = {"average": Recipe(method="linear", strength=1.0), "sum": Recipe(method="linear", strength=2.0)}
+    few = {"average": Recipe(method="linear", strength=0.5), "sum": Recipe(method="linear")}
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(tuning, "baselines", lambda rank: few)  # all of them are for the two processes
         yield Bed(pair, base, pipeline.probe(pair, base, read_inputs(pico.inputs)), items)
@@ -131,7 +131,7 @@ def test_poor_trials_are_stopped_early(bed, monkeypatch):
 
     def worse_and_worse(pair, readings, recipe):
         made.append(recipe)
-        return honest(pair, readings, recipe.but(strength=4.0) if len(made) > 9 else recipe)
+        return honest(pair, readings, recipe.but(strength=2.0) if len(made) > 9 else recipe)
 
     monkeypatch.setattr(module, "merge", worse_and_worse)
     found = run(bed, Plan(trials=10, seeds=1, chunks=4))
@@ -198,11 +198,11 @@ def test_a_storage_that_cannot_be_opened_is_said_without_its_password(tmp_path):
 def test_the_space_is_what_can_matter_for_a_pair():
     assert "sharpness" not in space(30, probed=False) and "middle third" not in space(2, probed=True)
     assert space(30, True, (8, 16))["rank"].options == (8, 16) and "rank" not in space(30, True, (8, 8))
-    start = Recipe(strength=9 / 4, sharpness=9.0, overrides=("layer 0 : even",))
+    start = Recipe(strength=9 / 8, sharpness=9.0, overrides=("layer 0 : even",))
     point = params_of(start, space(30, True, (8, 16)), rank=16)
-    assert point["strength"] == pytest.approx(2.25) and point["sharpness"] == 3.0 and point["rank"] == 16
+    assert point["strength"] == pytest.approx(1.125) and point["sharpness"] == 3.0 and point["rank"] == 16
     shifted = recipe_with(start, {**point, "middle third": -0.04})
-    assert shifted.overrides == ("layer 0 : even", "middle third : -0.04") and shifted.strength == 2.25
+    assert shifted.overrides == ("layer 0 : even", "middle third : -0.04") and shifted.strength == 1.125
 
 
 def trial(number, *golds, state="done"):
@@ -220,9 +220,9 @@ def test_a_side_counts_as_a_side_and_a_start_that_is_not_beaten_stays():
     assert value({"a": SideScore(-1.0, None, 1000), "b": SideScore(-3.0, None, 10)}) == -2.0
     found = Tuning(halves({"x": [Item(str(i), ("a", "b"), 0) for i in range(4)]}), Recipe(), space(30, True))
     assert found.recipe == Recipe() and found.best is None
-    point = {"strength": 1.5}
+    point = {"strength": 0.75}
     found.trials = [trial(0, -1.0, -1.0)._replace(params=point)]
-    assert found.recipe == Recipe(strength=1.5)
+    assert found.recipe == Recipe(strength=0.75)
     found.side_scores["start"] = {"domain": SideScore(-0.5, None, 4), "task": SideScore(-1.0, None, 4)}
     assert found.recipe == Recipe()
 

@@ -33,7 +33,7 @@ def test_painting_changes_just_those_cells_and_undo_brings_them_back(session):
 
 
 def test_a_new_edit_after_undo_leaves_nothing_to_redo(session):
-    session.turn(strength=1.0)
+    session.turn(strength=0.5)
     session.undo()
     session.turn(strength=1.5)
     assert not session.can_redo
@@ -72,7 +72,7 @@ def test_a_wrong_knob_or_line_changes_nothing(session):
 
 def test_a_slider_moves_the_merge_on_screen(session):
     before = session.view.merged.spectrum
-    session.turn(strength=1.0)
+    session.turn(strength=0.5)
     torch.testing.assert_close(session.view.merged.spectrum, before / 2)
 
 
@@ -85,7 +85,7 @@ def test_the_main_job_without_a_screen(session, pico, tmp_path):
     assert run.finished and list(run.sides["domain"]) == ["base", "task", "domain", "linear", "tada"]
     certificate = session.export(tmp_path / "out")
     assert certificate.holds and "## Measured" in (tmp_path / "out" / "README.md").read_text()
-    session.turn(strength=1.0)
+    session.turn(strength=0.5)
     session.restore(run.recipe)
     assert session.recipe == run.recipe
 

@@ -231,7 +231,7 @@ def with_head_of(zoo, adapter):
 def task_only(zoo):
     """The merge that is the task adapter and nothing else."""
     pair = pipeline.read_pair(zoo / "task", zoo / "domain")
-    return merge(pair, recipe=Recipe(strength=1.0, overrides=("* : 0",), drop="none", dtype="float32"))
+    return merge(pair, recipe=Recipe(method="gates", overrides=("* : 0",), drop="none", dtype="float32"))
 
 
 def test_an_adapter_with_a_head_of_another_size_answers_as_peft(same_base, pair, zoo):

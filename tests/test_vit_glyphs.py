@@ -48,7 +48,7 @@ def opened_sample(chosen):
 @pytest.fixture(scope="module")
 def scores(chosen, opened_sample):
     base, pair, readings = opened_sample
-    sums = {"average": Recipe(method="linear", strength=1.0), "sum": Recipe(method="linear")}
+    sums = {"average": Recipe(method="linear", strength=0.5), "sum": Recipe(method="linear")}
     merges = {name: merge(pair, None, recipe) for name, recipe in sums.items()}
     variants = {
         "base": None,

@@ -22,7 +22,7 @@ import tada_studio as tada
 #: What is compared: the base and both parents as they are, and merges by the recipe that makes them.
 PARENTS = ("base", "task", "domain")
 MERGES = {
-    "average": {"method": "linear", "strength": 1.0},
+    "average": {"method": "linear", "strength": 0.5},
     "sum": {"method": "linear"},
     "ties": {"method": "ties"},
     "dare_ties": {"method": "dare_ties"},

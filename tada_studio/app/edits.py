@@ -12,7 +12,8 @@ from tada_studio import report
 from tada_studio.app.state import TabState
 from tada_studio.core.conflict import Direction, picked
 from tada_studio.core.gates import Gates
-from tada_studio.core.selectors import SMOOTH, Cells, Checked, check
+from tada_studio.core.selectors import SMOOTH, Checked, check
+from tada_studio.core.strokes import depth_ramp
 from tada_studio.errors import InputError
 from tada_studio.pipeline.merge import Merge
 from tada_studio.probing import Readings as SavedReadings
@@ -29,6 +30,7 @@ PRESETS = {
     "readings": "As the readings say (probe)",
     "even": "Even everywhere (uniform)",
     "ramp": "Ramp: domain grows with depth",
+    "strength ramp": "Strength grows with depth (LiNeS)",
     "task": "Task only",
     "domain": "Domain only",
 }
@@ -146,10 +148,7 @@ def preview(state: TabState, text: str | None) -> list[Checked]:
     view = state.session.view
     if view is None or not text or not text.strip():
         return []
-    gates = view.gates
-    cells = Cells(gates.layers, gates.projections, gates.computed)
-    cells.values, cells.edited, cells.locked = gates.values.clone(), gates.edited.clone(), gates.locked.clone()
-    return check(cells, text.splitlines())
+    return check(view.gates.cells(), text.splitlines())
 
 
 def add_lines(state: TabState, text: str | None) -> None:
@@ -208,7 +207,7 @@ def forget_preset(state: TabState, name: str | None, saved: Any) -> dict[str, li
     """All presets of the person's own without this one. Raises InputError."""
     own = {kept: list(lines) for kept, lines in own_presets(saved).items()}
     if name not in own:
-        raise InputError("Choose a preset of your own first; the five that come with the app stay.")
+        raise InputError(f"Choose a preset of your own first; the {len(PRESETS)} that come with the app stay.")
     del own[name]
     state.acted(f"“{name}” is forgotten.")
     return own
@@ -217,6 +216,8 @@ def forget_preset(state: TabState, name: str | None, saved: Any) -> dict[str, li
 def _preset_lines(name: str, gates: Gates) -> tuple[str, ...]:
     if name == "readings":
         return ()
+    if name == "strength ramp":
+        return depth_ramp(gates.layers)
     if name != "ramp":
         return (f"* : {name}",)
     last = max(1, len(gates.layers) - 1)

@@ -8,7 +8,7 @@ from typing import Any
 
 from tada_studio.errors import InputError
 from tada_studio.files import plain_json
-from tada_studio.recipe import Recipe, knobs
+from tada_studio.recipe import Recipe, knobs, recipe_in
 
 
 def command(commands: Any, name: str, says: str) -> argparse.ArgumentParser:
@@ -90,7 +90,7 @@ def pair_settings(options: argparse.Namespace, recipe: dict[str, Any] | None = N
 
 def recipe_of(options: argparse.Namespace, content: dict[str, Any] | None = None) -> Recipe:
     """The recipe of a recipe.json that was read, or the usual one, with the knobs that flags turn."""
-    start = Recipe.from_dict((content or {}).get("recipe", {}))
+    start = recipe_in(content or {})
     given = {name: getattr(options, name) for name in knobs() if getattr(options, name) is not None}
     return start.but(**given)
 

@@ -22,7 +22,7 @@ from tada_studio.cli.flags import (
     teller,
 )
 from tada_studio.errors import InputError
-from tada_studio.recipe import Recipe, read_log, read_recipe
+from tada_studio.recipe import read_log, read_recipe, recipe_in
 
 
 def passport(options: argparse.Namespace) -> int:
@@ -79,9 +79,7 @@ def merge(options: argparse.Namespace) -> int:
 
     asked = _opened(options)
     merge, adapter = asked.merge, asked.merge.adapter
-    if merge.recipe == Recipe.from_dict(
-        asked.content.get("recipe", {})
-    ):  # else flags changed it: the log would not tell how
+    if merge.recipe == recipe_in(asked.content):  # else flags changed it: the log would not tell how
         adapter = pipeline.logged(adapter, read_log(asked.content))
     certificate = pipeline.export(adapter, options.out, base=asked.base, progress=teller(options))
     core = merge.merged

@@ -155,6 +155,11 @@ def in_units_of_chance(
     return torch.where(spread > 0, alignment / spread, 0)
 
 
+def as_merged(weights: Float64[Tensor, "n 2"]) -> Float64[Tensor, " n"]:
+    """-1 where exactly one of the two adapters is subtracted, so that what agrees in the weights opposes in the merge; else 1."""
+    return torch.where(weights.prod(1) < 0, -1.0, 1.0).double()
+
+
 def conflicts(
     found: Directions,
     weights: Float64[Tensor, "n 2"],
@@ -164,16 +169,17 @@ def conflicts(
 ) -> Drops:
     """Two directions conflict if z_ij < -threshold and a_ij < -floor; of the two, the weaker after weighting goes.
 
-    A direction whose weight is 0 is not in the merge and opposes nothing. ``recipe.keep`` and ``recipe.discard`` have
-    the last word.
+    A direction whose weight is 0 is not in the merge and opposes nothing; one of negative weight opposes what it would agree with.
+    ``recipe.keep`` and ``recipe.discard`` have the last word.
     """
-    task, domain = found.task.strength * weights[:, :1], found.domain.strength * weights[:, 1:]
+    task, domain = found.task.strength * weights[:, :1].abs(), found.domain.strength * weights[:, 1:].abs()
     in_play = (task > 0)[:, :, None] & (domain > 0)[:, None, :]
     alignment = (
         found.alignment if recipe.conflict_space == "weight" or moment is None else activation_alignment(found, moment)
     )
-    far = in_units_of_chance(found, recipe, moment) < -recipe.conflict_threshold * (1 + TIE)
-    opposed = far & (alignment < -recipe.conflict_floor - TIE) & in_play
+    sign = as_merged(weights)[:, None, None]
+    far = sign * in_units_of_chance(found, recipe, moment) < -recipe.conflict_threshold * (1 + TIE)
+    opposed = far & (sign * alignment < -recipe.conflict_floor - TIE) & in_play
     task_goes = task[:, :, None] < domain[:, None, :] * (1 - TIE)
     if recipe.drop == "none":
         loses = torch.zeros_like(opposed), torch.zeros_like(opposed)

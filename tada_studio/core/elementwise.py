@@ -12,7 +12,7 @@ import torch
 from jaxtyping import Float, Float64
 from torch import Tensor
 
-from tada_studio.core.mix import Analysis, Leading, Outside, even_weights
+from tada_studio.core.mix import Analysis, Leading, Outside, alone, even_weights
 from tada_studio.lora import LoraModule
 from tada_studio.recipe import Recipe
 
@@ -24,8 +24,9 @@ EXTRA, ROUNDS = 16, 8
 #: Singular values below this share of the largest are rounding of the float32 entries.
 ROUNDING = 1e-6
 
-#: What these methods use: strength (weights of strength / 2 each; 2 is PEFT's 1 and 1) and the share of entries that stay.
-KNOBS = frozenset({"strength", "density"})
+#: What these methods use: strength (both weights; 1 is PEFT's 1 and 1), the share of entries that stay, and what becomes of
+#: modules that only one adapter changes.
+KNOBS = frozenset({"strength", "density", "weights"})
 
 Full = Float[Tensor, "d_out d_in"]
 
@@ -35,16 +36,23 @@ Full = Float[Tensor, "d_out d_in"]
 
 def entry_by_entry(analysis: Analysis, recipe: Recipe, combine: Callable[[Full, Full, str], Full]) -> Outside:
     """``combine(task's update, domain's, name)`` of every module."""
+    whole = taken_whole(analysis, recipe)
     largest = int(analysis.space.sizes.prod(1).max())
     room = threading.BoundedSemaphore(max(1, AT_ONCE // max(1, largest)))
 
     def leading(row: int, rank: int, many: int) -> Leading:
         name = analysis.space.names[row]
         with room:
-            merged = combine(*_updates(*analysis.pair.both(name)), name)
+            task, domain = _updates(*analysis.pair.both(name))
+            merged = task + domain if whole[row] else combine(task, domain, name)
             return of_full(merged, rank, many, generator(0, name, "start"))
 
-    return Outside(leading, even_weights(analysis.space, recipe.strength / 2))
+    return Outside(leading, even_weights(analysis.space, recipe.strength))
+
+
+def taken_whole(analysis: Analysis, recipe: Recipe) -> list[bool]:
+    """Of every module whether it goes in as it is, since only one adapter changes it."""
+    return [one and recipe.weights != "0.1" for one in alone(analysis.space.present).tolist()]
 
 
 def _updates(task: LoraModule | None, domain: LoraModule | None) -> tuple[Full, Full]:

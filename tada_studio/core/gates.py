@@ -6,7 +6,7 @@ gate      g_D  sigmoid(sharpness * (c - calibration)), then the selector lines o
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cached_property
 from typing import NamedTuple
 from weakref import WeakKeyDictionary
@@ -91,18 +91,22 @@ def unprobed(pair: Pair, present: Bool[Tensor, "n 2"]) -> Readings:
 
 @dataclass(frozen=True, eq=False)
 class Gates:
-    """The gate map: a value for each layer and projection, NaN where the base has no module.
+    """The map of a merge: for each layer and projection who speaks there, and how loud.
 
     layers, projections: what the rows and the columns stand for
-    values:   (layers, projections) g_D in [0, 1] that the merge uses
-    computed: the same before overrides
-    edited, locked: which cells the recipe's selector lines set or froze
+    values:     share plane: g_D in [0, 1] that the merge uses; NaN where the base has no module
+    computed:   the same before selector lines
+    strength:   multipliers of the task's and of the domain's update, of either sign; 1 where no line sets them
+    separation: in [0, 1], for a method that separates; 1 where no line sets it
+    edited, locked: which cells' shares the recipe's selector lines set, and which they froze
     """
 
     layers: tuple[int, ...]
     projections: tuple[str, ...]
     values: Float64[Tensor, "layers projections"]
     computed: Float64[Tensor, "layers projections"]
+    strength: Float64[Tensor, "2 layers projections"]
+    separation: Float64[Tensor, "layers projections"]
     edited: Bool[Tensor, "layers projections"]
     locked: Bool[Tensor, "layers projections"]
 
@@ -110,11 +114,37 @@ class Gates:
     def there(self) -> Bool[Tensor, "layers projections"]:
         return ~self.values.isnan()
 
+    @property
+    def by_hand(self) -> Bool[Tensor, "layers projections"]:
+        """Cells where a hand set anything: share, strength or separation."""
+        return (self.edited | (self.strength != 1).any(0) | (self.separation != 1)) & self.there
+
     def at(self, places: Sequence[Address]) -> Float64[Tensor, " n"]:
-        """The values of modules at these addresses."""
+        """The shares of modules at these addresses."""
+        return self.values[self._cells(places)]
+
+    def strength_at(self, places: Sequence[Address]) -> Float64[Tensor, "n 2"]:
+        """The multipliers (task's, domain's) of modules at these addresses."""
+        rows, columns = self._cells(places)
+        return self.strength[:, rows, columns].mT
+
+    def separation_at(self, places: Sequence[Address]) -> Float64[Tensor, " n"]:
+        return self.separation[self._cells(places)]
+
+    def _cells(self, places: Sequence[Address]) -> tuple[list[int], list[int]]:
         rows = [self.layers.index(place.layer) for place in places]
-        columns = [self.projections.index(place.projection) for place in places]
-        return self.values[rows, columns]
+        return rows, [self.projections.index(place.projection) for place in places]
+
+    def cells(self) -> Cells:
+        """This map, ready for further selector lines."""
+        cells = Cells(self.layers, self.projections, self.computed)
+        cells.values, cells.strength, cells.separation = (
+            self.values.clone(),
+            self.strength.clone(),
+            self.separation.clone(),
+        )
+        cells.edited, cells.locked = self.edited.clone(), self.locked.clone()
+        return cells
 
 
 def gates(readings: Readings, recipe: Recipe | None = None) -> Gates:
@@ -123,10 +153,10 @@ def gates(readings: Readings, recipe: Recipe | None = None) -> Gates:
     layers, projections, cells = _grid(tuple(readings.addresses.values()))
     computed = torch.full((len(layers), len(projections)), torch.nan, dtype=torch.float64)
     computed[cells] = computed_gates(readings, recipe)
-    plain = torch.zeros_like(computed, dtype=torch.bool)
-    start = Gates(layers, projections, computed, computed, plain, plain)
     after = apply_lines(Cells(layers, projections, computed), recipe.overrides)
-    return replace(start, values=after.values, edited=after.edited, locked=after.locked)
+    return Gates(
+        layers, projections, after.values, computed, after.strength, after.separation, after.edited, after.locked
+    )
 
 
 def computed_gates(

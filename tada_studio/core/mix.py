@@ -6,7 +6,7 @@ from functools import cached_property
 from typing import Any, NamedTuple
 
 import torch
-from jaxtyping import Float, Float64
+from jaxtyping import Bool, Float, Float64
 from torch import Tensor
 
 from tada_studio.core.conflict import Directions, Drops, directions
@@ -96,6 +96,7 @@ class Method:
     run:    (analysis, gate map, recipe, moments) -> how the updates are mixed
     says:   one line for help and tables
     uses:   the knobs that change what comes out, besides those that every method obeys
+    planes: the planes of the map that count: "share", "strength", "separation"
     source: the paper, if it has one
     """
 
@@ -103,12 +104,13 @@ class Method:
     run: Callable[[Analysis, Gates, Recipe, Moments], Mix | Outside]
     says: str
     uses: frozenset[str]
+    planes: frozenset[str] = frozenset()
     source: str = ""
 
     @property
     def reads_map(self) -> bool:
-        """Whether the gate map, computed or painted, counts."""
-        return "overrides" in self.uses
+        """Whether the map, computed or painted, counts."""
+        return bool(self.planes)
 
 
 def rank_of(pair: Pair, recipe: Recipe) -> int:
@@ -116,9 +118,26 @@ def rank_of(pair: Pair, recipe: Recipe) -> int:
     return recipe.rank or max(pair.task.rank, pair.domain.rank)
 
 
-def gate_weights(space: CoreSpace, gate: Float64[Tensor, " n"], recipe: Recipe) -> Float64[Tensor, "n 2"]:
-    """``strength * g_a``, each adapter scaled as a whole by its balance level."""
-    return recipe.strength * torch.stack((1 - gate, gate), 1) * balance_levels(space, recipe)
+def gate_weights(space: CoreSpace, share: Float64[Tensor, " n"], recipe: Recipe) -> Float64[Tensor, "n 2"]:
+    """(w_T, w_D) that a domain's share gives, times the recipe's strength; each adapter scaled as a whole by its balance level."""
+    return recipe.strength * share_weights(share, space.present, recipe) * balance_levels(space, recipe)
+
+
+def share_weights(share: Float64[Tensor, " n"], present: Bool[Tensor, "n 2"], recipe: Recipe) -> Float64[Tensor, "n 2"]:
+    """(w_T, w_D) of a domain's share g: (1, 0) at 0, (1, 1) at .5, (0, 1) at 1, straight between.
+
+    A module that one adapter does not change takes the other's at weight 1, whatever its share. With ``weights = "0.1"`` both
+    adapters get twice their share, 2 (1 - g) and 2 g, everywhere.
+    """
+    weights = 2 * torch.stack((1 - share, share), 1)
+    if recipe.weights == "0.1":
+        return weights
+    return torch.where(alone(present)[:, None], present.double(), weights.clamp_max(1))
+
+
+def alone(present: Bool[Tensor, "n 2"]) -> Bool[Tensor, " n"]:
+    """Modules that exactly one adapter changes: there is nothing to merge them with."""
+    return present[:, 0] != present[:, 1]
 
 
 def balance_levels(space: CoreSpace, recipe: Recipe) -> Float64[Tensor, " 2"]:

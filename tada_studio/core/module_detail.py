@@ -6,7 +6,7 @@ import torch
 from jaxtyping import Bool, Float64
 from torch import Tensor
 
-from tada_studio.core.conflict import Directions, Side, in_units_of_chance
+from tada_studio.core.conflict import Directions, Side, as_merged, in_units_of_chance
 from tada_studio.core.merge import Merged
 from tada_studio.core.mix import Analysis
 from tada_studio.recipe import Recipe
@@ -40,7 +40,8 @@ class ModuleDetail:
     """What is to be seen in module ``row``.
 
     task, domain: the directions that are there, strongest first
-    weight, activation: how they meet, in units of chance, in the weights and over the probe inputs (None without readings)
+    weight, activation: how they meet as merged, in units of chance, in the weights and over the probe inputs (None without
+               readings); where one adapter is subtracted, the signs are turned
     in_force:  the one of the two that the recipe's rule looks at
     opposed:   which pairs conflict
     sizes:     product of both weighted strengths over the largest such product
@@ -67,12 +68,15 @@ def module_detail(
     """Module ``row`` of a merge; moment: from the probe, None without one."""
     found, drops = analysis.directions, merged.how.drops
     alone = found.only(row)  # tables of all other modules would be thrown away
-    weight = in_units_of_chance(alone, recipe.but(conflict_space="weight"), None)[0]
+    sign = as_merged(merged.how.weights[row : row + 1])
+    weight = sign * in_units_of_chance(alone, recipe.but(conflict_space="weight"), None)[0]
     seen = recipe.but(conflict_space="activation")
-    activation = None if moment is None else in_units_of_chance(alone, seen, moment[row : row + 1])[0]
+    activation = None if moment is None else sign * in_units_of_chance(alone, seen, moment[row : row + 1])[0]
     in_force = weight if recipe.conflict_space == "weight" or activation is None else activation
     opposed = drops.opposed[row] if drops else torch.zeros_like(weight, dtype=torch.bool)
-    strengths = [side.strength[row] * merged.how.weights[row, i] for i, side in enumerate((found.task, found.domain))]
+    strengths = [
+        side.strength[row] * merged.how.weights[row, i].abs() for i, side in enumerate((found.task, found.domain))
+    ]
     there = (found.task.strength[row] > 0)[:, None] & (found.domain.strength[row] > 0)[None, :]
     # the most opposed one that is there; where any is in conflict, it is
     order = torch.where(there, in_force, torch.inf)

@@ -1,13 +1,18 @@
-"""Selector lines: gates set by hand, as text that a person can write, read back, and keep in a recipe.
+"""Selector lines: the map set by hand, as text that a person can write, read back, and keep in a recipe.
 
     layers 20-31 : attn : 0.7      layer 0 : * : lock        q,k : +0.1
     deepest third : domain         * : 0                     layer 5 : v_proj : reset
+    layers 0-3 : mlp : x 0.5       layer 5 : domain x -1     layers 0-5 : attn : sep 0.5
 
 ``where : which projections : what``, applied in order; locked cells stay as they are.
 where   ``layer 3``, ``layers 2-5,9``, ``shallow|middle|deepest third`` or ``*``
 which   ``*``, ``attn``, ``mlp`` or names with commas; where or which may be left out
-what    a number (g_D), ``+0.1``, ``-0.1``, ``task`` (0), ``domain`` (1), ``even`` (.5), ``reset`` (computed again),
-        ``smooth`` (the mean of the cell and its neighbours in depth), ``lock`` or ``unlock``
+what    one of three planes:
+        share       a number (0 is all task, 1 all domain), ``+0.1``, ``-0.1``, ``task`` (0), ``domain`` (1), ``even`` (.5),
+                    ``reset`` (computed again) or ``smooth`` (the mean of the cell and its neighbours in depth)
+        strength    ``x 0.5`` multiplies both adapters there, ``task x 0.5`` or ``domain x -1`` one of them; ``x reset``
+        separation  ``sep 0.5``, 0 to 1, for a method that separates; ``sep reset``
+        or ``lock`` or ``unlock``, for all of them
 """
 
 import math
@@ -15,6 +20,7 @@ import re
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from functools import lru_cache
+from typing import NamedTuple
 
 import torch
 from jaxtyping import Bool, Float64
@@ -31,22 +37,59 @@ _FAMILIES = {
              "v_lin", "attn", "attention"),
     "mlp": ("gate", "up", "down", "fc1", "fc2", "c_fc", "lin1", "lin2", "mlp", "intermediate", "output"),
 }  # fmt: skip
-HELP = "Write 'layers 20-31 : attn : 0.7', 'q,k : +0.1', 'deepest third : domain' or 'layer 0 : * : lock'."
+HELP = (
+    "Write 'layers 20-31 : attn : 0.7', 'q,k : +0.1', 'deepest third : domain', 'layer 0 : * : lock', "
+    "'layers 0-3 : mlp : x 0.5' or 'layer 5 : domain x -1'."
+)
+#: Planes of the map.
+SHARE, STRENGTH, SEPARATION, LOCK = "share", "strength", "separation", "lock"
+#: The largest multiplier, of either sign, that a line may ask for.
+STRONGEST = 10.0
+_SIDES = {"task": (0,), "domain": (1,), None: (0, 1)}
+
+
+class Target(NamedTuple):
+    """What a line sets: which plane, of which adapters (0 task, 1 domain), to what, in the line's own words."""
+
+    plane: str
+    sides: tuple[int, ...]
+    value: str
+
+
+def target(line: str) -> Target:
+    """The plane that a line speaks of and what it says there."""
+    what = _parts(line)[-1].lower()
+    if what in ("lock", "unlock"):
+        return Target(LOCK, (0, 1), what)
+    strength = re.fullmatch(r"(?:(task|domain)\s+)?x\s*(\S+)", what)
+    if strength:
+        return Target(STRENGTH, _SIDES[strength[1]], strength[2])
+    separation = re.fullmatch(r"sep(?:aration)?\s+(\S+)", what)
+    return Target(SEPARATION, (0, 1), separation[1]) if separation else Target(SHARE, (0, 1), what)
 
 
 @dataclass(eq=False)
 class Cells:
-    """A gate map while lines are applied to it; ``values`` is NaN where the base has no module."""
+    """A map while lines are applied to it; ``values``, the share plane, is NaN where the base has no module.
+
+    strength:   multipliers of the task's and of the domain's update
+    separation: how far a method that separates does so
+    edited:     cells whose share was set
+    """
 
     layers: tuple[int, ...]
     projections: tuple[str, ...]
     values: Float64[Tensor, "layers projections"]
+    strength: Float64[Tensor, "2 layers projections"] = field(init=False)
+    separation: Float64[Tensor, "layers projections"] = field(init=False)
     edited: Bool[Tensor, "layers projections"] = field(init=False)
     locked: Bool[Tensor, "layers projections"] = field(init=False)
 
     def __post_init__(self) -> None:
         self.computed = self.values
         self.values = self.values.clone()
+        self.strength = torch.ones(2, *self.values.shape, dtype=torch.float64)
+        self.separation = torch.ones_like(self.values)
         self.edited = torch.zeros_like(self.values, dtype=torch.bool)
         self.locked = torch.zeros_like(self.values, dtype=torch.bool)
 
@@ -60,16 +103,31 @@ def apply_lines(cells: Cells, lines: Iterable[str]) -> Cells:
 
 def apply_line(cells: Cells, line: str) -> Bool[Tensor, "layers projections"]:
     """Do what one line says, and tell which cells it touched: locked ones only if it locks or unlocks. Raises RecipeError."""
-    where, what = selected(cells, line), _parts(line)[-1].lower()
-    if what in ("lock", "unlock"):
+    where, (plane, sides, what) = selected(cells, line), target(line)
+    if plane == LOCK:
         cells.locked[where] = what == "lock"
         return where
     where = where & ~cells.locked
-    if what == "reset":
+    if plane == STRENGTH:
+        multiplier = 1.0 if what == "reset" else _number(line, what, -STRONGEST, STRONGEST, "multiplier")
+        cells.strength[sides[0] : sides[-1] + 1, where] = multiplier
+    elif plane == SEPARATION:
+        cells.separation[where] = 1.0 if what == "reset" else _number(line, what, 0.0, 1.0, "separation")
+    elif what == "reset":
         _write(cells, where, cells.computed, edited=False)
     else:
-        _write(cells, where, _target(cells, what, line), edited=True)
+        _write(cells, where, _share(cells, what, line), edited=True)
     return where
+
+
+def _number(line: str, what: str, low: float, high: float, name: str) -> float:
+    try:
+        number = float(what)
+    except ValueError:
+        raise _bad(line, f"'{what}' says nothing to do") from None
+    if not low <= number <= high:
+        raise _bad(line, f"the {name} {what} is outside {low:g} to {high:g}")
+    return number
 
 
 @dataclass(frozen=True, eq=False)
@@ -115,7 +173,7 @@ def _write(cells: Cells, where: Tensor, values: Tensor, edited: bool) -> None:
     cells.edited[where] = edited
 
 
-def _target(cells: Cells, what: str, line: str) -> Tensor:
+def _share(cells: Cells, what: str, line: str) -> Tensor:
     if what == SMOOTH:
         return smoothed(cells.values)
     try:

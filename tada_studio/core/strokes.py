@@ -6,17 +6,32 @@ from jaxtyping import Bool
 from torch import Tensor, zeros_like
 
 from tada_studio.core.gates import Gates
-from tada_studio.core.selectors import SMOOTH, Cells, selected
+from tada_studio.core.selectors import SEPARATION, SHARE, SMOOTH, STRENGTH, Cells, Target, selected, target
+
+#: What a brush can be set to: the plane, the adapters it touches, and how its lines begin.
+BRUSHES = {
+    "share": (Target(SHARE, (0, 1), ""), ""),
+    "strength": (Target(STRENGTH, (0, 1), ""), "x "),
+    "task strength": (Target(STRENGTH, (0,), ""), "task x "),
+    "domain strength": (Target(STRENGTH, (1,), ""), "domain x "),
+    "separation": (Target(SEPARATION, (0, 1), ""), "sep "),
+}
 
 
 def painted(
-    gate_map: Gates, lines: Sequence[str], cells: Iterable[tuple[int, str]], value: float | str | None
+    gate_map: Gates,
+    lines: Sequence[str],
+    cells: Iterable[tuple[int, str]],
+    value: float | str | None,
+    brush: str = "share",
 ) -> tuple[str, ...]:
     """The recipe's selector lines after a brush stroke over (layer, projection) cells.
 
-    value: a gate, None (back to the readings) or SMOOTH. Earlier lines that a gate or None covers completely go, so that the
-    list stays as short as what it says; but not before a line that smooths, which has seen what they made.
+    value: a number, None (as if never painted) or, for shares, SMOOTH. brush: one of BRUSHES.
+    Earlier lines that a number or None covers completely go, so that the list stays as short as what it says; but not before a
+    line that smooths, which has seen what they made.
     """
+    paints, begins = BRUSHES[brush]
     grid = Cells(gate_map.layers, gate_map.projections, gate_map.computed)
     rows = {(layer, name): (gate_map.layers.index(layer), gate_map.projections.index(name)) for layer, name in cells}
     stroke = zeros_like(gate_map.locked)
@@ -24,25 +39,38 @@ def painted(
         stroke[i, j] = not gate_map.locked[i, j]
     if not stroke.any():
         return tuple(lines)
-    seen = max((i for i, line in enumerate(lines) if _what(line) == SMOOTH), default=-1)
+    seen = max((i for i, line in enumerate(lines) if target(line).value == SMOOTH), default=-1)
     seen = len(lines) if value == SMOOTH else seen
-    left = [line for i, line in enumerate(lines) if i < seen or _survives(grid, line, stroke)]
-    if value is None and not any((selected(grid, line) & stroke).any() for line in left):
+    left = [line for i, line in enumerate(lines) if i < seen or _survives(grid, line, stroke, paints)]
+    if value is None and not any(_touches(line, paints) and (selected(grid, line) & stroke).any() for line in left):
         return tuple(left)
     what = "reset" if value is None else value if isinstance(value, str) else f"{round(float(value), 4):g}"
-    return (*left, *(f"{where} : {what}" for where in _spelled(gate_map, stroke)))
+    return (*left, *(f"{where} : {begins}{what}" for where in _spelled(gate_map, stroke)))
 
 
-def _survives(grid: Cells, line: str, stroke: Bool[Tensor, "layers projections"]) -> bool:
-    return _what(line) in ("lock", "unlock") or bool((selected(grid, line) & ~stroke).any())
+def depth_ramp(layers: Sequence[int], first: float = 0.5, last: float = 1.0) -> tuple[str, ...]:
+    """Lines that raise the strength of both adapters evenly from the first layer to the last.
+
+    LiNeS (Wang et al. 2024, arXiv 2410.17146): shallow layers keep general features, and suffer most from a merge.
+    """
+    steps = max(1, len(layers) - 1)
+    return tuple(f"layer {layer} : x {first + (last - first) * i / steps:.3g}" for i, layer in enumerate(layers))
 
 
-def _what(line: str) -> str:
-    return line.rsplit(":", 1)[-1].strip().lower()
+def _survives(grid: Cells, line: str, stroke: Bool[Tensor, "layers projections"], paints: Target) -> bool:
+    """Whether a line still says anything after a stroke: another plane's does, one that reaches further does."""
+    said = target(line)
+    covered = said.plane == paints.plane and set(said.sides) <= set(paints.sides)
+    return not covered or bool((selected(grid, line) & ~stroke).any())
+
+
+def _touches(line: str, paints: Target) -> bool:
+    said = target(line)
+    return said.plane == paints.plane and bool(set(said.sides) & set(paints.sides))
 
 
 def _spelled(gate_map: Gates, stroke: Bool[Tensor, "layers projections"]) -> list[str]:
-    """Selectors for a mask of cells: projections that share their layers share a line."""
+    """Selectors for a mask of cells: projections that have the same layers come in one line."""
     same: dict[tuple[int, ...], list[str]] = {}
     for j, name in enumerate(gate_map.projections):
         layers = tuple(layer for i, layer in enumerate(gate_map.layers) if stroke[i, j])

@@ -12,7 +12,7 @@ from tada_studio.core import gates as gating
 from tada_studio.core.merge import whose_heads
 from tada_studio.files import sha256
 from tada_studio.lora import CONFIG, WEIGHTS, Adapter, Pair
-from tada_studio.recipe import FORMAT, Recipe
+from tada_studio.recipe import FORMAT, FORMAT_1, OLD_WEIGHTS, Recipe
 
 
 def logged(merged: Adapter, log: Sequence[str]) -> Adapter:
@@ -67,8 +67,8 @@ def own_version() -> str:
 
 
 def remarks_on_recipe(content: Mapping[str, Any], pair: Pair, readings: gating.Readings | None) -> list[str]:
-    """What in a recipe.json belongs to other inputs than these: then the bytes will differ."""
-    inputs, found = content.get("inputs") or {}, []
+    """What in a recipe.json belongs to other inputs than these: then the bytes will differ. And how an old one is read."""
+    inputs, found = content.get("inputs") or {}, [OLD_WEIGHTS] if content.get("format") == FORMAT_1 else []
     for role, adapter in (("task", pair.task), ("domain", pair.domain)):
         wanted = (inputs.get(role) or {}).get("content_sha256")
         if wanted and wanted != adapter.digest:

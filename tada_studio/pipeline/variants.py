@@ -30,9 +30,9 @@ from tada_studio.recipe import Recipe
 #: The base alone and both adapters as they came.
 PARENTS = ("base", "task", "domain")
 #: Baselines that are a method with a knob turned; every other method's name stands for it with default knobs.
-TURNED = {"average": Recipe(method="linear", strength=1.0), "sum": Recipe(method="linear", strength=2.0)}
+TURNED = {"average": Recipe(method="linear", strength=0.5), "sum": Recipe(method="linear")}
 #: Sums of other sizes, which auto-tune's find must beat too; they go by these names everywhere, and stand in no list by themselves.
-RESIZED = {"sum x 0.75": Recipe(method="linear", strength=1.5), "sum x 1.25": Recipe(method="linear", strength=2.5)}
+RESIZED = {"sum x 0.75": Recipe(method="linear", strength=0.75), "sum x 1.25": Recipe(method="linear", strength=1.25)}
 #: Baselines whose best weights are not 1 and 1: PEFT's TIES averages where others add.
 TUNED = {"ties tuned": "ties", "dare_ties tuned": "dare_ties"}
 #: Who is scored unless somebody chooses: the others take longer, or are only asked for by people who know them.
@@ -122,14 +122,14 @@ def weights_sentences(adapters: Mapping[str, Adapter | None]) -> list[str]:
     """With which weights the tuned baselines among these did best."""
     there = {name: adapter.origin for name, adapter in adapters.items() if adapter is not None and name in TUNED}
     return [
-        f"{name}: weights {origin.recipe.strength / 2:g} did best on the validation items."
+        f"{name}: weights {origin.recipe.strength:g} did best on the validation items."
         for name, origin in there.items()
         if isinstance(origin, MergeOrigin)
     ]
 
 
 #: Strengths that ``tuned`` tries: weights of .5 to 2 for each adapter.
-STRENGTHS = (1.0, 1.5, 2.0, 2.5, 3.0, 4.0)
+STRENGTHS = (0.5, 0.75, 1.0, 1.25, 1.5, 2.0)
 
 
 def tuned(

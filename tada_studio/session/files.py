@@ -20,10 +20,12 @@ from tada_studio.errors import InputError, TadaError
 from tada_studio.evaluation.runs import Run, now
 from tada_studio.evaluation.saved import load_items, load_scores, save_items, save_scores
 from tada_studio.probing import Readings as SavedReadings
-from tada_studio.recipe import Recipe
+from tada_studio.recipe import OLD_WEIGHTS, Recipe, from_version_1
 from tada_studio.session.session import Opened, Session, State
 
-FORMAT = "tada-studio session 1"
+FORMAT = "tada-studio session 2"
+#: As version 0.1 wrote it; its recipes are those of that version.
+FORMAT_1 = "tada-studio session 1"
 INDEX = "session.json"
 #: Steps of undo that are kept on disk.
 _MOST_STEPS = 300
@@ -176,7 +178,7 @@ def read_index(folder: Path) -> dict[str, Any]:
         found = content["format"]
     except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
         raise InputError(f"{path}: is not a saved session that could be read ({error}).") from error
-    if found != FORMAT:
+    if found not in (FORMAT, FORMAT_1):
         raise InputError(f"{path}: its format is {str(found)[:60]!r}; this version of TaDA Studio reads {FORMAT!r}.")
     return content
 
@@ -192,8 +194,10 @@ def read(folder: Path, allowed: Allowed = lambda ref: None) -> tuple[Session, li
     try:
         opened = Opened(**content["opened"])
         _open(session, opened, content, folder, allowed)
-        runs = list(_runs(content["runs"], folder, remarks))
+        runs = list(_runs(content, folder, remarks))
         session.resume(_state(content, session, folder, tuple(runs)))
+        if content["format"] == FORMAT_1:
+            remarks.append(OLD_WEIGHTS)
     except TadaError:
         raise
     except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
@@ -203,20 +207,24 @@ def read(folder: Path, allowed: Allowed = lambda ref: None) -> tuple[Session, li
 
 def _state(content: Mapping[str, Any], session: Session, folder: Path, runs: tuple[Run, ...]) -> State:
     assert session.opened is not None and session.pair is not None
-    project = content["project"]
+    project, recipe = content["project"], _recipe_reader(content)
     return State(
         session.opened,
         session.pair,
         content["base"] if content["base"] is None else str(content["base"]),
         _readings(content["readings"], folder),
-        Recipe.from_dict(content["recipe"]),
-        tuple(map(Recipe.from_dict, content["undo"])),
-        tuple(map(Recipe.from_dict, content["redo"])),
+        recipe(content["recipe"]),
+        tuple(map(recipe, content["undo"])),
+        tuple(map(recipe, content["redo"])),
         runs,
         int(content["runs_made"]),
         {str(items): int(times) for items, times in content["looks"].items()},
         None if project is None else str(project),
     )
+
+
+def _recipe_reader(content: Mapping[str, Any]) -> Callable[[Mapping[str, Any]], Recipe]:
+    return from_version_1 if content["format"] == FORMAT_1 else Recipe.from_dict
 
 
 def _open(session: Session, opened: Opened, content: Mapping[str, Any], folder: Path, allowed: Allowed) -> None:
@@ -250,20 +258,20 @@ def _found(opened: Opened, role: str, content: Mapping[str, Any], folder: Path, 
     return str(source) if from_hub and source and Path(source).is_dir() else ref
 
 
-def _runs(rows: Iterable[Mapping[str, Any]], folder: Path, remarks: list[str]) -> Iterable[Run]:
-    for row in rows:
+def _runs(content: Mapping[str, Any], folder: Path, remarks: list[str]) -> Iterable[Run]:
+    for row in content["runs"]:
         number = int(row["number"])
         try:
-            yield _run(row, number, folder)
+            yield _run(row, number, folder, _recipe_reader(content)(row["recipe"]))
         except (TadaError, OSError) as error:
             remarks.append(f"Run {number} was left out: {error}")
 
 
-def _run(row: Mapping[str, Any], number: int, folder: Path) -> Run:
+def _run(row: Mapping[str, Any], number: int, folder: Path, recipe: Recipe) -> Run:
     gates = tuple(tuple(None if v is None else float(v) for v in cells) for cells in row["gates"])
     return Run(
         number=number,
-        recipe=Recipe.from_dict(row["recipe"]),
+        recipe=recipe,
         readings=_readings(row["readings"], folder),
         limit=int(row["limit"]),
         gates=gates,

@@ -26,7 +26,7 @@ Space = dict[str, Range]
 
 KNOBS: Space = {
     "sharpness": Range(0.0, 3.0, 0.1),
-    "strength": Range(1.0, 3.0, 0.05),
+    "strength": Range(0.5, 1.5, 0.025),
     "balance": Range(0.0, 0.5, 0.05),
     "conflict_threshold": Range(2.0, 16.0, 1.0),
 }

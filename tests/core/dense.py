@@ -4,6 +4,7 @@ Pairs are drawn as seeds and sizes, not as arrays: they shrink well and stay fas
 """
 
 import random
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import torch
@@ -141,12 +142,13 @@ def alignment(task: Svd, domain: Svd) -> Tensor:
     return table
 
 
-def dropped(task: Svd, domain: Svd, weights: tuple[float, float], recipe: Recipe) -> tuple[set[int], set[int]]:
+def dropped(task: Svd, domain: Svd, weights: Sequence[float], recipe: Recipe) -> tuple[set[int], set[int]]:
     """The rule of conflicts, pair by pair, as a person would apply it."""
     gone_task, gone_domain, table = set(), set(), alignment(task, domain)
     chance = (len(task.u) * len(task.v)) ** -0.5
     for i, j in [(i, j) for i in range(len(task.s)) for j in range(len(domain.s))]:
-        one, other, a = float(task.s[i]) * weights[0], float(domain.s[j]) * weights[1], float(table[i, j])
+        one, other = float(task.s[i]) * abs(weights[0]), float(domain.s[j]) * abs(weights[1])
+        a = float(table[i, j]) * (-1 if weights[0] * weights[1] < 0 else 1)
         beyond = a / chance < -recipe.conflict_threshold - 1e-7 and a < -recipe.conflict_floor - 1e-9
         if not (beyond and one > 0 and other > 0) or recipe.drop == "none":
             continue
@@ -182,12 +184,18 @@ def ramp_at(pair: Pair, name: str) -> float:
 
 
 def tsv(pair: Pair, name: str, rank: int, strength: float) -> Tensor:
-    """TSV: rank/2 directions of each, all left and all right vectors turned to the nearest orthonormal ones by an SVD."""
+    """TSV: rank/2 directions of each, all left and all right vectors turned to the nearest orthonormal ones by an SVD.
+
+    Of a module that one adapter does not change, the other's update.
+    """
+    if sum(bool(delta.any()) for delta in deltas(pair, name)) == 1:
+        u, s, v = svd(sum(deltas(pair, name)))
+        return strength * (u[:, :rank] * s[:rank]) @ v[:, :rank].mT
     (u1, s1, v1), (u2, s2, v2) = (svd(delta) for delta in deltas(pair, name))
     h1, h2 = -(-rank // 2), rank // 2
     u, v = torch.cat([u1[:, :h1], u2[:, :h2]], 1), torch.cat([v1[:, :h1], v2[:, :h2]], 1)
     u, v = ((lambda x, _, yt: x @ yt)(*torch.linalg.svd(side, full_matrices=False)) for side in (u, v))
-    return strength / 2 * (u * torch.cat([s1[:h1], s2[:h2]])) @ v.mT
+    return strength * (u * torch.cat([s1[:h1], s2[:h2]])) @ v.mT
 
 
 def knots_ties(pair: Pair, name: str, density: float, strength: float) -> Tensor:
@@ -201,19 +209,37 @@ def knots_ties(pair: Pair, name: str, density: float, strength: float) -> Tensor
         least = block.abs().flatten().sort(descending=True).values[int(density * block.numel()) - 1]
         kept.append(torch.where(block.abs() >= least, block, 0))
     sign = torch.sign(kept[0] + kept[1])
-    return strength / 2 * u @ sum(torch.where(part.sign() == sign, part, 0) for part in kept)
+    return strength * u @ sum(torch.where(part.sign() == sign, part, 0) for part in kept)
 
 
-def merged(pair: Pair, name: str, gate: float, recipe: Recipe) -> Tensor:
-    """The merged update of a module in full width, before it is brought to rank r."""
+def share_weights(pair: Pair, name: str, share: float, recipe: Recipe) -> tuple[float, float]:
+    """(w_T, w_D) of a domain's share: whole at its end, both whole in the middle; a module of one adapter alone stays whole."""
+    if recipe.weights == "0.1":
+        return 2 * (1 - share), 2 * share
+    there = [bool(delta.any()) for delta in deltas(pair, name)]
+    if sum(there) == 1:
+        return float(there[0]), float(there[1])
+    return min(1.0, 2 * (1 - share)), min(1.0, 2 * share)
+
+
+def merged(
+    pair: Pair, name: str, share: float, recipe: Recipe, multipliers: tuple[float, float] = (1.0, 1.0)
+) -> Tensor:
+    """The merged update of a module in full width, before it is brought to rank r. multipliers: of the strength plane."""
     task, domain = deltas(pair, name)
     if recipe.method == "svd":
         return task + domain
     levels = balance_levels(pair, recipe.but(balance=1.0) if recipe.method == "balanced" else recipe)
-    if recipe.method in ("linear", "balanced", "ramp"):
-        gate = ramp_at(pair, name) if recipe.method == "ramp" else 0.5
-        return recipe.strength * ((1 - gate) * task * levels[0] + gate * domain * levels[1])
-    weights = recipe.strength * (1 - gate) * levels[0], recipe.strength * gate * levels[1]
+    if recipe.method in ("linear", "balanced"):
+        return recipe.strength * (task * levels[0] + domain * levels[1])
+    share = ramp_at(pair, name) if recipe.method == "ramp" else share
+    weights = [
+        recipe.strength * weight * level
+        for weight, level in zip(share_weights(pair, name, share, recipe), levels, strict=True)
+    ]
+    if recipe.method == "ramp":
+        return weights[0] * task + weights[1] * domain
+    weights = [weight * multiplier for weight, multiplier in zip(weights, multipliers, strict=True)]
     parts = svd(task), svd(domain)
     gone = dropped(*parts, weights, recipe)
     return weights[0] * without(parts[0], gone[0]) + weights[1] * without(parts[1], gone[1])

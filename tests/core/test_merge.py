@@ -1,5 +1,7 @@
 """Merges against full width: what is mixed, what rank r keeps, what comes out, and that it is the same every time."""
 
+from dataclasses import replace
+
 import dense
 import pytest
 import torch
@@ -16,27 +18,36 @@ from tada_studio.lora import LoraModule
 from tada_studio.recipe import Recipe, knobs
 
 #: Weighted sums of the two updates, or of what is left of them: the reference knows them for any pair, however degenerate.
-SUMS = ("tada", "linear", "svd", "balanced", "ramp")
+SUMS = ("gates", "tada", "linear", "svd", "balanced", "ramp")
 
 
 @st.composite
 def recipes(draw, methods=tuple(METHODS)):
-    """Recipes whose gates are set by hand, one for each of the three layers that ``pairs`` can have."""
-    gates = [draw(st.sampled_from([0.0, 0.3, 0.5, 0.8, 1.0])) for _ in range(3)]
-    return gates, {
-        "method": draw(st.sampled_from(sorted(methods))),
-        "rank": draw(st.sampled_from([None, 1, 2, 5, 40])),
-        "strength": draw(st.sampled_from([0.0, 1.0, 2.0, 3.5])),
-        "balance": draw(st.sampled_from([0.0, 0.4, 1.0])),
-        "conflict_threshold": draw(st.sampled_from([0.0, 0.5, 8.0])),
-        "drop": draw(st.sampled_from(["weaker", "both", "none"])),
-    }
+    """Recipes whose map is set by hand, a share and two multipliers for each of the three layers that ``pairs`` can have."""
+    shares = [draw(st.sampled_from([0.0, 0.3, 0.5, 0.8, 1.0])) for _ in range(3)]
+    multipliers = [tuple(draw(st.sampled_from([1.0, 0.5, -1.0, 0.0])) for _ in range(2)) for _ in range(3)]
+    return (
+        shares,
+        multipliers,
+        {
+            "method": draw(st.sampled_from(sorted(methods))),
+            "rank": draw(st.sampled_from([None, 1, 2, 5, 40])),
+            "strength": draw(st.sampled_from([0.0, 0.5, 1.0, 1.75])),
+            "weights": draw(st.sampled_from(["whole", "whole", "0.1"])),
+            "balance": draw(st.sampled_from([0.0, 0.4, 1.0])),
+            "conflict_threshold": draw(st.sampled_from([0.0, 0.5, 8.0])),
+            "drop": draw(st.sampled_from(["weaker", "both", "none"])),
+        },
+    )
 
 
 def recipe_for(pair, drawn):
-    gates, knobs = drawn
-    places = pair.addresses.values()
-    return Recipe(overrides=[f"layer {place.layer} : {gates[place.layer]}" for place in places], **knobs)
+    shares, multipliers, knobs = drawn
+    lines = []
+    for layer in {place.layer for place in pair.addresses.values()}:
+        task, domain = multipliers[layer]
+        lines += [f"layer {layer} : {shares[layer]}", f"layer {layer} : x {task}", f"layer {layer} : domain x {domain}"]
+    return Recipe(overrides=lines, **knobs)
 
 
 def in_full(pair, known, merged, i):
@@ -61,7 +72,8 @@ def test_a_merge_is_the_best_rank_r_approximation_of_the_full_mixture(pair, draw
     merged = merge(known, recipe)
     energies = []
     for i, name in enumerate(pair.names):
-        want, size = dense.merged(pair, name, drawn[0][pair.addresses[name].layer], recipe), put_in(pair, name, recipe)
+        layer, size = pair.addresses[name].layer, put_in(pair, name, recipe)
+        want = dense.merged(pair, name, drawn[0][layer], recipe, drawn[1][layer])
         u, s, vt = torch.linalg.svd(want, full_matrices=False)
         s = torch.where(s > 1e-7 * size, s, 0)
         energies.append(s.square())
@@ -120,10 +132,10 @@ def test_energy_kept_by_hand():
     [
         # weights 1 and 1: of 5 and -4 the domain's goes, of 3 and -3.5 the task's
         (0.5, [5.0, -3.5, 1.0, 2.0]),
-        # weights .5 and 1.5: of 2.5 and -6, of 1.5 and -5.25 the task's go; what stays is .5 and 3
-        (0.75, [-6.0, -5.25, 0.5, 3.0]),
-        # weights 1.2 and .8: of 6 and -3.2, of 3.6 and -2.8 the domain's go; what stays is 1.2 and 1.6
-        (0.4, [6.0, 3.6, 1.2, 1.6]),
+        # weights .5 and 1: of 2.5 and -4, of 1.5 and -3.5 the task's go; what stays is .5 and 2
+        (0.75, [-4.0, -3.5, 0.5, 2.0]),
+        # weights 1 and .8: of 5 and -3.2, of 3 and -2.8 the domain's go; what stays is 1 and 1.6
+        (0.4, [5.0, 3.0, 1.0, 1.6]),
     ],
 )
 def test_planted_conflicts_are_gone_from_the_merge(gate, want):
@@ -161,13 +173,13 @@ def test_a_merge_that_leaves_nothing_is_zero_and_loses_nothing_to_rank(knobs):
 
 def test_weights_by_hand():
     # Norms: task 4, domain 1 (one module each way). Geometric mean 2, so balance 1 scales them by 2/4 and 2/1,
-    # balance .5 by sqrt(1/2) and sqrt(2). Gate .25, strength 2: weights 2 * .75 = 1.5 and 2 * .25 = .5 before that.
+    # balance .5 by sqrt(1/2) and sqrt(2). Share .25: weights 1 and 2 * .25 = .5 before that.
     eye = torch.eye(3)
     pair = pair_of(
         [LoraModule(name_of(0), 4 * eye[:, :1], eye[:1], 1.0)], [LoraModule(name_of(0), eye[:, 1:2], eye[1:2], 1.0)]
     )
     gate = torch.tensor([0.25], dtype=torch.float64)
-    for balance, want in ((0.0, [1.5, 0.5]), (1.0, [0.75, 1.0]), (0.5, [1.5 * 0.5**0.5, 0.5 * 2**0.5])):
+    for balance, want in ((0.0, [1.0, 0.5]), (1.0, [0.5, 1.0]), (0.5, [0.5**0.5, 0.5 * 2**0.5])):
         weights = gate_weights(analysis(pair).space, gate, Recipe(balance=balance))
         near(weights, torch.tensor([want], dtype=torch.float64))
 
@@ -178,13 +190,13 @@ def test_balance_goes_by_the_norm_over_all_modules():
     task = [LoraModule(name_of(i), one, one, size) for i, size in enumerate((3.0, 4.0))]
     pair = pair_of(task, [LoraModule(name_of(0), one, one, 20.0)])
     weights = gate_weights(analysis(pair).space, torch.full((2,), 0.5, dtype=torch.float64), Recipe(balance=1.0))
-    near(weights, torch.tensor([[2.0, 0.5]] * 2, dtype=torch.float64))
+    near(weights, torch.tensor([[2.0, 0.5], [2.0, 0.0]], dtype=torch.float64))
 
 
 def test_an_adapter_that_is_zero_everywhere_leaves_balance_alone():
     pair = pair_of([lora(name_of(0), 1, 4, 4, 2)], [lora(name_of(0), 2, 4, 4, 2, kind="zero up")])
     weights = gate_weights(analysis(pair).space, torch.tensor([0.5], dtype=torch.float64), Recipe(balance=1.0))
-    assert weights.tolist() == [[1.0, 1.0]]
+    assert weights.tolist() == [[1.0, 0.0]]
 
 
 def test_every_method_of_the_recipe_is_there():
@@ -213,22 +225,30 @@ def assert_gives(known, recipe, adapter):
 
 
 @given(
-    pairs(relations=("same",)), st.sampled_from(["tada", "linear"]), st.sampled_from([0.0, 0.3, 0.5, 1.0]),
+    pairs(relations=("same",)), st.sampled_from(["gates", "linear"]), st.sampled_from([0.0, 0.3, 0.5, 1.0]),
     st.sampled_from(["weaker", "both", "none"]), st.sampled_from([0.0, 1.0]),
 )  # fmt: skip
-def test_an_adapter_merged_with_itself_at_strength_one_is_that_adapter(pair, method, gate, drop, balance):
+def test_an_adapter_averaged_with_itself_is_that_adapter(pair, method, gate, drop, balance):
     recipe = Recipe(
-        method=method, strength=1.0, overrides=[f"* : {gate}"], drop=drop, balance=balance, conflict_threshold=0.0
-    )
+        method=method, strength=0.5, weights="0.1", overrides=[f"* : {gate}"], drop=drop, balance=balance,
+        conflict_threshold=0.0,
+    )  # fmt: skip
     assert_gives(analysis(pair), recipe, pair.task)
 
 
+def _with_lone_modules_of_both(pair, adapter):
+    """The adapter, with the other's update where it has none itself: a lone module stays, whatever its share."""
+    other = pair.domain if adapter is pair.task else pair.task
+    changes = {name: module for name, module in adapter.modules.items() if module.delta().any()}
+    return replace(adapter, modules={**other.modules, **changes})
+
+
 @given(pairs(), st.sampled_from(["weaker", "both", "none"]), st.sampled_from([0.0, 8.0]))
-def test_a_gate_of_zero_or_one_at_strength_one_gives_one_adapter_back(pair, drop, threshold):
+def test_a_share_of_zero_or_one_gives_one_adapter_back(pair, drop, threshold):
     known = analysis(pair)
     for gate, adapter in ((0, pair.task), (1, pair.domain)):
-        recipe = Recipe(strength=1.0, overrides=[f"* : {gate}"], drop=drop, conflict_threshold=threshold)
-        assert_gives(known, recipe, adapter)
+        recipe = Recipe(method="gates", overrides=[f"* : {gate}"], drop=drop, conflict_threshold=threshold)
+        assert_gives(known, recipe, _with_lone_modules_of_both(pair, adapter))
 
 
 def test_gates_of_zero_and_one_give_back_an_opposed_adapter_although_both_would_drop():
@@ -236,14 +256,18 @@ def test_gates_of_zero_and_one_give_back_an_opposed_adapter_although_both_would_
     pair = pair_of([task], [LoraModule(task.name, -3 * task.up, task.down, 1.0)])
     known = analysis(pair)
     for gate, adapter in ((0, pair.task), (1, pair.domain)):
-        recipe = Recipe(strength=1.0, overrides=[f"* : {gate}"], drop="both", conflict_threshold=0.0)
+        recipe = Recipe(method="gates", overrides=[f"* : {gate}"], drop="both", conflict_threshold=0.0)
         assert_gives(known, recipe, adapter)
 
 
 @given(pairs())
-def test_even_gates_without_drops_are_the_plain_sum_at_strength_two(pair):
+def test_even_shares_without_drops_are_the_plain_sum(pair):
     even = [f"layer {place.layer} : even" for place in pair.addresses.values()]
-    ways = [Recipe(drop="none", overrides=even), Recipe(method="linear"), Recipe(method="svd", strength=0.3)]
+    ways = [
+        Recipe(method="gates", drop="none", overrides=even),
+        Recipe(method="linear"),
+        Recipe(method="svd", strength=0.3),
+    ]
     known = analysis(pair)
     spectra = [merge(known, recipe).spectrum for recipe in ways]
     for spectrum in spectra[1:]:

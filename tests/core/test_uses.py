@@ -23,14 +23,15 @@ TURNED = {
     "rank": 2, "sharpness": 2.5, "strength": 1.25, "balance": 0.5, "calibration": "none", "response": "rms",
     "conflict_threshold": 4.0, "conflict_floor": 0.3, "conflict_space": "activation", "drop": "both", "density": 0.8,
     "overrides": ("layer 1 : 0.8",), "keep": KEPT, "discard": ("layer 1 : q_proj : domain 1",),
-    "head": "domain", "dtype": "bfloat16", "seed": 7,
+    "weights": "0.1", "head": "domain", "dtype": "bfloat16", "seed": 7,
 }  # fmt: skip
 START = {"conflict_threshold": 0.5}
 
 
 @lru_cache(1)
 def conflicting() -> Pair:
-    """Two adapters of three layers that oppose each other in part, are of unequal size, and both bring a head."""
+    """Two adapters of three layers that oppose each other in part, are of unequal size, and both bring a head; the task's has a
+    fourth layer alone."""
     modules = {"task": [], "domain": []}
     for layer in range(3):
         task = lora(name_of(layer), layer, 10, 9, 3)
@@ -39,6 +40,7 @@ def conflicting() -> Pair:
         down = torch.cat([task.down[:1] + 0.3 * other.down[:1], other.down[1:]])
         modules["task"].append(task)
         modules["domain"].append(LoraModule(task.name, up, down, 1.0))
+    modules["task"].append(lora(name_of(3), 9, 10, 9, 3))
     adapters = [
         Adapter(
             role,
@@ -99,7 +101,7 @@ def test_a_method_is_a_file_that_is_called_like_it_and_says_what_it_is(method):
 
 
 def test_a_merge_knows_what_counts_for_nothing():
-    recipe = Recipe(method="linear", overrides=("* : 1",), sharpness=2.0, strength=1.0, seed=5)
+    recipe = Recipe(method="linear", overrides=("* : 1",), sharpness=2.0, strength=1.5, seed=5)
     assert Merge(conflicting(), readings(), recipe).ignored == ("sharpness", "overrides")
     assert Merge(conflicting(), readings(), recipe.but(method="gates")).ignored == ()
     assert Merge(conflicting(), None, recipe.but(method="gates")).ignored == ("sharpness",)

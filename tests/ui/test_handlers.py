@@ -354,7 +354,7 @@ EVIL = "<img src=x onerror=alert(1)>"
 def ran(state):
     """A desk with two runs of a few items whose names are not to be trusted."""
     items = [Item(f"{EVIL} {i}", (EVIL, "b"), i % 2) for i in range(8)]
-    for strength in (1.0, 2.0):
+    for strength in (0.5, 1.0):
         state.session.turn(strength=strength)
         state.session.evaluate({EVIL: items}, ["task", "domain", "tada"], 8)
     return state
@@ -362,7 +362,7 @@ def ran(state):
 
 def test_the_history_shows_runs_and_escapes_what_it_shows(ran):
     html = history_panel.table(ran)["html"]
-    assert html.count("<svg") == 2 and html.count("<rect") == 42 and "strength 1.0" in html and "<img" not in html
+    assert html.count("<svg") == 2 and html.count("<rect") == 42 and "strength 0.5" in html and "<img" not in html
 
 
 def test_flips_escape_what_they_show():
@@ -385,7 +385,7 @@ def test_two_ticked_runs_are_compared_and_a_deleted_one_is_gone(ran):
     history_panel.tick(ran, "1", True)
     history_panel.tick(ran, "2", True)
     told = history_panel.on_compare(ran)
-    assert "What run 2 changes of run 1: strength 2.0." in told
+    assert "What run 2 changes of run 1: strength 1.0." in told
     assert "run 2 (tada) against run 1 (tada)" in told
     history_panel.press(ran, "delete", "1")
     assert [run.number for run in ran.session.runs] == [2]
@@ -398,7 +398,7 @@ def test_two_ticked_runs_are_compared_and_a_deleted_one_is_gone(ran):
 def test_restoring_an_old_recipe_is_one_step_to_undo(ran):
     before = ran.session.recipe
     history_panel.press(ran, "restore", 1)
-    assert ran.session.recipe.strength == 1.0
+    assert ran.session.recipe.strength == 0.5
     edits.undo(ran)
     assert ran.session.recipe == before
 

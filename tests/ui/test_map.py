@@ -107,7 +107,7 @@ def test_a_knob_is_followed_and_is_one_step_to_undo(page):
     typed(page, "strength", "1.5")
     expect(page.locator("#said")).to_contain_text("strength is now 1.5")
     page.click("#undo")
-    expect(page.locator("#knob-strength input[type=number]")).to_have_value("2")
+    expect(page.locator("#knob-strength input[type=number]")).to_have_value("1")
 
 
 def test_a_refused_knob_says_why_and_falls_back(page):

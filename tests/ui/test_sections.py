@@ -211,5 +211,5 @@ def test_effects_stream_in_beside_the_energy_and_age_with_the_recipe(state):
     bars = json.loads(last[1])["data"]
     assert {trace["name"] for trace in bars} == {"both items", "task items", "share of the energy"}
     assert len(bars[0]["y"]) == layers and last[3] is None and "Measured on 8" in last[0]
-    state.session.turn(strength=1.0)
+    state.session.turn(strength=0.5)
     assert "The recipe has changed since" in effect_panel.show(state)[0]

@@ -26,7 +26,7 @@ def state(pico):
 @pytest.fixture
 def few(monkeypatch):
     """Two baselines: the others are measured elsewhere."""
-    two = {"average": Recipe(method="linear", strength=1.0), "sum": Recipe(method="linear", strength=2.0)}
+    two = {"average": Recipe(method="linear", strength=0.5), "sum": Recipe(method="linear")}
     monkeypatch.setattr(tuning, "baselines", lambda rank: two)
 
 

@@ -11,8 +11,8 @@ from tada_studio.recipe import Recipe
 
 def run(analysis: Analysis, gates: Gates, recipe: Recipe, moments: Moments) -> Mix:
     """Gated sum of what is left of both adapters after conflicting directions are dropped."""
-    gate = gates.at(tuple(analysis.pair.addresses.values()))
-    weights = gate_weights(analysis.space, gate, recipe)
+    places = tuple(analysis.pair.addresses.values())
+    weights = gate_weights(analysis.space, gates.at(places), recipe) * gates.strength_at(places)
     drops = conflicts(analysis.directions, weights, recipe, analysis.pair.addresses, moments.domain)
     mix = torch.diag_embed(column_weights(analysis.space, weights))
     for side, dropped, weight, columns in _sides(analysis, drops, weights):
@@ -35,7 +35,8 @@ METHOD = Method(
     says="gated sum: what reacts more to the probe gets more say, module by module; opposing directions are dropped",
     uses=frozenset({
         "sharpness", "strength", "balance", "calibration", "response", "conflict_threshold", "conflict_floor",
-        "conflict_space", "drop", "overrides", "keep", "discard",
+        "conflict_space", "drop", "overrides", "keep", "discard", "weights",
     }),
+    planes=frozenset({"share", "strength"}),
     source="arXiv 2606.05016, our reading",
 )  # fmt: skip

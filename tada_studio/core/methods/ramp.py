@@ -21,5 +21,5 @@ METHOD = Method(
     "ramp",
     run,
     says=f"gates that rise evenly from {RAMP[0]:g} to {RAMP[1]:g} with depth, without any probe",
-    uses=frozenset({"strength", "balance"}),
+    uses=frozenset({"strength", "balance", "weights"}),
 )

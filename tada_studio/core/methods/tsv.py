@@ -6,7 +6,7 @@ from torch import Tensor
 
 from tada_studio.core.conflict import Side
 from tada_studio.core.gates import Gates
-from tada_studio.core.mix import Analysis, Method, Mix, Moments, even_weights, rank_of
+from tada_studio.core.mix import Analysis, Method, Mix, Moments, alone, even_weights, rank_of, weighted_sum
 from tada_studio.recipe import Recipe
 
 #: Eigenvalues of a Gram matrix of unit directions below this are rounding: those directions repeat others.
@@ -16,7 +16,7 @@ REPEATED = 1e-10
 def run(analysis: Analysis, gates: Gates, recipe: Recipe, moments: Moments) -> Mix:
     """Of each adapter rank/2 directions stay (the task's is the odd one). All left and all right singular vectors are replaced
     by the nearest orthonormal ones, ``U (U^T U)^(-1/2)``, so that no direction of one writes or reads where the other does.
-    Singular values times strength / 2.
+    Singular values times strength. A module that only one adapter changes stays as it is.
     """
     rank, directions = rank_of(analysis.pair, recipe), analysis.directions
     sides = (directions.task, -(-rank // 2), 0), (directions.domain, rank // 2, analysis.space.rank_task)
@@ -27,8 +27,11 @@ def run(analysis: Analysis, gates: Gates, recipe: Recipe, moments: Moments) -> M
         factors @ _inverse_root(factors.mT @ gram @ factors)
         for factors, gram in ((up, analysis.space.gram_up), (down, analysis.space.gram_down))
     )
-    mix = recipe.strength / 2 * (left * strength[:, None, :]) @ right.mT
-    return Mix(mix, even_weights(analysis.space, recipe.strength / 2))
+    mix = recipe.strength * (left * strength[:, None, :]) @ right.mT
+    weights = even_weights(analysis.space, recipe.strength)
+    if recipe.weights != "0.1":
+        mix = torch.where(alone(analysis.space.present)[:, None, None], weighted_sum(analysis.space, weights).mix, mix)
+    return Mix(mix, weights)
 
 
 def _strongest(analysis: Analysis, side: Side, many: int, first: int) -> tuple[Tensor, Tensor, Tensor]:
@@ -50,6 +53,6 @@ METHOD = Method(
     "tsv",
     run,
     says="the strongest directions of both, made orthogonal",
-    uses=frozenset({"strength"}),
+    uses=frozenset({"strength", "weights"}),
     source="TSV, arXiv 2412.00081",
 )
