@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+from collections import Counter
 from types import SimpleNamespace
 
 import pytest
@@ -49,6 +50,50 @@ def test_api_command_line_and_session_write_the_same_bytes(pico, tmp_path, capsy
     recipes = [json.loads((tmp_path / door / "recipe.json").read_bytes()) for door in doors]
     assert len(recipes[-1].pop("log")) == 2  # what the session's hand did, in order; the other doors have no hand
     assert recipes[1:] == recipes[:1] * 3
+
+
+#: The stages of a merge: module -> names in it that the flow calls.
+STAGES = {
+    "tada_studio.pipeline.opening": ("read_folder", "pair_up"),
+    "tada_studio.pipeline.analysis": ("factor",),
+    "tada_studio.pipeline.merge": ("mixed", "recompressed", "expand", "merge_whole"),
+    "tada_studio.core.gates": ("gates",),
+    "tada_studio.cli.pair": ("read_recipe", "readings_of"),
+}
+
+
+@pytest.mark.parametrize("door", ["cli", "api"])
+def test_a_merge_computes_each_stage_once(door, pico, tmp_path, monkeypatch):
+    base = pipeline.load_base(pico.base, device="cpu")
+    pair = pipeline.read_pair(pico.task, pico.domain)
+    pipeline.probe(pair, base, read_inputs(pico.inputs)).save(tmp_path / "readings.json")
+    (tmp_path / "recipe.json").write_text(json.dumps({"recipe": Recipe(rank=5, sharpness=2.0).to_dict()}))
+    sys.modules["tada_studio.pipeline.opening"]._PAIRS.results.clear()  # as in a process of its own
+    calls = Counter()
+    for module, names in STAGES.items():
+        for name in names:
+            count(monkeypatch, sys.modules[module], name, calls)
+    if door == "cli":
+        given = ("--readings", tmp_path / "readings.json", "--recipe", tmp_path / "recipe.json")
+        assert run("merge", "--task", pico.task, "--domain", pico.domain, *given, "-o", tmp_path / "out") == 0
+    else:
+        pair = tada_studio.read_pair(pico.task, pico.domain)
+        recipe = Recipe.load(tmp_path / "recipe.json")
+        merged = tada_studio.merge(pair, tada_studio.Readings.load(tmp_path / "readings.json"), recipe)
+        tada_studio.export(merged, tmp_path / "out")
+    once = {name for names in STAGES.values() for name in names}
+    once -= set() if door == "cli" else set(STAGES["tada_studio.cli.pair"])
+    assert calls == {name: 2 if name == "read_folder" else 1 for name in once}  # a pair has two adapters
+
+
+def count(monkeypatch, module, name: str, calls: Counter) -> None:
+    honest = getattr(module, name)
+
+    def counted(*args, **options):
+        calls[name] += 1
+        return honest(*args, **options)
+
+    monkeypatch.setattr(module, name, counted)
 
 
 def test_the_main_job_by_command_line(pico, tmp_path, capsys):
