@@ -1,5 +1,6 @@
 """The README tells the truth: its tree, its knobs, its commands and its pictures are held to the code."""
 
+import importlib.util
 import re
 import shlex
 from pathlib import Path
@@ -11,6 +12,19 @@ from tada_studio import cli, report
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")
+
+
+def make_pages():
+    spec = importlib.util.spec_from_file_location("make_pages", ROOT / "docs" / "make_pages.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_made_pages_are_as_the_code_is():
+    """`python docs/make_pages.py` writes them anew."""
+    due = [path.name for path, text in make_pages().pages().items() if path.read_text(encoding="utf-8") != text]
+    assert due == []
 
 
 def section(name: str) -> str:

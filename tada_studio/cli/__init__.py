@@ -7,7 +7,9 @@ import argparse
 import sys
 from collections.abc import Callable, Sequence
 
-from tada_studio.cli import evaluate, folders, pair, start, tune
+from tada_studio.cli import completion, evaluate, folders, pair, start, tune
+from tada_studio.cli.parser import Parser, unknown_command, unknown_flag
+from tada_studio.cli.settings import with_settings
 from tada_studio.errors import TadaError
 
 COMMANDS: dict[str, Callable[[argparse.Namespace], int]] = {
@@ -21,32 +23,55 @@ COMMANDS: dict[str, Callable[[argparse.Namespace], int]] = {
     "verify": folders.verify,
     "push": folders.push,
     "samples": start.samples,
+    "completion": completion.completion,
 }
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; returns the exit code. An error that is not the user's keeps its traceback."""
     words = list(sys.argv[1:] if argv is None else argv)
-    options = _parser().parse_args(
-        words if words and words[0] in (*COMMANDS, "-h", "--help", "--version") else ["app", *words]
-    )
+    name = f"tada-studio {words[0]}" if words and words[0] in COMMANDS else "tada-studio"
     try:
+        options = _options(words)
         return COMMANDS[options.command](options)
     except TadaError as error:
-        print(f"tada-studio {options.command}: {error}", file=sys.stderr)
+        print(f"{name}: {error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
-        print(f"tada-studio {options.command}: stopped; nothing half-written was left.", file=sys.stderr)
+        print(f"{name}: stopped; nothing half-written was left.", file=sys.stderr)
         return 2
 
 
-def _parser() -> argparse.ArgumentParser:
-    from tada_studio import __doc__ as about
+def _options(words: list[str]) -> argparse.Namespace:
+    """What was typed, with what tada.toml adds. Raises InputError for a word that means nothing here."""
+    parser = _parser()
+    known = parsers(parser)
+    if words and not words[0].startswith("-") and words[0] not in known:
+        raise unknown_command(words[0], known)
+    if not (words and (words[0] in known or words[0] in ("-h", "--help", "--version"))):
+        words = ["app", *words]
+    options, rest = parser.parse_known_args(with_settings(words, known))
+    if rest:
+        raise unknown_flag(rest[0], known[options.command])
+    return options
 
-    parser = argparse.ArgumentParser("tada-studio", description=(about or "").split("\n", 1)[0])
-    commands = parser.add_subparsers(dest="command", required=True)
-    start.add_app(commands.add_parser("app", help="open the studio in the browser (the default command)"))
+
+def _parser() -> Parser:
+    from tada_studio import __doc__ as about
+    from tada_studio import __version__
+
+    parser = Parser("tada-studio", description=(about or "").split("\n", 1)[0])
+    parser.add_argument("--version", action="version", version=f"tada-studio {__version__}")
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    start.add_app(commands)
     for group in (pair, evaluate, tune, folders):
         group.add(commands)
     start.add_samples(commands)
+    completion.add(commands)
     return parser
+
+
+def parsers(parser: argparse.ArgumentParser) -> dict[str, argparse.ArgumentParser]:
+    """The parser of each command, by its name."""
+    (commands,) = (action for action in parser._actions if isinstance(action, argparse._SubParsersAction))
+    return dict(commands.choices)

@@ -11,13 +11,13 @@ from tada_studio.cli.flags import (
     add_pickle,
     add_same_base,
     answer,
-    command,
     dora_of,
     pair_settings,
     sample_readings,
     sides_of,
     teller,
 )
+from tada_studio.cli.parser import command
 from tada_studio.errors import InputError
 from tada_studio.recipe import Recipe, read_recipe
 
@@ -34,21 +34,23 @@ def evaluate(options: argparse.Namespace) -> int:
         pipeline.score_tasks(base, variants, options.lm_eval, options.limit, teller(options)) if options.lm_eval else {}
     )
     sides |= {
-        task: {n: r.score for n, r in variants.items() if r.score is not None} for task, variants in tasks.items()
+        task: {name: run.score for name, run in runs.items() if run.score is not None} for task, runs in tasks.items()
     }
     kept = report.promise_sentence(sides, promised)
     sentences = [*report.comparison_sentences(sides), *weights_sentences(variants), *([kept] if kept else [])]
     if options.json and kept:
         print(kept, file=sys.stderr)
-    against = {one.against: report.comparison_dict(one) for one in compared(sides)}
+    against = {comparison.against: report.comparison_dict(comparison) for comparison in compared(sides)}
     rows = [
         {"side": side, **score.to_dict(), "compared": against.get(name)}
         for side, scores in sides.items()
         for name, score in scores.items()
     ]
-    results = [(task, name, dict(one.metrics)) for task, variants in tasks.items() for name, one in variants.items()]
-    says = [f"{t}, {name}: {', '.join(f'{k} {v:.4g}' for k, v in metrics.items())}" for t, name, metrics in results]
-    task_rows = [{"side": task, "name": name, "metrics": metrics} for task, name, metrics in results]
+    metrics_of = [
+        (task, name, dict(result.metrics)) for task, results in tasks.items() for name, result in results.items()
+    ]
+    says = [f"{t}, {name}: {', '.join(f'{k} {v:.4g}' for k, v in metrics.items())}" for t, name, metrics in metrics_of]
+    task_rows = [{"side": task, "name": name, "metrics": metrics} for task, name, metrics in metrics_of]
     answer(
         options,
         [*rows, *task_rows],
@@ -63,13 +65,13 @@ def _contest(options: argparse.Namespace) -> tuple[Any, dict[str, Any], dict[str
     from tada_studio.evaluation import choose
     from tada_studio.sample_pairs import sample
 
-    one = sample(options.sample) if options.sample else None
-    if not one and bool(options.task) != bool(options.domain):
+    embedded = sample(options.sample) if options.sample else None
+    if not embedded and bool(options.task) != bool(options.domain):
         raise InputError("A pair needs both --task and --domain; or give --sample.")
-    base_ref = options.base or (one.base if one else None)
+    base_ref = options.base or (embedded.base if embedded else None)
     if not base_ref:
         raise InputError("No base model to run anything through. Give --base.")
-    items = sides_of(options.items) or (pipeline.sample_items(one) if one and not options.lm_eval else {})
+    items = sides_of(options.items) or (pipeline.sample_items(embedded) if embedded and not options.lm_eval else {})
     if not items and not options.lm_eval:
         raise InputError(
             "Nothing to score. Give --items FILE, or SIDE=FILE several times, or --sample, or --lm-eval TASK."
@@ -78,42 +80,42 @@ def _contest(options: argparse.Namespace) -> tuple[Any, dict[str, Any], dict[str
     named, dora = dict(_named(text) for text in options.adapter), dora_of(options)
     others = {name: pipeline.read_adapter(path, options.allow_pickle, **dora) for name, path in named.items()}
     chosen = {side: choose(some, options.limit) for side, some in items.items()}
-    if not one and not options.task:
+    if not embedded and not options.task:
         return base, {"base": None, **others}, chosen, {}
-    whole = one is not None and not options.items and options.limit is None and not options.recipe
-    promised = one.about.get("measured", {}) if one and whole else {}
-    return base, _pair_variants(options, one, base, others), chosen, promised
+    whole = embedded is not None and not options.items and options.limit is None and not options.recipe
+    promised = embedded.about.get("measured", {}) if embedded and whole else {}
+    return base, _pair_variants(options, embedded, base, others), chosen, promised
 
 
-def _pair_variants(options: argparse.Namespace, one: Any, base: Any, others: dict[str, Any]) -> dict[str, Any]:
+def _pair_variants(options: argparse.Namespace, embedded: Any, base: Any, others: dict[str, Any]) -> dict[str, Any]:
     """Base, parents, baselines and the recipe's merge, which is the last: the others are compared with it."""
     from tada_studio import pipeline
     from tada_studio.pipeline.variants import TUNED
 
-    task, domain = (str(one.task), str(one.domain)) if one else (options.task, options.domain)
+    task, domain = (str(embedded.task), str(embedded.domain)) if embedded else (options.task, options.domain)
     content = read_recipe(options.recipe) if options.recipe else {}
     pair = pipeline.read_pair(task, domain, options.allow_pickle, **pair_settings(options, content))
     recipe = Recipe.load(options.recipe) if options.recipe else Recipe()
-    readings = sample_readings(options, one, pair, base)
+    readings = sample_readings(options, embedded, pair, base)
     names = options.variants.split(",") if options.variants else [*pipeline.by_name(recipe.method), *others]
     names = [name for name in dict.fromkeys(map(str.strip, names)) if name != recipe.method]
     names += list(TUNED) if options.tuned else []
-    beside = pipeline.Beside(_validation(options, one, names), adapters=others)
+    beside = pipeline.Beside(_validation(options, embedded, names), adapters=others)
     return pipeline.variants(
         pipeline.Merge(pair, readings, recipe), [*names, recipe.method], base, beside, teller(options)
     )
 
 
-def _validation(options: argparse.Namespace, one: Any, names: list[str]) -> dict[str, Any] | None:
+def _validation(options: argparse.Namespace, embedded: Any, names: list[str]) -> dict[str, Any] | None:
     """The items that tuned baselines are tuned on, if any is to be. Raises InputError."""
     from tada_studio import pipeline
     from tada_studio.pipeline.variants import TUNED
 
     if not set(names) & set(TUNED):
         return None
-    if one is None and not options.validation:
+    if embedded is None and not options.validation:
         raise InputError("--tuned needs --validation SIDE=FILE: items that are not among those scored.")
-    return sides_of(options.validation) or pipeline.sample_validation(one)
+    return sides_of(options.validation) or pipeline.sample_validation(embedded)
 
 
 def _named(text: str) -> tuple[str, str]:
@@ -128,50 +130,59 @@ def _named(text: str) -> tuple[str, str]:
 
 def add(commands: Any) -> None:
     """Its flags."""
-    one = command(commands, "evaluate", "score a pair, its merge and the baselines, or any adapters, on the same items")
-    _add_contest(one)
-    _add_merge(one)
-    _add_tasks(one)
+    says = "score a pair, its merge and the baselines, or any adapters, on the same items"
+    examples = (
+        "evaluate --sample minerals-tiny --limit 50",
+        "evaluate --base base --items domain.jsonl --adapter task=adapters/task --adapter tada=out",
+        "evaluate --base base --task adapters/task --domain adapters/domain --readings readings.json --items domain=domain.jsonl "
+        "--variants base,task,domain,sum",
+    )
+    parser = command(commands, "evaluate", says, examples)
+    _add_contest(parser)
+    _add_merge(parser)
+    _add_tasks(parser)
 
 
-def _add_contest(one: argparse.ArgumentParser) -> None:
+def _add_contest(parser: argparse.ArgumentParser) -> None:
     """What is scored, on what."""
-    one.add_argument("--sample", help="an embedded sample: its pair, base and items")
-    one.add_argument("--task", help="task adapter of a pair: folder, zip or Hub id")
-    one.add_argument("--domain", help="domain adapter of a pair")
-    add_base(one)
-    one.add_argument(
+    parser.add_argument("--sample", help="an embedded sample: its pair, base and items")
+    parser.add_argument("--task", help="task adapter of a pair: folder, zip or Hub id")
+    parser.add_argument("--domain", help="domain adapter of a pair")
+    add_base(parser)
+    parser.add_argument(
         "--items", action="append", default=[], metavar="[SIDE=]FILE",
         help=".jsonl of items, or a folder or zip of images by label; with SIDE= several times",
     )  # fmt: skip
-    one.add_argument(
+    parser.add_argument(
         "--adapter", action="append", default=[], metavar="NAME=PATH", help="a variant; give it several times"
     )
-    add_pickle(one)
-    add_dora(one)
-    add_same_base(one)
+    add_pickle(parser)
+    add_dora(parser)
+    add_same_base(parser)
 
 
-def _add_tasks(one: argparse.ArgumentParser) -> None:
+def _add_tasks(parser: argparse.ArgumentParser) -> None:
     """Tasks of lm-evaluation-harness, and how many items of anything."""
-    one.add_argument(
+    parser.add_argument(
         "--lm-eval", action="append", default=[], metavar="TASK|FILE.yaml",
         help="a task of lm-evaluation-harness (pip install 'tada-studio[lm-eval]'), or a task file that you trust",
     )  # fmt: skip
-    one.add_argument(
+    parser.add_argument(
         "--limit", type=int, help="score at most this many items a side, drawn by seed (a task's first ones)"
     )
 
 
-def _add_merge(one: argparse.ArgumentParser) -> None:
+def _add_merge(parser: argparse.ArgumentParser) -> None:
     """How the pair is merged, and what stands beside the merge."""
-    one.add_argument("--readings", help="readings.json of a probe of the pair")
-    add_inputs(one, "domain inputs, instead of --readings")
-    one.add_argument("--recipe", help="recipe.json of the merge; usual: the default recipe")
-    one.add_argument("--variants", metavar="A,B,...", help="which of base, task, domain, average, sum and the methods")
-    one.add_argument(
+    parser.add_argument("--readings", help="readings.json of a probe of the pair")
+    add_inputs(parser, "domain inputs, instead of --readings")
+    parser.add_argument("--recipe", help="recipe.json of the merge; usual: the default recipe")
+    parser.add_argument(
+        "--variants", metavar="A,B,...", help="which of base, task, domain, average, sum and the methods"
+    )
+    parser.add_argument(
         "--tuned", action="store_true", help="also ties and dare_ties with weights chosen on validation items"
     )
-    one.add_argument(
+    parser.add_argument(
         "--validation", action="append", default=[], metavar="SIDE=FILE", help="items for --tuned; a sample has its own"
     )

@@ -11,12 +11,6 @@ from tada_studio.files import plain_json
 from tada_studio.recipe import Recipe, knobs, recipe_in
 
 
-def command(commands: Any, name: str, says: str) -> argparse.ArgumentParser:
-    parser = commands.add_parser(name, help=says)
-    parser.add_argument("--json", action="store_true", help="machine-readable output on stdout")
-    return parser
-
-
 def add_pair(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--task", required=True, help="task adapter: folder, zip or Hub id")
     parser.add_argument("--domain", required=True, help="domain adapter: folder, zip or Hub id")
@@ -77,8 +71,10 @@ def add_knobs(parser: argparse.ArgumentParser) -> None:
 def dora_of(options: argparse.Namespace, recipe: dict[str, Any] | None = None) -> dict[str, Any]:
     """What DoRA is read with; a recipe.json to be repeated says which rank was taken."""
     inputs = (recipe or {}).get("inputs") or {}
-    kept = [one["stands_for"]["rank"] for one in inputs.values() if isinstance(one, dict) and "stands_for" in one]
-    rank = options.dora_rank if options.dora_rank is not None else next(iter(kept), None)
+    taken = [
+        entry["stands_for"]["rank"] for entry in inputs.values() if isinstance(entry, dict) and "stands_for" in entry
+    ]
+    rank = options.dora_rank if options.dora_rank is not None else next(iter(taken), None)
     return {"base": options.base, "dora_rank": rank, "progress": teller(options)}
 
 
@@ -128,17 +124,17 @@ def readings_of(options: argparse.Namespace, pair: Any, base: Any) -> Any:
     return None
 
 
-def sample_readings(options: argparse.Namespace, one: Any, pair: Any, base: Any) -> Any:
+def sample_readings(options: argparse.Namespace, embedded: Any, pair: Any, base: Any) -> Any:
     """Readings as asked for; of a sample else those that it ships, or a fresh probe."""
     from tada_studio import pipeline
     from tada_studio.probing import Readings
 
-    if options.readings or options.inputs or one is None:
+    if options.readings or options.inputs or embedded is None:
         return readings_of(options, pair, base)
-    if one.readings is not None:
-        return Readings.load(one.readings)
-    on_task = pipeline.sample_task_inputs(one)
-    return pipeline.probe(pair, base, pipeline.sample_inputs(one), progress=teller(options), task_inputs=on_task)
+    if embedded.readings is not None:
+        return Readings.load(embedded.readings)
+    on_task = pipeline.sample_task_inputs(embedded)
+    return pipeline.probe(pair, base, pipeline.sample_inputs(embedded), progress=teller(options), task_inputs=on_task)
 
 
 def sides_of(given: Sequence[str]) -> dict[str, list[Any]]:
@@ -158,15 +154,24 @@ def sides_of(given: Sequence[str]) -> dict[str, list[Any]]:
 # -- printing ------------------------------------------------------------------------------------------------------
 
 
+def note(options: argparse.Namespace, text: str) -> None:
+    """A remark on stderr, unless --quiet."""
+    if not options.quiet:
+        print(f"note: {text}", file=sys.stderr)
+
+
 def answer(options: argparse.Namespace, content: Any, text: str) -> None:
     print(plain_json(content, indent=2) if options.json else text)
 
 
 def teller(options: argparse.Namespace) -> Callable[..., None]:
-    """Progress as one line that rewrites itself on a terminal; elsewhere a line for each new thing of an evaluation."""
+    """Progress as one line that rewrites itself on a terminal; elsewhere a line for each new thing of an evaluation. Nothing
+    with --quiet."""
     seen: list[str] = []
 
     def show(progress: Any) -> None:
+        if options.quiet:
+            return
         if sys.stderr.isatty():
             end = "\n" if progress.done == progress.total else ""
             print(

@@ -3,7 +3,8 @@
 import argparse
 from typing import Any
 
-from tada_studio.cli.flags import add_base, answer, command
+from tada_studio.cli.flags import add_base, answer
+from tada_studio.cli.parser import command
 
 
 def verify(options: argparse.Namespace) -> int:
@@ -31,13 +32,16 @@ def push(options: argparse.Namespace) -> int:
 
 def add(commands: Any) -> None:
     """Their flags."""
-    one = command(commands, "verify", "re-check the certificate of an exported folder")
-    one.add_argument("out", help="folder that was exported")
-    add_base(one)
+    parser = command(commands, "verify", "re-check the certificate of an exported folder", ("verify out --base base",))
+    parser.add_argument("out", help="folder that was exported")
+    add_base(parser)
 
-    one = command(commands, "push", "upload an exported folder to the Hub, as whom this machine is logged in")
-    one.add_argument("out", help="folder that was exported")
-    one.add_argument("repo", help="owner/name")
-    one.add_argument(
+    says = "upload an exported folder to the Hub, as whom this machine is logged in"
+    parser = command(
+        commands, "push", says, ("push out your-name/minerals-merged", "push out your-name/minerals-merged --public")
+    )
+    parser.add_argument("out", help="folder that was exported")
+    parser.add_argument("repo", help="owner/name")
+    parser.add_argument(
         "--public", action="store_true", help="for everybody to see; a new repository is private otherwise"
     )

@@ -1,7 +1,6 @@
 """What is done to adapters: passport, probe, merge, report."""
 
 import argparse
-import sys
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -15,12 +14,13 @@ from tada_studio.cli.flags import (
     add_same_base,
     answer,
     check_counts,
-    command,
+    note,
     pair_settings,
     readings_of,
     recipe_of,
     teller,
 )
+from tada_studio.cli.parser import command
 from tada_studio.errors import InputError
 from tada_studio.recipe import read_log, read_recipe, recipe_in
 
@@ -77,11 +77,11 @@ def _json_name(path: str) -> Path:
 def merge(options: argparse.Namespace) -> int:
     from tada_studio import pipeline, report
 
-    asked = _opened(options)
-    merge, adapter = asked.merge, asked.merge.adapter
-    if merge.recipe == recipe_in(asked.content):  # else flags changed it: the log would not tell how
-        adapter = pipeline.logged(adapter, read_log(asked.content))
-    certificate = pipeline.export(adapter, options.out, base=asked.base, progress=teller(options))
+    opened = _opened(options)
+    merge, adapter = opened.merge, opened.merge.adapter
+    if merge.recipe == recipe_in(opened.content):  # else flags changed it: the log would not tell how
+        adapter = pipeline.logged(adapter, read_log(opened.content))
+    certificate = pipeline.export(adapter, options.out, base=opened.base, progress=teller(options))
     core = merge.merged
     lines = [
         report.conflict_sentence(core),
@@ -106,7 +106,7 @@ def report(options: argparse.Namespace) -> int:
     return 0
 
 
-class _Asked(NamedTuple):
+class _Opened(NamedTuple):
     """The merge that was asked for, the base if one was named, and what the recipe.json it starts from says."""
 
     merge: Any
@@ -114,7 +114,7 @@ class _Asked(NamedTuple):
     content: dict[str, Any]
 
 
-def _opened(options: argparse.Namespace) -> _Asked:
+def _opened(options: argparse.Namespace) -> _Opened:
     from tada_studio import pipeline
 
     content = read_recipe(options.recipe) if options.recipe else {}
@@ -124,8 +124,8 @@ def _opened(options: argparse.Namespace) -> _Asked:
     readings = readings_of(options, pair, base)
     check_counts(options, recipe, readings is not None)
     for remark in pipeline.remarks_on_recipe(content, pair, readings) if content else ():
-        print(f"note: {remark}", file=sys.stderr)
-    return _Asked(pipeline.Merge(pair, readings, recipe), base, content)
+        note(options, remark)
+    return _Opened(pipeline.Merge(pair, readings, recipe), base, content)
 
 
 # -- flags ---------------------------------------------------------------------------------------------------------
@@ -133,35 +133,48 @@ def _opened(options: argparse.Namespace) -> _Asked:
 
 def add(commands: Any) -> None:
     """The flags of all of them."""
-    _add_passport(command(commands, "passport", "what one adapter is, or whether two fit"))
-    _add_probe(command(commands, "probe", "run domain inputs through the base and write readings"))
-    merging = command(commands, "merge", "merge two adapters into one PEFT folder, certified")
+    says = "show what an adapter is, or whether two fit together"
+    _add_passport(
+        command(commands, "passport", says, ("passport adapters/task", "passport adapters/task adapters/domain"))
+    )
+    examples = (
+        "probe --task adapters/task --domain adapters/domain --base base --inputs probe.jsonl -o readings.json",
+    )
+    _add_probe(command(commands, "probe", "run domain inputs through the base and write readings", examples))
+    mergings = (
+        "merge --task adapters/task --domain adapters/domain -o out",
+        "merge --task adapters/task --domain adapters/domain --base base --readings readings.json --rank 16 -o out",
+        "merge --task adapters/task --domain adapters/domain --overrides 'layers 20-31 : attn : 0.7' -o out",
+    )
+    merging = command(commands, "merge", "merge two adapters into one PEFT folder, certified", mergings)
     _add_merge(merging, "folder to write")
-    page = command(commands, "report", "everything about a merge as one HTML file that opens offline")
+    says = "write everything about a merge as one HTML file that opens offline"
+    reports = ("report --task adapters/task --domain adapters/domain --readings readings.json -o merge.html",)
+    page = command(commands, "report", says, reports)
     _add_merge(page, "the .html file to write")
     page.add_argument("--title", help="what the page is called; otherwise after both adapters")
 
 
-def _add_passport(one: argparse.ArgumentParser) -> None:
-    one.add_argument("adapter", nargs="+", help="folder, zip or Hub id; one or two")
-    add_pickle(one)
-    one.add_argument("--base", help="base model, for DoRA: Hub id, folder or .gguf file")
-    add_dora(one)
-    add_same_base(one)
+def _add_passport(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("adapter", nargs="+", help="folder, zip or Hub id; one or two")
+    add_pickle(parser)
+    parser.add_argument("--base", help="base model, for DoRA: Hub id, folder or .gguf file")
+    add_dora(parser)
+    add_same_base(parser)
 
 
-def _add_probe(one: argparse.ArgumentParser) -> None:
-    add_pair(one)
-    add_base(one, required=True)
-    add_inputs(one, ".txt or .jsonl of domain inputs, or a folder or zip of images", required=True)
-    one.add_argument("-o", "--out", required=True, help="readings.json to write (tensors go beside it)")
+def _add_probe(parser: argparse.ArgumentParser) -> None:
+    add_pair(parser)
+    add_base(parser, required=True)
+    add_inputs(parser, ".txt or .jsonl of domain inputs, or a folder or zip of images", required=True)
+    parser.add_argument("-o", "--out", required=True, help="readings.json to write (tensors go beside it)")
 
 
-def _add_merge(one: argparse.ArgumentParser, out: str) -> None:
-    add_pair(one)
-    one.add_argument("--readings", help="readings.json of a probe")
-    add_base(one)
-    add_inputs(one, "domain inputs, instead of --readings")
-    one.add_argument("--recipe", help="recipe.json to start from; the flags below change it")
-    add_knobs(one)
-    one.add_argument("-o", "--out", required=True, help=out)
+def _add_merge(parser: argparse.ArgumentParser, out: str) -> None:
+    add_pair(parser)
+    parser.add_argument("--readings", help="readings.json of a probe")
+    add_base(parser)
+    add_inputs(parser, "domain inputs, instead of --readings")
+    parser.add_argument("--recipe", help="recipe.json to start from; the flags below change it")
+    add_knobs(parser)
+    parser.add_argument("-o", "--out", required=True, help=out)

@@ -4,7 +4,8 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from tada_studio.cli.flags import answer, command
+from tada_studio.cli.flags import answer
+from tada_studio.cli.parser import command
 from tada_studio.errors import InputError
 
 
@@ -36,8 +37,8 @@ def app(options: argparse.Namespace) -> int:
 def _accounts(given: list[str]) -> list[tuple[str, str]] | None:
     """NAME:PASSWORD each, or @FILE with one a line. Raises InputError."""
     lines: list[str] = []
-    for one in given:
-        lines += _lines(Path(one[1:])) if one.startswith("@") else [one]
+    for text in given:
+        lines += _lines(Path(text[1:])) if text.startswith("@") else [text]
     accounts = [(name.strip(), password) for name, _, password in (line.partition(":") for line in lines)]
     if not all(name and password for name, password in accounts):
         raise InputError("--auth: give NAME:PASSWORD, or @FILE with one NAME:PASSWORD a line.")
@@ -55,14 +56,14 @@ def samples(options: argparse.Namespace) -> int:
     from tada_studio.sample_pairs import sample, samples
 
     if options.name:
-        one = sample(options.name)
+        chosen = sample(options.name)
         paths = {
-            "task": one.task,
-            "domain": one.domain,
-            "probe": one.probe,
-            **{f"items_{k}": v for k, v in one.items.items()},
+            "task": chosen.task,
+            "domain": chosen.domain,
+            "probe": chosen.probe,
+            **{f"items_{k}": v for k, v in chosen.items.items()},
         }
-        rows = {"name": one.name, "base": one.base, **{name: str(path) for name, path in paths.items()}}
+        rows = {"name": chosen.name, "base": chosen.base, **{name: str(path) for name, path in paths.items()}}
         answer(options, rows, "\n".join(f"{name:13} {value}" for name, value in rows.items()))
         return 0
     found = list(samples().values())
@@ -71,26 +72,34 @@ def samples(options: argparse.Namespace) -> int:
     return 0
 
 
-def add_app(one: argparse.ArgumentParser) -> None:
+def add_app(commands: Any) -> None:
     """The flags of app."""
+    examples = (
+        "", "app --sample vit-glyphs", "app --task adapters/task --domain adapters/domain --base base",
+        "app --host 0.0.0.0 --auth @accounts.txt --no-browser",
+    )  # fmt: skip
+    parser = command(commands, "app", "open the studio in the browser (the default command)", examples, answers=False)
     for flag, says in (
         ("sample", "an embedded sample"),
         ("task", "task adapter"),
         ("domain", "domain adapter"),
         ("base", "base model"),
     ):
-        one.add_argument(f"--{flag}", help=f"{says} to open at the start")
-    one.add_argument("--host", default="127.0.0.1", help="address to listen on")
-    one.add_argument("--public", action="store_true", help="for strangers: no paths, visitors apart, limits for each")
-    one.add_argument(
+        parser.add_argument(f"--{flag}", help=f"{says} to open at the start")
+    parser.add_argument("--host", default="127.0.0.1", help="address to listen on")
+    parser.add_argument(
+        "--public", action="store_true", help="for strangers: no paths, visitors apart, limits for each"
+    )
+    parser.add_argument(
         "--auth", action="append", default=[], metavar="NAME:PASSWORD", help="who may sign in; again for more, or @FILE"
     )
-    one.add_argument("--port", type=int, default=7860, help="port to listen on")
-    one.add_argument("--no-browser", action="store_true", help="do not open a browser window")
-    one.add_argument("--root", type=Path, help="folder that local paths must lie in")
+    parser.add_argument("--port", type=int, default=7860, help="port to listen on")
+    parser.add_argument("--no-browser", action="store_true", help="do not open a browser window")
+    parser.add_argument("--root", type=Path, help="folder that local paths must lie in")
 
 
 def add_samples(commands: Any) -> None:
     """The flags of samples."""
-    one = command(commands, "samples", "list the embedded samples, or print the paths of one")
-    one.add_argument("name", nargs="?", help="a sample's name")
+    says = "list the embedded samples, or print the paths of one"
+    parser = command(commands, "samples", says, ("samples", "samples minerals-tiny --json"))
+    parser.add_argument("name", nargs="?", help="a sample's name")
