@@ -196,6 +196,15 @@ class Replacement:
         )
 
 
+class FileStamp(NamedTuple):
+    """What a file was when it was read."""
+
+    path: str
+    mtime_ns: int
+    size: int
+    inode: int
+
+
 @dataclass(frozen=True, eq=False)
 class Adapter:
     """All the LoRA modules of one adapter.
@@ -210,6 +219,7 @@ class Adapter:
     labels:  what the rows of a classifier's head are called, if anyone wrote it down (labels.json)
     stands_for: what the modules replace, if they are not the adapter itself
     revision: of the base, as its config names it
+    files:   what the files that it was read from were then
     """
 
     label: str
@@ -224,6 +234,7 @@ class Adapter:
     labels: tuple[str, ...] = ()
     stands_for: Replacement | None = None
     revision: str | None = None
+    files: tuple[FileStamp, ...] = ()
 
     def __post_init__(self) -> None:
         if not self.modules:

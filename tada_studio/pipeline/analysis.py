@@ -7,15 +7,17 @@ from tada_studio.core.factor import factor
 from tada_studio.core.mix import Analysis
 from tada_studio.errors import AdapterError
 from tada_studio.lora import Pair
+from tada_studio.read import check_unchanged
 
 _ANALYSES: "weakref.WeakKeyDictionary[Pair, Analysis]" = weakref.WeakKeyDictionary()
 _UNPROBED: "weakref.WeakKeyDictionary[Pair, gating.Readings]" = weakref.WeakKeyDictionary()
 
 
 def analysis(pair: Pair) -> Analysis:
-    """The core space of a pair, factored once. Raises AdapterError if an adapter holds NaN or infinity."""
+    """The core space of a pair, factored once. Raises AdapterError if an adapter holds NaN or infinity, or was written over."""
     factored = _ANALYSES.get(pair)
     if factored is None:
+        check_unchanged(pair.task, pair.domain)
         factored = _ANALYSES[pair] = Analysis(weakref.proxy(pair), factor(pair))
         _check_finite(pair, factored)
     return factored

@@ -11,6 +11,7 @@ from tada_studio.lora import Adapter
 from tada_studio.pipeline.origin import MergeOrigin
 from tada_studio.pipeline.scoring import Sides
 from tada_studio.progress import ProgressFn, silent
+from tada_studio.read import check_unchanged
 from tada_studio.read import read_adapter as read_folder
 from tada_studio.report import model_card
 
@@ -24,15 +25,21 @@ def export(
 ) -> Certificate:
     """Write a merged adapter as a PEFT folder with card, recipe.json and certificate.json, read back and certified.
 
-    Raises ExportError, and leaves nothing half-written, if it cannot be written or if the certificate does not hold.
+    Raises ExportError, and leaves nothing half-written, if it cannot be written or if the certificate does not hold; and
+    AdapterError if a file that the merge was read from has been written over since.
     """
+    check_unchanged(*_parents(merged).values())
     card = _card(merged, measured or {}, base)
     return write_and_certify(merged, out, base, card=card, progress=progress)
 
 
-def _card(merged: Adapter, measured: Sides, base: Base | None) -> str:
+def _parents(merged: Adapter) -> dict[str, Adapter]:
     pair = merged.origin.pair if isinstance(merged.origin, MergeOrigin) else None
-    facts = card_facts(merged, {"task": pair.task, "domain": pair.domain} if pair else {}, base)
+    return {"task": pair.task, "domain": pair.domain} if pair else {}
+
+
+def _card(merged: Adapter, measured: Sides, base: Base | None) -> str:
+    facts = card_facts(merged, _parents(merged), base)
     body = model_card(merged, merged.origin.to_dict() if merged.origin else {}, measured, facts)
     return f"{front_matter(facts)}\n{body}"
 

@@ -14,13 +14,13 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from tada_studio.errors import AdapterError, MismatchError
 from tada_studio.files import shown
 from tada_studio.lora import CONFIG, LABELS, Adapter, LoraModule, Pair, addresses
 from tada_studio.progress import ProgressFn, silent
+from tada_studio.read.binding import IN_MEMORY, check_unchanged, content_of, stamps
 from tada_studio.read.config import judge, text
 from tada_studio.read.dora import Standing, Weights, needs_base, stand_in
 from tada_studio.read.files import PICKLE, Entry, read_json, weight_files
@@ -36,7 +36,18 @@ from tada_studio.read.fit import (
 from tada_studio.read.manifest import Manifest, build, manifest_of
 from tada_studio.read.passport import balance_note, from_manifest, measured, trained_remarks
 
-__all__ = ["Standing", "Weights", "balance_note", "look", "look_at", "measured", "pair_up", "read_adapter", "verdict"]
+__all__ = [
+    "Standing",
+    "Weights",
+    "balance_note",
+    "check_unchanged",
+    "look",
+    "look_at",
+    "measured",
+    "pair_up",
+    "read_adapter",
+    "verdict",
+]
 
 
 def read_adapter(
@@ -44,23 +55,24 @@ def read_adapter(
 ) -> Adapter:
     """The adapter in a PEFT folder (adapter_config.json + adapter_model.safetensors, or shards with an index).
 
-    Factors stay memory-mapped in the number format they were stored in. allow_pickle: also take an adapter_model.bin, read
-    as numbers only (``weights_only``). dora: the base's weights, with which a LoRA stands in for DoRA; unused for others.
+    Factors keep the number format they were stored in; those of a large file stay mapped from it. allow_pickle: also take an
+    adapter_model.bin, read as numbers only (``weights_only``). dora: the base's weights, with which a LoRA stands in for DoRA; unused for others.
     Raises AdapterError; with ``dora`` also MismatchError and BaseError.
     """
     folder = Path(folder).expanduser()
-    before = _stamps(folder, allow_pickle)
-    if Path(before[0][0]).name == PICKLE:
+    files = weight_files(folder, allow_pickle)
+    before = stamps([*files, folder / CONFIG])
+    if files[0].name == PICKLE:
         manifest, tensors = _unpickled(folder)
     else:
         manifest = manifest_of(folder)
         tensors = _tensors(folder, manifest.entries)
     found = _adapter(manifest, tensors, folder, dora, progress)
-    if before != _stamps(folder, allow_pickle):
+    if before != stamps([*weight_files(folder, allow_pickle), folder / CONFIG]):
         raise AdapterError(
             f"{folder}: its files changed while they were read. Wait until they are written, then open it again."
         )
-    return found
+    return replace(found, files=before)
 
 
 def look(folder: str | Path, allow_pickle: bool = False) -> Manifest:
@@ -103,29 +115,10 @@ def pair_up(task: Adapter, domain: Adapter, same_base: bool = False) -> Pair:
 # -- tensors -------------------------------------------------------------------------------------------------------
 
 
-def _stamps(folder: Path, allow_pickle: bool) -> list[tuple[str, int, int]]:
-    files = weight_files(folder, allow_pickle)
-    return [(str(file), file.stat().st_mtime_ns, file.stat().st_size) for file in files]
-
-
 def _tensors(folder: Path, entries: Mapping[str, Entry]) -> dict[str, Tensor]:
-    """Every tensor by key, as the header declared it, mapped from its file."""
-    files = {name: _mapped(folder / name) for name in sorted({entry.file for entry in entries.values()})}
+    """Every tensor by key, as the header declared it."""
+    files = {name: content_of(folder / name) for name in sorted({entry.file for entry in entries.values()})}
     return {key: _slice(files[entry.file], entry) for key, entry in entries.items()}
-
-
-def _mapped(file: Path) -> Tensor:
-    """The bytes of a file that safetensors itself accepts: it alone knows of overlaps and gaps between tensors.
-
-    Its ``get_tensor``, a call for each tensor, takes longer than all else about reading; one mapping serves them all.
-    """
-    try:
-        with safe_open(file, framework="pt"):
-            return torch.from_file(str(file), shared=False, size=file.stat().st_size, dtype=torch.uint8)
-    except (SafetensorError, OSError, RuntimeError, ValueError) as error:
-        raise AdapterError(
-            f"{file}: cannot be read as safetensors ({shown(error)}). Download or save it again."
-        ) from error
 
 
 def _slice(content: Tensor, entry: Entry) -> Tensor:
@@ -141,7 +134,7 @@ def _unpickled(folder: Path) -> tuple[Manifest, dict[str, Tensor]]:
     file, config = folder / PICKLE, read_json(folder / CONFIG)
     judge(config, str(folder / CONFIG))
     try:
-        content = torch.load(file, map_location="cpu", weights_only=True, mmap=True)
+        content = torch.load(file, map_location="cpu", weights_only=True, mmap=file.stat().st_size > IN_MEMORY)
     except Exception as error:  # torch raises anything from EOFError to UnpicklingError
         raise AdapterError(
             f"{file}: is not a pickle of tensors alone ({shown(error)}). Save it with safe_serialization=True."
