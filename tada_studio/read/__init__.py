@@ -56,7 +56,8 @@ def read_adapter(
     """The adapter in a PEFT folder (adapter_config.json + adapter_model.safetensors, or shards with an index).
 
     Factors keep the number format they were stored in; those of a large file stay mapped from it. allow_pickle: also take an
-    adapter_model.bin, read as numbers only (``weights_only``). dora: the base's weights, with which a LoRA stands in for DoRA; unused for others.
+    adapter_model.bin, read as numbers only (``weights_only``). dora: the base's weights, with which a LoRA stands in for DoRA;
+    unused for others.
     Raises AdapterError; with ``dora`` also MismatchError and BaseError.
     """
     folder = Path(folder).expanduser()
