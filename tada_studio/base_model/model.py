@@ -14,7 +14,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from tada_studio.base_model.files import open_files
+from tada_studio.base_model.digests import folder_digest
+from tada_studio.base_model.files import cache_folder, folder_of, open_files
 from tada_studio.errors import BaseError, MismatchError
 from tada_studio.lora import Adapter
 
@@ -25,7 +26,7 @@ class Base:
 
     ref:       what it was asked for by
     tokenizer: of a text model; an image model's ``ImageReader`` stands in its place
-    digest:    of its name, config and a sample of its weights, for caching readings
+    digest:    of its name, number format and every byte of its files, for caching readings and scores
     kind:      what it reads, "text" or "image"
     labels:    of a classifier, in the order of its head's rows; () for a model that writes, or a head without names
     says:      what a person should know about how it was loaded, in plain sentences
@@ -253,12 +254,9 @@ def _dtype(name: str, model: nn.Module, device: torch.device) -> torch.dtype:
 
 
 def _digest(ref: str, model: nn.Module, reads: str) -> str:
-    """Tells bases apart without reading all of them: name, shapes, and the first numbers of every parameter.
+    """Tells bases apart by every byte of their files, by name, and by the number format they run in.
 
     reads: how it prepares images, "" for text
     """
-    sha = hashlib.sha256(f"{Path(ref).name} {next(model.parameters()).dtype}{reads}".encode())
-    for name, parameter in model.named_parameters():
-        sha.update(f"{name} {tuple(parameter.shape)}".encode())
-        sha.update(parameter.detach().flatten()[:16].float().cpu().numpy().tobytes())
-    return sha.hexdigest()
+    files = folder_digest(folder_of(ref), cache_folder() / "digests.json")
+    return hashlib.sha256(f"{Path(ref).name} {next(model.parameters()).dtype}{reads} {files}".encode()).hexdigest()
