@@ -21,7 +21,9 @@ def test_the_trend_is_only_what_its_interval_says():
     assert "rises with depth" in report.depth_sentence(depth(0.4, Interval(0.1, 0.6)), True)
     assert "no clear trend" in report.depth_sentence(depth(0.4, Interval(-0.1, 0.6)), True)
     assert "falls with depth" in report.depth_sentence(depth(-0.4, Interval(-0.6, -0.1)), True)
-    assert "falls with depth: the reverse" in report.compared_depth_sentence("x", depth(-0.4, Interval(-0.6, -0.1)))
+    assert "the domain's share falls with depth" in report.compared_depth_sentence(
+        "x", depth(-0.4, Interval(-0.6, -0.1))
+    )
 
 
 def test_a_trend_that_shuffled_layers_show_too_is_none_and_a_small_one_is_flat():

@@ -6,10 +6,9 @@ from typing import Any
 
 import gradio as gr
 
-from tada_studio import pipeline
+from tada_studio import pipeline, report
 from tada_studio.app.paths import AllowedPaths
 from tada_studio.app.widgets.messages import speaking
-from tada_studio.pipeline.merge import merge
 from tada_studio.recipe import recipe_in
 from tada_studio.sample_pairs import samples
 
@@ -57,6 +56,8 @@ def _passport(ref: str) -> dict[str, Any]:
 
 def _merge(task: str, domain: str, recipe: dict[str, Any]) -> dict[str, Any]:
     pair = pipeline.read_pair(task, domain)
-    merged = merge(pair, None, recipe_in(recipe or {}))
+    made = pipeline.Merge(pair, None, recipe_in(recipe or {}))
     folder = Path(tempfile.mkdtemp(prefix="tada-studio-")) / "merged"
-    return {"folder": str(folder), "certificate": pipeline.export(merged, folder).to_dict()}
+    certificate = pipeline.export(made.adapter, folder).to_dict()
+    says = report.missing_sentence(made.missing, made.recipe.method, made.called)
+    return {"folder": str(folder), "certificate": certificate, "merged_as": made.called, "says": says}

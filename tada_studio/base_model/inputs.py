@@ -22,6 +22,11 @@ def read_inputs(path: str | Path) -> list[Input]:
     return [image_file(path)] if is_image(path) else _lines(path)
 
 
+def generic_inputs() -> list[Input]:
+    """Neutral lines that ship with the package: what a probe shows of them is the adapters' doing, not the domain's."""
+    return read_inputs(Path(__file__).parent.parent / "data" / "generic_probe.txt")
+
+
 def _images(folder: Path) -> list[Input]:
     images: list[Input] = list(image_files(folder))
     if not images:

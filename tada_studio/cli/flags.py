@@ -42,9 +42,9 @@ def add_base(parser: argparse.ArgumentParser, required: bool = False) -> None:
     )
 
 
-def add_inputs(parser: argparse.ArgumentParser, says: str, required: bool = False) -> None:
+def add_inputs(parser: argparse.ArgumentParser, says: str) -> None:
     """Domain inputs, task inputs, and how many of each."""
-    parser.add_argument("--inputs", required=required, help=says)
+    parser.add_argument("--inputs", help=says)
     parser.add_argument(
         "--task-inputs",
         help="prompts of the task as they come in use, without answers: what separates the two",

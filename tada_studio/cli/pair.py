@@ -49,20 +49,26 @@ def passport(options: argparse.Namespace) -> int:
 
 def probe(options: argparse.Namespace) -> int:
     from tada_studio import pipeline, report
+    from tada_studio.base_model.inputs import generic_inputs
     from tada_studio.probing import read_inputs
 
-    inputs = read_inputs(options.inputs)
+    if not options.inputs and (options.task_inputs or not options.generic):
+        raise InputError("Give --inputs, or --generic alone for the neutral lines that ship with TaDA Studio.")
+    inputs = read_inputs(options.inputs) if options.inputs else generic_inputs()
     pair = pipeline.read_pair(options.task, options.domain, options.allow_pickle, **pair_settings(options))
     base = pipeline.load_base(options.base, options.device, options.base_dtype)
     on_task = read_inputs(options.task_inputs) if options.task_inputs else None
     readings = pipeline.probe(pair, base, inputs, options.n, teller(options), on_task)
     readings.save(_json_name(options.out))
-    depth = pipeline.Merge(pair, readings).depth
+    merge, generic = pipeline.Merge(pair, readings), None
+    if options.generic and options.inputs:
+        generic = merge.depth_by(pipeline.probe(pair, base, generic_inputs(), options.n, teller(options)))
+    depth = merge.depth
     counts = {
         "inputs": len(readings.tokens),
         "task_inputs": 0 if readings.on_task is None else len(readings.on_task.tokens),
     }
-    sentence, fit = report.depth_sentence(depth, probed=True), report.inputs_sentence(readings)
+    sentence, fit = report.depth_sentence(depth, probed=True, generic=generic), report.inputs_sentence(readings)
     content = {"readings": str(options.out), **counts, "rho": depth.rho, "says": sentence, "inputs_say": fit}
     answer(options, content, f"{sentence}\n{fit}")
     return 0
@@ -84,12 +90,17 @@ def merge(options: argparse.Namespace) -> int:
     certificate = pipeline.export(adapter, options.out, base=opened.base, progress=teller(options))
     core = merge.merged
     lines = [
+        *filter(None, [report.missing_sentence(merge.missing, merge.recipe.method, merge.called)]),
         report.conflict_sentence(core),
         report.rank_sentence(core),
         *certificate.sentences,
         f"Written to {options.out}.",
     ]
-    answer(options, {"out": str(options.out), "verdict": "pass", "rank": core.rank, "says": lines}, "\n".join(lines))
+    answer(
+        options,
+        {"out": str(options.out), "verdict": "pass", "merged_as": merge.called, "rank": core.rank, "says": lines},
+        "\n".join(lines),
+    )
     return 0
 
 
@@ -166,7 +177,9 @@ def _add_passport(parser: argparse.ArgumentParser) -> None:
 def _add_probe(parser: argparse.ArgumentParser) -> None:
     add_pair(parser)
     add_base(parser, required=True)
-    add_inputs(parser, ".txt or .jsonl of domain inputs, or a folder or zip of images", required=True)
+    add_inputs(parser, ".txt or .jsonl of domain inputs, or a folder or zip of images")
+    says = "also probe with neutral lines and compare the trend over depth; without --inputs probe with them alone"
+    parser.add_argument("--generic", action="store_true", help=says)
     parser.add_argument("-o", "--out", required=True, help="readings.json to write (tensors go beside it)")
 
 

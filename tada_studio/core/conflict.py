@@ -131,6 +131,11 @@ class Drops:
         return torch.where(energy > 0, self.gone.sum(1) / energy, 0)
 
     @cached_property
+    def lost_by_cell(self) -> Float64[Tensor, "n 2"]:
+        """Share of the task's and of the domain's own weighted energy that dropping removes from each module."""
+        return torch.where(self.energy > 0, self.gone / self.energy.clamp_min(1e-300), 0)
+
+    @cached_property
     def lost_of_each(self) -> tuple[float, float]:
         """Share of the task's and of the domain's weighted energy, over all modules, that dropping removes."""
         energy, gone = self.energy.sum(0).tolist(), self.gone.sum(0).tolist()

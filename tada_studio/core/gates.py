@@ -26,6 +26,8 @@ from tada_studio.recipe import Recipe
 DRAWS = 200
 #: Orders of the layers with which a trend over depth is compared.
 SHUFFLES = 999
+#: A trend over depth that other orders of the layers show this often is not called one.
+BY_CHANCE = 0.05
 
 
 @dataclass(frozen=True, eq=False)
@@ -212,12 +214,13 @@ class Depth(NamedTuple):
     """How the domain's share changes with depth.
 
     rho:      Spearman's rank correlation of g_D with the layer, over all modules; None where it is undefined
-    interval: its 95 % bootstrap interval over probe inputs; None without readings
+    interval: its 95 % bootstrap interval over probe inputs, for these layers; None without readings
     by_projection: rho of each projection
     thirds:   mean g_D of the shallow, middle and deep third of the layers
     share:    (layers,) mean g_D of each layer
     low, high: (layers,) 95 % band of that mean
     by_chance: how often layers in another order show as strong a trend: inputs may agree on one that is no more than that
+    over_layers: the 95 % interval of rho where inputs and layers are redrawn, layers in runs of neighbours; None without readings
     """
 
     rho: float | None
@@ -228,6 +231,20 @@ class Depth(NamedTuple):
     low: Float64[Tensor, " layers"]
     high: Float64[Tensor, " layers"]
     by_chance: float
+    over_layers: stats.Interval | None = None
+
+    @property
+    def direction(self) -> int | None:
+        """1 where the domain's share rises with depth, -1 where it falls, 0 where neither is sure; None where nothing was read.
+
+        One verdict from three looks: other inputs, other layers, the same layers in another order.
+        """
+        if self.interval is None:
+            return None
+        spans = [span for span in (self.interval, self.over_layers) if span is not None]
+        sure = self.by_chance < BY_CHANCE
+        rises, falls = all(span.low > 0 for span in spans), all(span.high < 0 for span in spans)
+        return 1 if rises and sure else -1 if falls and sure else 0
 
 
 def depth_profile(readings: Readings, gate_map: Gates, recipe: Recipe) -> Depth:
@@ -254,7 +271,20 @@ def depth_profile(readings: Readings, gate_map: Gates, recipe: Recipe) -> Depth:
         share=values.nanmean(1),
         low=band[0],
         high=band[1],
+        over_layers=_over_layers(draws, depth, recipe.seed),
     )
+
+
+def _over_layers(
+    draws: Float64[Tensor, "draws layers projections"], depth: Float64[Tensor, "layers projections"], seed: int
+) -> stats.Interval | None:
+    """The interval of rho over draws of inputs and of layers; neighbours are alike, so layers are drawn in runs of n^(1/3)."""
+    many, n = draws.shape[:2]
+    length = max(1, round(n ** (1 / 3)))
+    picks = stats.resampled_blocks(n, length, many, torch.Generator().manual_seed(seed))
+    shares = draws[torch.arange(many)[:, None], picks].flatten(1)
+    rhos = stats.spearman_pairs(depth[picks].flatten(1), shares)
+    return stats.percentiles(rhos[~rhos.isnan()].tolist())
 
 
 def bands(readings: Readings, gate_map: Gates, recipe: Recipe) -> Float64[Tensor, "2 layers projections"]:

@@ -98,6 +98,7 @@ class Method:
     uses:   the knobs that change what comes out, besides those that every method obeys
     planes: the planes of the map that count: "share", "strength", "separation"
     source: the paper, if it has one
+    needs:  the probes without which the map stays even, "domain" or "task"
     """
 
     name: str
@@ -106,6 +107,7 @@ class Method:
     uses: frozenset[str]
     planes: frozenset[str] = frozenset()
     source: str = ""
+    needs: frozenset[str] = frozenset()
 
     @property
     def reads_map(self) -> bool:

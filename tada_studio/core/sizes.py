@@ -12,7 +12,7 @@ from torch import Tensor
 
 from tada_studio.core.factor import CoreSpace
 from tada_studio.core.merge import Merged
-from tada_studio.core.mix import balance_levels
+from tada_studio.core.mix import Mix, balance_levels
 from tada_studio.recipe import Recipe
 
 
@@ -77,6 +77,20 @@ def norms(space: CoreSpace, layer_of: Sequence[int], recipe: Recipe) -> Norms:
     task, domain = squares.sum(0).sqrt().tolist()
     whole_after = task * float(levels[0]), domain * float(levels[1])
     return Norms(layers, before, before * levels, (task, domain), whole_after)
+
+
+def contributions(space: CoreSpace, merged: Merged) -> Float64[Tensor, "n 2"] | None:
+    """How much of each merged update's energy comes from the task's and from the domain's part of the mix: they sum to 1.
+
+    ``<dW, part_a> / |dW|^2``, where part_a is what goes out through adapter a's B: below 0 for an adapter that the merge, all in
+    all, runs against. NaN where the merge is zero; None for a method whose result is no sum of two parts.
+    """
+    if not isinstance(merged.how, Mix):
+        return None
+    rows = (merged.how.mix * merged.meets(space)).sum(2)
+    parts = torch.stack([rows[:, : space.rank_task].sum(1), rows[:, space.rank_task :].sum(1)], 1)
+    whole = parts.sum(1, keepdim=True)
+    return torch.where(whole > 0, parts / whole, torch.nan)
 
 
 @dataclass(frozen=True, eq=False)

@@ -6,7 +6,7 @@ from statistics import NormalDist
 from typing import NamedTuple
 
 import torch
-from jaxtyping import Bool, Float, Float64
+from jaxtyping import Bool, Float, Float64, Int64
 from torch import Tensor
 
 _Z95 = 1.959963984540054  # two-sided 95 % point of the standard normal
@@ -140,6 +140,29 @@ def spearman_rows(x: Float[Tensor, " n"], rows: Float[Tensor, "draws n"]) -> Flo
     a, b = ranks(x) - (len(x) - 1) / 2, b.double() - (len(x) - 1) / 2
     scale = a.norm() * b.norm(dim=1)
     return torch.where((scale > 0) & (len(x) >= 3), b @ a / scale, torch.nan)
+
+
+def spearman_pairs(x: Float64[Tensor, "draws n"], y: Float64[Tensor, "draws n"]) -> Float64[Tensor, " draws"]:
+    """``spearman`` of each row of x with that of y over the places where both are numbers; NaN where it is undefined."""
+    there = ~(x.isnan() | y.isnan())
+    a, b = (_centred_ranks(rows, there) for rows in (x, y))
+    scale = a.norm(dim=1) * b.norm(dim=1)
+    return torch.where((scale > 0) & (there.sum(1) >= 3), (a * b).sum(1) / scale, torch.nan)
+
+
+def _centred_ranks(rows: Float64[Tensor, "draws n"], there: Bool[Tensor, "draws n"]) -> Float64[Tensor, "draws n"]:
+    """Ranks within each row less their mean; 0 where nothing is there."""
+    filled = torch.where(there, rows, torch.inf)  # sorts last, and so moves no rank
+    ordered = filled.sort(1).values
+    first, last = torch.searchsorted(ordered, filled), torch.searchsorted(ordered, filled, right=True)
+    ranked = (first + last - 1).double() / 2
+    return torch.where(there, ranked - (there.sum(1, keepdim=True) - 1) / 2, 0)
+
+
+def resampled_blocks(n: int, length: int, draws: int, generator: torch.Generator) -> Int64[Tensor, "draws n"]:
+    """Moving-block bootstrap (Kuensch 1989): which of n ordered things each draw takes, in runs of ``length`` neighbours."""
+    starts = torch.randint(n - length + 1, (draws, -(-n // length)), generator=generator)
+    return (starts[:, :, None] + torch.arange(length)).flatten(1)[:, :n]
 
 
 def shuffled_order_p(

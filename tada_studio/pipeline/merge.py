@@ -20,10 +20,10 @@ from tada_studio.core.merge import (
     recompressed,
     whose_heads,
 )
-from tada_studio.core.methods import ignored
+from tada_studio.core.methods import called, ignored, missing
 from tada_studio.core.mix import Mix, Moments, Outside
 from tada_studio.core.module_detail import ModuleDetail, module_detail
-from tada_studio.core.sizes import Norms, Ranks, ThreeWay, norms, ranks, three_way
+from tada_studio.core.sizes import Norms, Ranks, ThreeWay, contributions, norms, ranks, three_way
 from tada_studio.core.stability import Stability, stability
 from tada_studio.lora import Adapter, Address, Pair
 from tada_studio.pipeline.analysis import analysis, unprobed
@@ -74,6 +74,16 @@ class Merge:
         """Knobs that the recipe turns and that change nothing here: the method has no use for them, or there are no readings."""
         return ignored(self.recipe, self.probed)
 
+    @property
+    def missing(self) -> tuple[str, ...]:
+        """The kinds of inputs ("domain", "task") whose probe the method wants and does not have."""
+        return missing(self.recipe.method, self.moments)
+
+    @property
+    def called(self) -> str:
+        """What this merge is, in a name: its method, or the even gates that a method without its probe comes down to."""
+        return called(self.recipe, self.moments)
+
     @cached_property
     def gates(self) -> Gates:
         """The gate map; ``values`` is (layers, projections), NaN where no module is. Raises RecipeError."""
@@ -94,7 +104,7 @@ class Merge:
         """The merge in full width: one rank everywhere, scale 1, rounded to the recipe's number format. Raises RecipeError."""
         pair, recipe = self.pair, self.recipe
         return Adapter(
-            label=f"{recipe.method} of {pair.task.label} and {pair.domain.label}",
+            label=f"{self.called} of {pair.task.label} and {pair.domain.label}",
             modules=expand(analysis(pair), self.merged, output_dtype(pair, recipe)),
             base=pair.task.base or pair.domain.base,
             task_type=pair.task.task_type or pair.domain.task_type,
@@ -136,6 +146,29 @@ class Merge:
     def adapter_norms(self) -> Tensor:
         """(n, 2) Frobenius norms of the task's and the domain's updates, before any weight."""
         return analysis(self.pair).space.squared_norms.sqrt()
+
+    @cached_property
+    def contributions(self) -> Tensor | None:
+        """(n, 2) of each merged update's energy the task's and the domain's part; see ``core.sizes.contributions``."""
+        return contributions(analysis(self.pair).space, self.merged)
+
+    @cached_property
+    def dropped_energy(self) -> Tensor:
+        """(n, 2) share of the task's and of the domain's own energy that dropping removes from each module; 0 without drops."""
+        drops = self.how.drops
+        return self.adapter_norms * 0 if drops is None else drops.lost_by_cell
+
+    def on_map(self, values: Tensor) -> Tensor:
+        """(layers, projections) of one value for each module, NaN where no module is."""
+        grid = self.gates.values * float("nan")
+        rows = [self.gates.layers.index(place.layer) for place in self.pair.addresses.values()]
+        columns = [self.gates.projections.index(place.projection) for place in self.pair.addresses.values()]
+        grid[rows, columns] = values.double()
+        return grid
+
+    def depth_by(self, readings: Readings) -> Depth:
+        """The depth profile that other readings of this pair give by the same knobs, as computed, without what hands set."""
+        return Merge(self.pair, readings, self.recipe.but(overrides=())).depth
 
     @cached_property
     def depth(self) -> Depth:

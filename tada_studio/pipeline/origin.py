@@ -10,9 +10,11 @@ import torch
 
 from tada_studio.core import gates as gating
 from tada_studio.core.merge import whose_heads
+from tada_studio.core.methods import METHODS, called, idle, ignored
+from tada_studio.core.mix import Moments
 from tada_studio.files import sha256
 from tada_studio.lora import CONFIG, WEIGHTS, Adapter, Pair
-from tada_studio.recipe import FORMAT, FORMAT_1, OLD_WEIGHTS, Recipe
+from tada_studio.recipe import FORMAT, FORMAT_1, OLD_WEIGHTS, Recipe, knobs
 
 
 def logged(merged: Adapter, log: Sequence[str]) -> Adapter:
@@ -35,6 +37,7 @@ class MergeOrigin:
         return {
             "format": FORMAT,
             "recipe": self.recipe.to_dict(),
+            "counted": self._counted(),
             **({"log": list(self.log)} if self.log else {}),
             **({"heads": heads} if heads else {}),
             "inputs": {
@@ -46,6 +49,19 @@ class MergeOrigin:
             },
             "versions": {"tada-studio": own_version(), "torch": torch.__version__},
         }
+
+    def _counted(self) -> dict[str, Any]:
+        """What of the recipe shaped the merge: the method as it came out, and the knobs that it uses."""
+        probed = self.readings is not None
+        on_task = getattr(self.readings, "on_task", None)
+        moments = Moments(
+            domain=self.readings.moment if self.readings is not None else None,
+            task=None if on_task is None else on_task.moment,
+        )
+        unused = idle(self.recipe.method, probed)
+        used = [name for name in knobs() if name not in unused and name not in ("method", "seed")]
+        used += ["seed"] if "seed" in METHODS[self.recipe.method].uses else []
+        return {"as": called(self.recipe, moments), "knobs": used, "ignored": list(ignored(self.recipe, probed))}
 
 
 def _input(adapter: Adapter) -> dict[str, Any]:

@@ -22,6 +22,7 @@ from tada_studio.report.inputs import NO_TASK_INPUTS, inputs_sentence  # noqa: F
 from tada_studio.report.merge import (  # noqa: F401 - the words of the merge are asked for here
     ENOUGH,
     cell_sentence,
+    chain_sentence,
     compared_depth_sentence,
     conflict_sentence,
     depth_sentence,
@@ -29,6 +30,7 @@ from tada_studio.report.merge import (  # noqa: F401 - the words of the merge ar
     fate_says,
     ignored_sentence,
     lean_sentence,
+    missing_sentence,
     norms_sentence,
     percent,
     rank_advice,

@@ -122,11 +122,11 @@ def _made_from(origin: Mapping[str, Any]) -> list[str]:
     ]
     if not rows:
         return []
-    knobs = origin.get("recipe", {})
-    turned = ", ".join(
-        f"{name} {knobs[name]}" for name in ("method", "sharpness", "strength", "calibration", "drop") if name in knobs
-    )
-    edits = len(knobs.get("overrides", []))
+    knobs, counted = origin.get("recipe", {}), origin.get("counted", {})
+    used = counted.get("knobs", list(knobs))
+    shown = [name for name in ("sharpness", "strength", "calibration", "drop") if name in knobs and name in used]
+    turned = ", ".join([str(counted.get("as", knobs.get("method"))), *(f"{name} {knobs[name]}" for name in shown)])
+    edits = len(knobs.get("overrides", [])) if "overrides" in used else 0
     return [
         "## Made from",
         "",

@@ -2,10 +2,9 @@
 
 from collections.abc import Sequence
 
-from tada_studio.core import stats
-from tada_studio.core.gates import Depth, Gates
+from tada_studio.core.gates import BY_CHANCE, Depth, Gates
 from tada_studio.core.merge import Merged
-from tada_studio.core.methods import METHODS, OF_READINGS
+from tada_studio.core.methods import EVEN, METHODS, OF_READINGS
 from tada_studio.core.module_detail import DirectionState, ModuleDetail
 from tada_studio.core.sizes import Norms, Ranks, ThreeWay
 
@@ -15,8 +14,6 @@ HARDLY = 0.02
 ENOUGH = 0.99
 #: A trend over depth is called flat where rho is surely smaller than this, or the thirds' mean gates differ by less than that.
 FLAT_RHO, FLAT_THIRDS = 0.2, 0.02
-#: A trend that other orders of the layers show this often is not called one.
-BY_CHANCE = 0.05
 #: A mean gate below this leans to task, above one minus this to domain; the map says the same of cells.
 LEANS = 0.45
 #: From this factor on, norms are said to differ several-fold.
@@ -45,6 +42,34 @@ def ignored_sentence(ignored: Sequence[str], method: str) -> str:
     return " ".join(says)
 
 
+def missing_sentence(missing: Sequence[str], method: str, called: str) -> str:
+    """That a method lacks its probe and what the merge is instead; empty if it lacks none."""
+    if not missing:
+        return ""
+    return (
+        f"This is not {method}: it needs a probe of {_and([f'{kind} inputs' for kind in missing])}, so the merge is {called}"
+        f"{', the sum less directions that oppose each other' if called == EVEN else ''}. Probe the base first."
+    )
+
+
+def chain_sentence(
+    responses: tuple[float, float] | None,
+    gate: float,
+    share: float,
+    weights: tuple[float, float],
+    part: float | None,
+) -> str:
+    """How one cell comes to its merge: responses, gate, share, the two weights, the domain's part of the merged energy."""
+    read = (
+        f"Responses {responses[0]:.3f} task, {responses[1]:.3f} domain, over the usual of their row,"
+        if responses
+        else "No readings"
+    )
+    painted = "" if abs(gate - share) < 5e-3 else f", set by hand to {share:.2f}"
+    start = f"{read} give gate {gate:.2f}{painted}; that is weight {weights[0]:.2f} for task and {weights[1]:.2f} for domain."
+    return start if part is None else f"{start} Of the merged update's energy {percent(part)} is the domain's."
+
+
 def _and(words: Sequence[str]) -> str:
     return " and ".join([", ".join(words[:-1]), words[-1]] if len(words) > 1 else words)
 
@@ -62,7 +87,10 @@ def conflict_sentence(merged: Merged) -> str:
         return f"No directions conflict: none of {drops.everything:,} is dropped. That is usual for unrelated adapters."
     cells = int((drops.task.any(1) | drops.domain.any(1)).sum())
     task, domain = drops.lost_of_each
-    little = "That is hardly any conflict, as is usual for unrelated adapters. " if max(task, domain) < HARDLY else ""
+    worst = float(drops.lost_by_cell.max())
+    little = "That is hardly any conflict, as is usual for unrelated adapters. " if worst < HARDLY else ""
+    if max(task, domain) < HARDLY <= worst:
+        little = f"In all that is little, but one module loses {percent(worst)} of an adapter's energy there. "
     return (
         f"Dropping removes {drops.count:,} of {drops.everything:,} directions, {percent(domain)} of domain and "
         f"{percent(task)} of task energy, in {_count(cells, 'cell')}. {little}This is geometry; evaluate to see its effect."
@@ -84,9 +112,10 @@ def cell_sentence(merged: Merged, near: ModuleDetail) -> str:
     if not gone:
         return f"Nothing is dropped here. {kept}"
     named = ", ".join(gone[:8]) + (f" and {len(gone) - 8} more" if len(gone) > 8 else "")
-    lost, n = percent(float(drops.lost[near.row])), len(near.task) + len(near.domain)
-    are = "is" if len(gone) == 1 else "are"
-    return f"{len(gone)} of {n} directions {are} dropped here: {named}. That is {lost} of this module's energy. {kept}"
+    task, domain = (percent(share) for share in drops.lost_by_cell[near.row].tolist())
+    n, are = len(near.task) + len(near.domain), "is" if len(gone) == 1 else "are"
+    lost = f"That is {task} of the task's and {domain} of the domain's energy in this module."
+    return f"{len(gone)} of {n} directions {are} dropped here: {named}. {lost} {kept}"
 
 
 def fate_says(fate: DirectionState, other: str) -> str:
@@ -158,8 +187,10 @@ def three_way_sentence(found: ThreeWay, projections: Sequence[str]) -> str:
     return f"{start} Task and domain {shared}: their largest cosine is {most:+.3f}, at {where}."
 
 
-def depth_sentence(depth: Depth, probed: bool, edited: int = 0) -> str:
-    """Whether this pair shows the depth asymmetry (domain share rising with depth); edited: cells set by hand."""
+def depth_sentence(depth: Depth, probed: bool, edited: int = 0, generic: Depth | None = None) -> str:
+    """Whether the domain's share rises with depth, and, against a probe that has nothing to do with the domain, whether that is
+    the domain's doing. edited: cells set by hand; generic: the profile by that other probe.
+    """
     if not probed:
         return (
             "No readings yet: wherever both adapters have a module the computed gate is even. "
@@ -167,7 +198,25 @@ def depth_sentence(depth: Depth, probed: bool, edited: int = 0) -> str:
         )
     if depth.rho is None:
         return f"The gates do not vary, so there is no trend with depth.{_by_hand(edited)}"
-    return f"The domain's share {_trend(depth)}: {rho_and_thirds(depth)}.{_by_hand(edited)}"
+    return f"The domain's share {_trend(depth)}: {rho_and_thirds(depth)}.{_against_generic(depth, generic)}{_by_hand(edited)}"
+
+
+def _against_generic(depth: Depth, generic: Depth | None) -> str:
+    """Whether the trend is more than any text shows: outside what other domain inputs would have given."""
+    if generic is None or generic.rho is None or depth.rho is None:
+        return " A generic probe would tell how much of that any text shows." if depth.direction else ""
+    start = f" A generic probe gives rho {generic.rho:+.2f}"
+    if depth.interval is None or not depth.direction:
+        return f"{start}."
+    more = generic.rho < depth.interval.low if depth.direction > 0 else generic.rho > depth.interval.high
+    paper = (
+        ": this pair shows the paper's asymmetry" if depth.direction > 0 else ": the reverse of the paper's asymmetry"
+    )
+    return (
+        f"{start}, beyond which the domain's inputs go{paper}."
+        if more
+        else f"{start}: the trend is these adapters', whatever is read."
+    )
 
 
 def lean_sentence(gates: Gates) -> str:
@@ -206,7 +255,7 @@ def compared_depth_sentence(label: str, depth: Depth) -> str:
 def rho_and_thirds(depth: Depth) -> str:
     thirds = " / ".join(f"{third:.2f}" for third in depth.thirds)
     rho = "undefined" if depth.rho is None else f"{depth.rho:+.2f}"
-    return f"rho {rho} ({_spread(depth.interval)}); shallow, middle and deep third {thirds}"
+    return f"rho {rho} ({_spread(depth)}); shallow, middle and deep third {thirds}"
 
 
 def _by_hand(edited: int) -> str:
@@ -223,16 +272,17 @@ def _trend(depth: Depth) -> str:
         return "has an unknown trend with depth"
     low, high = depth.interval
     if max(-low, high) < FLAT_RHO or max(depth.thirds) - min(depth.thirds) < FLAT_THIRDS:
-        return "is flat over depth: this pair does not show the paper's asymmetry"
-    if low > 0 and depth.by_chance < BY_CHANCE:
-        return "rises with depth: this pair shows the paper's asymmetry"
-    if high < 0 and depth.by_chance < BY_CHANCE:
-        return "falls with depth: the reverse of the paper's asymmetry"
+        return "is flat over depth"
+    if depth.direction:
+        return "rises with depth" if depth.direction > 0 else "falls with depth"
     shuffled = f" (layers in another order show as much in {depth.by_chance:.0%} of cases)"
     return f"shows no clear trend with depth{shuffled if depth.by_chance >= BY_CHANCE else ''}"
 
 
-def _spread(interval: stats.Interval | None) -> str:
-    if interval is None:
+def _spread(depth: Depth) -> str:
+    """Each interval with what it covers."""
+    if depth.interval is None:
         return "no interval: that takes at least two probe inputs"
-    return f"95 % interval {interval.low:+.2f} to {interval.high:+.2f}"
+    inputs = f"95 % interval {depth.interval.low:+.2f} to {depth.interval.high:+.2f} over probe inputs"
+    layers = depth.over_layers
+    return inputs if layers is None else f"{inputs}, {layers.low:+.2f} to {layers.high:+.2f} over inputs and layers"

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 
 from tada_studio import pipeline
 from tada_studio.base_model.generate import Sampling
-from tada_studio.base_model.inputs import Input
+from tada_studio.base_model.inputs import Input, generic_inputs
 from tada_studio.base_model.model import Base
 from tada_studio.core.gates import Readings
 from tada_studio.core.merge import Merged
@@ -174,6 +174,12 @@ class Session:
         readings = pipeline.probe(pair, self.load_base(progress=progress), inputs, n, progress, task_inputs)
         self.use_readings(readings)
         return readings
+
+    def probe_generic(self, n: int = 32, progress: ProgressFn = silent) -> Readings:
+        """Readings of neutral lines that ship with the package, to compare the depth profile with; those in force stay."""
+        return pipeline.probe(
+            self._open_pair(), self.load_base(progress=progress), generic_inputs(), n, self._started(progress)
+        )
 
     def use_readings(self, readings: Readings) -> None:
         """Take readings probed elsewhere. Raises MismatchError if they belong to another pair."""

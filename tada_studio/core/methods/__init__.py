@@ -9,7 +9,8 @@ build on ``core.elementwise``. Recompression to rank r comes after them, in ``co
 from collections.abc import Collection
 from importlib import import_module
 
-from tada_studio.core.mix import Method
+from tada_studio.core.mix import Method, Moments
+from tada_studio.core.selectors import target
 from tada_studio.recipe import METHOD_NAMES, Recipe, knobs
 
 METHODS: dict[str, Method] = {name: import_module(f"{__name__}.{name}").METHOD for name in METHOD_NAMES}
@@ -18,8 +19,25 @@ METHODS: dict[str, Method] = {name: import_module(f"{__name__}.{name}").METHOD f
 EVERY = frozenset({"method", "rank", "head", "dtype"})
 #: Knobs that turn readings into gates: without readings they change nothing, whatever the method.
 OF_READINGS = frozenset({"sharpness", "calibration", "response"})
+#: What a method that lacks its probe comes down to, and is called.
+EVEN = "even gates"
 #: A seed also draws the bands of figures, so it always counts for something.
 ALSO_ELSEWHERE = frozenset({"seed"})
+
+
+def missing(method: str, moments: Moments) -> tuple[str, ...]:
+    """The kinds of inputs ("domain", "task") that a method wants a probe of and that were not read."""
+    return tuple(
+        kind for kind in ("domain", "task") if kind in METHODS[method].needs and getattr(moments, kind) is None
+    )
+
+
+def called(recipe: Recipe, moments: Moments) -> str:
+    """What was done, in a name: the method, or, where what it needs was not read, the even gates that it falls back to."""
+    if not missing(recipe.method, moments):
+        return recipe.method
+    planes = METHODS[recipe.method].planes
+    return "gates by hand" if any(target(line).plane in planes for line in recipe.overrides) else EVEN
 
 
 def idle(method: str, probed: bool) -> tuple[str, ...]:

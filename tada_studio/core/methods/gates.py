@@ -39,4 +39,5 @@ METHOD = Method(
     }),
     planes=frozenset({"share", "strength"}),
     source="arXiv 2606.05016, our reading",
+    needs=frozenset({"domain"}),
 )  # fmt: skip
