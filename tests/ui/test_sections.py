@@ -1,6 +1,7 @@
 """What the sections under the map say and do, without a browser: on the pair whose conflicts are known."""
 
 import json
+from functools import partial
 
 import pytest
 
@@ -9,9 +10,12 @@ from tada_studio.app.state import TabState
 from tada_studio.app.tabs import help as help_tab
 from tada_studio.app.tabs.inspect import cell_panel, effect_panel, layer_panel, norms_panel, rank_panel, stability_panel
 from tada_studio.app.widgets.controls import follow, turn_linked
+from tada_studio.app.widgets.task import running
 from tada_studio.errors import InputError
 from tada_studio.recipe import Recipe
 from tada_studio.sample_pairs import planted
+
+measure = running(partial(effect_panel.measuring, ("layer", "projection")), ("parts", "each"))
 
 
 @pytest.fixture
@@ -38,11 +42,12 @@ def at_cell(state):
 
 
 def test_the_section_says_what_is_dropped_where(state):
-    message, _, cell, heading, task, domain, *_ = cell_panel.show(state)
+    shown = cell_panel.show(state)
+    message, cell, heading = shown["message"], shown["cell"], shown["heading"]
     drops = state.session.view.merged.how.drops
     assert f"removes {drops.count} of {drops.everything} directions" in message and "of domain and" in message
     assert "2 of 6 directions are dropped here: task 1, task 2" in heading
-    assert "dropped: opposes domain 0" in task and "kept, though it opposes task 1" in domain
+    assert "dropped: opposes domain 0" in shown["task"] and "kept, though it opposes task 1" in shown["domain"]
     assert cell["value"] == "1:v_proj"
     counts = [name.count("dropped") for name, _ in cell["choices"]]
     assert counts == sorted(counts, reverse=True) and len(counts) == len(state.session.pair.names)
@@ -53,9 +58,9 @@ def test_a_pick_goes_against_the_rule_and_a_second_one_back_to_it(state):
     assert before == ([False, True, True], [False, False, False])
     edits.pick(state, row_of(state), "task", 1)
     assert at_cell(state)[0] == [False, False, True] and state.session.recipe.keep == ("layer 1 : v_proj : task 1",)
-    assert "kept by hand" in cell_panel.show(state)[4] and "kept by hand" in state.message
+    assert "kept by hand" in cell_panel.show(state)["task"] and "kept by hand" in state.message
     edits.pick(state, row_of(state), "domain", 2)
-    assert at_cell(state)[1] == [False, False, True] and "dropped by hand" in cell_panel.show(state)[5]
+    assert at_cell(state)[1] == [False, False, True] and "dropped by hand" in cell_panel.show(state)["domain"]
     edits.pick(state, row_of(state), "task", 1)
     edits.pick(state, row_of(state), "domain", 2)
     assert at_cell(state) == before and state.session.recipe == Recipe()
@@ -92,23 +97,23 @@ def test_a_pick_goes_to_the_module_it_was_made_in_whatever_is_shown_by_now(state
 def test_a_method_without_drops_offers_no_ticks_and_says_so(state):
     edits.turn(state, "linear", "method")
     shown = cell_panel.show(state)
-    assert "keeps every direction" in shown[4] and "drops no directions" in shown[0]
+    assert "keeps every direction" in shown["task"] and "drops no directions" in shown["message"]
     with pytest.raises(InputError, match="Choose the method tada"):
         edits.pick(state, row_of(state), "task", 1)
 
 
 def test_the_price_of_a_threshold_is_told_at_once(state):
     drops = state.session.view.merged.how.drops
-    assert f"removes {drops.count} of" in cell_panel.on_threshold(state, 8.5)
-    assert "none of" in cell_panel.on_threshold(state, 1000.0) and "No directions conflict" in state.message
+    assert f"removes {drops.count} of" in cell_panel.on_threshold(state, 8.5)["message"]
+    assert "none of" in cell_panel.on_threshold(state, 1000.0)["message"] and "No directions conflict" in state.message
 
 
 def test_a_linked_control_is_moved_only_when_it_shows_something_else(state):
     turn_linked(state, 12.0, "conflict_threshold")
-    assert "value" not in follow(state, "conflict_threshold")
+    assert follow(state, "conflict_threshold") == {}
     edits.undo(state)
-    assert follow(state, "conflict_threshold")["value"] == 8.0
-    assert "value" not in follow(state, "conflict_threshold")
+    assert follow(state, "conflict_threshold")["slider"]["value"] == 8.0
+    assert follow(state, "conflict_threshold") == {}
 
 
 @pytest.mark.parametrize(
@@ -128,7 +133,7 @@ def test_only_clicks_on_bars_pick(data, means):
 
 def test_the_spectrum_shows_lines_hatches_and_dots(state):
     edits.pick(state, row_of(state), "domain", 2)
-    traces = json.loads(cell_panel.show(state)[6])["data"]
+    traces = json.loads(cell_panel.show(state)["spectrum"])["figure"]["data"]
     bars = [trace for trace in traces if trace["type"] == "bar"]
     assert bars[0]["marker"]["pattern"]["shape"] == ["", "/", "/"]
     lines = [trace for trace in traces if trace.get("mode") == "lines"]
@@ -140,27 +145,29 @@ def test_the_spectrum_shows_lines_hatches_and_dots(state):
 
 
 def test_the_rank_advisor_offers_ranks_that_servers_take_and_one_click_sets_it(state):
-    message, choice, curve = rank_panel.show(state)
-    assert "keeps" in message and curve is not None
+    shown = rank_panel.show(state)
+    choice = shown["ranks"]
+    assert "keeps" in shown["message"] and shown["curve"] is not None
     view = state.session.view
     offered = [rank for _, rank in choice["choices"]]
     assert offered == sorted({8, view.ranks.smallest(0.99)}) and choice["value"] is None
     edits.turn(state, 8, "rank")
-    assert rank_panel.show(state)[1]["value"] == 8 and "100.00%" in rank_panel.show(state)[0]
+    shown = rank_panel.show(state)
+    assert shown["ranks"]["value"] == 8 and "100.00%" in shown["message"]
 
 
 def test_balance_is_told_in_the_norms(state):
     turn_linked(state, 1.0, "balance")
-    figure = json.loads(norms_panel.show(state)[2])
+    figure = json.loads(norms_panel.show(state)["lines"])["figure"]
     solid = {trace["name"]: trace["y"] for trace in figure["data"] if "after" in trace["name"]}
     squares = [sum(value**2 for value in values if value) for values in solid.values()]
     assert squares[0] == pytest.approx(squares[1])
 
 
 def test_a_layer_is_chosen_from_the_list_and_the_cell_follows(state):
-    choice, message, _ = layer_panel.on_layer(state, 3)
-    assert choice["value"] == 3 and state.cell[0] == 3 and "of 7 projections" in message
-    assert layer_panel.on_layer(state, "<b>")[0]["value"] == 3
+    shown = layer_panel.on_layer(state, 3)
+    assert shown["layer"]["value"] == 3 and state.cell[0] == 3 and "of 7 projections" in shown["message"]
+    assert layer_panel.on_layer(state, "<b>")["layer"]["value"] == 3
 
 
 # -- help ------------------------------------------------------------------------------------------------------------
@@ -171,14 +178,14 @@ def test_the_help_example_is_live_and_is_what_its_text_says():
     state = TabState()
 
     def message(*turned):
-        return help_tab.on_turn(state, *turned)[1]
+        return help_tab.on_turn(state, *turned)["sentence"]
 
     assert "2 of 6 directions are dropped here: task 1, task 2" in message(0.5, 8.0, 3)
     assert "2 of 6 directions are dropped here: domain 0, domain 1" in message(0.35, 8.0, 3)
     assert "1 of 6 directions is dropped here: task 1" in message(0.5, 97.0, 3)
     assert "Nothing is dropped here" in message(0.5, 193.0, 3)
     assert "Rank 6 keeps 100.0%" in message(0.5, 8.0, 6)
-    assert "overrides += layer 1 : v_proj : 0.35" in help_tab.on_turn(state, 0.35, 8, 3)[3]
+    assert "overrides += layer 1 : v_proj : 0.35" in help_tab.on_turn(state, 0.35, 8, 3)["recipe"]
 
 
 def test_the_example_leaves_the_desk_as_it_is():
@@ -190,12 +197,14 @@ def test_the_example_leaves_the_desk_as_it_is():
 
 
 def test_the_stability_section_waits_for_readings_and_then_judges_them(state):
-    message, curve, bands = stability_panel.show(state)
-    assert "Probe on the Open tab" in message and curve is None and bands is None
+    shown = stability_panel.show(state)
+    assert "Probe on the Open tab" in shown["message"] and shown["curve"] is None and shown["bands"] is None
     state.session.open_sample("smollm2-minerals")
-    message, curve, bands = stability_panel.show(state)
+    shown = stability_panel.show(state)
+    message, curve, bands = (shown[name] for name in ("message", "curve", "bands"))
     assert "two halves of them rank the cells" in message and "no gate moves by more than" in message
-    assert len(json.loads(bands)["data"][0]["y"]) == 210 and json.loads(curve)["data"][0]["x"] == [4, 8, 16]
+    assert len(json.loads(bands)["figure"]["data"][0]["y"]) == 210
+    assert json.loads(curve)["figure"]["data"][0]["x"] == [4, 8, 16]
 
 
 # -- effect ----------------------------------------------------------------------------------------------------------
@@ -203,13 +212,13 @@ def test_the_stability_section_waits_for_readings_and_then_judges_them(state):
 
 def test_effects_stream_in_beside_the_energy_and_age_with_the_recipe(state):
     with pytest.raises(InputError, match="sample's items"):
-        list(effect_panel.on_layers(state, 4))
+        list(measure(state, 4))
     state.session.open_sample("vit-glyphs")
-    first, *_, last = list(effect_panel.on_layers(state, 4))
-    assert not first[5]["interactive"] and first[7]["interactive"] and last[5]["interactive"]
+    first, *_, last = list(measure(state, 4))
+    assert not first["parts"]["interactive"] and first["stop"]["interactive"] and last["parts"]["interactive"]
     layers = len(state.session.view.gates.layers)
-    bars = json.loads(last[1])["data"]
+    bars = json.loads(last["layers"])["figure"]["data"]
     assert {trace["name"] for trace in bars} == {"both items", "task items", "share of the energy"}
-    assert len(bars[0]["y"]) == layers and last[3] is None and "Measured on 8" in last[0]
+    assert len(bars[0]["y"]) == layers and last["cells"] is None and "Measured on 8" in last["message"]
     state.session.turn(strength=0.5)
-    assert "The recipe has changed since" in effect_panel.show(state)[0]
+    assert "The recipe has changed since" in effect_panel.show(state)["message"]

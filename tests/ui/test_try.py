@@ -4,7 +4,6 @@ import re
 import sys
 import time
 
-import gradio as gr
 import pytest
 from hands import tab
 from playwright.sync_api import expect
@@ -12,11 +11,13 @@ from playwright.sync_api import expect
 from tada_studio.app.page import Start
 from tada_studio.app.state import TabState
 from tada_studio.app.tabs import try_it as try_tab
+from tada_studio.app.widgets.task import running
 from tada_studio.errors import InputError
 from tada_studio.evaluation.prompts import Answer, Odds
 from tada_studio.sample_pairs import sample
 
 ALL = list(try_tab.VARIANTS)
+ask = running(try_tab.asking, ("ask",))
 
 
 @pytest.fixture
@@ -27,12 +28,12 @@ def state(pico):
 
 
 def test_answers_stream_in_and_the_buttons_say_who_is_at_work(state):
-    first, *_, last = list(try_tab.on_ask(state, "gold is", None, "plain", ALL, 5, 0.0, 0))
-    assert [update["interactive"] for update in first[2:]] == [False, True]
-    assert [update["interactive"] for update in last[2:]] == [True, False]
+    first, *_, last = list(ask(state, "gold is", None, "plain", ALL, 5, 0.0, 0))
+    assert [first[name]["interactive"] for name in ("ask", "stop")] == [False, True]
+    assert [last[name]["interactive"] for name in ("ask", "stop")] == [True, False]
     for name in ALL:
-        assert f'class="answer {name}"' in last[0]
-    assert "answering" not in last[0] and "All have answered" in last[1]
+        assert f'class="answer {name}"' in last["answers"]
+    assert "answering" not in last["answers"] and "All have answered" in last["bar"]
 
 
 @pytest.mark.parametrize(
@@ -48,11 +49,11 @@ def test_answers_stream_in_and_the_buttons_say_who_is_at_work(state):
     ],
 )
 def test_what_cannot_be_asked_is_said_and_the_button_is_free_again(state, asked, says):
-    updates = []
+    shown = {}
     with pytest.raises(InputError, match=says):
-        for update in try_tab.on_ask(state, *asked):
-            updates.append(update)
-    assert says in updates[-1][1] and updates[-1][2]["interactive"]
+        for update in ask(state, *asked):
+            shown |= update
+    assert says in shown["bar"] and shown.get("ask", {}).get("interactive", True)
 
 
 def test_whatever_a_model_says_is_text(state):
@@ -70,10 +71,10 @@ def test_examples_come_from_every_side_and_bring_their_choices_only_word_by_word
     state.session.sample = sample("smollm2-minerals")
     keys = [key for _, key in try_tab.examples(state.session.sample)]
     assert {key.split()[0] for key in keys} == {"domain", "task"} and len(keys) == 2 * try_tab.EXAMPLES
-    prompt = try_tab.on_example(state, keys[0])
+    prompt = try_tab.on_example(state, keys[0])["prompt"]
     assert try_tab._item(state, prompt, keys[0]).question == prompt
     assert try_tab._item(state, prompt + "!", keys[0]) is None
-    assert try_tab.on_example(state, "no such key") == gr.skip()
+    assert try_tab.on_example(state, "no such key") == {}
 
 
 def test_ask_read_and_stop(page, monkeypatch):

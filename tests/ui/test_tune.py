@@ -11,9 +11,13 @@ from playwright.sync_api import expect
 from tada_studio.app.page import Start
 from tada_studio.app.state import TabState
 from tada_studio.app.tabs import tune as tune_tab
+from tada_studio.app.widgets.task import running
 from tada_studio.errors import InputError
 from tada_studio.pipeline import tuning
 from tada_studio.recipe import Recipe
+
+STARTS = ("search", "judge")
+search = running(tune_tab.searching, STARTS)
 
 
 @pytest.fixture
@@ -32,18 +36,20 @@ def few(monkeypatch):
 
 def test_a_search_streams_in_is_judged_and_can_be_taken_and_undone(state, pico, few):
     files = (str(pico.items), None)
-    first, *_, last = list(tune_tab.on_tune(state, 4, None, 1, 12, *files))
-    assert [update["interactive"] for update in first[-2:]] == [False, True]
-    assert [update["interactive"] for update in last[2:4]] == [True, False]
-    assert last[0] and "On the untouched items" in last[1] and "tuned against default" in last[1]
+    first, *_, last = list(search(state, 4, None, 1, 12, *files))
+    assert [first[name]["interactive"] for name in ("search", "judge", "stop")] == [False, False, True]
+    assert [last[name]["interactive"] for name in ("search", "take", "judge")] == [True, True, False]
+    assert (
+        last["picture"] and "On the untouched items" in last["verdict"] and "tuned against default" in last["verdict"]
+    )
     found = state.session.tuning
     assert len(found.trials) == 4 and found.split.counts == (12, 25) and found.looks == 1
     found.side_scores["start"] = {"domain": found.best.side_scores["domain"]._replace(gold=-99.0)}
     before = state.session.recipe
-    assert "auto-tune" in tune_tab.on_take(state) or found.recipe == before
+    assert "auto-tune" in tune_tab.on_take(state)["bar"] or found.recipe == before
     assert state.session.recipe == found.recipe
-    *_, again = list(tune_tab.on_judge(state, 4, None, 1, 12, *files))
-    assert "This is look 2 at these items" in again[1]
+    *_, again = list(running(tune_tab.judging, STARTS)(state, 4, None, 1, 12, *files))
+    assert "This is look 2 at these items" in again["verdict"]
 
 
 @pytest.mark.parametrize(
@@ -57,23 +63,20 @@ def test_a_search_streams_in_is_judged_and_can_be_taken_and_undone(state, pico, 
     ],
 )
 def test_what_cannot_be_searched_is_said_and_the_button_is_free_again(state, asked, says):
-    updates = []
+    shown = {}
     with pytest.raises(InputError, match=says):
-        for update in tune_tab.on_tune(state, *asked):
-            updates.append(update)
-    assert says in updates[-1][4] and updates[-1][5]["interactive"]
+        for update in search(state, *asked):
+            shown |= update
+    assert says in shown["bar"] and shown.get("search", {}).get("interactive", True)
+    assert not shown.get("judge", {}).get("interactive", False), "there is nothing to judge"
 
 
 def test_nothing_to_take_before_a_search():
     with pytest.raises(InputError, match="Nothing was searched"):
         tune_tab.on_take(TabState())
-    picture, message, take, judge, _ = tune_tab.show(TabState())
-    assert (
-        picture is None
-        and "Nothing was searched yet" in message
-        and not take["interactive"]
-        and not judge["interactive"]
-    )
+    shown = tune_tab.show(TabState())
+    assert shown["picture"] is None and "Nothing was searched yet" in shown["verdict"]
+    assert not shown["take"]["interactive"] and not shown["judge"]["interactive"]
 
 
 def test_search_stop_judge_and_take(page, pico, few, monkeypatch):
