@@ -174,14 +174,14 @@ def test_a_layer_is_chosen_from_the_list_and_the_cell_follows(state):
 
 
 def test_the_help_example_is_live_and_is_what_its_text_says():
-    """Gate .5: the task's two go; below .4 the domain's; past 96 one pair counts, past 192 none."""
+    """Gate .5: the task's two go; at .3 the domain's; past 96 one pair counts, past 192 none."""
     state = TabState()
 
     def message(*turned):
         return help_tab.on_turn(state, *turned)["sentence"]
 
     assert "2 of 6 directions are dropped here: task 1, task 2" in message(0.5, 8.0, 3)
-    assert "2 of 6 directions are dropped here: domain 0, domain 1" in message(0.35, 8.0, 3)
+    assert "2 of 6 directions are dropped here: domain 0, domain 1" in message(0.3, 8.0, 3)
     assert "1 of 6 directions is dropped here: task 1" in message(0.5, 97.0, 3)
     assert "Nothing is dropped here" in message(0.5, 193.0, 3)
     assert "Rank 6 keeps 100.0%" in message(0.5, 8.0, 6)

@@ -34,7 +34,7 @@ CONFLICT = (
     "An adapter is a sum of directions, strongest first: the bars. Two directions of the two adapters can point exactly "
     "against each other; added up, they would cancel. A red line joins such a pair.",
     "Of two that oppose each other the weaker one is dropped (hatched), so that the stronger one keeps its strength. The "
-    "gate decides which is weaker: move it below 0.4 and the other one goes.",
+    "gate decides which is weaker: move it down to 0.3 and the other ones go.",
     "How opposed is opposed? Random directions meet a little, too. The threshold says how many times beyond chance a pair "
     "must be. Here one pair cancels fully (192 times chance), the other half (96): raise the threshold past them.",
     "Adapters that were trained apart hardly ever conflict. This pair was made for showing it.",
