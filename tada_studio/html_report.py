@@ -48,9 +48,11 @@ def html_report(
     runs: Sequence[Run] = (),
     certificate: Mapping[str, Any] | None = None,
     effects: Effects | None = None,
+    certified: str = "",
 ) -> str:
-    """The page. ``runs``: evaluations, and ``effects``: of parts, both of whatever recipe; ``certificate``: the
-    certificate.json of an export."""
+    """The page. ``runs``: evaluations, and ``effects``: of parts, both of whatever recipe, which is said of each; ``certificate``:
+    the certificate.json of an export, and ``certified``: the digest of what was exported. Of another merge it proves nothing, and
+    its verdict is not printed."""
     sections = {
         "In short": _summary(view),
         "Adapters": _adapters(view),
@@ -62,7 +64,7 @@ def html_report(
         "Evaluation": _evaluation(view, runs),
         **({"Effect": _effect(view, effects)} if effects and effects.changes else {}),
         "Recipe": _recipe(view),
-        **({"Certificate": _certificate(certificate)} if certificate else {}),
+        **({"Certificate": _certificate(certificate, certified == view.digest)} if certificate else {}),
     }
     pair = view.pair
     body = _PAGE(
@@ -200,12 +202,12 @@ def _evaluation(view: Merge, runs: Sequence[Run]) -> Markup:
     measured = [run for run in runs if run.sides]
     if not measured:
         return _note("Nothing was evaluated. What is above is geometry; it does not say how well the merge answers.")
-    return joined(_run(run, run.recipe == view.recipe) for run in reversed(measured))
+    return joined(_run(run, run.digest == view.digest) for run in reversed(measured))
 
 
 def _run(run: Run, current: bool) -> Markup:
     state = "" if run.finished else " It was stopped early."
-    whose = "with this recipe" if current else f"with another recipe ({report.recipe_words(run.recipe)})"
+    whose = "with this recipe" if current else f"of an earlier recipe ({report.recipe_words(run.recipe)})"
     sentences = _notes(report.comparison_sentences(run.sides))
     bars = standalone.figure_block(figures.score_bars(run.sides, f"run {run.number}"))
     title = f"Run {run.number}, {whose}, {run.limit} items a side.{state}"
@@ -214,8 +216,8 @@ def _run(run: Run, current: bool) -> Markup:
 
 def _effect(view: Merge, found: Effects) -> Markup:
     sentences = report.effect_sentences(found)
-    if found.recipe != view.recipe:
-        sentences.append(f"Measured with another recipe ({report.recipe_words(found.recipe)}).")
+    if found.digest != view.digest:
+        sentences.append(f"Measured of an earlier recipe ({report.recipe_words(found.recipe)}).")
     drawn = [figures.effect_bars(found, view.gates, kind) for kind in ("layer", "projection")]
     return _notes(sentences) + _drawn([*drawn, figures.effect_cells(found, view.gates)])
 
@@ -250,7 +252,11 @@ def _mark(changed: bool) -> str:
     return "turned" if changed else ""
 
 
-def _certificate(found: Mapping[str, Any]) -> Markup:
+def _certificate(found: Mapping[str, Any], of_this: bool) -> Markup:
+    if not of_this:
+        return _note(
+            "An earlier recipe was exported and checked, not this one. Build the export again to have this merge checked."
+        )
     passed = found.get("verdict") == "pass"
     verdict = _note(
         f"Verdict: {found.get('verdict')}. The written folder was read back by PEFT and compared.",

@@ -180,9 +180,9 @@ def test_stopping_inside_any_kind_leaves_the_base_bit_for_bit(items, base, task,
         if progress.note == "task" and progress.done > len(items):
             raise Stopped("enough")
 
-    sides = {}
+    seen = []
     with pytest.raises(Stopped):
-        pipeline.score_sides(base, {"base": None, "task": task}, {"items": items}, sides, stop)
-    assert list(sides["items"]) == ["base"]
+        pipeline.score_sides(base, {"base": None, "task": task}, {"items": items}, stop, seen.append)
+    assert list(seen[-1]["items"]) == ["base"]
     assert all(torch.equal(before[name], tensor) for name, tensor in base.model.state_dict().items())
     assert not any(module._forward_hooks for module in base.model.modules())

@@ -1,12 +1,14 @@
 """One prompt to all variants: each answers as it would alone, the odds are the choices' likelihoods, Stop keeps what was said."""
 
+from itertools import pairwise
+
 import pytest
 import torch
 
 from tada_studio.base_model.generate import Sampling, answers, tokens_of
 from tada_studio.errors import InputError, Stopped
 from tada_studio.evaluation import Item, score
-from tada_studio.evaluation.prompts import Question
+from tada_studio.evaluation.prompts import Answer, Question
 from tada_studio.session import Session
 
 ITEM = Item("question : what is quartz ? answer :", ("hard", "soft rock", "red hot metal"), 1)
@@ -55,6 +57,19 @@ def test_stop_keeps_what_was_said_and_leaves_the_base_bare(session):
     assert session.answers["base"].done and session.answers["task"].text and not session.answers["task"].done
     assert set(session.answers) == {"base", "task"}
     assert torch.equal(session.base.model(input_ids=ids).logits, bare)
+
+
+def test_an_answer_that_was_handed_out_does_not_change(session):
+    seen = []
+    session.ask(
+        Question("gold is"),
+        ("base", "task"),
+        Sampling(most=4),
+        lambda step: seen.append(session.answers or {"base": Answer()}),
+    )
+    texts = [{name: answer.text for name, answer in answers.items()} for answers in seen]
+    assert len({str(text) for text in texts}) > 2 and list(texts[0]) == ["base"] and list(texts[-1]) == ["base", "task"]
+    assert all(later["base"].startswith(first["base"]) for first, later in pairwise(texts))
 
 
 def test_an_empty_prompt_is_refused_before_anybody_speaks(session):

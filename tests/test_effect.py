@@ -32,18 +32,17 @@ def sides(tmp_path_factory):
     }
 
 
-def measured(session, sides, todo, progress=lambda progress: None, into=None):
-    pair, into = session.pair, into or Effects(Recipe(), "some items")
-    measure(
-        session.load_base(),
-        session.view.adapter,
-        {"task": pair.task, "domain": pair.domain},
-        sides,
-        todo,
-        into,
-        progress,
-    )
-    return into
+NOTHING = Effects(Recipe(), "some items")
+
+
+def steps(session, sides, todo, progress=lambda progress: None, start=NOTHING):
+    heads = {"task": session.pair.task, "domain": session.pair.domain}
+    return measure(session.load_base(), session.view.adapter, heads, sides, todo, start, progress)
+
+
+def measured(*what):
+    *_, last = steps(*what)
+    return last
 
 
 def test_an_effect_is_what_scoring_without_the_part_says(session, sides):
@@ -133,7 +132,7 @@ def test_margins_by_hand():
 
 
 def test_a_stop_keeps_what_is_done_and_the_base_bare_and_the_rest_follows(session, sides):
-    todo, into = parts(session.pair.addresses, ("layer",)), Effects(Recipe(), "some items")
+    todo, seen = parts(session.pair.addresses, ("layer",)), []
     ids = torch.tensor([[5, 6, 7]])
     bare = session.load_base().model(input_ids=ids).logits
 
@@ -142,18 +141,21 @@ def test_a_stop_keeps_what_is_done_and_the_base_bare_and_the_rest_follows(sessio
             raise Stopped("enough")
 
     with pytest.raises(Stopped):
-        measured(session, sides, todo, stop, into)
-    assert [part.name for part in into.changes] == ["layer 0"]
+        for found in steps(session, sides, todo, stop):
+            seen.append(found)
+    assert [[part.name for part in found.changes] for found in seen] == [[], ["layer 0"]]
     assert torch.equal(session.base.model(input_ids=ids).logits, bare)
-    steps = []
-    measured(session, sides, todo, steps.append, into)
-    assert len(into.changes) == 3 and not any("layer 0" in step.note for step in steps)
+    heard = []
+    whole = measured(session, sides, todo, heard.append, seen[-1])
+    assert len(whole.changes) == 3 and not any("layer 0" in step.note for step in heard)
+    assert len(seen[-1].changes) == 1, "what was handed out has changed since"
 
 
 def test_items_for_verdicts_are_never_measured_on(session, sides):
     found = session.measure_effects(("projection",), most=4, sides=sides)
     assert found is session.effects and len(found.changes) == 7 and "items of the half" in found.says
-    assert session.measure_effects(("layer",), most=4, sides=sides) is found and len(found.changes) == 10
+    more = session.measure_effects(("layer",), most=4, sides=sides)
+    assert more is session.effects and len(more.changes) == 10 and len(found.changes) == 7
     with pytest.raises(InputError, match="sample's items"):
         session.measure_effects(("layer",))
 
@@ -161,9 +163,8 @@ def test_items_for_verdicts_are_never_measured_on(session, sides):
 def effects(lost, energy):
     found = Effects(Recipe(), "40 validation items")
     for i, (gold, share) in enumerate(zip(lost, energy, strict=True)):
-        part = Part("layer", f"layer {i}", ())
-        found.changes[part] = {"task": Change(-gold, -gold - 0.01, -gold + 0.01, None)}
-        found.energy[part] = share
+        change = {"task": Change(-gold, -gold - 0.01, -gold + 0.01, None)}
+        found = found.and_also(Part("layer", f"layer {i}", ()), change, share)
     return found
 
 

@@ -273,7 +273,7 @@ def test_wearing_an_adapter_equals_peft_and_leaves_no_trace(base, task, pico):
 
 def test_stopping_in_the_middle_of_a_variant_leaves_the_base_bit_for_bit_and_keeps_what_is_done(base, task, pico):
     before = {name: tensor.clone() for name, tensor in base.model.state_dict().items()}
-    items, sides, calls = read_items(pico.items)[:21], {}, []
+    items, seen, calls = read_items(pico.items)[:21], [], []
 
     def stop_at_the_second_variant(progress):
         calls.append(progress)
@@ -281,8 +281,10 @@ def test_stopping_in_the_middle_of_a_variant_leaves_the_base_bit_for_bit_and_kee
             raise Stopped("enough")
 
     with pytest.raises(Stopped):
-        pipeline.score_sides(base, {"base": None, "task": task}, {"items": items}, sides, stop_at_the_second_variant)
-    assert list(sides["items"]) == ["base"]
+        pipeline.score_sides(
+            base, {"base": None, "task": task}, {"items": items}, stop_at_the_second_variant, seen.append
+        )
+    assert list(seen[-1]["items"]) == ["base"]
     assert all(torch.equal(before[name], tensor) for name, tensor in base.model.state_dict().items())
     assert not any(module._forward_hooks for module in base.model.modules())
 

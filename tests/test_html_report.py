@@ -53,12 +53,12 @@ def test_how_sure_the_gates_are_and_what_parts_do_are_in_it_once_they_are_known(
     effects = Effects(Recipe(strength=0.5), "some items")
     for layer in session.view.gates.layers:
         part = Part("layer", f"layer {layer}", ())
-        effects.changes[part], effects.energy[part] = {EVIL: Change(-0.5 + layer, -1.0, 0.0, None)}, 0.25
+        effects = effects.and_also(part, {EVIL: Change(-0.5 + layer, -1.0, 0.0, None)}, 0.25)
     page = without_plotly(html_report(session.view, "planted", effects=effects))
     assert "Effect of each layer, beside its energy" in figures_in(
         page
     ) and "Effect of each projection" not in figures_in(page)
-    assert "Without layer 0 the right answers lose most" in page and "another recipe (strength 0.5)" in page
+    assert "Without layer 0 the right answers lose most" in page and "of an earlier recipe (strength 0.5)" in page
     assert EVIL not in page
 
 
@@ -78,10 +78,25 @@ def test_what_files_and_people_write_stays_text(session, monkeypatch):
     monkeypatch.setitem(session.pair.passports[0].facts, "note", EVIL)
     monkeypatch.setitem(session.pair.task.__dict__, "label", EVIL)
     score = Score(EVIL, torch.zeros(1, 2), torch.tensor([True]), 0.5, 0.0, 1.0)
-    run = Run(1, session.recipe, None, 5, sides={EVIL: {EVIL: score}}, finished=True)
-    page = without_plotly(html_report(session.view, EVIL, [run], {"verdict": EVIL, "outputs": {EVIL: EVIL}}))
+    run = Run(1, session.recipe, None, 5, sides={EVIL: {EVIL: score}}, finished=True, digest=session.digest)
+    written = {"verdict": EVIL, "outputs": {EVIL: EVIL}}
+    page = without_plotly(html_report(session.view, EVIL, [run], written, certified=session.digest))
     assert "<img" not in page and page.count("&lt;img") > 6
     assert "Run 1, with this recipe" in page and "Certificate" in page
+
+
+def test_what_was_measured_or_certified_of_another_recipe_is_called_so(session):
+    import torch
+
+    was, score = session.digest, Score("tada", torch.zeros(1, 2), torch.tensor([True]), 0.5, 0.0, 1.0)
+    run = Run(1, session.recipe, None, 5, sides={"task": {"tada": score}}, finished=True, digest=was)
+    passed = {"verdict": "pass", "outputs": {"adapter_model.safetensors": "0" * 64}}
+    page = without_plotly(html_report(session.view, "now", [run], passed, certified=was))
+    assert "Verdict: pass" in page and "with this recipe" in page and "0" * 64 in page
+    session.turn(strength=1.1)
+    page = without_plotly(html_report(session.view, "later", [run], passed, certified=was))
+    assert "Verdict" not in page and "0" * 64 not in page and "An earlier recipe was exported" in page
+    assert "Run 1, of an earlier recipe" in page and "with this recipe" not in page
 
 
 def test_a_method_that_drops_nothing_has_a_report_too(session):

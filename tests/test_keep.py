@@ -76,6 +76,7 @@ def test_everything_comes_back(worked, folder):
         assert (run.number, run.recipe, run.limit, run.when, run.finished) == (
             was.number, was.recipe, was.limit, was.when, was.finished,
         )  # fmt: skip
+        assert run.digest == was.digest != ""
         assert run.gates == was.gates and run.items == was.items and len(run.items["domain"][0].choices) == 4
         assert list(run.sides) == list(was.sides)
         for side, scores in was.sides.items():

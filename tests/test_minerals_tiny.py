@@ -46,9 +46,7 @@ def opened(chosen):
 @pytest.fixture(scope="module")
 def sides(measure, chosen, opened):
     base, pair, readings = opened
-    found = {}
-    pipeline.score_sides(base, measure.variants(pair, readings), pipeline.sample_items(chosen), found)
-    return found
+    return pipeline.score_sides(base, measure.variants(pair, readings), pipeline.sample_items(chosen))
 
 
 def test_it_is_small_and_the_default(chosen):

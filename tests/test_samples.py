@@ -78,8 +78,7 @@ def test_forty_items_score_as_the_sample_promises():
     base, pair = pipeline.load_base(chosen.base, device="cpu"), pipeline.read_pair(chosen.task, chosen.domain)
     items = {side: choose(rows, 20, seed=1) for side, rows in pipeline.sample_items(chosen).items()}
     variants = {"task": pair.task, "domain": pair.domain, "tada": merge(pair, Readings.load(chosen.readings))}
-    sides = {}
-    pipeline.score_sides(base, variants, items, sides)
+    sides = pipeline.score_sides(base, variants, items)
     for side, scores in sides.items():
         for name, score in scores.items():
             promised, found = chosen.about["measured"][side][name], wilson(int(score.correct.sum()), score.n)

@@ -4,8 +4,9 @@ import json
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -49,10 +50,8 @@ def bed(pico, tmp_path_factory):
         yield Bed(pair, base, pipeline.probe(pair, base, read_inputs(pico.inputs)), items)
 
 
-def run(bed, plan=SMALL, where=None, progress=lambda progress: None, into=None, items=None):
-    return tuning.search(
-        bed.pair, bed.base, bed.readings, items or bed.items, plan=plan, storage=where, progress=progress, into=into
-    )
+def run(bed, plan=SMALL, where=None, items=None, **how):
+    return tuning.search(bed.pair, bed.base, bed.readings, items or bed.items, plan=plan, storage=where, **how)
 
 
 @pytest.fixture(scope="module")
@@ -118,7 +117,8 @@ def test_marks_and_verdict_are_what_evaluate_says(bed, found):
     for side, items in found.split.held.items():
         expected = pipeline.evaluate(bed.base, {"x": tuned}, items)["x"]
         assert found.judged.sides[side]["tuned"].nll == pytest.approx(expected.nll, abs=1e-5)
-    assert found.judged.against[0].against == "default" and len(found.judged.against) == 2
+    assert found.found == found.recipe and found.judged.against[0].against == "default"
+    assert {one.variant for one in found.judged.against} == {"tuned"} and len(found.judged.against) == 2
     said = search_sentences(found)
     assert said[0].startswith("tuned against default: ") and "untouched items" in said[0]
 
@@ -142,24 +142,85 @@ def test_poor_trials_are_stopped_early(bed, monkeypatch):
 
 
 def test_a_stop_keeps_the_study_and_leaves_the_rest_untouched(bed, found, tmp_path):
-    into = tuning.new_search(bed.pair, bed.readings, halves(bed.items))
+    states, split = [], halves(bed.items)
 
     def stop_after_three(progress):
-        if len(into.trials) == 3:
+        if states and len(states[-1].trials) == 3:
             raise Stopped("enough")
 
     with pytest.raises(Stopped):
-        run(bed, where=tmp_path / "tune.log", progress=stop_after_three, into=into, items=into.split)
-    assert len(into.trials) == 3 and into.judged is None and into.best is not None
+        run(bed, where=tmp_path / "tune.log", items=split, progress=stop_after_three, each=states.append)
+    assert len(states[-1].trials) == 3 and states[-1].judged is None and states[-1].best is not None
+    assert states[0].trials == () and states[0].side_scores == {}, "a state that was handed out has changed since"
     resumed = run(bed, where=tmp_path / "tune.log")
     assert [trial.params for trial in resumed.trials[:3]] == [trial.params for trial in found.trials[:3]]
     assert len(resumed.trials) == 7 and resumed.judged is not None
     assert run(bed, Plan(trials=0, seeds=1, chunks=2), tmp_path / "tune.log").recipe == resumed.recipe
 
 
-def test_time_that_is_up_ends_the_search_but_not_the_verdict(bed):
-    found = run(bed, Plan(trials=1000, seeds=1, chunks=2, minutes=1e-6))
-    assert found.trials == [] and found.judged is not None and found.recipe == found.start
+@pytest.mark.parametrize(
+    "damage", [lambda b: b[:-20], lambda b: b + b"\0" * 40, lambda b: b + b'{"op_code": 4, "study']
+)
+def test_a_file_whose_end_is_torn_loses_that_end_and_goes_on(bed, found, tmp_path, damage):
+    """As a full disk or a power cut leaves it."""
+    file = tmp_path / "tune.log"
+    run(bed, Plan(trials=3, seeds=1, chunks=2), file)
+    file.write_bytes(damage(file.read_bytes()))
+    again = run(bed, Plan(trials=3, seeds=1, chunks=2), file)
+    told, kept = ([(t.params, t.value) for t in one.trials] for one in (found, again))
+    assert len(kept) == 3 and kept[:2] == told[:2] and again.judged is not None
+    assert all(json.loads(line) for line in file.read_text().splitlines())
+
+
+def test_a_full_disk_is_one_sentence_and_leaves_the_base_bare(bed, tmp_path, monkeypatch):
+    backend, writes = type(storage(tmp_path / "tune.log")._backend), []
+    honest = backend.append_logs
+
+    def full(self, logs):
+        writes.append(logs)
+        if len(writes) > 8:
+            raise OSError(28, "No space left on device")
+        honest(self, logs)
+
+    monkeypatch.setattr(backend, "append_logs", full)
+    with pytest.raises(InputError, match=r"could not be kept \(No space left on device\)"):
+        run(bed, where=tmp_path / "tune.log")
+    assert not any(module._forward_hooks for module in bed.base.model.modules())
+    monkeypatch.setattr(backend, "append_logs", honest)
+    assert run(bed, Plan(trials=2, seeds=1, chunks=2), tmp_path / "tune.log").judged is not None
+
+
+@pytest.fixture
+def clock(monkeypatch):
+    """A clock that goes on by a second for each item that is scored, and by nothing else."""
+    seconds = [0.0]
+    module = sys.modules["tada_studio.evaluation.benchmark"]
+    honest = module.score
+
+    def score(base, items, *more):
+        seconds[0] += len(items)
+        return honest(base, items, *more)
+
+    monkeypatch.setattr(module, "score", score)
+    for name in ("tada_studio.tuning", "tada_studio.evaluation.benchmark"):
+        monkeypatch.setattr(sys.modules[name], "time", SimpleNamespace(monotonic=lambda: seconds[0]))
+    return seconds
+
+
+def test_the_limit_holds_for_what_trials_are_compared_with_and_for_the_verdict_too(bed, clock):
+    # 24 items a pass; start, task, domain and average take 96 s, and a fifth pass would go beyond .4 of 300 s
+    found = run(bed, Plan(trials=1000, seeds=1, chunks=2, minutes=5.0))
+    assert list(found.left_out) == ["sum"] and len(found.trials) > 4 and found.judged is not None
+    assert 200 < clock[0] <= 300 and found.seconds == clock[0]
+    assert "no time to measure sum" in " ".join(search_sentences(found))
+    assert Plan().minutes == 5.0
+
+
+def test_without_a_finished_trial_nothing_is_found_and_the_untouched_items_stay_so(bed, clock):
+    start = Recipe(overrides=("layer 0 : 1",))
+    found = run(bed, Plan(trials=1000, seeds=1, chunks=2, minutes=0.1), start=start)
+    assert found.found is None and found.judged is None and found.trials == [] and clock[0] == 24
+    assert "No trial has finished" in " ".join(search_sentences(found))
     with pytest.raises(InputError, match="minutes"):
         Plan(minutes=0.0)
     with pytest.raises(InputError, match="seeds"):
@@ -218,13 +279,14 @@ def test_the_front_is_what_no_other_trial_beats_on_both_sides():
 
 def test_a_side_counts_as_a_side_and_a_start_that_is_not_beaten_stays():
     assert value({"a": SideScore(-1.0, None, 1000), "b": SideScore(-3.0, None, 10)}) == -2.0
-    found = Tuning(halves({"x": [Item(str(i), ("a", "b"), 0) for i in range(4)]}), Recipe(), space(30, True))
-    assert found.recipe == Recipe() and found.best is None
-    point = {"strength": 0.75}
-    found.trials = [trial(0, -1.0, -1.0)._replace(params=point)]
-    assert found.recipe == Recipe(strength=0.75)
-    found.side_scores["start"] = {"domain": SideScore(-0.5, None, 4), "task": SideScore(-1.0, None, 4)}
-    assert found.recipe == Recipe()
+    empty = Tuning(halves({"x": [Item(str(i), ("a", "b"), 0) for i in range(4)]}), Recipe(), space(30, True))
+    assert empty.recipe == Recipe() and empty.found is None and empty.best is None
+    found = replace(empty, trials=[trial(0, -1.0, -1.0)._replace(params={"strength": 0.75})])
+    assert found.recipe == found.found == Recipe(strength=0.75)
+    start = {"domain": SideScore(-0.5, None, 4), "task": SideScore(-1.0, None, 4)}
+    beaten = replace(found, side_scores={"start": start})
+    assert beaten.found is None and beaten.recipe == Recipe()
+    assert beaten.best_baseline({"sum": Recipe()}) is None
 
 
 def test_answers_without_likelihood_count_as_right_or_wrong_and_texts_as_likelihood_alone():

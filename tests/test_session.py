@@ -3,12 +3,16 @@
 import pytest
 import torch
 
+from tada_studio.base_model.generate import Sampling
 from tada_studio.errors import BaseError, InputError, MismatchError, RecipeError, Stopped
 from tada_studio.evaluation import read_items
+from tada_studio.evaluation.prompts import Question
+from tada_studio.pipeline import Provenance
 from tada_studio.probing import read_inputs
 from tada_studio.progress import stream
 from tada_studio.recipe import Recipe
 from tada_studio.session import Session
+from tada_studio.tuning import Plan
 
 
 @pytest.fixture
@@ -171,3 +175,85 @@ def test_a_search_is_limited_on_its_own_side_alone():
 
     whole, limited = (asked.to_tune(sample("minerals-tiny"), None, 0, most) for most in (None, 5))
     assert [len(items) for items in limited.search.values()] == [5, 5] and limited.held == whole.held
+
+
+# -- a result belongs to a recipe ------------------------------------------------------------------------------------
+
+
+def test_every_result_knows_the_recipe_that_it_is_of(session, pico, tmp_path):
+    """Build, evaluate and measure, paint: all of it is of an earlier recipe; undo, and it is good again."""
+    items = {"domain": read_items(pico.items)[:8]}
+    results = [
+        session.evaluate(items, ["base", "tada"], 8),
+        session.measure_effects(("projection",), most=4, sides=items),
+        session.tune(items, Plan(trials=2, seeds=1, chunks=1), most=4),
+    ]
+    assert session.exported is None
+    session.export(tmp_path / "out")
+    results.append(session.exported)
+    assert session.exported.certificate.holds and session.exported.folder == tmp_path / "out"
+    assert {result.digest for result in results} == {session.digest} and not any(map(session.stale, results))
+    session.paint([(0, 0), (1, 1)], 1.0)
+    assert all(map(session.stale, results))
+    session.undo()
+    assert not any(map(session.stale, results))
+    session.probe(read_inputs(pico.inputs))
+    assert all(map(session.stale, results)), "other readings make another merge"
+
+
+def test_an_export_after_painting_does_not_carry_scores_of_before(session, pico, tmp_path):
+    session.evaluate({"domain": read_items(pico.items)[:8]}, ["base", "tada"], 8)
+    session.paint([(0, 0)], 1.0)
+    session.export(tmp_path / "out")
+    assert "Nothing was evaluated before this export." in (tmp_path / "out" / "README.md").read_text()
+
+
+def test_opening_another_pair_leaves_nothing_of_the_former(session, pico, tmp_path):
+    items = {"domain": read_items(pico.items)[:8]}
+    run = session.evaluate(items, ["base", "tada"], 8)
+    effects = session.measure_effects(("projection",), most=4, sides=items)
+    session.ask(Question("gold is"), ("base",), Sampling(most=2))
+    session.export(tmp_path / "out")
+    exported, before = session.exported, session.digest
+    session.open(str(pico.domain), str(pico.task), str(pico.base))
+    assert (session.runs, session.answers) == ((), {}) and session.exported is session.effects is session.tuning is None
+    assert session.digest != before and all(map(session.stale, (run, effects, exported)))
+    assert not session.can_undo and session.log == ()
+
+
+def test_what_comes_in_of_a_pair_that_is_no_longer_open_is_not_shown(session, pico):
+    def another_pair_is_opened(progress):
+        if progress.note == "task":
+            session.open(str(pico.domain), str(pico.task), str(pico.base))
+
+    with pytest.raises(Stopped):
+        session.evaluate({"x": read_items(pico.items)}, ["base", "task"], 17, another_pair_is_opened)
+    assert session.runs == ()
+
+
+def test_a_knob_that_changes_nothing_makes_no_result_stale(session):
+    session.turn(method="ties")
+    before = session.digest
+    session.turn(sharpness=3.0)
+    session.paint([(0, 0)], 1.0)
+    assert session.digest == before
+    session.turn(density=0.4)
+    assert session.digest != before
+
+
+def test_a_search_stays_good_for_the_recipe_that_it_found(session, pico):
+    items = {"domain": read_items(pico.items)[:12]}
+    found = session.tune(items, Plan(trials=6, seeds=1, chunks=1))
+    assert found.found is not None and found.digest == session.tuning.digest and session.tuning.judged is not None
+    session.restore(found.found)
+    assert not session.stale(found)
+    session.turn(strength=0.3)
+    assert session.stale(found)
+
+
+def test_a_recipe_file_tells_what_it_was_made_of(session):
+    view = session.view
+    content = view.adapter.origin.to_dict()
+    assert Provenance.read(content).digest == view.digest
+    for lame in ({}, {"inputs": []}, {**content, "recipe": {"shoe": 1}}, {**content, "inputs": {"task": None}}):
+        assert Provenance.read(lame) is None

@@ -57,9 +57,7 @@ def scores(chosen, opened_sample):
         **merges,
         "tada": merge(pair, readings),
     }
-    sides = {}
-    pipeline.score_sides(base, variants, pipeline.sample_items(chosen), sides)
-    return sides
+    return pipeline.score_sides(base, variants, pipeline.sample_items(chosen))
 
 
 def test_the_merge_reads_what_neither_parent_can(scores):

@@ -47,8 +47,7 @@ def measure(chosen: Sample, keep: Path | None = None) -> dict[str, Any]:
     )
     if keep is not None:
         readings.save(keep)
-    sides: pipeline.Sides = {}
-    pipeline.score_sides(base, variants(pair, readings), pipeline.sample_items(chosen), sides)
+    sides = pipeline.score_sides(base, variants(pair, readings), pipeline.sample_items(chosen))
     return {
         "both_skills": {name: round(both_skills(sides, name), 4) for name in (*OTHERS, "tada")},
         "tada_against": against(sides),

@@ -183,9 +183,8 @@ def measure(out: Path, oracle: Path) -> dict[str, Any]:
     on_task = read_inputs(out / "task_probe")
     readings = pipeline.probe(pair, base, read_inputs(out / "probe"), PROBES, task_inputs=on_task)
     readings.save(out / "readings.json")
-    sides: pipeline.Sides = {}
     items = {side: read_items(out / "items" / side) for side in ITEMS}
-    pipeline.score_sides(base, _variants(pair, readings, oracle), items, sides)
+    sides = pipeline.score_sides(base, _variants(pair, readings, oracle), items)
     print(report.text_table(*report.score_table(sides)), file=sys.stderr)
     rivals = [name for name in sides["both"] if name not in ("tada", "oracle")]
     p = holm([paired_p(sides["both"]["tada"].correct, sides["both"][name].correct) for name in rivals])

@@ -28,14 +28,14 @@ def evaluate(options: argparse.Namespace) -> int:
     from tada_studio.pipeline.variants import weights_sentences
 
     base, variants, items, promised = _contest(options)
-    sides: pipeline.Sides = {}
-    pipeline.score_sides(base, variants, items, sides, teller(options))
+    sides = pipeline.score_sides(base, variants, items, teller(options))
     tasks = (
         pipeline.score_tasks(base, variants, options.lm_eval, options.limit, teller(options)) if options.lm_eval else {}
     )
-    sides |= {
+    of_tasks = {
         task: {name: run.score for name, run in runs.items() if run.score is not None} for task, runs in tasks.items()
     }
+    sides = {**sides, **of_tasks}
     kept = report.promise_sentence(sides, promised)
     sentences = [*report.comparison_sentences(sides), *weights_sentences(variants), *([kept] if kept else [])]
     if options.json and kept:

@@ -40,7 +40,9 @@ def tune(options: argparse.Namespace) -> int:
     start = Recipe.load(options.recipe) if options.recipe else Recipe()
     usual = QUICK if options.quick else Plan()
     given = {name: getattr(options, name) for name in ("trials", "seeds", "seed") if getattr(options, name) is not None}
-    plan = replace(usual, **given, minutes=options.minutes)
+    plan = (
+        replace(usual, **given) if options.minutes is None else replace(usual, **given, minutes=options.minutes or None)
+    )
     split = halves(own, plan.seed) if own or embedded is None else pipeline.sample_split(embedded, plan.seed)
     split = split.limited(QUICK_ITEMS) if options.quick else split
     task, domain = (str(embedded.task), str(embedded.domain)) if embedded else (options.task, options.domain)
@@ -51,13 +53,17 @@ def tune(options: argparse.Namespace) -> int:
         pair, base, readings, split, start=start, plan=plan, storage=options.storage, search_rank=options.search_rank,
         progress=teller(options),
     )  # fmt: skip
+    if found.best is None or found.judged is None:
+        raise InputError(
+            "No trial has finished, so that nothing was found. Give more --minutes or --trials, or fewer items."
+        )
     if options.out:
         content = pipeline.MergeOrigin(pair, readings, found.recipe).to_dict()
         Path(options.out).write_text(plain_json(content, indent=2) + "\n", encoding="utf-8")
-    assert found.judged is not None, "a search that was not stopped has been judged"
     table = report.text_table(*report.score_table(found.judged.sides))
     sentences = "\n".join(report.search_sentences(found))
-    answer(options, report.tuning_dict(found), f"{table}\n\n{sentences}\nFound: {report.knobs_turned(found.recipe)}.")
+    kind = "Found" if found.found else "It stays as it was"
+    answer(options, report.tuning_dict(found), f"{table}\n\n{sentences}\n{kind}: {report.knobs_turned(found.recipe)}.")
     return 0
 
 
@@ -85,7 +91,9 @@ def add(commands: Any) -> None:
     add_inputs(parser, "domain inputs, instead of --readings")
     parser.add_argument("--recipe", help="recipe.json to start from; what is not searched stays as it is there")
     parser.add_argument("--trials", type=int, help="how many points to try, of all seeds together; usual: 120")
-    parser.add_argument("--minutes", type=float, help="how long it may take in all, the verdict included")
+    parser.add_argument(
+        "--minutes", type=float, help="how long it may take in all, the verdict included; usual: 5, 0: no limit"
+    )
     parser.add_argument("--seeds", type=int, help="independent searches; usual: 3")
     parser.add_argument("--seed", type=int, help="of the first search, and of the halves")
     parser.add_argument("--search-rank", action="store_true", help="search the rank as well")

@@ -7,7 +7,7 @@ times as well, and it moves where the accuracy of 80 items stands still.
 import hashlib
 import random
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any, NamedTuple
 
@@ -44,6 +44,12 @@ class SideScore(NamedTuple):
 
 
 SideScores = dict[str, SideScore]
+#: Called between batches; whoever wants the work to end raises Stopped from it.
+Pulse = Callable[[], None]
+
+
+def no_pulse() -> None:
+    """Of who lets the work go on."""
 
 
 def value(side_scores: Mapping[str, SideScore]) -> float:
@@ -72,17 +78,17 @@ class Benchmark:
         self._small = base.device.type == "cpu" and sum(p.numel() for p in base.model.parameters()) < SMALL
         self._known: dict[str | None, list[dict[str, Answers]]] = {}
 
-    def running(self, adapter: Adapter | None) -> Iterator[SideScores]:
+    def running(self, adapter: Adapter | None, pulse: Pulse = no_pulse) -> Iterator[SideScores]:
         """The side scores after each chunk, over all items so far. Equal chunks in equal order for every adapter."""
         measured = self._known.setdefault(adapter.digest if adapter else None, [])
         for number, part in enumerate(self.parts):
             if number == len(measured):
-                measured.append(self._measured(adapter, part))
+                measured.append(self._measured(adapter, part, pulse))
             yield {side: _mark([chunk[side] for chunk in measured[: number + 1]]) for side in part}
 
-    def side_scores(self, adapter: Adapter | None) -> SideScores:
+    def side_scores(self, adapter: Adapter | None, pulse: Pulse = no_pulse) -> SideScores:
         """The side scores on all items."""
-        *_, last = self.running(adapter)
+        *_, last = self.running(adapter, pulse)
         return last
 
     def answers(self, adapter: Adapter | None) -> dict[str, Answers]:
@@ -91,16 +97,17 @@ class Benchmark:
         measured = self._known[adapter.digest if adapter else None]
         return {side: _joined([chunk[side] for chunk in measured]) for side in self.parts[0]}
 
-    def score(self, adapter: Adapter | None, items: Sequence[Any], name: str = "") -> Score:
+    def score(self, adapter: Adapter | None, items: Sequence[Any], name: str = "", pulse: Pulse = no_pulse) -> Score:
         """One variant's score on one side's items."""
+        pulse()
         variant = attached(self.base, {**self.heads, name: adapter}, items)[name]
         calm: AbstractContextManager[None] = one_thread() if self._small else nullcontext()
         with calm, self.base.with_adapter(variant.adapter), self.base.with_head(variant.head):
-            return score(variant.base, items, name)
+            return score(variant.base, items, name, lambda _: pulse())
 
-    def _measured(self, adapter: Adapter | None, part: Sides) -> dict[str, Answers]:
+    def _measured(self, adapter: Adapter | None, part: Sides, pulse: Pulse) -> dict[str, Answers]:
         start = time.monotonic()
-        found = {side: answers(self.score(adapter, items)) for side, items in part.items()}
+        found = {side: answers(self.score(adapter, items, pulse=pulse)) for side, items in part.items()}
         self.seconds += time.monotonic() - start
         self.items += sum(map(len, part.values()))
         return found

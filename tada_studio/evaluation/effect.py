@@ -3,7 +3,7 @@
 Geometry says how large a part is; this says what it is good for. Parts work together, so that effects do not add up.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple
 
@@ -50,24 +50,29 @@ class Part(NamedTuple):
     modules: tuple[str, ...]
 
 
-@dataclass(eq=False)
+@dataclass(frozen=True, eq=False)
 class Effects:
-    """Effects measured so far, of one recipe's merge.
+    """Effects measured so far, of one recipe's merge. More of them are new Effects; none is ever changed.
 
     says:    on which items
+    digest:  of the pair, the readings and the recipe (``pipeline.provenance``); "" where nobody has said
     changes: part -> side -> change
     energy:  part -> its share of the merge's energy (squared norm)
     """
 
     recipe: Recipe
     says: str
-    changes: dict[Part, dict[str, Change]] = field(default_factory=dict)
-    energy: dict[Part, float] = field(default_factory=dict)
+    changes: Mapping[Part, Mapping[str, Change]] = field(default_factory=dict)
+    energy: Mapping[Part, float] = field(default_factory=dict)
+    digest: str = ""
+
+    def and_also(self, part: Part, changes: Mapping[str, Change], energy: float) -> "Effects":
+        """These and one more."""
+        return replace(self, changes={**self.changes, part: changes}, energy={**self.energy, part: energy})
 
     def of(self, kind: str) -> list[Part]:
         """The parts of a kind that are measured."""
-        measured = list(self.changes)  # at once: the one who measures adds to it
-        return [part for part in measured if part.kind == kind]
+        return [part for part in self.changes if part.kind == kind]
 
     def total(self, part: Part) -> float:
         """Mean over the sides that judge."""
@@ -104,14 +109,15 @@ def measure(
     heads: Mapping[str, Adapter],
     sides: Sides,
     todo: Iterable[Part],
-    into: Effects,
+    start: Effects,
     progress: ProgressFn = silent,
-) -> None:
-    """Leave each part out in turn, and write what follows into ``into``. Raises Stopped from ``progress``; what is done stays.
+) -> Iterator[Effects]:
+    """Leave each part out in turn; what is known after each, beginning with ``start``. Raises Stopped from ``progress``.
 
     heads: adapters whose heads may answer where the merge's own does not know an item's label
     """
-    todo = [part for part in todo if part not in into.changes]
+    yield start
+    todo = [part for part in todo if part not in start.changes]
     benchmark = Benchmark(base, sides, heads=heads)
     progress(Progress("effect", 0, len(todo) + 1, "the whole merge"))
     whole = _answered(benchmark, merged, sides)
@@ -119,8 +125,9 @@ def measure(
     for done, part in enumerate(todo, start=1):
         progress(Progress("effect", done, len(todo) + 1, f"without {part.name}"))
         rest = _answered(benchmark, without(merged, part.modules), sides)
-        into.energy[part] = sum(shares.get(name, 0.0) for name in part.modules)
-        into.changes[part] = {side: _change(rest[side], whole[side]) for side in sides}
+        changes = {side: _change(rest[side], whole[side]) for side in sides}
+        start = start.and_also(part, changes, sum((shares.get(name, 0.0) for name in part.modules), 0.0))
+        yield start
     progress(Progress("effect", len(todo) + 1, len(todo) + 1, "every part was left out once"))
 
 

@@ -1,7 +1,7 @@
 """One prompt to several variants of one loaded base, attached in turn: what each says, and how likely it finds each choice."""
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 from tada_studio.base_model.generate import Sampling, stream, tokens_of
@@ -32,13 +32,17 @@ class Odds(NamedTuple):
     right: bool
 
 
-@dataclass(eq=False)
+@dataclass(frozen=True)
 class Answer:
     """One variant's answer, as far as it has come."""
 
     text: str = ""
-    odds: list[Odds] = field(default_factory=list)
+    odds: Sequence[Odds] = ()
     done: bool = False
+
+
+#: By variant, in the order in which they answer.
+Answers = Mapping[str, Answer]
 
 
 def ask(
@@ -46,23 +50,28 @@ def ask(
     variants: Mapping[str, Adapter | None],
     question: Question,
     how: Sampling,
-    into: dict[str, Answer],
     progress: ProgressFn = silent,
-) -> None:
-    """Write each variant's answer (None: the base's own) into ``into`` while it is made. Raises TadaError."""
-    tokens = tokens_of(base, question.prompt, question.chat)
+    each: Callable[[Answers], None] = lambda answers: None,
+) -> Answers:
+    """Every variant's answer (of None: the base's own). Raises TadaError, and Stopped from ``progress``.
+
+    each: receives all answers as far as they have come, after every token: a new mapping each time.
+    """
+    tokens, answers = tokens_of(base, question.prompt, question.chat), dict[str, Answer]()
     for number, (name, adapter) in enumerate(variants.items()):
         if adapter is not None:
             base.check_fits(adapter)
-        answer = into[name] = Answer()
         with base.with_adapter(adapter):
-            if question.item is not None:
-                answer.odds = _odds(base, question.item)
-            for count, (answer.text,) in enumerate(stream(base, [tokens], how), start=1):
+            answer = Answer(odds=() if question.item is None else _odds(base, question.item))
+            each(answers := {**answers, name: answer})
+            for count, (text,) in enumerate(stream(base, [tokens], how), start=1):
+                answer = replace(answer, text=text)
+                each(answers := {**answers, name: answer})
                 step = number * how.most + count
                 progress(Progress("answer", step, len(variants) * how.most, f"{name} answers"))
-        answer.done = True
+        each(answers := {**answers, name: replace(answer, done=True)})
     progress(Progress("answer", 1, 1, "all variants have answered"))
+    return answers
 
 
 def _odds(base: Base, item: Item) -> list[Odds]:

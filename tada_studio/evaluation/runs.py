@@ -1,7 +1,7 @@
 """What an evaluation was: its recipe, its items, its scores so far. Kept so that any earlier recipe can come back."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import datetime, timezone
 
 from jaxtyping import Float
@@ -21,15 +21,16 @@ def now() -> str:
     return datetime.now(timezone.utc).isoformat(timespec="seconds")
 
 
-@dataclass(eq=False)
+@dataclass(frozen=True, eq=False)
 class Run:
-    """One evaluation: of which recipe, on which items, and what came out so far.
+    """One evaluation: of which recipe, on which items, and what came out so far. While it goes on, new ones take its place.
 
     number: counts up and is never used again, also when a run is deleted
     gates:  the gate map of the recipe at that time, for a picture
     items:  side -> the items, in the order of the scores
-    sides:  side -> variant -> score; while it runs a new mapping takes its place for each that comes, none is ever changed
+    sides:  side -> variant -> score
     when:   its beginning, ISO 8601 in UTC
+    digest: of the pair, the readings and the recipe that it scores (``pipeline.provenance``); "" where nobody has said
     """
 
     number: int
@@ -38,9 +39,10 @@ class Run:
     limit: int
     gates: Cells = ()
     items: Mapping[str, Sequence[Shown]] = field(default_factory=dict)
-    sides: dict[str, dict[str, Score]] = field(default_factory=dict)
+    sides: Mapping[str, Mapping[str, Score]] = field(default_factory=dict)
     when: str = field(default_factory=now)
     finished: bool = False
+    digest: str = ""
 
     @property
     def scored(self) -> int:
@@ -51,10 +53,6 @@ class Run:
     def variants(self) -> list[str]:
         """Every variant that was scored on any side, in order."""
         return list(dict.fromkeys(name for scores in self.sides.values() for name in scores))
-
-    def copy(self) -> "Run":
-        """As it is now, while it may go on elsewhere."""
-        return replace(self, sides={side: dict(scores) for side, scores in self.sides.items()})
 
 
 def cells(values: Float[Tensor, "layers projections"]) -> Cells:

@@ -12,8 +12,9 @@ from tada_studio.pipeline.merge import Merge
 from tada_studio.pipeline.opening import load_base, passports, read_adapter, read_pair
 from tada_studio.pipeline.origin import MergeOrigin, logged, own_version, remarks_on_recipe
 from tada_studio.pipeline.probing import probe
+from tada_studio.pipeline.provenance import Provenance
 from tada_studio.pipeline.scoring import Sides, evaluate, score_sides, score_tasks
-from tada_studio.pipeline.tuning import new_search, search
+from tada_studio.pipeline.tuning import search
 from tada_studio.pipeline.variants import STRENGTHS, TURNED, USUAL, Beside, by_name, tuned, variants
 
 __all__ = [
@@ -24,13 +25,13 @@ __all__ = [
     "LruCache",
     "Merge",
     "MergeOrigin",
+    "Provenance",
     "Sides",
     "by_name",
     "evaluate",
     "export",
     "load_base",
     "logged",
-    "new_search",
     "own_version",
     "passports",
     "probe",

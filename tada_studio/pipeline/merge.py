@@ -28,6 +28,7 @@ from tada_studio.core.stability import Stability, stability
 from tada_studio.lora import Adapter, Address, Pair
 from tada_studio.pipeline.analysis import analysis, unprobed
 from tada_studio.pipeline.origin import MergeOrigin
+from tada_studio.pipeline.provenance import Provenance
 from tada_studio.recipe import Recipe
 
 
@@ -53,6 +54,11 @@ class Merge:
     @property
     def probed(self) -> bool:
         return self.readings is not None
+
+    @cached_property
+    def digest(self) -> str:
+        """Twelve hexadecimal digits of all that counts for this merge; whatever is measured of it carries them."""
+        return Provenance.of(self.pair, self.readings, self.recipe).digest
 
     @property
     def readings_or_even(self) -> Readings:

@@ -1,6 +1,6 @@
 """Base + variants + items -> scores."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -13,7 +13,7 @@ from tada_studio.lora import Adapter
 from tada_studio.pipeline.cache import LruCache
 from tada_studio.progress import Progress, ProgressFn, silent
 
-Sides = dict[str, dict[str, Score]]
+Sides = Mapping[str, Mapping[str, Score]]  # a new one takes the place of the former; none is changed
 
 _SCORES: LruCache[Score] = LruCache(256)
 
@@ -22,30 +22,35 @@ def evaluate(
     base: Base, variants: Mapping[str, Adapter | None], items: Sequence[Any], progress: ProgressFn = silent
 ) -> dict[str, Score]:
     """A score for every variant (None: the base itself) on the same items, in the order given. Raises TadaError."""
-    sides: Sides = {}
-    score_sides(base, variants, {"items": items}, sides, progress)
-    return sides["items"]
+    return dict(score_sides(base, variants, {"items": items}, progress)["items"])
 
 
 def score_sides(
     base: Base,
     variants: Mapping[str, Adapter | None],
     sides: Mapping[str, Sequence[Any]],
-    into: Sides,
     progress: ProgressFn = silent,
-) -> None:
-    """Score every variant on every side's items, writing each score into ``into[side][variant]`` as it is done."""
+    each: Callable[[Sides], None] = lambda sides: None,
+) -> Sides:
+    """Side -> variant -> score, of every variant on every side's items. Raises TadaError, and Stopped from ``progress``.
+
+    each: receives what is scored so far after every score: a new mapping each time, which nobody changes afterwards.
+    """
     total = sum(map(len, sides.values())) * len(variants)
     done = 0
     for adapter in filter(None, variants.values()):
         base.check_fits(adapter)
+    scored: dict[str, dict[str, Score]] = {side: {} for side in sides}
     with_heads = {side: attached(base, variants, items) for side, items in sides.items()}
     for name in variants:
         for side, items in sides.items():
             part = _shifted(progress, done, total)
-            into.setdefault(side, {})[name] = _score(with_heads[side][name], items, name, part)
+            score = _score(with_heads[side][name], items, name, part)
+            scored = {**scored, side: {**scored[side], name: score}}
+            each({side: scores for side, scores in scored.items() if scores})
             done += len(items)
     progress(Progress("evaluate", done, total, "all variants scored"))
+    return scored
 
 
 def score_tasks(

@@ -1,6 +1,7 @@
 """The flow of auto-tune: a pair, a base and items -> a search of the knobs, judged on items that it never saw."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -25,18 +26,20 @@ def search(
     plan: Plan | None = None,
     storage: str | Path | None = None,
     search_rank: bool = False,
-    into: Tuning | None = None,
+    looks: int = 1,
     progress: ProgressFn = silent,
+    each: Callable[[Tuning], None] = lambda tuning: None,
 ) -> Tuning:
     """Search the knobs on one part of the items and judge the find on the other, once. Raises TadaError.
 
     items: by side; cut into halves by seed if no ``Split`` is given. start: what is not searched (gates painted by hand too)
-    stays as it is there. storage: a file, or a database URL, that several processes may share. into: a ``new_search`` of the
-    same arguments, for who wants to watch it fill.
+    stays as it is there. storage: a file, or a database URL, that several processes may share. looks: how often, with this
+    verdict, the other part was looked at. each: receives every state of the search, the empty one first.
     """
     plan = plan or Plan()
     split = items if isinstance(items, Split) else halves(items, plan.seed)
-    tuning = into or new_search(pair, readings, split, start, search_rank)
+    tuning = replace(_new_search(pair, readings, split, start, search_rank), looks=looks)
+    each(tuning)
     for adapter in (pair.task, pair.domain):
         base.check_fits(adapter)
     digests = pair.task.digest, pair.domain.digest, base.digest, getattr(readings, "digest", "none")
@@ -46,11 +49,13 @@ def search(
         baselines=baselines(tuning.start.rank),
         key=" ".join(digests),
     )
-    run(base, contest, tuning, plan, storage, progress)
+    for state in run(base, contest, tuning, plan, storage, progress):
+        each(state)
+        tuning = state
     return tuning
 
 
-def new_search(
+def _new_search(
     pair: Pair, readings: Readings | None, split: Split, start: Recipe | None = None, search_rank: bool = False
 ) -> Tuning:
     """A search that has not begun: which knobs are turned depends on the pair."""

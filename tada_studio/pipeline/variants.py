@@ -21,7 +21,7 @@ from tada_studio.evaluation.runs import Run
 from tada_studio.lora import Adapter, Pair
 from tada_studio.pipeline.merge import Merge, merge
 from tada_studio.pipeline.origin import MergeOrigin
-from tada_studio.pipeline.scoring import Sides, score_sides
+from tada_studio.pipeline.scoring import score_sides
 from tada_studio.progress import ProgressFn, silent
 from tada_studio.recipe import Recipe
 
@@ -146,9 +146,8 @@ def tuned(
     For a fair fight: PEFT's TIES averages where others add, so that its best weights are not 1 and 1.
     """
     recipes = {f"{recipe.method} at strength {size:g}": recipe.but(strength=size) for size in strengths}
-    sides: Sides = {}
     adapters = {name: merge(pair, readings, one) for name, one in recipes.items()}
-    score_sides(base, adapters, validation, sides, progress)
+    sides = score_sides(base, adapters, validation, progress)
     return recipes[max(recipes, key=lambda name: _merit([scores[name] for scores in sides.values()]))]
 
 

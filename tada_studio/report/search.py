@@ -25,7 +25,7 @@ def _looks(tuning: Tuning) -> str:
 
 def _promised(tuning: Tuning) -> str:
     """What the search half promised, beside what came of it: the best of many trials always looks better than it is."""
-    if tuning.promised is None or tuning.kept is None or tuning.recipe == tuning.start:
+    if tuning.promised is None or tuning.kept is None or tuning.found is None:
         return ""
     return f"Over the default the search items promised {tuning.promised:+.3f} nats; the untouched ones gave {tuning.kept:+.3f}."
 
@@ -33,10 +33,20 @@ def _promised(tuning: Tuning) -> str:
 def _searched(tuning: Tuning) -> str:
     search, held = tuning.split.counts
     pruned = sum(trial.state == "pruned" for trial in tuning.trials)
-    found = (
-        "" if tuning.best is None or tuning.recipe != tuning.start else " None beat the recipe that it started from."
-    )
-    return f"{len(tuning.trials)} trials, {pruned} stopped early, on {search} items; {held} held out ({tuning.split.says}).{found}"
+    start = f"{len(tuning.trials)} trials, {pruned} stopped early, on {search} items; {held} held out ({tuning.split.says})."
+    return " ".join(filter(None, (start, _nothing_found(tuning), _left_out(tuning))))
+
+
+def _nothing_found(tuning: Tuning) -> str:
+    if tuning.best is None:
+        return "No trial has finished, so that there is nothing to take: give it more time, or fewer items."
+    return "" if tuning.found else "None beat the recipe that it started from."
+
+
+def _left_out(tuning: Tuning) -> str:
+    if not tuning.left_out:
+        return ""
+    return f"There was no time to measure {', '.join(tuning.left_out)} beside the trials."
 
 
 def _seeds(tuning: Tuning) -> str:
@@ -70,6 +80,7 @@ def tuning_dict(tuning: Tuning) -> dict[str, Any]:
     held = judged.sides if judged else {}
     return {
         "recipe": tuning.recipe.to_dict(),
+        "found": tuning.found is not None,
         "says": search_sentences(tuning),
         "verdict": {found.against: comparison_dict(found) for found in (judged.against if judged else ())},
         "held_out": {side: [score.to_dict() for score in scores.values()] for side, scores in held.items()},

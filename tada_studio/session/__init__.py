@@ -1,6 +1,6 @@
 """One person's work: what is open, what was turned, what was measured; and how all of it is kept. Free of gradio."""
 
 from tada_studio.evaluation.runs import Run
-from tada_studio.session.session import RESET, Opened, Session, State
+from tada_studio.session.session import RESET, Exported, Opened, Session, State
 
-__all__ = ["RESET", "Opened", "Run", "Session", "State"]
+__all__ = ["RESET", "Exported", "Opened", "Run", "Session", "State"]

@@ -9,7 +9,6 @@ import os
 import re
 import shutil
 import tempfile
-import weakref
 from collections.abc import Callable, Iterable, Mapping
 from hashlib import sha256
 from pathlib import Path
@@ -19,6 +18,8 @@ from tada_studio.core.gates import Readings
 from tada_studio.errors import InputError, TadaError
 from tada_studio.evaluation.runs import Run, now
 from tada_studio.evaluation.saved import load_items, load_scores, save_items, save_scores
+from tada_studio.lora import Pair
+from tada_studio.pipeline.provenance import Provenance, readings_digest
 from tada_studio.probing import Readings as SavedReadings
 from tada_studio.recipe import OLD_WEIGHTS, Recipe, from_version_1
 from tada_studio.session.session import Opened, Session, State
@@ -32,7 +33,6 @@ _MOST_STEPS = 300
 _PLAIN = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 #: A path that a session may have been opened by, or an error that says why it may not be opened here.
 Allowed = Callable[[str], object]
-_digests: "weakref.WeakKeyDictionary[Readings, str]" = weakref.WeakKeyDictionary()
 
 
 # -- write ---------------------------------------------------------------------------------------------------------
@@ -102,8 +102,7 @@ def _write_readings(readings: Readings | None, folder: Path) -> str | None:
     if readings is None:
         return None
     saved = readings if isinstance(readings, SavedReadings) else SavedReadings(**vars(readings))
-    digest = _digests.get(readings) or _digests.setdefault(readings, saved.digest)
-    name = f"readings-{digest[:20]}"
+    name = f"readings-{str(readings_digest(readings))[:20]}"
     if not (folder / f"{name}.json").exists():
         with tempfile.TemporaryDirectory(dir=folder, prefix=".new-") as there:
             saved.save(Path(there) / f"{name}.json")
@@ -194,7 +193,7 @@ def read(folder: Path, allowed: Allowed = lambda ref: None) -> tuple[Session, li
     try:
         opened = Opened(**content["opened"])
         _open(session, opened, content, folder, allowed)
-        runs = list(_runs(content, folder, remarks))
+        runs = list(_runs(content, _pair(session), folder, remarks))
         session.resume(_state(content, session, folder, tuple(runs)))
         if content["format"] == FORMAT_1:
             remarks.append(OLD_WEIGHTS)
@@ -203,6 +202,11 @@ def read(folder: Path, allowed: Allowed = lambda ref: None) -> tuple[Session, li
     except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise InputError(f"{folder / INDEX}: is damaged ({str(error)[:100]}), so this session cannot go on.") from error
     return session, remarks
+
+
+def _pair(session: Session) -> Pair:
+    assert session.pair is not None, "it was just opened"
+    return session.pair
 
 
 def _state(content: Mapping[str, Any], session: Session, folder: Path, runs: tuple[Run, ...]) -> State:
@@ -258,27 +262,29 @@ def _found(opened: Opened, role: str, content: Mapping[str, Any], folder: Path, 
     return str(source) if from_hub and source and Path(source).is_dir() else ref
 
 
-def _runs(content: Mapping[str, Any], folder: Path, remarks: list[str]) -> Iterable[Run]:
+def _runs(content: Mapping[str, Any], pair: Pair, folder: Path, remarks: list[str]) -> Iterable[Run]:
     for row in content["runs"]:
         number = int(row["number"])
         try:
-            yield _run(row, number, folder, _recipe_reader(content)(row["recipe"]))
+            yield _run(row, number, pair, folder, _recipe_reader(content)(row["recipe"]))
         except (TadaError, OSError) as error:
             remarks.append(f"Run {number} was left out: {error}")
 
 
-def _run(row: Mapping[str, Any], number: int, folder: Path, recipe: Recipe) -> Run:
+def _run(row: Mapping[str, Any], number: int, pair: Pair, folder: Path, recipe: Recipe) -> Run:
     gates = tuple(tuple(None if v is None else float(v) for v in cells) for cells in row["gates"])
+    readings = _readings(row["readings"], folder)
     return Run(
         number=number,
         recipe=recipe,
-        readings=_readings(row["readings"], folder),
+        readings=readings,
         limit=int(row["limit"]),
         gates=gates,
         items={side: load_items(_named(name, folder, ".jsonl")) for side, name in row["items"].items()},
         sides=load_scores(_named(row["scores"], folder, ".safetensors")),
         when=str(row["when"]),
         finished=bool(row["finished"]),
+        digest=Provenance.of(pair, readings, recipe).digest,
     )
 
 
@@ -286,9 +292,8 @@ def _readings(name: str | None, folder: Path) -> SavedReadings | None:
     if name is None:
         return None
     readings = SavedReadings.load(_named(name, folder, ".json"))
-    if f"readings-{readings.digest[:20]}" != name:
+    if f"readings-{str(readings_digest(readings))[:20]}" != name:
         raise InputError(f"{name}: the readings of this session are damaged. Probe the pair again.")
-    _digests[readings] = readings.digest
     return readings
 
 

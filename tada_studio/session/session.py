@@ -8,6 +8,7 @@ import shutil
 import tempfile
 import threading
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -19,10 +20,10 @@ from tada_studio.core.gates import Readings
 from tada_studio.core.merge import Merged
 from tada_studio.core.strokes import painted
 from tada_studio.errors import BaseError, InputError, MismatchError, Stopped
-from tada_studio.evaluation import choose
+from tada_studio.evaluation import Score, choose
 from tada_studio.evaluation.benchmark import items_digest
 from tada_studio.evaluation.effect import Effects, measure, parts
-from tada_studio.evaluation.prompts import Answer, Question, ask
+from tada_studio.evaluation.prompts import Answers, Question, ask
 from tada_studio.evaluation.runs import Run, cells
 from tada_studio.evaluation.shown import shown
 from tada_studio.exporting.certify import Certificate
@@ -50,6 +51,14 @@ class Opened(NamedTuple):
     base: str | None = None
     sample: str | None = None
     dora_rank: int | None = None
+
+
+class Exported(NamedTuple):
+    """The last export: where it lies, how it was checked, and of which pair, readings and recipe it is."""
+
+    folder: Path
+    certificate: Certificate
+    digest: str
 
 
 class State(NamedTuple):
@@ -93,10 +102,11 @@ class Session:
         self.base_ref: str | None = None
         self.sample: Sample | None = None
         self.history = History()
-        self.runs: list[Run] = []
-        self.answers: dict[str, Answer] = {}
+        self.runs: tuple[Run, ...] = ()
+        self.answers: Answers = {}
         self.tuning: Tuning | None = None
         self.effects: Effects | None = None
+        self.exported: Exported | None = None
         self._looks: dict[str, int] = {}  # at the items that a search holds out, by their digest
         self._runs_made = 0
         self._view: Merge | None = None
@@ -125,8 +135,8 @@ class Session:
             self.pair, self.readings, self.sample, self.base_ref = pair, None, None, base or None
             self.opened, self.project = Opened(task, domain, base or None, None, dora_rank), None
             self.base = self.base if self.base is not None and self.base.ref == base else None
-            self.answers, self.tuning, self.effects = {}, None, None
-            self.history, self.runs, self._runs_made = History(), [], 0
+            self.answers, self.tuning, self.effects, self.exported = {}, None, None, None
+            self.history, self.runs, self._runs_made = History(), (), 0
             self._changed()
 
     def open_sample(self, name: str) -> None:
@@ -282,9 +292,9 @@ class Session:
         """Score variants on each side's items: those that ``pipeline.variants`` knows, and exported adapters by a name of
         ``folders`` (name -> folder or Hub id).
 
-        sides None: the sample's. ``self.runs[-1]`` fills in variant by variant; when stopped it keeps what is done.
+        sides None: the sample's. A new run takes the place of ``self.runs[-1]`` with every score; when stopped, what is done stays.
         """
-        view = self._open_view()
+        pair, view = self._open_pair(), self._open_view()
         sides = to_evaluate(self.sample, sides)
         progress = self._started(progress)
         base = self.load_base(progress=progress)
@@ -293,29 +303,34 @@ class Session:
         beside = pipeline.Beside(validation, self.runs, others)
         adapters = pipeline.variants(view, [*variants, *others], base, beside, progress)
         chosen = {side: choose(items, limit) for side, items in sides.items()}
-        self._runs_made += 1
         items = {side: tuple(map(shown, ones)) for side, ones in chosen.items()}
-        run = Run(self._runs_made, view.recipe, self.readings, limit, cells(view.gates.values), items)
-        self.runs.append(run)
-        found: pipeline.Sides = {}
+        with self.lock:
+            self._runs_made += 1
+            run = Run(
+                self._runs_made, view.recipe, view.readings, limit, cells(view.gates.values), items, digest=view.digest
+            )
+            self.runs = (*self.runs, run)
 
-        def publish(step: Progress) -> None:
-            run.sides = {
-                side: dict(scores) for side, scores in found.items()
-            }  # a new one: other threads read the former
-            progress(step)
+        def publish(scored: Mapping[str, Mapping[str, Score]], finished: bool = False) -> None:
+            nonlocal run
+            run = replace(run, sides=scored, finished=finished)
+            self._replace(pair, run)
 
-        try:
-            pipeline.score_sides(base, adapters, chosen, found, publish)
-        finally:
-            run.sides = found
-        run.finished = True
+        scored = pipeline.score_sides(base, adapters, chosen, progress, publish)
+        publish(scored, finished=True)
         self.on_change()
         return run
 
+    def _replace(self, pair: Pair, run: Run) -> None:
+        """Let this run take the place of the one with its number, unless that was deleted, or another pair is open by now."""
+        with self.lock:
+            runs = tuple(run if other.number == run.number else other for other in self.runs)
+            self._take(pair, runs=runs)
+
     def forget(self, number: int) -> None:
         """Delete a run of the history."""
-        self.runs = [run for run in self.runs if run.number != number]
+        with self.lock:
+            self.runs = tuple(run for run in self.runs if run.number != number)
         self.on_change()
 
     def stop(self) -> None:
@@ -331,7 +346,7 @@ class Session:
         most: int | None = None,
         progress: ProgressFn = silent,
     ) -> Tuning:
-        """Search the knobs from the recipe on screen, and judge the find; ``self.tuning`` fills in.
+        """Search the knobs from the recipe on screen, and judge the find; ``self.tuning`` is replaced as the search goes on.
 
         sides None: the sample's items. most: items a side to search on. A search that was stopped goes on where it was.
         """
@@ -339,14 +354,26 @@ class Session:
         split = to_tune(self.sample, sides, plan.seed, most)
         progress = self._started(progress)
         base = self.load_base(progress=progress)
-        self.tuning = found = tuning.new_search(pair, self.readings, split, self.recipe)
-        held = items_digest(split.held)
-        found.looks = self._looks.get(held, 0) + 1
-        trials = self.folder / "trials.log"
-        tuning.search(pair, base, self.readings, split, plan=plan, storage=trials, into=found, progress=progress)
-        self._looks[held] = found.looks
+        view, held = self._open_view(), items_digest(split.held)
+
+        def publish(found: Tuning) -> None:
+            self._take(pair, tuning=replace(found, digest=view.digest))
+
+        found = tuning.search(
+            pair, base, view.readings, split, start=view.recipe, plan=plan, storage=self.folder / "trials.log",
+            looks=self._looks.get(held, 0) + 1, progress=progress, each=publish,
+        )  # fmt: skip
+        if found.judged is not None:
+            self._looks[held] = found.looks
         self.on_change()
-        return found
+        return replace(found, digest=view.digest)
+
+    def _take(self, pair: Pair, **results: Any) -> None:
+        """Show these results, unless another pair is open by now."""
+        with self.lock:
+            if self.pair is pair:
+                for name, result in results.items():
+                    setattr(self, name, result)
 
     # -- Effect ----------------------------------------------------------------------------------------------------
 
@@ -359,43 +386,70 @@ class Session:
     ) -> Effects:
         """What each "layer", "projection" or "cell" of the merge on screen does on ``most`` items a side, never test items.
 
-        sides None: the sample's. ``self.effects`` fills in; what it already holds of this recipe and these items is kept.
+        sides None: the sample's. ``self.effects`` is replaced part by part; what it holds of this recipe and these items is kept.
         """
         pair, view = self._open_pair(), self._open_view()
         split, kind = to_leave_out_on(self.sample, sides, most)
         progress = self._started(progress)
         base = self.load_base(progress=progress)
         items, says = with_probe_texts(split, kind, self.sample, base, most)
-        if self.effects is None or (self.effects.recipe, self.effects.says) != (self.recipe, says):
-            self.effects = Effects(self.recipe, says)
+        start = self.effects
+        if start is None or (start.digest, start.says) != (view.digest, says):
+            start = Effects(view.recipe, says, digest=view.digest)
         heads = {"task": pair.task, "domain": pair.domain}
-        measure(base, view.adapter, heads, items, parts(pair.addresses, kinds), self.effects, progress)
-        return self.effects
+        for found in measure(base, view.adapter, heads, items, parts(pair.addresses, kinds), start, progress):
+            self._take(pair, effects=found)
+        return found
 
     # -- Try it ----------------------------------------------------------------------------------------------------
 
     def ask(self, question: Question, variants: Sequence[str], how: Sampling, progress: ProgressFn = silent) -> None:
-        """One prompt to variants ("base", "task", "domain", "merge"); ``self.answers`` fills in while they are made."""
+        """One prompt to variants ("base", "task", "domain", "merge"); ``self.answers`` is replaced while they are made."""
         pair, view = self._open_pair(), self._open_view()
         progress = self._started(progress)
         base = self.load_base(progress=progress)
         known = {"base": None, "task": pair.task, "domain": pair.domain, "merge": view.adapter}
         self.answers = {}
-        ask(base, {name: known[name] for name in variants}, question, how, self.answers, progress)
+        asked = {name: known[name] for name in variants}
+        ask(base, asked, question, how, progress, lambda answers: self._take(pair, answers=answers))
 
     # -- Export ----------------------------------------------------------------------------------------------------
 
     def export(self, out: str | Path, progress: ProgressFn = silent) -> Certificate:
         """Write the merge on screen as a PEFT folder, read it back and certify it. Raises ExportError if that does not hold."""
         view, progress = self._open_view(), self._started(progress)
-        latest = next((run for run in reversed(self.runs) if run.recipe == self.recipe and run.sides), None)
-        return pipeline.export(
+        latest = next((run for run in reversed(self.runs) if run.digest == view.digest and run.sides), None)
+        certificate = pipeline.export(
             pipeline.logged(view.adapter, self.log),
             out,
             base=self.base,
             progress=progress,
             measured=latest.sides if latest else None,
         )
+        self._take(view.pair, exported=Exported(Path(out), certificate, view.digest))
+        return certificate
+
+    # -- What belongs to what --------------------------------------------------------------------------------------
+
+    @property
+    def digest(self) -> str:
+        """Of the merge on screen; "" while nothing is open."""
+        view = self.view
+        return "" if view is None else view.digest
+
+    def stale(self, result: "Run | Tuning | Effects | Exported") -> bool:
+        """Whether a result is of another pair, other readings or another recipe than those on screen.
+
+        A search is as good as new for the recipe that it started from and for the one that it found.
+        """
+        view = self.view
+        if view is None:
+            return True
+        if isinstance(result, Tuning) and result.found is not None:
+            found = Merge(view.pair, view.readings, result.recipe)
+            started = Merge(view.pair, view.readings, result.start)
+            return result.digest != started.digest or view.digest not in (found.digest, started.digest)
+        return result.digest != view.digest
 
     @property
     def folder(self) -> Path:
@@ -419,9 +473,8 @@ class Session:
             if self.pair is None or self.opened is None:
                 return None
             piles = tuple(self.history.before), tuple(self.history.after)
-            runs = tuple(run.copy() for run in self.runs)
             now = (self.opened, self.pair, self.base_ref, self.readings, self.recipe)
-            return State(*now, *piles, runs, self._runs_made, dict(self._looks), self.project)
+            return State(*now, *piles, self.runs, self._runs_made, dict(self._looks), self.project)
 
     def resume(self, state: State) -> None:
         """Go on from an earlier state of the pair that was just opened. Raises TadaError if it does not fit the pair."""
@@ -431,7 +484,7 @@ class Session:
             self.readings, self.base_ref, self.project = state.readings, state.base_ref, state.project
             self.restore(state.recipe)
             self.history = History(state.recipe, state.undo, state.redo)
-            self.runs, self._runs_made, self._looks = list(state.runs), state.runs_made, dict(state.looks)
+            self.runs, self._runs_made, self._looks = state.runs, state.runs_made, dict(state.looks)
             self._changed()
 
     # --------------------------------------------------------------------------------------------------------------

@@ -8,130 +8,46 @@ before the search has ended, and then once, for three variants: the find, the de
 import hashlib
 import json
 import time
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
 
 from tada_studio.base_model.model import Base
 from tada_studio.errors import InputError
 from tada_studio.evaluation import Score
-from tada_studio.evaluation.benchmark import Benchmark, SideScores, items_digest, value
-from tada_studio.evaluation.compare import Comparison, compared
+from tada_studio.evaluation.benchmark import Benchmark, Pulse, SideScores, items_digest
+from tada_studio.evaluation.compare import compared
 from tada_studio.lora import Adapter
 from tada_studio.progress import Progress, ProgressFn, silent
 from tada_studio.recipe import Recipe
-from tada_studio.tuning.space import Space, params_of, recipe_with, space
+from tada_studio.tuning.result import QUICK, QUICK_ITEMS, Judged, Plan, Tuning, front
+from tada_studio.tuning.space import params_of, recipe_with, space
 from tada_studio.tuning.split import Split, by_files, halves
 from tada_studio.tuning.study import RunningTrial, Study, Trial, storage
 
-__all__ = ["Judged", "Mark", "Plan", "Split", "Trial", "Tuning", "by_files", "front", "halves", "search", "space"]
+__all__ = [
+    "QUICK",
+    "QUICK_ITEMS",
+    "Contest",
+    "Judged",
+    "Plan",
+    "Split",
+    "Trial",
+    "Tuning",
+    "by_files",
+    "front",
+    "halves",
+    "search",
+    "space",
+]
 
 Make = Callable[[Recipe], Adapter]
-
-
-@dataclass(frozen=True, kw_only=True)
-class Plan:
-    """How much to search. trials: of all seeds together, with those that a storage already holds; chunks: of the items, after each
-    of which a poor trial may be stopped; minutes: for everything, the report included; None: as long as it takes."""
-
-    trials: int = 120
-    seeds: int = 3
-    chunks: int = 5
-    minutes: float | None = None
-    seed: int = 0
-
-    def __post_init__(self) -> None:
-        for name, low, high in (("trials", 0, 100_000), ("seeds", 1, 20), ("chunks", 1, 100)):
-            if not low <= getattr(self, name) <= high:
-                raise InputError(f"{name} = {getattr(self, name)}: give {low} to {high}.")
-        if self.minutes is not None and not self.minutes > 0:
-            raise InputError(f"minutes = {self.minutes}: give more than 0, or leave it out.")
-
-
-#: A look at whether it works, in seconds on a tiny base.
-QUICK = Plan(trials=12, seeds=1, chunks=3)
-QUICK_ITEMS = 24
-
-
-@dataclass(frozen=True, eq=False)
-class Judged:
-    """The one report: scores on the untouched items, and the find against each other variant.
-
-    sides:   side -> variant -> score; the variants are "tuned", "default" and the best baseline
-    against: the find beside each of the others, the default first
-    """
-
-    sides: dict[str, dict[str, Score]]
-    against: Sequence[Comparison]
-
-
-@dataclass(eq=False)
-class Tuning:
-    """A search, as far as it has come.
-
-    side_scores: what is known of the parents, the recipe to start from and the baselines, on the items that are searched on
-    looks: how often somebody has looked at the untouched items, this search's verdict included
-    """
-
-    split: Split
-    start: Recipe
-    searched: Space
-    side_scores: dict[str, SideScores] = field(default_factory=dict)
-    trials: list[Trial] = field(default_factory=list)
-    judged: Judged | None = None
-    seconds: float = 0.0
-    looks: int = 1
-
-    @property
-    def best(self) -> Trial | None:
-        """The best trial that went to the end; None before there is one."""
-        done = [trial for trial in self.trials if trial.state == "done"]
-        return max(done, key=lambda trial: trial.value, default=None)
-
-    @property
-    def recipe(self) -> Recipe:
-        """The find: the best trial's recipe, or the one to start from if none beats it."""
-        best, start = self.best, self.side_scores.get("start")
-        if best is None or (start is not None and best.value <= value(start)):
-            return self.start
-        return recipe_with(self.start, best.params)
-
-    @property
-    def best_by_seed(self) -> list[Trial]:
-        """The best finished trial of each seed that has one."""
-        done = [trial for trial in self.trials if trial.state == "done"]
-        seeds = sorted({trial.seed for trial in done})
-        return [max((t for t in done if t.seed == seed), key=lambda t: t.value) for seed in seeds]
-
-    @property
-    def promised(self) -> float | None:
-        """By how much the best trial beat the default on the items that were searched on, in nats."""
-        default = self.side_scores.get("default")
-        return None if self.best is None or default is None else self.best.value - value(default)
-
-    @property
-    def kept(self) -> float | None:
-        """By how much the find beat the default on the untouched items, in nats; None where nobody has looked."""
-        against = [one for one in (self.judged.against if self.judged else ()) if one.against == "default"]
-        return against[0].gain.mean if against and against[0].gain else None
-
-    def best_baseline(self, baselines: Mapping[str, Recipe]) -> str:
-        """Of several, the one that does best on the items that are searched on."""
-        return max(baselines, key=lambda name: value(self.side_scores[name]))
-
-
-def front(trials: list[Trial]) -> list[Trial]:
-    """The finished trials that no other equals or beats on every side: how much of one skill is to be had for the other."""
-    done = [trial for trial in trials if trial.state == "done"]
-    return [trial for trial in done if not any(_beats(other, trial) for other in done)]
-
-
-def _beats(first: Trial, second: Trial) -> bool:
-    pairs = [(first.side_scores[side].gold, second.side_scores[side].gold) for side in second.side_scores]
-    if all(a == b for a, b in pairs):
-        return (first.seed, first.number) < (second.seed, second.number)  # of equals one stays
-    return all(a >= b for a, b in pairs)
+#: Share of the time that may go into what trials are compared with; the rest is for trials and the verdict.
+REFERENCES = 0.4
+#: Variants that the verdict scores on the untouched items.
+JUDGED = 3
 
 
 class Contest(NamedTuple):
@@ -154,21 +70,43 @@ def search(
     plan: Plan,
     where: str | Path | None = None,
     progress: ProgressFn = silent,
-) -> None:
-    """Search, then judge; ``tuning`` fills in on the way. Raises Stopped from ``progress``; then all finished trials stay.
+) -> Iterator[Tuning]:
+    """Every state of a search as it goes on, the last one judged; without a finished trial there is nothing to judge.
 
-    where: None (in memory), a file or a database URL; what a storage already holds of this very search is gone on with.
+    tuning: to start from. where: None (in memory), a file or a database URL; what a storage already holds of this very search is
+    gone on with. Raises Stopped from ``progress``; then all finished trials stay. Raises InputError where trials cannot be kept.
     """
-    began = time.monotonic()
+    clock = _Clock(plan.minutes)
     benchmark = Benchmark(base, tuning.split.search, plan.chunks, contest.parents)
     studies = _studies(tuning, contest, plan, where)
-    _measure_known(benchmark, contest, tuning, progress)
-    while (done := _sync(tuning, studies)) < plan.trials and _in_time(plan, began, benchmark, tuning):
+    for measured in _measured(benchmark, contest, tuning, clock, progress):
+        tuning = measured
+        yield tuning
+    while True:
+        tuning = replace(tuning, trials=_tried(studies), seconds=clock.spent)
+        yield tuning
+        if len(tuning.trials) >= plan.trials or not _in_time(clock, benchmark, tuning):
+            break
         study = min(studies, key=lambda study: (len(study.trials), study.seed))
-        _try(benchmark, contest, tuning, study.ask(), _trial_progress(progress, done, plan.trials, tuning))
-        tuning.seconds = time.monotonic() - began
-    _judge(benchmark, contest, tuning, progress)
-    tuning.seconds = time.monotonic() - began
+        _try(benchmark, contest, tuning, study.ask(), _announced(progress, plan.trials, tuning))
+    if tuning.best is not None:
+        judged = _judge(benchmark, contest, tuning, progress)
+        yield replace(tuning, judged=judged, seconds=clock.spent)
+
+
+class _Clock:
+    """Time since the search began, in seconds, and what is left of the limit."""
+
+    def __init__(self, minutes: float | None) -> None:
+        self.limit, self.began = None if minutes is None else minutes * 60, time.monotonic()
+
+    @property
+    def spent(self) -> float:
+        return time.monotonic() - self.began
+
+    def has(self, seconds: float, share: float = 1.0) -> bool:
+        """Whether so many seconds still fit into this share of the limit."""
+        return self.limit is None or self.spent + seconds < share * self.limit
 
 
 def _studies(tuning: Tuning, contest: Contest, plan: Plan, where: str | Path | None) -> list[Study]:
@@ -180,64 +118,83 @@ def _studies(tuning: Tuning, contest: Contest, plan: Plan, where: str | Path | N
     return [Study(kept, name, plan.seed + i, tuning.searched, [first]) for i in range(plan.seeds)]
 
 
-def _measure_known(benchmark: Benchmark, contest: Contest, tuning: Tuning, progress: ProgressFn) -> None:
-    """The parents, the start and the baselines, on the items that are searched on."""
-    makers: dict[str, Callable[[], Adapter]] = {name: lambda a=a: a for name, a in contest.parents.items()}  # type: ignore[misc]
-    recipes = {"start": tuning.start, "default": Recipe(rank=tuning.start.rank), **contest.baselines}
-    makers.update({name: lambda recipe=recipe: contest.make(recipe) for name, recipe in recipes.items()})  # type: ignore[misc]
+def _measured(
+    benchmark: Benchmark, contest: Contest, tuning: Tuning, clock: _Clock, progress: ProgressFn
+) -> Iterator[Tuning]:
+    """The start, the default, the parents and the baselines, on the items that are searched on; the start whatever it takes, the
+    others as long as there is time for them."""
+    recipes = {"start": tuning.start, "default": Recipe(rank=tuning.start.rank)}
+    makers: dict[str, Callable[[], Adapter]] = {name: _maker(contest, recipe) for name, recipe in recipes.items()}
+    makers |= {name: lambda a=a: a for name, a in contest.parents.items()}  # type: ignore[misc]
+    makers |= {name: _maker(contest, recipe) for name, recipe in contest.baselines.items()}
     for number, (name, make) in enumerate(makers.items()):
-        progress(Progress("baselines", number, len(makers), f"{name} on the items to search on"))
-        tuning.side_scores[name] = benchmark.side_scores(make())
+        if number and not clock.has(benchmark.pace * tuning.split.counts[0], REFERENCES):
+            tuning = replace(tuning, left_out=list(makers)[number:])
+            break
+        step = Progress("baselines", number, len(makers), f"{name} on the items to search on")
+        side_scores = benchmark.side_scores(make(), lambda step=step: progress(step))  # type: ignore[misc]
+        tuning = replace(tuning, side_scores={**tuning.side_scores, name: side_scores}, seconds=clock.spent)
+        yield tuning
+    yield tuning
 
 
-def _sync(tuning: Tuning, studies: list[Study]) -> int:
-    """Take over what all processes have tried so far; how many trials that is."""
-    tuning.trials = [trial for study in studies for trial in study.trials]
-    return len(tuning.trials)
+def _maker(contest: Contest, recipe: Recipe) -> Callable[[], Adapter]:
+    return lambda: contest.make(recipe)
 
 
-def _in_time(plan: Plan, began: float, benchmark: Benchmark, tuning: Tuning) -> bool:
+def _tried(studies: list[Study]) -> list[Trial]:
+    """What all processes have tried so far."""
+    return [trial for study in studies for trial in study.trials]
+
+
+def _in_time(clock: _Clock, benchmark: Benchmark, tuning: Tuning) -> bool:
     """Whether one more trial and the report still fit."""
-    if plan.minutes is None:
-        return True
-    left = plan.minutes * 60 - (time.monotonic() - began)
     ahead, held = tuning.split.counts
-    return left > benchmark.pace * (ahead + 3 * held)
+    return clock.has(benchmark.pace * (ahead + JUDGED * held))
 
 
 def _try(
     benchmark: Benchmark, contest: Contest, tuning: Tuning, trial: RunningTrial, each: Callable[[int], None]
 ) -> None:
+    """Measure one trial, chunk by chunk; ``each`` hears often of the chunk that is at work, and may end it."""
+    measured: list[SideScores] = []
     try:
         adapter = contest.make(recipe_with(tuning.start, trial.params))
-        for chunk, side_scores in enumerate(benchmark.running(adapter), start=1):
-            each(chunk)
-            if not trial.seen(side_scores, chunk) and chunk < len(benchmark.parts):
+        for side_scores in benchmark.running(adapter, lambda: each(len(measured) + 1)):
+            measured.append(side_scores)
+            if not trial.seen(side_scores, len(measured)) and len(measured) < len(benchmark.parts):
                 return trial.prune()
     except BaseException:
-        trial.abandon()
+        with suppress(InputError):  # what ended it is what must be said
+            trial.abandon()
         raise
-    return trial.finish(side_scores)
+    return trial.finish(measured[-1])
 
 
-def _trial_progress(progress: ProgressFn, done: int, total: int, tuning: Tuning) -> Callable[[int], None]:
-    best = tuning.best
+def _announced(progress: ProgressFn, total: int, tuning: Tuning) -> Callable[[int], None]:
+    best, done = tuning.best, len(tuning.trials)
     so_far = f"; best so far {best.value:.3f} nats" if best else ""
     return lambda chunk: progress(Progress("tune", done, total, f"trial {done + 1}, chunk {chunk}{so_far}"))
 
 
-def _judge(benchmark: Benchmark, contest: Contest, tuning: Tuning, progress: ProgressFn) -> None:
+def _judge(benchmark: Benchmark, contest: Contest, tuning: Tuning, progress: ProgressFn) -> Judged:
     """Score the find, the default and the best baseline on the items that nobody has looked at, and compare."""
-    tuned, baseline = tuning.recipe, tuning.best_baseline(contest.baselines)
-    others = {"default": Recipe(), baseline: contest.baselines[baseline]}
-    recipes = {"tuned": tuned, **{name: recipe.but(rank=tuned.rank) for name, recipe in others.items()}}
+    subject = "tuned" if tuning.found else "start"
+    adapters = {name: contest.make(recipe) for name, recipe in _contestants(contest, tuning, subject).items()}
     sides: dict[str, dict[str, Score]] = {side: {} for side in tuning.split.held}
-    total, done = len(recipes) * len(sides), 0
-    for name, recipe in recipes.items():
-        adapter = contest.make(recipe)
-        for side, items in tuning.split.held.items():
-            progress(Progress("judge", done, total, f"{name} on the untouched {side} items"))
-            sides[side][name] = benchmark.score(adapter, items, name)
-            done += 1
-    tuning.judged = Judged(sides, compared(sides, "tuned"))
+    steps = [(name, side) for name in adapters for side in sides]
+    total = len(steps)
+    for done, (name, side) in enumerate(steps):
+        step = Progress("judge", done, total, f"{name} on the untouched {side} items")
+        pulse: Pulse = lambda step=step: progress(step)  # type: ignore[misc]  # noqa: E731
+        sides[side][name] = benchmark.score(adapters[name], tuning.split.held[side], name, pulse)
     progress(Progress("judge", total, total, "judged on the untouched items"))
+    return Judged(sides, compared(sides, subject))
+
+
+def _contestants(contest: Contest, tuning: Tuning, subject: str) -> dict[str, Recipe]:
+    """The find first; the others at its rank, and none that is the same recipe."""
+    find, baseline = tuning.recipe, tuning.best_baseline(contest.baselines)
+    others = {"default": Recipe(), **({baseline: contest.baselines[baseline]} if baseline else {})}
+    at_rank = {name: recipe.but(rank=find.rank) for name, recipe in others.items()}
+    return {subject: find, **{name: recipe for name, recipe in at_rank.items() if recipe != find}}

@@ -4,7 +4,10 @@ One study for each seed. A study's name holds a digest of all that its numbers d
 one database) join a study only if they search the same thing.
 """
 
-from collections.abc import Sequence
+import json
+import os
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -31,14 +34,56 @@ def storage(where: str | Path | None) -> Any:
             return optuna.storages.InMemoryStorage()
         if "://" in str(where):
             return optuna.storages.RDBStorage(str(where))
-        Path(where).expanduser().parent.mkdir(parents=True, exist_ok=True)
-        backend = optuna.storages.journal.JournalFileBackend(str(Path(where).expanduser()))
-        return optuna.storages.JournalStorage(backend)
+        path = Path(where).expanduser()
+        path.parent.mkdir(parents=True, exist_ok=True)
+        return _journal(path)
     except Exception as error:  # each database has errors of its own
         # not the URL: it may hold a password
         raise InputError(
             f"The storage of the search could not be opened ({type(error).__name__}). Give a file name, or a database URL such "
             "as sqlite:///tune.db."
+        ) from error
+
+
+def _journal(path: Path) -> Any:
+    """Trials in a file of one JSON line a step. A line that a full disk or a power cut left half-written goes, and all behind it:
+    Optuna would refuse the whole file."""
+    journal = _optuna().storages.journal
+    lock = journal.JournalFileSymlinkLock(str(path))
+    if path.exists():
+        lock.acquire()
+        try:
+            if (whole := _whole_lines(path)) < path.stat().st_size:
+                os.truncate(path, whole)
+        finally:
+            lock.release()
+    return _optuna().storages.JournalStorage(journal.JournalFileBackend(str(path), lock))
+
+
+def _whole_lines(path: Path) -> int:
+    """How many bytes of a journal can be read."""
+    whole = 0
+    with path.open("rb") as lines:
+        for line in lines:
+            try:
+                json.loads(line)
+            except ValueError:
+                break
+            if not line.endswith(b"\n"):
+                break
+            whole += len(line)
+    return whole
+
+
+@contextmanager
+def _kept() -> Iterator[None]:
+    """Whatever a storage raises as one sentence."""
+    try:
+        yield
+    except (OSError, _optuna().exceptions.StorageInternalError) as error:
+        reason = error.strerror if isinstance(error, OSError) and error.strerror else type(error).__name__
+        raise InputError(
+            f"The trials of the search could not be kept ({reason}). Make room and start again: what was finished before is kept."
         ) from error
 
 
@@ -66,19 +111,23 @@ class RunningTrial:
 
     def seen(self, side_scores: SideScores, chunk: int) -> bool:
         """Note the side scores so far; False if the trial is not worth going on with."""
-        self._trial.set_user_attr("marks", {side: list(mark) for side, mark in side_scores.items()})
-        self._trial.report(value(side_scores), chunk)
-        return not self._trial.should_prune()
+        with _kept():
+            self._trial.set_user_attr("marks", {side: list(mark) for side, mark in side_scores.items()})
+            self._trial.report(value(side_scores), chunk)
+            return not self._trial.should_prune()
 
     def finish(self, side_scores: SideScores) -> None:
-        self._study.tell(self._trial, value(side_scores))
+        with _kept():
+            self._study.tell(self._trial, value(side_scores))
 
     def prune(self) -> None:
-        self._study.tell(self._trial, state=_optuna().trial.TrialState.PRUNED)
+        with _kept():
+            self._study.tell(self._trial, state=_optuna().trial.TrialState.PRUNED)
 
     def abandon(self) -> None:
         """It was stopped from outside: no result, good or bad."""
-        self._study.tell(self._trial, state=_optuna().trial.TrialState.FAIL)
+        with _kept():
+            self._study.tell(self._trial, state=_optuna().trial.TrialState.FAIL)
 
 
 class Study:
@@ -88,15 +137,19 @@ class Study:
         optuna = _optuna()
         self.seed, self._searched, self._optuna = seed, searched, optuna
         pruner = optuna.pruners.MedianPruner(n_startup_trials=PATIENT)
-        self._study = optuna.create_study(
-            storage=kept, study_name=f"{name}-seed{seed}", direction="maximize", pruner=pruner, load_if_exists=True
-        )
-        for params in first:
-            self._study.enqueue_trial(params, skip_if_exists=True)
+        with _kept():
+            self._study = optuna.create_study(
+                storage=kept, study_name=f"{name}-seed{seed}", direction="maximize", pruner=pruner, load_if_exists=True
+            )
+            for params in first:
+                self._study.enqueue_trial(params, skip_if_exists=True)
 
     def ask(self) -> RunningTrial:
         """The next point to try."""
-        number = len(self._study.get_trials(deepcopy=False))
+        with _kept():
+            return self._asked(len(self._study.get_trials(deepcopy=False)))
+
+    def _asked(self, number: int) -> RunningTrial:
         # a sampler for every trial: the same trials for the same seed, also after a stop, and others in every process
         dice = (self.seed * 7919 + number * 104_729) % (1 << 31)
         self._study.sampler = self._optuna.samplers.TPESampler(seed=dice, n_startup_trials=RANDOM, multivariate=True)

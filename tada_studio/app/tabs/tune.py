@@ -37,7 +37,8 @@ def verdict(tuning: Tuning | None) -> Markup:
         return html.note("No verdict yet: nobody has looked at the untouched items.", "next", sentences)
     against, words_of = len(tuning.judged.against), [found.word for found in tuning.judged.against]
     kind = _KINDS.get(words_of[0], "") if len(set(words_of)) == 1 else ""
-    found = html.note(f"Found: {report.knobs_turned(tuning.recipe)}.", points=sentences[against:])
+    kind_of_find = "Found" if tuning.found else "It stays as it was"
+    found = html.note(f"{kind_of_find}: {report.knobs_turned(tuning.recipe)}.", points=sentences[against:])
     table = html.box(html.table(*report.score_table(tuning.judged.sides)))
     return _STACK(first=html.note("On the untouched items:", kind, sentences[:against]), second=table, third=found)
 
@@ -45,7 +46,7 @@ def verdict(tuning: Tuning | None) -> Markup:
 def pictures(state: TabState) -> Named:
     """Scatter, verdict, take button, judge button."""
     tuning = state.session.tuning
-    found = tuning is not None and (tuning.best is not None or tuning.judged is not None)
+    found = tuning is not None and tuning.found is not None
     unjudged = tuning is not None and tuning.best is not None and tuning.judged is None
     return {
         "picture": drawing(figures.tuning_scatter(tuning)),
@@ -102,7 +103,9 @@ def on_take(state: TabState) -> Named:
     tuning = state.session.tuning
     if tuning is None:
         raise InputError("Nothing was searched yet.")
-    edits.restore(state, tuning.recipe, "auto-tune")
+    if tuning.found is None:
+        raise InputError("Nothing better than the recipe that the search started from was found.")
+    edits.restore(state, tuning.found, "auto-tune")
     return {"bar": html.finished_bar(state.message)}
 
 
@@ -150,7 +153,7 @@ def _asked() -> Asked:
     with gr.Row(equal_height=True):
         narrow, wide = {"min_width": 150}, {"min_width": 200}
         trials = gr.Slider(4, 400, 60, step=1, label="Trials", info="recipes to try", elem_id="tune-trials", **wide)
-        minutes = gr.Number(0, label="Minutes at most", info="0: no limit", elem_id="tune-minutes", **narrow)
+        minutes = gr.Number(5, label="Minutes at most", info="0: no limit", elem_id="tune-minutes", **narrow)
         seeds = gr.Slider(1, 5, 2, step=1, label="Seeds", info="independent searches", elem_id="tune-seeds", **wide)
         info = "to search on; 0: all"
         most = gr.Number(0, label="Items a side", info=info, precision=0, elem_id="tune-most", **narrow)

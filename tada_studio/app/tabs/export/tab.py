@@ -102,12 +102,13 @@ def on_report(state: TabState) -> Named:
     session, view = state.session, state.session.view
     if view is None:
         raise InputError("Nothing is open yet. Open a pair first; then there is something to report.")
-    found = None
-    if state.exported:
+    found, exported = None, session.exported
+    if exported is not None:
         with contextlib.suppress(ExportError):  # the folder may be gone by now; the rest of the report is as good
-            found = read_certificate(state.exported)
+            found = read_certificate(exported.folder)
+    certified = exported.digest if exported else ""
     file = session.folder / f"{suggested_name(state)}.html"
-    file.write_text(html_report(view, title(state), session.runs, found, session.effects), encoding="utf-8")
+    file.write_text(html_report(view, title(state), session.runs, found, session.effects, certified), encoding="utf-8")
     message = f"One file of {file.stat().st_size / 1e6:.0f} MB with every figure and table; it opens offline, in light and dark."
     return {"message": html.note(message, "good"), "file": gr.update(value=str(file), visible=True)}
 
