@@ -1,17 +1,20 @@
 """What is done with an exported folder: verify, push."""
 
 import argparse
+from pathlib import Path
 from typing import Any
 
-from tada_studio.cli.flags import add_base, answer
+from tada_studio.cli.flags import add_base, add_dora, add_pickle, add_same_base, answer, pair_settings
 from tada_studio.cli.parser import command
+from tada_studio.errors import InputError
+from tada_studio.recipe import Recipe, read_recipe
 
 
 def verify(options: argparse.Namespace) -> int:
     from tada_studio import pipeline
 
     base = pipeline.load_base(options.base, options.device, options.base_dtype) if options.base else None
-    wrong, certificate = pipeline.verify(options.out, base)
+    wrong, certificate = pipeline.verify(options.out, base, _made_again(options))
     lines = [*certificate.sentences, *wrong, "FAIL" if wrong else "PASS"]
     answer(
         options,
@@ -19,6 +22,25 @@ def verify(options: argparse.Namespace) -> int:
         "\n".join(lines),
     )
     return 2 if wrong else 0
+
+
+def _made_again(options: argparse.Namespace) -> Any:
+    """The merge that recipe.json describes, of the parents that were given; None without them."""
+    from tada_studio import pipeline
+    from tada_studio.probing import Readings
+
+    if not (options.task and options.domain):
+        if options.task or options.domain or options.readings:
+            raise InputError(
+                "--task and --domain go together: with both, the merge is made again and its bytes compared."
+            )
+        return None
+    content = read_recipe(Path(options.out) / "recipe.json")
+    pair = pipeline.read_pair(options.task, options.domain, options.allow_pickle, **pair_settings(options, content))
+    readings = Readings.load(options.readings) if options.readings else None
+    if readings is None and (content.get("inputs") or {}).get("readings"):
+        raise InputError("The merge was made with probe readings. Give them too: --readings readings.json.")
+    return pipeline.Merge(pair, readings, Recipe.from_dict(content.get("recipe", {}))).adapter
 
 
 def push(options: argparse.Namespace) -> int:
@@ -35,6 +57,14 @@ def add(commands: Any) -> None:
     parser = command(commands, "verify", "re-check the certificate of an exported folder", ("verify out --base base",))
     parser.add_argument("out", help="folder that was exported")
     add_base(parser)
+    parser.add_argument(
+        "--task", help="the task adapter: with both parents the merge is made again and its bytes compared"
+    )
+    parser.add_argument("--domain", help="the domain adapter")
+    parser.add_argument("--readings", help="readings.json of the probe, if the merge was made with one")
+    add_pickle(parser)
+    add_dora(parser)
+    add_same_base(parser)
 
     says = "upload an exported folder to the Hub, as whom this machine is logged in"
     parser = command(

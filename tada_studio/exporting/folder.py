@@ -4,10 +4,7 @@ Everything is written to a temporary name beside the target and renamed at the e
 leaves no half-written folder. Equal merges give equal bytes in every file: no dates, no machine names.
 """
 
-import shutil
-import tempfile
-from collections.abc import Collection, Iterator
-from contextlib import contextmanager
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
@@ -16,9 +13,10 @@ from torch import Tensor
 
 from tada_studio.base_model.model import Base
 from tada_studio.errors import ExportError
-from tada_studio.exporting.certificate import CARD, CERTIFICATE, RECIPE, Certificate, canonical, write_certificate
+from tada_studio.exporting.certificate import CARD, RECIPE, Certificate, canonical, write_certificate
 from tada_studio.exporting.certify import certify
 from tada_studio.exporting.names import check_names, target_modules, task_type
+from tada_studio.exporting.place import replacing
 from tada_studio.lora import CONFIG, LABELS, WEIGHTS, Adapter, LoraModule
 from tada_studio.progress import Progress, ProgressFn, silent
 
@@ -37,7 +35,7 @@ def export(
     Raises ExportError, and leaves nothing, if the disk refuses or the certificate does not hold.
     """
     out = Path(out)
-    with _replacing(out) as folder:
+    with replacing(out) as folder:
         progress(Progress("export", 0, 3, "writing"))
         write_adapter(adapter, folder, base)
         _write_json(folder / RECIPE, adapter.origin.to_dict() if adapter.origin else {})
@@ -145,39 +143,3 @@ def _bias_mode(adapter: Adapter) -> str:
 
 def _write_json(path: Path, content: Any) -> None:
     path.write_text(canonical(content), encoding="utf-8")
-
-
-@contextmanager
-def _replacing(target: Path) -> Iterator[Path]:
-    """A temporary folder beside ``target`` that takes its place if all goes well, and is gone if not."""
-    _may_replace(target)
-    try:
-        target.parent.mkdir(parents=True, exist_ok=True)
-        unfinished = Path(tempfile.mkdtemp(prefix=f".{target.name}.", suffix=".part", dir=target.parent))
-    except OSError as error:
-        raise ExportError(
-            f"{target}: cannot be made ({error.strerror}). Give a folder that you may write to."
-        ) from error
-    try:
-        yield unfinished
-        unfinished.chmod(0o755)
-        if target.exists():
-            old = unfinished.with_suffix(".old")
-            target.rename(old)
-            unfinished.rename(target)
-            shutil.rmtree(old)
-        else:
-            unfinished.rename(target)
-    except OSError as error:
-        raise ExportError(
-            f"{target}: could not be written ({error.strerror or error}). Nothing was left behind."
-        ) from error
-    finally:
-        shutil.rmtree(unfinished, ignore_errors=True)
-
-
-def _may_replace(target: Path) -> None:
-    if target.is_dir() and (not any(target.iterdir()) or (target / CERTIFICATE).is_file()):
-        return
-    if target.exists():
-        raise ExportError(f"{target}: exists and was not written by TaDA Studio. Give a new name, or empty it first.")

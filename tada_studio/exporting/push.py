@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from tada_studio.errors import ExportError
-from tada_studio.exporting.certify import CERTIFICATE, changed_files, read_certificate
+from tada_studio.exporting.certificate import CERTIFICATE, changed_files, read_certificate, tampered
 from tada_studio.read.hub import in_words
 
 
@@ -41,7 +41,7 @@ def _check_pushable(folder: Path, repo_id: str) -> None:
         )
     written = read_certificate(folder)
     changed = changed_files(folder, written["outputs"])
-    if changed or written["verdict"] != "pass":
+    if changed or written["verdict"] != "pass" or tampered(folder):
         raise ExportError(
             f"{folder}: {', '.join(changed) or 'its certificate'} does not hold any more. Export it again."
         )

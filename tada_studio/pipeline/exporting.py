@@ -4,15 +4,15 @@ from pathlib import Path
 
 from tada_studio.base_model.model import Base
 from tada_studio.exporting import push as pushing
+from tada_studio.exporting import verify as verifying
 from tada_studio.exporting.card import card_facts, front_matter
-from tada_studio.exporting.certify import Certificate, certify, changed_files, read_certificate
+from tada_studio.exporting.certificate import Certificate
 from tada_studio.exporting.folder import export as write_and_certify
 from tada_studio.lora import Adapter
 from tada_studio.pipeline.origin import MergeOrigin
 from tada_studio.pipeline.scoring import Sides
 from tada_studio.progress import ProgressFn, silent
 from tada_studio.read import check_unchanged
-from tada_studio.read import read_adapter as read_folder
 from tada_studio.report import model_card
 
 
@@ -49,15 +49,10 @@ def push(folder: str | Path, repo_id: str, private: bool = True, token: str | No
     return pushing.push(folder, repo_id, private, token)
 
 
-def verify(folder: str | Path, base: Base | None = None) -> tuple[list[str], Certificate]:
-    """Re-check an exported folder: (what is wrong, a fresh certificate). Raises ExportError if it has no certificate."""
-    written = read_certificate(folder)
-    changed = changed_files(folder, written["outputs"])
-    adapter = read_folder(folder)
-    found = certify(adapter, folder, base)
-    wrong = [f"{name} is not the file that was certified." for name in changed]
-    if written["verdict"] != "pass":
-        wrong.append("Its own certificate says that it failed.")
-    if not found.holds:
-        wrong.append("What PEFT reads back is not what the files hold.")
-    return wrong, found
+def verify(folder: str | Path, base: Base | None = None, again: Adapter | None = None) -> tuple[list[str], Certificate]:
+    """Re-check an exported folder: (what is wrong, a fresh certificate).
+
+    again: the merge, made anew from its parents by the folder's recipe.json, whose bytes must be the folder's
+    Raises ExportError if it has no certificate, AdapterError or ExportError if it cannot be loaded at all.
+    """
+    return verifying.verify(folder, base, again)
