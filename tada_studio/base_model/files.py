@@ -109,7 +109,7 @@ def packaged_copy(ref: str) -> Path | None:
 def _from_folder(folder: Path) -> Opened:
     config = _config(folder)
     named = (config.get("architectures") or [""])[0]
-    with _quietly():
+    with quietly():
         if named.endswith("ForImageClassification") or _is_headless(config, named):
             return _image_classifier(folder)
         if named.endswith("ForSequenceClassification"):
@@ -218,7 +218,7 @@ def _image_reader(folder: Path, config: Any) -> ImageReader:
 
 
 @contextmanager
-def _quietly() -> Iterator[None]:
+def quietly() -> Iterator[None]:
     """Without transformers' own progress bars and remarks: whoever asked for the base shows its own."""
     from transformers.utils import logging
 
@@ -245,7 +245,7 @@ def _convert_gguf(path: Path, target: Path) -> None:
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
     where: dict[str, Any] = {"gguf_file": path.name, "local_files_only": True, "trust_remote_code": False}
-    with _quietly():
+    with quietly():
         quantised = AutoModelForCausalLM.from_pretrained(str(path.parent), dtype=torch.float32, **where)
         tokenizer = AutoTokenizer.from_pretrained(str(path.parent), **where)
     config = quantised.config
