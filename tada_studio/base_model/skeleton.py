@@ -21,17 +21,19 @@ from tada_studio.base_model.model import Base, layer_size
 from tada_studio.errors import MismatchError
 from tada_studio.files import shown
 from tada_studio.lora import Adapter, Layer
+from tada_studio.read.fit import heads_without_place
 
 #: transformers' name of the class to build, by PEFT's task type.
 _BY_TASK = {
     "CAUSAL_LM": "AutoModelForCausalLM", "SEQ_2_SEQ_LM": "AutoModelForSeq2SeqLM", "SEQ_CLS": "AutoModelForSequenceClassification",
-    "TOKEN_CLS": "AutoModelForTokenClassification", "QUESTION_ANS": "AutoModelForQuestionAnswering", "FEATURE_EXTRACTION": "AutoModel",
+    "TOKEN_CLS": "AutoModelForTokenClassification", "QUESTION_ANS": "AutoModelForQuestionAnswering",
+    "FEATURE_EXTRACTION": "AutoModel",
 }  # fmt: skip
 #: What is tried after the task type's class and the one that the config names.
 _OTHERS = (
     "AutoModelForImageClassification", "AutoModelForImageTextToText", "AutoModelForSpeechSeq2Seq", "AutoModelForCausalLM",
-    "AutoModelForSequenceClassification", "AutoModelForTokenClassification", "AutoModelForQuestionAnswering", "AutoModelForSeq2SeqLM",
-    "AutoModelForMaskedLM", "AutoModel",
+    "AutoModelForSequenceClassification", "AutoModelForTokenClassification", "AutoModelForQuestionAnswering",
+    "AutoModelForSeq2SeqLM", "AutoModelForMaskedLM", "AutoModel",
 )  # fmt: skip
 #: Renamings that transformers' own table does not hold, since weights are never saved under these names, but adapters are.
 _RULES = (
@@ -66,6 +68,17 @@ class RealClass:
     def size(self, name: str) -> tuple[int, int] | None:
         """(d_out, d_in) of one of its layers; None for a module that is no layer with a matrix."""
         return layer_size(self.model.get_submodule(name))
+
+    def resize(self, tensor: str, shape: Iterable[int]) -> None:
+        """Give a tensor of the class another shape, as a head for other labels or more tokens has; not for a loaded base."""
+        owner, _, last = tensor.rpartition(".")
+        layer = self.model.get_submodule(owner) if self._has(owner) else None
+        if (
+            layer is not None
+            and isinstance(own := getattr(layer, last, None), nn.Parameter)
+            and own.shape != tuple(shape)
+        ):
+            setattr(layer, last, nn.Parameter(torch.empty(tuple(shape), device="meta"), requires_grad=False))
 
     def _has(self, name: str) -> bool:
         layer: Any = self.model
@@ -166,13 +179,15 @@ def real_class(
         return RealClass(base.model)
     adapters, first = list(adapters), None
     task_type = task_type or next((one.task_type for one in adapters if one.task_type), None)
+    names = [name for one in adapters for name in (*one.modules, *one.heads)]
+    names = [name for name in names if name not in heads_without_place(task_type, names)]
     fits = None
     for kind in classes_of(base, task_type):
         first = first or kind
-        places = [kind.place(name) for one in adapters for name in (*one.modules, *one.heads)]
+        places = [kind.place(name) for name in names]
         if None in places:
             continue
-        if places == [name for one in adapters for name in (*one.modules, *one.heads)]:
+        if places == names:
             return kind
         fits = fits or kind
     return fits or first
@@ -193,7 +208,9 @@ def at_home(adapter: Adapter, kind: RealClass, base: str) -> Adapter:
         _check_size(kind, place, (module.kind, module.kernel, *module.layer_size), adapter.label, base)
         modules[place] = replace(module, name=place)
     if len(modules) < len(places):
-        raise MismatchError(f"{adapter.label}: two of its modules are one of {base} ({kind.name}). Save the adapter again.")
+        raise MismatchError(
+            f"{adapter.label}: two of its modules are one of {base} ({kind.name}). Save the adapter again."
+        )
     if all(name == place for name, place in places.items()):
         return adapter
     heads = tuple(kind.place(head) or head for head in adapter.heads)
@@ -227,7 +244,6 @@ def _check_size(kind: RealClass, name: str, layer: Layer, label: str, base: str)
     if size != layer[2:]:
         there = "no layer with a matrix" if size is None else f"a {size[0]}x{size[1]} layer"
         raise MismatchError(
-            f"{name}: {label} was trained on a {layer[2]}x{layer[3]} layer, the base {base} ({kind.name}) has {there} there. Give the "
-            "base that the adapter was trained on."
+            f"{name}: {label} was trained on a {layer[2]}x{layer[3]} layer, the base {base} ({kind.name}) has {there} there. "
+            "Give the base that the adapter was trained on."
         )
-

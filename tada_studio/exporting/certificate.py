@@ -82,6 +82,7 @@ class Certificate:
     delta_room: the relative error that the number format allows; 0 for all but float64
     logit_error: largest difference of any logit on a test input; None if no base was at hand
     base: name and digest of the base that the logits were compared on
+    base_class: of transformers, on which PEFT loaded the folder: the base's own, or built from its config alone; None: unknown
     loaders: what PEFT, vLLM, llama.cpp and LoRAX make of the folder; a cross does not fail the certificate
     heads: what the folder keeps whole: module -> its rows, and whose it is (None: not known)
     """
@@ -98,6 +99,7 @@ class Certificate:
     beyond: tuple[str, ...] = ()
     delta_room: float = 0.0
     base: Mapping[str, str] | None = None
+    base_class: str | None = None
     loaders: tuple[Tick, ...] = ()
     heads: Mapping[str, "HeadCheck"] = field(default_factory=dict)
 
@@ -130,7 +132,7 @@ class Certificate:
     @property
     def _keys(self) -> str:
         if not (self.missing or self.unexpected or self.beyond):
-            return "no key missing, none unexpected"
+            return f"no key missing, none unexpected{f' on {self.base_class}' if self.base_class else ''}"
         more = f", {len(self.beyond)} layers adapted beyond the merge" if self.beyond else ""
         return f"{len(self.missing)} keys missing, {len(self.unexpected)} unexpected{more}"
 

@@ -15,6 +15,7 @@ from PIL import Image
 from torch import Tensor
 
 from tada_studio.base_model.model import Base
+from tada_studio.base_model.skeleton import RealClass, real_class
 from tada_studio.core.parallel import each
 from tada_studio.exporting.certificate import (
     CARD,
@@ -44,8 +45,11 @@ def certify(adapter: Adapter, folder: str | Path, base: Base | None = None) -> C
     """
     folder = Path(folder)
     found = _on_skeleton(adapter, folder)
+    kind = real_class(adapter.base, [adapter]) if base is None else None
     if base is not None:
         found = found.and_also(_on_base(adapter, folder, base))
+    elif kind is not None:
+        found = found.and_also(_on_class(adapter, folder, kind, found.modules))
     origin = adapter.origin.to_dict() if adapter.origin else {}
     written = (CONFIG, WEIGHTS, LABELS, RECIPE, CARD)
     return Certificate(
@@ -60,6 +64,7 @@ def certify(adapter: Adapter, folder: str | Path, base: Base | None = None) -> C
         logit_error=found.logit_error,
         logit_room=found.logit_room,
         base=None if base is None else {"name": base.name, "digest": base.digest},
+        base_class=type(base.model).__name__ if base is not None else kind.name if kind is not None else None,
         versions={name: version(name) for name in ("torch", "peft", "transformers", "safetensors")},
         loaders=portability(folder),
         heads=_heads(adapter, origin.get("heads", {})),
@@ -92,6 +97,14 @@ class _Found:
 def _on_skeleton(adapter: Adapter, folder: Path) -> _Found:
     with loaded_by_peft(folder, skeleton(adapter), mapped=True) as (peft_model, missing, unexpected):
         return _read_off(adapter, peft_model, missing, unexpected, run=True)
+
+
+def _on_class(adapter: Adapter, folder: Path, kind: RealClass, modules: Mapping[str, ModuleCheck]) -> _Found:
+    """What PEFT finds no place for on the base's real class, built from its config alone; numbers are the skeleton's matter."""
+    for name, tensor in adapter.whole.items():
+        kind.resize(name.replace(".base_layer.", "."), tensor.shape)
+    with loaded_by_peft(folder, kind.model, mapped=True) as (peft_model, missing, unexpected):
+        return _Found(modules, missing, unexpected, tuple(sorted(adapted(peft_model) - set(adapter.modules))))
 
 
 def _on_base(adapter: Adapter, folder: Path, base: Base) -> _Found:

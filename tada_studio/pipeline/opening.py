@@ -10,9 +10,10 @@ from pathlib import Path
 from tada_studio import read as reading
 from tada_studio.base_model import model as bases
 from tada_studio.base_model.model import Base
+from tada_studio.base_model.skeleton import at_home, real_class
 from tada_studio.base_model.weights import weights_of
 from tada_studio.errors import AdapterError
-from tada_studio.files import sha256
+from tada_studio.files import sha256, shown
 from tada_studio.lora import Adapter, Pair, Passport, Verdict
 from tada_studio.pipeline.cache import LruCache
 from tada_studio.progress import ProgressFn, silent
@@ -21,6 +22,7 @@ from tada_studio.read import read_adapter as read_folder
 from tada_studio.read.fit import SAME_ADAPTER, outline, same_content
 from tada_studio.read.manifest import Manifest
 from tada_studio.read.passport import from_manifest
+from tada_studio.read.two_names import one_layer_two_names
 from tada_studio.read.unpack import unpack
 
 _PAIRS: LruCache[Pair] = LruCache(4)
@@ -66,10 +68,26 @@ def read_pair(
     def read(folder: Path) -> Adapter:
         return reading.measured(read_folder(folder, allow_pickle, dora, progress))
 
-    return _PAIRS.get(
-        (allow_pickle, _signature(*folders), _mark(base), dora_rank, same_base),
-        lambda: pair_up(read(folders[0]), read(folders[1]), same_base),
-    )
+    def pair() -> Pair:
+        ours, theirs = _at_home([read(folder) for folder in folders], base)
+        return pair_up(ours, theirs, same_base)
+
+    return _PAIRS.get((allow_pickle, _signature(*folders), _mark(base), dora_rank, same_base), pair)
+
+
+def _at_home(adapters: Sequence[Adapter], base: Base | str | Path | None) -> Sequence[Adapter]:
+    """Adapters under the names of their base's real class: of the base, or of the one they name if only that can tell.
+
+    Raises MismatchError for modules that the class does not have.
+    """
+    if base is None and (len(adapters) < 2 or one_layer_two_names(*(one.modules for one in adapters)) is None):
+        return adapters
+    at_hand = base if base is not None else next((one.base for one in adapters if one.base), None)
+    kind = real_class(at_hand, adapters)
+    if kind is None:
+        return adapters
+    name = at_hand.name if isinstance(at_hand, Base) else shown(Path(str(at_hand)).name, 80)
+    return [at_home(one, kind, name) for one in adapters]
 
 
 def passports(
@@ -94,6 +112,10 @@ def passports(
         return reading.measured(read_adapter(ref, allow_pickle, base, dora_rank, progress)) if read else None
 
     adapters = [measured(ref, one) for ref, one in zip(refs, seen, strict=True)]
+    if None not in adapters:
+        adapters = [*_at_home([one for one in adapters if one is not None], base)]
+        outlines = [outline(one) for one in adapters if one is not None]
+        verdict = reading.verdict(outlines[0], outlines[1], same_base) if len(seen) == 2 else None
     found = [(a and a.passport) or from_manifest(one) for a, one in zip(adapters, seen, strict=True)]
     return found, verdict and _with_numbers(verdict, found, adapters)
 
