@@ -184,18 +184,13 @@ CHECKS = {
     "untrained_partner": exactly_the_task(None),
     "weights_beside_the_adapter": weights_beside,
 }  # fmt: skip
-#: What the merge and the export still have to bring.
-LATER = ("all_gates_to_task", "lone_modules", "untrained_partner", "numbered_last_part", "tail_hits_other_layers",
-         "task_type_image", "same_adapter_elsewhere")  # fmt: skip
 
 
 def test_every_case_has_its_check():
     assert set(NAMES) == set(CHECKS)
 
 
-@pytest.mark.parametrize(
-    "name", [pytest.param(name, marks=[pytest.mark.xfail] if name in LATER else []) for name in NAMES]
-)
+@pytest.mark.parametrize("name", NAMES)
 def test_a_case_goes_as_it_should(name, capsys, tmp_path):
     try:
         CHECKS[name](Case(name, capsys, tmp_path))

@@ -84,7 +84,7 @@ def conflict_sentence(merged: Merged) -> str:
         if pairs:
             start = f"None of {drops.everything:,} directions is dropped"
             return f"{start}, though {_count(pairs, 'pair')} oppose each other: the recipe keeps them."
-        return f"No directions conflict: none of {drops.everything:,} is dropped. That is usual for unrelated adapters."
+        return f"No directions conflict: none of {drops.everything:,} is dropped. Unrelated adapters rarely conflict."
     cells = int((drops.task.any(1) | drops.domain.any(1)).sum())
     task, domain = drops.lost_of_each
     worst = float(drops.lost_by_cell.max())
