@@ -257,6 +257,10 @@ class Adapter:
         starts = tuple(f"{head}." for head in self.heads)
         return {name: tensor for name, tensor in self.whole.items() if name.startswith(starts)}
 
+    def is_base_of(self, other: "Adapter") -> bool:
+        """Whether the other's config names this adapter as its base: it was trained on top."""
+        return names_adapter(other.base, self.label, self.source)
+
     @property
     def bare(self) -> "Adapter":
         """The adapter without its heads: it leaves the base's own in place."""
@@ -280,6 +284,15 @@ class Adapter:
             sha.update(name.encode())
             add_tensor(sha, self.whole[name])
         return sha.hexdigest()
+
+
+def names_adapter(base: str | None, label: str, source: str | None) -> bool:
+    """Whether a base's name is that of an adapter: its label, its folder, or the last part of either."""
+    if not base:
+        return False
+    names = [name.rstrip("/\\") for name in (label, source) if name]
+    last = {name.replace("\\", "/").rpartition("/")[2] for name in names}
+    return base.rstrip("/\\") in names or base.rstrip("/\\").replace("\\", "/").rpartition("/")[2] in last
 
 
 def add_tensor(sha: Any, tensor: Tensor) -> None:

@@ -7,7 +7,7 @@ import argparse
 import sys
 from collections.abc import Callable, Sequence
 
-from tada_studio.cli import completion, evaluate, folders, pair, start, tune
+from tada_studio.cli import completion, evaluate, folders, pair, rack, start, tune
 from tada_studio.cli.parser import Parser, unknown_command, unknown_flag
 from tada_studio.cli.settings import with_settings
 from tada_studio.errors import TadaError
@@ -20,6 +20,7 @@ COMMANDS: dict[str, Callable[[argparse.Namespace], int]] = {
     "report": pair.report,
     "evaluate": evaluate.evaluate,
     "tune": tune.tune,
+    "rack": rack.rack,
     "verify": folders.verify,
     "push": folders.push,
     "samples": start.samples,
@@ -64,7 +65,7 @@ def _parser() -> Parser:
     parser.add_argument("--version", action="version", version=f"tada-studio {__version__}")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     start.add_app(commands)
-    for group in (pair, evaluate, tune, folders):
+    for group in (pair, evaluate, tune, rack, folders):
         group.add(commands)
     start.add_samples(commands)
     completion.add(commands)

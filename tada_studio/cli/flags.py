@@ -11,9 +11,11 @@ from tada_studio.files import plain_json
 from tada_studio.recipe import Recipe, knobs, recipe_in
 
 
-def add_pair(parser: argparse.ArgumentParser) -> None:
+def add_pair(parser: argparse.ArgumentParser, alone: bool = False) -> None:
+    """alone: one adapter will do."""
     parser.add_argument("--task", required=True, help="task adapter: folder, zip or Hub id")
-    parser.add_argument("--domain", required=True, help="domain adapter: folder, zip or Hub id")
+    says = "domain adapter: folder, zip or Hub id" + ("; without one the task adapter is taken alone" if alone else "")
+    parser.add_argument("--domain", required=not alone, help=says)
     add_pickle(parser)
     add_dora(parser)
     add_same_base(parser)
@@ -84,9 +86,11 @@ def pair_settings(options: argparse.Namespace, recipe: dict[str, Any] | None = N
     return {**dora_of(options, recipe), "same_base": options.same_base or vouched}
 
 
-def recipe_of(options: argparse.Namespace, content: dict[str, Any] | None = None) -> Recipe:
-    """The recipe of a recipe.json that was read, or the usual one, with the knobs that flags turn."""
-    start = recipe_in(content or {})
+def recipe_of(
+    options: argparse.Namespace, content: dict[str, Any] | None = None, start: Recipe | None = None
+) -> Recipe:
+    """``start``, the recipe of a recipe.json that was read, or the usual one, with the knobs that flags turn."""
+    start = start or recipe_in(content or {})
     given = {name: getattr(options, name) for name in knobs() if getattr(options, name) is not None}
     return start.but(**given)
 

@@ -89,7 +89,9 @@ def merge(options: argparse.Namespace) -> int:
         adapter = pipeline.logged(adapter, read_log(opened.content))
     certificate = pipeline.export(adapter, options.out, base=opened.base, progress=teller(options))
     core = merge.merged
+    role = pipeline.role_of(merge.pair)
     lines = [
+        *([] if role.why == "strangers" else [report.role_sentence(role.role, role.why, role.later, role.cosine)]),
         *filter(None, [report.missing_sentence(merge.missing, merge.recipe.method, merge.called)]),
         report.conflict_sentence(core),
         report.rank_sentence(core),
@@ -98,7 +100,14 @@ def merge(options: argparse.Namespace) -> int:
     ]
     answer(
         options,
-        {"out": str(options.out), "verdict": "pass", "merged_as": merge.called, "rank": core.rank, "says": lines},
+        {
+            "out": str(options.out),
+            "verdict": "pass",
+            "merged_as": merge.called,
+            "role": role.role,
+            "rank": core.rank,
+            "says": lines,
+        },
         "\n".join(lines),
     )
     return 0
@@ -129,14 +138,27 @@ def _opened(options: argparse.Namespace) -> _Opened:
     from tada_studio import pipeline
 
     content = read_recipe(options.recipe) if options.recipe else {}
-    recipe = recipe_of(options, content)
     pair = pipeline.read_pair(options.task, options.domain, options.allow_pickle, **pair_settings(options, content))
+    recipe = recipe_of(options, content, _of_role(options, pair))
     base = pipeline.load_base(options.base, options.device, options.base_dtype) if options.base else None
     readings = readings_of(options, pair, base)
     check_counts(options, recipe, readings is not None)
     for remark in pipeline.remarks_on_recipe(content, pair, readings) if content else ():
         note(options, remark)
     return _Opened(pipeline.Merge(pair, readings, recipe), base, content)
+
+
+def _of_role(options: argparse.Namespace, pair: Any) -> Any:
+    """The usual recipe of the role that was asked for; None if none was."""
+    from tada_studio import pipeline
+
+    if options.role is None:
+        return None
+    if options.role not in pipeline.ROLES:
+        raise InputError(f"--role {options.role}: give one of {', '.join(pipeline.ROLES)}.")
+    if options.recipe:
+        raise InputError("Give --role or --recipe, not both: each is a recipe to start from.")
+    return next(iter(pipeline.recipes_for(pair, options.role, pipeline.role_of(pair).later).values()))
 
 
 # -- flags ---------------------------------------------------------------------------------------------------------
@@ -184,7 +206,9 @@ def _add_probe(parser: argparse.ArgumentParser) -> None:
 
 
 def _add_merge(parser: argparse.ArgumentParser, out: str) -> None:
-    add_pair(parser)
+    add_pair(parser, alone=True)
+    says = "start from the recipe for what the two are to each other: stacked, siblings or alone; unset: independent"
+    parser.add_argument("--role", metavar="independent|stacked|siblings|alone", help=says)
     parser.add_argument("--readings", help="readings.json of a probe")
     add_base(parser)
     add_inputs(parser, "domain inputs, instead of --readings")

@@ -71,14 +71,15 @@ def directions(space: CoreSpace) -> Directions:
     """The singular directions of every module's two updates, from Gram matrices alone."""
     t = slice(0, space.rank_task), slice(space.rank_task, None)
     task, domain = (
-        Side(*batched(_side, space.gram_up[:, s, s], space.gram_down[:, s, s], space.scale[:, s])) for s in t
+        Side(*batched(unit_directions, space.gram_up[:, s, s], space.gram_down[:, s, s], space.scale[:, s])) for s in t
     )
     meet_up = task.up.mT @ space.gram_up[:, t[0], t[1]] @ domain.up
     meet_down = task.down.mT @ space.gram_down[:, t[0], t[1]] @ domain.down
     return Directions(task, domain, meet_up, meet_down, chance=space.sizes.prod(1).rsqrt())
 
 
-def _side(gram_up: Tensor, gram_down: Tensor, scale: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+def unit_directions(gram_up: Tensor, gram_down: Tensor, scale: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """(strength, up, down) of a ``Side`` from one adapter's own Gram matrices, (n, r, r) each, and its scale at each column."""
     root_up, root_down = root(gram_up), root(gram_down)
     u, s, vt = torch.linalg.svd((root_up * scale[:, None, :]) @ root_down.mT)
     there = s > ABSENT * s[:, :1]  # not >=, or a module of zeros would divide by zero

@@ -13,11 +13,14 @@ from tada_studio.pipeline.opening import load_base, passports, read_adapter, rea
 from tada_studio.pipeline.origin import MergeOrigin, logged, own_version, remarks_on_recipe
 from tada_studio.pipeline.probing import probe
 from tada_studio.pipeline.provenance import Provenance
+from tada_studio.pipeline.rack import Rack, read_rack
+from tada_studio.pipeline.roles import ROLES, PairRole, alone, recipes_for, role_of
 from tada_studio.pipeline.scoring import Sides, evaluate, score_sides, score_tasks
 from tada_studio.pipeline.tuning import search
 from tada_studio.pipeline.variants import STRENGTHS, TURNED, USUAL, Beside, by_name, tuned, variants
 
 __all__ = [
+    "ROLES",
     "STRENGTHS",
     "TURNED",
     "USUAL",
@@ -25,8 +28,11 @@ __all__ = [
     "LruCache",
     "Merge",
     "MergeOrigin",
+    "PairRole",
     "Provenance",
+    "Rack",
     "Sides",
+    "alone",
     "by_name",
     "evaluate",
     "export",
@@ -38,7 +44,10 @@ __all__ = [
     "push",
     "read_adapter",
     "read_pair",
+    "read_rack",
+    "recipes_for",
     "remarks_on_recipe",
+    "role_of",
     "sample_inputs",
     "sample_items",
     "sample_split",

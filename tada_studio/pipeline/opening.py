@@ -16,6 +16,7 @@ from tada_studio.errors import AdapterError
 from tada_studio.files import sha256, shown
 from tada_studio.lora import Adapter, Pair, Passport, Verdict
 from tada_studio.pipeline.cache import LruCache
+from tada_studio.pipeline.roles import alone
 from tada_studio.progress import ProgressFn, silent
 from tada_studio.read import hub, pair_up
 from tada_studio.read import read_adapter as read_folder
@@ -51,7 +52,7 @@ def _standing(base: Base | str | Path | None, rank: int | None) -> reading.Stand
 
 def read_pair(
     task: str | Path,
-    domain: str | Path,
+    domain: str | Path | None,
     allow_pickle: bool = False,
     base: Base | str | Path | None = None,
     dora_rank: int | None = None,
@@ -60,19 +61,24 @@ def read_pair(
 ) -> Pair:
     """A task adapter and a domain adapter, each by folder, zip or Hub id; ``base`` and ``dora_rank`` as in ``read_adapter``.
 
+    domain: None for the task adapter alone, as a pair whose other side changes nothing
+
     same_base: both were trained on one base, whatever their configs call it; recipe.json and the card say that you said so.
     Raises AdapterError or MismatchError, and for DoRA BaseError.
     """
-    folders, dora = (_folder(task), _folder(domain)), _standing(base, dora_rank)
+    folders = [_folder(one) for one in (task, domain) if one is not None]
+    dora = _standing(base, dora_rank)
 
     def read(folder: Path) -> Adapter:
         return reading.measured(read_folder(folder, allow_pickle, dora, progress))
 
     def pair() -> Pair:
+        if domain is None:
+            return alone(_at_home([read(folders[0])], base)[0])
         ours, theirs = _at_home([read(folder) for folder in folders], base)
         return pair_up(ours, theirs, same_base)
 
-    return _PAIRS.get((allow_pickle, _signature(*folders), _mark(base), dora_rank, same_base), pair)
+    return _PAIRS.get((allow_pickle, _signature(*folders), len(folders), _mark(base), dora_rank, same_base), pair)
 
 
 def _at_home(adapters: Sequence[Adapter], base: Base | str | Path | None) -> Sequence[Adapter]:

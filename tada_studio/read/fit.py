@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import torch
 
-from tada_studio.lora import Adapter, Layer, Verdict, layers_differ
+from tada_studio.lora import Adapter, Layer, Verdict, layers_differ, names_adapter
 from tada_studio.read.base_names import compare
 from tada_studio.read.dora import needs_base
 from tada_studio.read.manifest import Manifest
@@ -110,6 +110,9 @@ def _bases(task: Outline, domain: Outline, same_base: bool) -> tuple[list[str], 
     same, says = compare(task.base, domain.base)
     if same:
         return [], [*([says] if says else []), *_revisions(task, domain)]
+    for upper, lower in ((domain, task), (task, domain)):
+        if names_adapter(upper.base, lower.label, lower.source):
+            return [], [f"{upper.label} names {lower.label} as its base: it was trained on top of it."]
     if same_base:
         return [], [f"{task.base} and {domain.base} are taken for one model, since you said so (same base)."]
     return [

@@ -37,6 +37,7 @@ from tada_studio.report.merge import (  # noqa: F401 - the words of the merge ar
     rank_sentence,
     three_way_sentence,
 )
+from tada_studio.report.roles import rack_tables, related_sentences, role_sentence  # noqa: F401
 from tada_studio.report.scores import (  # noqa: F401 - and those of scores
     Sides,
     both_skills,

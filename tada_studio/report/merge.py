@@ -84,11 +84,11 @@ def conflict_sentence(merged: Merged) -> str:
         if pairs:
             start = f"None of {drops.everything:,} directions is dropped"
             return f"{start}, though {_count(pairs, 'pair')} oppose each other: the recipe keeps them."
-        return f"No directions conflict: none of {drops.everything:,} is dropped. Unrelated adapters rarely conflict."
+        return f"No directions conflict: none of {drops.everything:,} is dropped."
     cells = int((drops.task.any(1) | drops.domain.any(1)).sum())
     task, domain = drops.lost_of_each
     worst = float(drops.lost_by_cell.max())
-    little = "That is hardly any conflict, as is usual for unrelated adapters. " if worst < HARDLY else ""
+    little = "That is hardly any conflict. " if worst < HARDLY else ""
     if max(task, domain) < HARDLY <= worst:
         little = f"In all that is little, but one module loses {percent(worst)} of an adapter's energy there. "
     return (

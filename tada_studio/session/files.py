@@ -253,6 +253,8 @@ def _open(session: Session, opened: Opened, content: Mapping[str, Any], folder: 
 def _found(opened: Opened, role: str, content: Mapping[str, Any], folder: Path, allowed: Allowed) -> str:
     """Where the adapter is now: copied into the session, or in the place it was read from, or by its Hub id."""
     ref, source = str(getattr(opened, role)), content["sources"][role]
+    if not ref:
+        return ""  # one adapter alone
     inside = (folder / ref).resolve()
     if inside.is_file() and inside.is_relative_to(folder.resolve()):
         return str(inside)

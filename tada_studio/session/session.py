@@ -123,13 +123,14 @@ class Session:
         progress: ProgressFn = silent,
         dora_rank: int | None = None,
     ) -> None:
-        """Read two adapters (folder or Hub id each). What was open stays if this fails. Raises TadaError.
+        """Read two adapters (folder or Hub id each), or one alone (``domain`` is ""). What was open stays if this fails. Raises
+        TadaError.
 
         Work on the pair that was open before is stopped.
 
         For DoRA the weights of ``base`` are read too, which takes a while; ``dora_rank`` as in ``pipeline.read_adapter``.
         """
-        pair = pipeline.read_pair(task, domain, base=base or None, dora_rank=dora_rank, progress=progress)
+        pair = pipeline.read_pair(task, domain or None, base=base or None, dora_rank=dora_rank, progress=progress)
         with self.lock:
             self.stop()
             self.pair, self.readings, self.sample, self.base_ref = pair, None, None, base or None
