@@ -14,8 +14,7 @@ except ImportError:
 
 from tada_studio import app
 
-demo = app.build()
+demo = app.build(public=True)
 
 if __name__ == "__main__":
-    demo.queue(max_size=64)  # ZeroGPU's own default is 1: the second brush stroke would be refused
     app.launch(demo, ssr_mode=False)

@@ -18,14 +18,20 @@ import gradio as gr
 from starlette.middleware import Middleware
 
 from tada_studio.app.guard import LOOPBACK, HostGuard, check_exposure
-from tada_studio.app.page import Start, page
+from tada_studio.app.page import VISITORS, Start, page
 from tada_studio.app.paths import AllowedPaths, on_space
 from tada_studio.app.serving import serve
 from tada_studio.app.theme import CSS, theme
+from tada_studio.app.visitors import VisitorGate, Visitors
 from tada_studio.sample_pairs import DEFAULT
+from tada_studio.session.limits import PUBLIC
 
 #: Runs before gradio's page asks for anything.
 _HEAD = f"<script>{(Path(__file__).parent / 'widgets' / 'answers.js').read_text(encoding='utf-8')}</script>"
+
+
+#: Requests that are worked on at once. Work that waits for its turn holds one, so there must be many.
+THREADS = 160
 
 
 def build(
@@ -64,13 +70,16 @@ def launch(
     let in: raises InputError. ends: Ctrl+C ends this process. ``more`` goes to gradio's own launch. Returns what that
     returns, (FastAPI app, local URL, share URL), after Ctrl+C unless ``prevent_thread_lock`` is set.
     """
+    if demo is not None and demo in VISITORS:
+        public = VISITORS[demo].apart  # it was built for strangers or it was not
     public, host = public or on_space(), host or os.environ.get("GRADIO_SERVER_NAME") or "127.0.0.1"
     check_exposure(host, public, auth, bool(more.get("share")))
     demo = demo if demo is not None else build(sample, task, domain, base, root, public)
     settings: dict[str, Any] = {
         "theme": theme(), "css_paths": [CSS], "head": _HEAD, "footer_links": ["api", "settings"], "run_history": False,
-        "ssr_mode": False, "pwa": False, "enable_monitoring": False, "share": False, "max_file_size": "2gb",
-        "app_kwargs": {"middleware": [_guard(host, public or bool(auth))]},
+        "ssr_mode": False, "pwa": False, "enable_monitoring": False, "share": False,
+        "max_file_size": PUBLIC.upload if public else "2gb",
+        "max_threads": THREADS, "app_kwargs": {"middleware": _middleware(demo, host, bool(auth))},
     }  # fmt: skip
     blocks = not more.pop("prevent_thread_lock", False) and not hasattr(sys, "ps1")
     served = demo.launch(
@@ -81,7 +90,9 @@ def launch(
     return served
 
 
-def _guard(host: str, guarded: bool) -> Middleware:
-    """``guarded``: visitors are kept apart, so the server may be reached by any name that a proxy gives it."""
+def _middleware(demo: gr.Blocks, host: str, auth: bool) -> list[Middleware]:
+    """Where visitors are kept apart or sign in, the server may be reached by any name that a proxy gives it."""
+    visitors = VISITORS.get(demo) or Visitors()
     own = [name for name in os.environ.get("SPACE_HOST", "").split(",") if name]
-    return Middleware(HostGuard, hosts=None if guarded else {*LOOPBACK, host}, own=own)
+    guard = Middleware(HostGuard, hosts=None if visitors.apart or auth else {*LOOPBACK, host}, own=own)
+    return [guard, Middleware(VisitorGate, visitors=visitors)] if visitors.apart else [guard]

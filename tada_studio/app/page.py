@@ -1,13 +1,18 @@
 """The page: its tabs in the order of the pipeline, and what they share. A tab knows no other tab."""
 
+import os
+import threading
+import time
 import weakref
 from dataclasses import dataclass, field
 from functools import partial
 
 import gradio as gr
 
+from tada_studio import scratch
 from tada_studio.app.api import add_endpoints
 from tada_studio.app.browser_tabs import TAB_ID, BrowserTabs
+from tada_studio.app.fair_queue import FairQueue
 from tada_studio.app.paths import AllowedPaths
 from tada_studio.app.sidebar import sidebar
 from tada_studio.app.state import TabState, close
@@ -18,14 +23,23 @@ from tada_studio.app.tabs.inspect.tab import inspect_tab
 from tada_studio.app.tabs.open.tab import open_tab
 from tada_studio.app.tabs.try_it import try_tab
 from tada_studio.app.tabs.tune import tune_tab
+from tada_studio.app.visitors import Visitors
 from tada_studio.app.widgets.messages import speaking, user_errors
 from tada_studio.app.widgets.panel import READ, Panel, Updates, all_updates, listen_early, together
 from tada_studio.app.widgets.plot_panel import served
 from tada_studio.errors import TadaError
-from tada_studio.session.store import SessionStore, home
+from tada_studio.session import Session
+from tada_studio.session.limits import OWN, PUBLIC, Limits
+from tada_studio.session.store import Stores, home
+from tada_studio.session.visitor import OWNER, Visitor
 
 #: On a phone the sidebar would lie over the whole page.
 _FOLD_SIDEBAR = "() => { if (innerWidth < 768) document.querySelector('#side .toggle-button')?.click(); }"
+
+#: The visitors of each app, for the server that lets them in.
+VISITORS: "weakref.WeakKeyDictionary[gr.Blocks, Visitors]" = weakref.WeakKeyDictionary()
+#: Seconds between two looks for what may be thrown away.
+_SWEEP = 60.0
 
 #: Tabs that are called otherwise than in the code.
 _LABELS = {"try": "Try it", "tune": "Auto-tune"}
@@ -41,9 +55,14 @@ class Start:
     base: str | None = None
     paths: AllowedPaths = field(default_factory=AllowedPaths)
 
-    def state(self) -> TabState:
-        """A new state; if the start cannot be opened it is empty and says why."""
-        state = TabState()
+    @property
+    def limits(self) -> Limits:
+        """What each visitor may use."""
+        return PUBLIC if self.paths.hosted else OWN
+
+    def state(self, visitor: Visitor = OWNER) -> TabState:
+        """What a new tab finds; if the start cannot be opened it is empty and says why."""
+        state = TabState(Session(visitor))
         try:
             if self.task and self.domain:
                 state.session.open(self.task, self.domain, self.base)
@@ -61,15 +80,19 @@ class Start:
 def page(start: Start) -> gr.Blocks:
     """The whole app, not yet served."""
     gr.set_static_paths(served())
+    # uploads and downloads, too, lie where the next start finds them if this process is killed
+    os.environ.setdefault("GRADIO_TEMP_DIR", str(scratch.root() / "gradio"))
+    kept = start.limits.kept_minutes or 24 * 60
     with gr.Blocks(
-        title="TaDA Studio", fill_width=True, analytics_enabled=False, delete_cache=(3600, 24 * 3600)
+        title="TaDA Studio", fill_width=True, analytics_enabled=False, delete_cache=(min(3600, 5 * kept), 60 * kept)
     ) as demo:
         # made in demo.load below: a class as the default of a gr.State would become a public endpoint
         state = gr.State(None, delete_callback=close)
-        store = SessionStore(home(), shared=start.paths.hosted)
-        weakref.finalize(demo, store.close)  # at the latest when this process ends
-        browser_tabs = BrowserTabs(start.state, start.allowed, store)
-        always = sidebar(state, browser_tabs)
+        visitors = VISITORS[demo] = Visitors(start.limits, apart=start.paths.hosted)
+        stores = Stores(home(), visitors.visitor)
+        weakref.finalize(demo, stores.close)  # at the latest when this process ends
+        browser_tabs = BrowserTabs(start.state, start.allowed, stores)
+        always = sidebar(state, browser_tabs, start.limits)
         tabs: dict[str, tuple[gr.Tab, Panel]] = {}
         first = "inspect" if start.sample or start.task else "open"
         with gr.Tabs(selected=first, elem_id="tabs", overflow_behavior="wrap"):
@@ -86,8 +109,25 @@ def page(start: Start) -> gr.Blocks:
                     panel = build()
                 tabs[name] = tab, panel
         _wire(demo, state, always, tabs, browser_tabs)
-        add_endpoints(start.paths)
-    return demo.queue(max_size=64, default_concurrency_limit=4)
+        add_endpoints(start.paths, visitors)
+    demo.queue(default_concurrency_limit=4)
+    demo._queue = FairQueue(demo._queue, start.limits.calls, visitors.name)
+    if start.limits.kept_minutes is not None:
+        sweep_now_and_then(stores)
+    return demo
+
+
+def sweep_now_and_then(stores: Stores, every: float = _SWEEP) -> None:
+    """From a thread of its own, for as long as the stores are in use."""
+    there = weakref.ref(stores)
+
+    def run() -> None:
+        while (stores := there()) is not None:
+            stores.sweep()
+            del stores
+            time.sleep(every)
+
+    threading.Thread(target=run, daemon=True, name="tada-sweep").start()
 
 
 def _wire(
@@ -101,7 +141,8 @@ def _wire(
 
     def begin(tab: str, origin: str, request: gr.Request) -> Updates:
         with speaking():
-            opened = browser_tabs.begin(str(request.session_hash), tab, origin)
+            visitor = VISITORS[demo].name(request)
+            opened = browser_tabs.begin(str(request.session_hash), tab, origin, visitor)
             return {state: opened, **show_all(opened)}
 
     def leave(request: gr.Request) -> None:

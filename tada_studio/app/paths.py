@@ -2,6 +2,7 @@
 
 import os
 import re
+import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -46,6 +47,14 @@ class AllowedPaths:
             raise InputError(f"{what}: {ref} is a path, and this is a public server. Give a Hub id such as owner/name.")
         if self.root is not None and not full.is_relative_to(self.root):
             raise InputError(f"{what}: {ref} lies outside {self.root}, the folder that this app was started for.")
+        return str(full)
+
+    def uploaded(self, path: str, what: str) -> str:
+        """A file that was uploaded, by the path that the upload was answered with. Raises InputError for any other file."""
+        home = Path(os.environ.get("GRADIO_TEMP_DIR") or Path(tempfile.gettempdir()) / "gradio").resolve()
+        full = Path(path).resolve()
+        if not full.is_relative_to(home) or not full.is_file():
+            raise InputError(f"{what}: is no uploaded file. Upload it first (handle_file in gradio_client does).")
         return str(full)
 
     def output(self, name: str) -> Path:

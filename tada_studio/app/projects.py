@@ -34,9 +34,10 @@ def project_status(state: TabState) -> Markup:
     return html.message(f"Project “{project}”. {KEPT}" if project else KEPT)
 
 
-def saved(browser_tabs: BrowserTabs) -> dict[str, Any]:
+def saved(browser_tabs: BrowserTabs, state: TabState) -> dict[str, Any]:
     """Both lists, as a listing takes them."""
-    projects, recent = browser_tabs.store.projects(), browser_tabs.store.recent()
+    store = browser_tabs.store(state)
+    projects, recent = store.projects(), store.recent()
     return rows(
         _list("", projects, "None yet. Give this one a name and save it.")
         + (_list("Earlier sessions", recent, "") if recent else Markup())
@@ -73,14 +74,14 @@ def local_time(when: str) -> str:
 
 def save(browser_tabs: BrowserTabs, state: TabState, name: str | None) -> str:
     """Save under a name; says what happened. Raises InputError."""
-    browser_tabs.store.save_as(state.session, name or "")
+    browser_tabs.store(state).save_as(state.session, name or "")
     return f"Saved as “{state.session.project}”."
 
 
 def press(browser_tabs: BrowserTabs, state: TabState, what: Any, key: Any) -> str:
     """A button of the list; says what happened. Raises TadaError, and then the desk is as it was."""
     if what == "delete":
-        message = browser_tabs.store.delete(str(key))
+        message = browser_tabs.store(state).delete(str(key))
     elif what == "open":
         message = browser_tabs.go_on_with(state, str(key))
     else:
@@ -106,15 +107,15 @@ def projects(state: gr.State, browser_tabs: BrowserTabs) -> Panel:
     at = {"message": message, "saved": there, "name": name}
 
     def on_save(state: TabState, text: str | None) -> Named:
-        return {"message": html.message(save(browser_tabs, state, text)), "saved": saved(browser_tabs)}
+        return {"message": html.message(save(browser_tabs, state, text)), "saved": saved(browser_tabs, state)}
 
     def on_press(state: TabState, news: gr.EventData) -> Named:
         happened = press(browser_tabs, state, getattr(news, "what", None), getattr(news, "key", None))
         return {
-            "message": html.message(happened), "saved": saved(browser_tabs), "name": state.session.project or "",
+            "message": html.message(happened), "saved": saved(browser_tabs, state), "name": state.session.project or "",
         }  # fmt: skip
 
     stored = listen(partial(gr.on, [store.click, name.submit]), on_save, [state, name], at, **EDIT)
     pressed = listen(there.press, on_press, [state], at, **EDIT)
-    section.expand(lambda: saved(browser_tabs), None, there, **READ)
+    section.expand(lambda state: saved(browser_tabs, state), state, there, **READ)
     return Panel({"message": message}, lambda state: {"message": project_status(state)}, (pressed,), (stored,))

@@ -8,9 +8,11 @@ from markupsafe import Markup
 from tada_studio.app.browser_tabs import BrowserTabs
 from tada_studio.app.projects import projects
 from tada_studio.app.state import TabState
+from tada_studio.app.widgets import html
 from tada_studio.app.widgets.panel import Named, Panel, together, words
 from tada_studio.markup import joined, template
 from tada_studio.session import Session
+from tada_studio.session.limits import OWN, Limits
 
 _TITLE = (
     '<div class="side-title">TaDA Studio</div>'
@@ -101,12 +103,14 @@ def show(state: TabState) -> Named:
     return {"open": what_is_open(state), "steps": steps(state)}
 
 
-def sidebar(state: gr.State, browser_tabs: BrowserTabs) -> Panel:
-    """Builds the sidebar."""
+def sidebar(state: gr.State, browser_tabs: BrowserTabs, limits: Limits = OWN) -> Panel:
+    """Builds the sidebar. Where little is kept there are no projects, and it says what a visitor may use."""
     with gr.Sidebar(width=290, elem_id="side"):
         words(_TITLE)
         empty = TabState()
         at = {"open": words(what_is_open(empty)), "steps": words(steps(empty))}
-        saved = Panel({}, lambda state: {}) if browser_tabs.store.shared else projects(state, browser_tabs)
+        if allowed := limits.in_words():
+            words(html.note("This is a public server. For each visitor:", points=allowed), elem_id="limits")
+        saved = Panel({}, lambda state: {}) if allowed else projects(state, browser_tabs)
         gr.Button("Light / dark", size="sm", elem_id="dark").click(None, None, None, js=_DARK, api_visibility="private")
     return together({"pair": Panel(at, show), "projects": saved})

@@ -17,6 +17,7 @@ ONE_DRAG = 1.5
 class TabState:
     """One browser tab's work.
 
+    visitor: whose tab it is; "" for the owner of this machine
     autosave: saves the session; None for one that lives in memory only
     ack:   number of the last stroke that was answered
     cell:  (layer, projection) indexes of the cell whose spectrum is shown
@@ -30,6 +31,7 @@ class TabState:
     """
 
     session: Session = field(default_factory=Session)
+    visitor: str = ""
     autosave: Autosave | None = None
     ack: int | None = None
     cell: tuple[int, int] = (0, 0)

@@ -5,6 +5,7 @@ Never code from the folder, never a pickle. What is opened comes with what talks
 
 import importlib.util
 import json
+import math
 import os
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -51,6 +52,45 @@ def folder_of(ref: str) -> Path:
     Raises BaseError, or whatever the Hub's client raises.
     """
     return _where(ref, _complete)
+
+
+def parameters_of(ref: str) -> int:
+    """How many parameters a base has, by the headers of its weights: of a Hub id that is not here yet only those are fetched.
+
+    Raises BaseError.
+    """
+    try:
+        path = Path(ref).expanduser()
+        if path.is_dir() or path.is_file() or path.is_absolute():
+            return _where(ref, _count)
+        return _count_by_name(ref)
+    except BaseError:
+        raise
+    except Exception as error:  # the Hub's client raises anything from OSError to ValueError
+        reason = (str(error).strip().splitlines() or [type(error).__name__])[0][:200]
+        raise BaseError(f"{ref}: its size cannot be told ({reason}), so it is not loaded here.") from error
+
+
+def _count_by_name(ref: str) -> int:
+    from huggingface_hub import get_safetensors_metadata
+    from huggingface_hub.errors import LocalEntryNotFoundError
+
+    try:
+        return _count(_snapshot(ref, local_files_only=True))
+    except (LocalEntryNotFoundError, ValueError, OSError):
+        if (packaged := packaged_copy(ref)) is not None:
+            return _count(_from_gguf(packaged))
+    return sum(get_safetensors_metadata(ref).parameter_count.values())
+
+
+def _count(folder: Path) -> int:
+    from safetensors import safe_open
+
+    total = 0
+    for file in folder.glob("*.safetensors"):
+        with safe_open(file, framework="pt") as weights:
+            total += sum(math.prod(weights.get_slice(name).get_shape()) for name in weights.keys())
+    return total
 
 
 def _where(ref: str, use: Callable[[Path], T]) -> T:

@@ -22,6 +22,7 @@ from jaxtyping import Float
 from PIL import Image, ImageOps
 from torch import Tensor
 
+from tada_studio import scratch
 from tada_studio.errors import BaseError, InputError
 from tada_studio.files import packed, shown, write_entry
 
@@ -114,7 +115,7 @@ def unpacked_images(archive: str | Path) -> Path:
 
 @lru_cache(maxsize=64)
 def _unpacked(archive: Path, written: int, size: int) -> Path:
-    home = Path(tempfile.mkdtemp(dir=_unpacked_here().name))
+    home = Path(tempfile.mkdtemp(prefix="images-", dir=scratch.root()))
     target = home / archive.stem[:100]  # people know their images by the archive's name
     target.mkdir(parents=True)
     try:
@@ -122,11 +123,6 @@ def _unpacked(archive: Path, written: int, size: int) -> Path:
     except InputError:
         shutil.rmtree(home, ignore_errors=True)
         raise
-
-
-@lru_cache
-def _unpacked_here() -> tempfile.TemporaryDirectory:
-    return tempfile.TemporaryDirectory(prefix="tada-studio-images-")
 
 
 def _unpack(archive: Path, target: Path) -> Path:

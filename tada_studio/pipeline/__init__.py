@@ -9,17 +9,19 @@ from tada_studio.pipeline.cache import LruCache
 from tada_studio.pipeline.exporting import export, push, verify
 from tada_studio.pipeline.items import sample_inputs, sample_items, sample_split, sample_task_inputs, sample_validation
 from tada_studio.pipeline.merge import Merge
-from tada_studio.pipeline.opening import load_base, passports, read_adapter, read_pair
+from tada_studio.pipeline.opening import check_size, load_base, passports, read_adapter, read_pair, shared_base
 from tada_studio.pipeline.origin import MergeOrigin, logged, own_version, remarks_on_recipe
 from tada_studio.pipeline.probing import probe
 from tada_studio.pipeline.provenance import Provenance
 from tada_studio.pipeline.rack import Rack, read_rack
 from tada_studio.pipeline.roles import ROLES, PairRole, alone, recipes_for, role_of
 from tada_studio.pipeline.scoring import Sides, evaluate, score_sides, score_tasks
+from tada_studio.pipeline.shared_bases import BASES
 from tada_studio.pipeline.tuning import search
 from tada_studio.pipeline.variants import STRENGTHS, TURNED, USUAL, Beside, by_name, tuned, variants
 
 __all__ = [
+    "BASES",
     "ROLES",
     "STRENGTHS",
     "TURNED",
@@ -34,6 +36,7 @@ __all__ = [
     "Sides",
     "alone",
     "by_name",
+    "check_size",
     "evaluate",
     "export",
     "load_base",
@@ -56,6 +59,7 @@ __all__ = [
     "score_sides",
     "score_tasks",
     "search",
+    "shared_base",
     "tuned",
     "unprobed",
     "variants",

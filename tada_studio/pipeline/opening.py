@@ -2,21 +2,25 @@
 
 import shutil
 import tempfile
+import weakref
 from collections.abc import Hashable, Sequence
 from dataclasses import replace
-from functools import lru_cache
 from pathlib import Path
+from typing import NamedTuple
 
 from tada_studio import read as reading
+from tada_studio import scratch
 from tada_studio.base_model import model as bases
+from tada_studio.base_model.files import parameters_of
 from tada_studio.base_model.model import Base
 from tada_studio.base_model.skeleton import at_home, real_class
 from tada_studio.base_model.weights import weights_of
-from tada_studio.errors import AdapterError
+from tada_studio.errors import AdapterError, BaseError
 from tada_studio.files import sha256, shown
 from tada_studio.lora import Adapter, Pair, Passport, Verdict
 from tada_studio.pipeline.cache import LruCache
 from tada_studio.pipeline.roles import alone
+from tada_studio.pipeline.shared_bases import BASES, base_key
 from tada_studio.progress import ProgressFn, silent
 from tada_studio.read import hub, pair_up
 from tada_studio.read import read_adapter as read_folder
@@ -27,7 +31,26 @@ from tada_studio.read.two_names import one_layer_two_names
 from tada_studio.read.unpack import unpack
 
 _PAIRS: LruCache[Pair] = LruCache(4)
-_UNZIPPED: LruCache[Path] = LruCache(32)
+
+
+class UnpackTo(NamedTuple):
+    """Where zips are unpacked for someone who deletes them, and how many bytes each may unfold to (None: as many as ever)."""
+
+    folder: Path
+    most: int | None = None
+
+
+class _Unpacked:
+    """A folder that a zip was unpacked into; deleted when nobody holds this any more."""
+
+    def __init__(self, home: Path, folder: Path) -> None:
+        self.folder = folder
+        weakref.finalize(self, shutil.rmtree, home, ignore_errors=True)
+
+
+_UNZIPPED: LruCache[_Unpacked] = LruCache(8)
+#: An adapter's files stay while it is in use: its weights may be mapped from them, and an export looks at them again.
+_FILES_OF: "weakref.WeakKeyDictionary[Adapter, _Unpacked]" = weakref.WeakKeyDictionary()
 
 
 def read_adapter(
@@ -43,7 +66,10 @@ def read_adapter(
     ``stands_for`` says what that loses; other adapters do not need it. Raises AdapterError, and for DoRA also MismatchError
     and BaseError.
     """
-    return read_folder(_folder(ref), allow_pickle, _standing(base, dora_rank), progress)
+    folder = _folder(ref)
+    adapter = read_folder(folder, allow_pickle, _standing(base, dora_rank), progress)
+    _keep_files(adapter, folder)
+    return adapter
 
 
 def _standing(base: Base | str | Path | None, rank: int | None) -> reading.Standing | None:
@@ -58,27 +84,36 @@ def read_pair(
     dora_rank: int | None = None,
     progress: ProgressFn = silent,
     same_base: bool = False,
+    unpack_to: UnpackTo | None = None,
 ) -> Pair:
     """A task adapter and a domain adapter, each by folder, zip or Hub id; ``base`` and ``dora_rank`` as in ``read_adapter``.
 
     domain: None for the task adapter alone, as a pair whose other side changes nothing
 
     same_base: both were trained on one base, whatever their configs call it; recipe.json and the card say that you said so.
+    unpack_to: where zips go; None: to a place of this process's, until the adapters are used no more.
     Raises AdapterError or MismatchError, and for DoRA BaseError.
     """
-    folders = [_folder(one) for one in (task, domain) if one is not None]
+    folders = [_folder(one, unpack_to) for one in (task, domain) if one is not None]
     dora = _standing(base, dora_rank)
 
     def read(folder: Path) -> Adapter:
         return reading.measured(read_folder(folder, allow_pickle, dora, progress))
 
-    def pair() -> Pair:
+    def made() -> Pair:
         if domain is None:
             return alone(_at_home([read(folders[0])], base)[0])
         ours, theirs = _at_home([read(folder) for folder in folders], base)
         return pair_up(ours, theirs, same_base)
 
-    return _PAIRS.get((allow_pickle, _signature(*folders), len(folders), _mark(base), dora_rank, same_base), pair)
+    def make() -> Pair:
+        pair = made()
+        for adapter, folder in zip((pair.task, pair.domain), folders, strict=False):  # one, if the task stands alone
+            _keep_files(adapter, folder)
+        return pair
+
+    key = (allow_pickle, _signature(*folders), len(folders), _mark(base), dora_rank, same_base)
+    return make() if unpack_to is not None else _PAIRS.get(key, make)
 
 
 def _at_home(adapters: Sequence[Adapter], base: Base | str | Path | None) -> Sequence[Adapter]:
@@ -147,36 +182,50 @@ def _on_hub(ref: str | Path) -> bool:
     return hub.is_hub_id(str(ref).strip())
 
 
-def _folder(ref: str | Path) -> Path:
+def _folder(ref: str | Path, unpack_to: UnpackTo | None = None) -> Path:
     text = str(ref).strip()
     if not text:
         raise AdapterError("An adapter is missing. Give a folder that PEFT saved, or a Hub id such as owner/name.")
     if hub.is_hub_id(text):
         return hub.fetch_adapter(text)
     path = Path(text).expanduser()
-    return _unzipped(path) if path.suffix.lower() == ".zip" else path
+    return _unzipped(path, unpack_to) if path.suffix.lower() == ".zip" else path
 
 
-def _unzipped(archive: Path) -> Path:
-    """The folder of a zipped adapter, unpacked once while its bytes are the same; gone when the process ends."""
+def _unzipped(archive: Path, unpack_to: UnpackTo | None) -> Path:
+    """The folder of a zipped adapter. Without ``unpack_to`` unpacked once while its bytes are the same, and gone when neither an
+    adapter nor the cache holds it; what is refused leaves nothing behind."""
     if not archive.is_file():
         raise AdapterError(
             f"{archive}: there is no such file. Give a zip of an adapter's folder, or the folder itself."
         )
+    if unpack_to is not None:
+        return _unpack(archive, unpack_to.folder / sha256(archive)[:16], unpack_to.most)
 
-    def make() -> Path:
-        home = Path(_unpacked_here().name) / sha256(archive)[:16]
+    def make() -> _Unpacked:
+        home = Path(tempfile.mkdtemp(prefix="unpacked-", dir=scratch.root()))
+        return _Unpacked(home, _unpack(archive, home))
+
+    signature = (str(archive.resolve()), archive.stat().st_mtime_ns, archive.stat().st_size)
+    return _UNZIPPED.get(signature, make).folder
+
+
+def _unpack(archive: Path, home: Path, most: int | None = None) -> Path:
+    target = home / archive.stem[:100]  # people know an adapter by its folder's name
+    if target.exists():
+        return target  # both adapters are the same zip
+    target.mkdir(parents=True)
+    try:
+        return unpack(archive, target, most)
+    except BaseException:
         shutil.rmtree(home, ignore_errors=True)
-        target = home / archive.stem[:100]  # people know an adapter by its folder's name
-        target.mkdir(parents=True)
-        return unpack(archive, target)
-
-    return _UNZIPPED.get((str(archive.resolve()), archive.stat().st_mtime_ns, archive.stat().st_size), make)
+        raise
 
 
-@lru_cache
-def _unpacked_here() -> tempfile.TemporaryDirectory:
-    return tempfile.TemporaryDirectory(prefix="tada-studio-")
+def _keep_files(adapter: Adapter, folder: Path) -> None:
+    for unpacked in list(_UNZIPPED.results.values()):
+        if unpacked.folder == folder:
+            _FILES_OF[adapter] = unpacked
 
 
 def _signature(*folders: Path) -> Hashable:
@@ -191,6 +240,20 @@ def _mark(base: Base | str | Path | None) -> Hashable:
         return base and base.digest
     files = sorted(Path(base).expanduser().glob("*.safetensors")) if Path(base).expanduser().is_dir() else []
     return str(base), tuple((file.name, file.stat().st_mtime_ns, file.stat().st_size) for file in files)
+
+
+def shared_base(ref: str) -> Base:
+    """A base model that all sessions of this process share. Raises BaseError."""
+    return BASES.get(base_key(ref, "auto", "auto"), lambda: load_base(ref))
+
+
+def check_size(ref: str, most: int | None) -> None:
+    """Raises BaseError for a base of more than ``most`` parameters, by the headers of its files, before any weight is read."""
+    if most is not None and (found := parameters_of(ref)) > most:
+        raise BaseError(
+            f"{ref}: has {found / 1e9:.1f} B parameters, and this public server runs bases up to {most / 1e9:g} B. Inspect and "
+            "merge by the weights alone, or run TaDA Studio on a machine of your own."
+        )
 
 
 def load_base(ref: str | Path, device: str = "auto", dtype: str = "auto") -> Base:

@@ -15,11 +15,17 @@ from tada_studio.read.files import INDEX, may_be_weights
 _SHARD = re.compile(r"adapter_model-\d{5}-of-\d{5}\.safetensors")
 
 
-def unpack(archive: str | Path, target: str | Path) -> Path:
-    """Write the adapter in a zip into the empty folder ``target``, and return it. Raises AdapterError."""
+def unpack(archive: str | Path, target: str | Path, most: int | None = None) -> Path:
+    """Write the adapter in a zip into the empty folder ``target``, and return it; ``most``: bytes it may unfold to.
+
+    Raises AdapterError.
+    """
     archive, target = Path(archive), Path(target)
     with packed(archive, MOST_FILES) as (content, files):
-        for name, entry in _wanted(files, archive).items():
+        wanted = _wanted(files, archive)
+        if most is not None and (size := sum(entry.file_size for entry in wanted.values())) > most:
+            raise AdapterError(f"{archive}: unfolds to {size / 1e6:,.0f} MB; {most / 1e6:,.0f} MB are the most here.")
+        for name, entry in wanted.items():
             write_entry(content, entry, target / name)
     return target
 

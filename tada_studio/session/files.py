@@ -23,6 +23,7 @@ from tada_studio.pipeline.provenance import Provenance, readings_digest
 from tada_studio.probing import Readings as SavedReadings
 from tada_studio.recipe import OLD_WEIGHTS, Recipe, from_version_1
 from tada_studio.session.session import Opened, Session, State
+from tada_studio.session.visitor import OWNER, Visitor
 
 FORMAT = "tada-studio session 2"
 #: As version 0.1 wrote it; its recipes are those of that version.
@@ -182,13 +183,13 @@ def read_index(folder: Path) -> dict[str, Any]:
     return content
 
 
-def read(folder: Path, allowed: Allowed = lambda ref: None) -> tuple[Session, list[str]]:
+def read(folder: Path, allowed: Allowed = lambda ref: None, visitor: Visitor = OWNER) -> tuple[Session, list[str]]:
     """The session that a folder holds, and a sentence for each part that had to be left out.
 
     allowed: raises TadaError for an adapter or base that may not be opened here. Raises TadaError if the session cannot go on:
     its files are damaged, or its adapters are not what they were.
     """
-    content, session = read_index(folder), Session()
+    content, session = read_index(folder), Session(visitor)
     remarks: list[str] = []
     try:
         opened = Opened(**content["opened"])

@@ -4,15 +4,18 @@ Recipes are immutable, so undo and redo are two piles of them. Everything the sc
 (pair, readings, recipe) and kept until one of the three changes.
 """
 
+import math
 import shutil
 import tempfile
 import threading
+import time
+import weakref
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from tada_studio import pipeline
+from tada_studio import pipeline, scratch
 from tada_studio.base_model.generate import Sampling
 from tada_studio.base_model.inputs import Input, generic_inputs
 from tada_studio.base_model.model import Base
@@ -31,12 +34,14 @@ from tada_studio.lora import Pair
 from tada_studio.pipeline import tuning
 from tada_studio.pipeline.items import to_evaluate, to_leave_out_on, to_tune, with_probe_texts
 from tada_studio.pipeline.merge import Merge
+from tada_studio.pipeline.opening import UnpackTo
 from tada_studio.probing import Readings as SavedReadings
 from tada_studio.progress import Progress, ProgressFn, silent
 from tada_studio.recipe import Recipe
 from tada_studio.sample_pairs import Sample
 from tada_studio.sample_pairs import sample as sample_named
 from tada_studio.session.history import History
+from tada_studio.session.visitor import OWNER, Visitor
 from tada_studio.tuning import Plan, Tuning
 
 #: Painting an unlocked cell with None gives it back to the readings.
@@ -88,9 +93,11 @@ class Session:
     project: the name it was saved under, if it was
     on_change: called after every change, often, from any thread: whoever saves sessions listens here
     stops:   how often ``stop`` was called: work ends when it is called after that work began
+    visitor: whose it is, and what they may use
     """
 
-    def __init__(self) -> None:
+    def __init__(self, visitor: Visitor = OWNER) -> None:
+        self.visitor = visitor
         self.lock = threading.RLock()
         self.stops = 0
         self.on_change: Callable[[], None] = lambda: None
@@ -98,7 +105,7 @@ class Session:
         self.project: str | None = None
         self.pair: Pair | None = None
         self.readings: Readings | None = None
-        self.base: Base | None = None
+        self._base: weakref.ref[Base] | None = None
         self.base_ref: str | None = None
         self.sample: Sample | None = None
         self.history = History()
@@ -112,6 +119,7 @@ class Session:
         self._view: Merge | None = None
         self._merged: tuple[Pair, Merged] | None = None  # the last one, and of which pair
         self._folder: Path | None = None
+        self._unpacked: Path | None = None  # the folder that the open pair's zips were unpacked into
 
     # -- Open ------------------------------------------------------------------------------------------------------
 
@@ -130,8 +138,21 @@ class Session:
 
         For DoRA the weights of ``base`` are read too, which takes a while; ``dora_rank`` as in ``pipeline.read_adapter``.
         """
-        pair = pipeline.read_pair(task, domain or None, base=base or None, dora_rank=dora_rank, progress=progress)
+        self.visitor.check_room()
+        unpacked = self._unpacks_into(task, domain or "")
+        try:
+            pair = pipeline.read_pair(
+                task, domain or None, base=base or None, dora_rank=dora_rank, progress=progress, unpack_to=unpacked
+            )
+            self.visitor.check_room()
+        except BaseException:
+            if unpacked is not None:
+                shutil.rmtree(unpacked.folder, ignore_errors=True)
+            raise
         with self.lock:
+            before, self._unpacked = self._unpacked, unpacked.folder if unpacked is not None else None
+            if before is not None:  # what is mapped into memory stays readable until nobody uses it
+                shutil.rmtree(before, ignore_errors=True)
             self.stop()
             self.pair, self.readings, self.sample, self.base_ref = pair, None, None, base or None
             self.opened, self.project = Opened(task, domain, base or None, None, dora_rank), None
@@ -139,6 +160,12 @@ class Session:
             self.answers, self.tuning, self.effects, self.exported = {}, None, None, None
             self.history, self.runs, self._runs_made = History(), (), 0
             self._changed()
+
+    def _unpacks_into(self, *refs: str) -> UnpackTo | None:
+        """A folder of this session's for zips, so that they go with it; None if neither is a zip."""
+        if not any(ref.lower().endswith(".zip") for ref in refs):
+            return None
+        return UnpackTo(Path(tempfile.mkdtemp(prefix="unpacked-", dir=self.folder)), self.visitor.limits.unpacked)
 
     def open_sample(self, name: str) -> None:
         """Open an embedded sample by name, with its cached readings if it ships any. Raises InputError for an unknown name."""
@@ -149,17 +176,27 @@ class Session:
             if sample.readings is not None:
                 self.use_readings(SavedReadings.load(sample.readings))
 
+    @property
+    def base(self) -> Base | None:
+        """The base model, while it is in memory: all sessions share it, and whoever works with it holds it."""
+        return None if self._base is None else self._base()
+
+    @base.setter
+    def base(self, base: Base | None) -> None:
+        self._base = None if base is None else weakref.ref(base)
+
     def load_base(self, ref: str | None = None, progress: ProgressFn = silent) -> Base:
         """The base model, loaded once and kept. Raises BaseError if none was named or it cannot be had."""
         ref = ref or self.base_ref
         if not ref:
             raise BaseError("No base model was named. Give a Hub id, a folder or a GGUF file on the Open tab.")
-        if self.base is None or self.base.ref != ref:
+        if (base := self.base) is None or base.ref != ref:
             progress(Progress("load base", 0, 1, f"loading {ref}"))
-            self.base = pipeline.load_base(ref)
-            progress(Progress("load base", 1, 1, f"loaded {ref} on {self.base.device}"))
+            pipeline.check_size(ref, self.visitor.limits.base_parameters)
+            base = self.base = pipeline.shared_base(ref)
+            progress(Progress("load base", 1, 1, f"loaded {ref} on {base.device}"))
         self.base_ref = ref
-        return self.base
+        return base
 
     # -- Probe -----------------------------------------------------------------------------------------------------
 
@@ -181,6 +218,7 @@ class Session:
             raise InputError(
                 "No probe inputs. Paste about 32 domain questions, one a line, or upload a file or images."
             )
+        self.visitor.limits.check_probe(min(n, len(inputs)))
         progress = self._started(progress)
         readings = pipeline.probe(pair, self.load_base(progress=progress), inputs, n, progress, task_inputs)
         self.use_readings(readings)
@@ -352,6 +390,7 @@ class Session:
         sides None: the sample's items. most: items a side to search on. A search that was stopped goes on where it was.
         """
         pair = self._open_pair()
+        self.visitor.limits.check_trials(plan.trials)
         split = to_tune(self.sample, sides, plan.seed, most)
         progress = self._started(progress)
         base = self.load_base(progress=progress)
@@ -419,6 +458,7 @@ class Session:
     def export(self, out: str | Path, progress: ProgressFn = silent) -> Certificate:
         """Write the merge on screen as a PEFT folder, read it back and certify it. Raises ExportError if that does not hold."""
         view, progress = self._open_view(), self._started(progress)
+        self.visitor.check_room(_size(view.pair))
         latest = next((run for run in reversed(self.runs) if run.digest == view.digest and run.sides), None)
         certificate = pipeline.export(
             pipeline.logged(view.adapter, self.log),
@@ -456,7 +496,9 @@ class Session:
     def folder(self) -> Path:
         """A private temporary folder of this session, made when first needed."""
         if self._folder is None:
-            self._folder = Path(tempfile.mkdtemp(prefix="tada-studio-"))
+            home = self.visitor.folder or scratch.root()
+            home.mkdir(parents=True, exist_ok=True)
+            self._folder = Path(tempfile.mkdtemp(prefix="session-", dir=home))
         return self._folder
 
     def close(self) -> None:
@@ -507,13 +549,23 @@ class Session:
         self.on_change()
 
     def _started(self, progress: ProgressFn) -> ProgressFn:
-        """A report that ends the work at its next piece once ``stop`` was called."""
-        before = self.stops
+        """A report that ends the work at its next piece once ``stop`` was called, or its time is over."""
+        before, minutes = self.stops, self.visitor.limits.minutes
+        end = math.inf if minutes is None else time.monotonic() + 60 * minutes
 
         def stoppable(step: Progress) -> None:
+            where = f"at {step.step}, {step.done} of {step.total}. What was there before is kept."
             if self.stops != before:
-                raise Stopped(f"Stopped at {step.step}, {step.done} of {step.total}. What was there before is kept.")
+                raise Stopped(f"Stopped {where}")
+            if time.monotonic() > end:
+                raise Stopped(f"The {minutes:g} minutes that a job may take on this server were over {where}")
             self.on_change()
             progress(step)
 
         return stoppable
+
+
+def _size(pair: Pair) -> int:
+    """Bytes that a merge of the pair may take, its zip included."""
+    modules = [module for adapter in (pair.task, pair.domain) for module in adapter.modules.values()]
+    return 2 * 4 * sum(module.up.numel() + module.down.numel() for module in modules)

@@ -3,7 +3,11 @@
     <home>/sessions/<id>/      the id is made by the browser tab; who knows it may go on with that session
     <home>/projects/<name>/
 
-Old sessions are thrown away by age and number, projects never.
+    <home>/visitors/<digest>/  the same once more for each person who signed in
+    <home>/.lock               held together by all servers that use the folder
+
+Old sessions are thrown away by age and number, projects never; and only by a server that has the folder to itself, because it does
+not know which sessions another one has open.
 """
 
 import logging
@@ -14,13 +18,17 @@ import shutil
 import tempfile
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from hashlib import sha256
 from pathlib import Path
-from typing import NamedTuple
+from typing import IO, NamedTuple
 
 from tada_studio.errors import InputError, TadaError
+from tada_studio.scratch import lock_file
 from tada_studio.session.files import INDEX, Allowed, read, read_index, write
 from tada_studio.session.session import Session
+from tada_studio.session.visitor import OWNER, Visitor
 
 #: A change is on disk at most this many seconds after it was made.
 DELAY = 0.5
@@ -37,7 +45,10 @@ def home(environ: Mapping[str, str] = os.environ) -> Path:
         return Path(given).expanduser()
     if environ.get("SPACE_ID"):
         return Path(tempfile.gettempdir()) / "tada-studio-state"
-    return Path(environ.get("XDG_STATE_HOME") or "~/.local/state").expanduser() / "tada-studio"
+    try:
+        return Path(environ.get("XDG_STATE_HOME") or "~/.local/state").expanduser() / "tada-studio"
+    except RuntimeError:  # a user without a home, as `docker run --user` makes them
+        return Path(tempfile.gettempdir()) / f"tada-studio-state-{os.getuid()}"
 
 
 class Saved(NamedTuple):
@@ -56,15 +67,17 @@ Found = tuple[Session, list[str]]
 
 
 class SessionStore:
-    """All saved sessions of this machine's user.
+    """All saved sessions of one person: of this machine's user, or of one visitor.
 
-    shared: strangers use this server together, so nobody may see what others saved; there are no projects then
+    shared: strangers use this server together: nothing is kept for long, so there are no lists and no projects
     """
 
-    def __init__(self, place: Path, shared: bool = False) -> None:
-        self.place, self.shared = place, shared
+    def __init__(self, place: Path, shared: bool = False, visitor: Visitor = OWNER) -> None:
+        self.place, self.shared, self.visitor = place, shared, visitor
         self.lock = threading.Lock()
         self.live: dict[str, Autosave] = {}
+        self._presence = Presence(place)
+        self.used = time.monotonic()
 
     # -- one browser tab -------------------------------------------------------------------------------------------
 
@@ -77,6 +90,7 @@ class SessionStore:
         self._stop(tab)
         with self.lock:
             self.live[tab] = autosave = Autosave(session, folder, self, resumed)
+        self._presence.enter()
         return autosave
 
     def resume(self, tab: str, allowed: Allowed = lambda ref: None) -> Found | None:
@@ -86,7 +100,7 @@ class SessionStore:
         if not (folder / INDEX).exists():
             return None
         try:
-            return read(folder, allowed)
+            return read(folder, allowed, self.visitor)
         except TadaError:
             self.set_aside(folder)
             raise
@@ -96,7 +110,7 @@ class SessionStore:
         folder = self._session(tab)
         if autosave := self.live.get(tab):
             autosave.save()
-        return read(folder, allowed) if (folder / INDEX).exists() else None
+        return read(folder, allowed, self.visitor) if (folder / INDEX).exists() else None
 
     def _stop(self, tab: str) -> None:
         if autosave := self.live.get(tab):
@@ -158,7 +172,7 @@ class SessionStore:
     def open(self, key: str, allowed: Allowed = lambda ref: None) -> Found:
         """A copy of what was saved, to go on with. Raises TadaError."""
         self._refuse_strangers()
-        return read(self._folder(key), allowed)
+        return read(self._folder(key), allowed, self.visitor)
 
     def delete(self, key: str) -> str:
         """Make a project a session of nobody, which is thrown away in time; says so. Raises InputError."""
@@ -185,13 +199,89 @@ class SessionStore:
     # --------------------------------------------------------------------------------------------------------------
 
     def prune(self) -> None:
-        """Throw away old sessions of nobody, and what a crash left half-written."""
+        """Throw away old sessions of nobody, unless another server uses this folder too."""
+        with self._presence.alone() as alone:
+            if alone:
+                self._prune()
+
+    def _prune(self) -> None:
+        minutes = self.visitor.limits.kept_minutes
+        too_old = time.time() - (DAYS * 24 * 3600 if minutes is None else 60 * minutes)
         there = [folder for folder in (self.place / "sessions").glob("*") if folder.name not in self.live]
         by_age = sorted(there, key=_changed, reverse=True)
-        too_old = time.time() - DAYS * 24 * 3600
         for i, folder in enumerate(by_age):
             if i >= MOST or _changed(folder) < too_old:
                 shutil.rmtree(folder, ignore_errors=True)
+
+
+class Presence:
+    """A lock on a state folder that all servers which use it hold together."""
+
+    def __init__(self, place: Path) -> None:
+        self.place = place
+        self._file: IO[bytes] | None = None
+
+    def enter(self) -> None:
+        """Say that this server uses the folder. Where no file can be written nothing is kept, and nothing has to be locked."""
+        if self._file is not None:
+            return
+        try:
+            self.place.mkdir(parents=True, exist_ok=True, mode=0o700)
+            self._file = (self.place / ".lock").open("ab")
+        except OSError:
+            return
+        lock_file(self._file, shared=True, wait=True)
+
+    @contextmanager
+    def alone(self) -> Iterator[bool]:
+        """Whether no other server uses the folder; and while the block runs, none begins to."""
+        self.enter()
+        try:
+            yield self._file is not None and lock_file(self._file)
+        finally:
+            if self._file is not None:
+                lock_file(self._file, shared=True, wait=True)
+
+
+class Stores:
+    """The store of each visitor, by name; the owner's is the state folder itself, strangers' are temporary."""
+
+    def __init__(self, place: Path, visitor: Callable[[str], Visitor] = lambda name: OWNER) -> None:
+        self._home, self._visitor = place, visitor
+        self._stores: dict[str, SessionStore] = {}
+        self._lock = threading.Lock()
+
+    def of(self, name: str) -> SessionStore:
+        """The store of the visitor of this name."""
+        with self._lock:
+            if name not in self._stores:
+                visitor = self._visitor(name)
+                self._stores[name] = SessionStore(self._place(visitor), visitor.folder is not None, visitor)
+            self._stores[name].used = time.monotonic()
+            return self._stores[name]
+
+    def _place(self, visitor: Visitor) -> Path:
+        if visitor.folder is not None:
+            return visitor.folder
+        digest = sha256(visitor.name.encode()).hexdigest()[:32]
+        return self._home / "visitors" / digest if visitor.name else self._home
+
+    def close(self) -> None:
+        """Save every session that is open, a last time."""
+        for store in list(self._stores.values()):
+            store.close()
+
+    def sweep(self) -> None:
+        """Throw away what is old, and all of a stranger who is gone and has left it for as long as it is kept."""
+        for name, store in list(self._stores.items()):
+            store.prune()
+            minutes, folder = store.visitor.limits.kept_minutes, store.visitor.folder
+            if minutes is None or folder is None or time.monotonic() - store.used < 60 * minutes:
+                continue
+            with self._lock:
+                if not store.live:
+                    shutil.rmtree(folder, ignore_errors=True)
+                    del self._stores[name]
 
 
 def _changed(folder: Path) -> float:

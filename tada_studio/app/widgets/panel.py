@@ -9,6 +9,7 @@ import gradio as gr
 from gradio.blocks import Block
 from gradio.events import Dependency
 
+from tada_studio.app.fair_queue import EDIT_LANE
 from tada_studio.app.state import TabState
 from tada_studio.app.widgets.messages import is_generator, user_errors
 
@@ -18,14 +19,14 @@ from tada_studio.app.widgets.messages import is_generator, user_errors
 READ: dict[str, Any] = {
     "show_progress": "hidden", "show_progress_on": [], "api_visibility": "private", "concurrency_limit": None,
 }  # fmt: skip
-#: Changing the recipe: strictly one after the other, or fast strokes would overtake each other.
-EDIT: dict[str, Any] = {**READ, "concurrency_id": "edit", "concurrency_limit": 1, "trigger_mode": "multiple"}
+#: Changing the recipe: strictly one after the other on each page, or fast strokes would overtake each other.
+EDIT: dict[str, Any] = {**READ, "concurrency_id": EDIT_LANE, "trigger_mode": "multiple"}
 #: The same for a slider: of what piles up while it moves only the last position counts.
 DRAG: dict[str, Any] = {**EDIT, "trigger_mode": "always_last"}
 #: What takes a moment, for a few people at a time; asked for again meanwhile it is not done twice.
 ONCE: dict[str, Any] = {**READ, "concurrency_limit": 4, "trigger_mode": "once"}
-#: Work that fills the machine: ``task.in_turn`` does one piece after the other, and so many may stand in line and say so.
-WORK: dict[str, Any] = {**ONCE, "concurrency_id": "work", "concurrency_limit": 12}
+#: Work that fills the machine: ``in_turn`` does one piece after the other; all may stand in line, and are told their place.
+WORK: dict[str, Any] = {**ONCE, "concurrency_id": "work", "concurrency_limit": None}
 
 #: What a handler answers: a value or a ``gr.update`` by the name that its panel gave to a component. What is left out stays
 #: as it is.

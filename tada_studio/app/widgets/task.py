@@ -6,7 +6,6 @@ failed   an error ended it on its way
 refused  it did not begin: something that it needs is missing
 """
 
-import threading
 import time
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -21,6 +20,7 @@ from tada_studio.app.state import TabState
 from tada_studio.app.widgets import html
 from tada_studio.app.widgets.messages import user_errors
 from tada_studio.app.widgets.panel import READ, WORK, Named, listen, words
+from tada_studio.app.work_queue import in_turn as in_turn
 from tada_studio.errors import InputError, Stopped, TadaError
 from tada_studio.evaluation import read_items
 from tada_studio.progress import Progress, ProgressFn, stream
@@ -30,8 +30,6 @@ T = TypeVar("T")
 
 #: Seconds between two updates of a progress bar; more often only keeps the browser busy.
 EVERY = 0.12
-#: Work that fills the machine is done one piece after the other, whoever asks for it.
-_TURN = threading.Lock()
 
 
 def _nothing() -> Named:
@@ -161,23 +159,6 @@ def steps(work: Callable[[ProgressFn], T]) -> Iterator[Progress | T]:
         if not isinstance(step, Progress) or now - shown >= EVERY:
             shown = now
             yield step
-
-
-def in_turn(session: Session, work: Callable[[ProgressFn], T]) -> Callable[[ProgressFn], T]:
-    """``work`` that lets the work of other tabs and panels go first and says so. ``session.stop`` ends the waiting too."""
-
-    def later(progress: ProgressFn) -> T:
-        before = session.stops
-        while not _TURN.acquire(timeout=EVERY):
-            if session.stops != before:
-                raise Stopped("Stopped before it began.")
-            progress(Progress("waiting", 0, 0, "Waiting: other work on this machine goes first…"))
-        try:
-            return work(progress)
-        finally:
-            _TURN.release()
-
-    return later
 
 
 def uploaded(path: str, read: Callable[[str], T]) -> T:

@@ -1,0 +1,44 @@
+"""Whose a session is, what that person may use, and where what is temporary of theirs lies."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from tada_studio.session.limits import OWN, Limits
+
+
+@dataclass(frozen=True, eq=False)
+class Visitor:
+    """name:    "" for the owner of this machine, who has everything to themselves; else what tells visitors apart
+    folder:  holds all temporary files of this visitor; None: the system's temporary folder
+    uploads: bytes that lie in uploads of theirs
+    """
+
+    name: str = ""
+    limits: Limits = OWN
+    folder: Path | None = None
+    uploads: Callable[[], int] = lambda: 0
+
+    def used(self) -> int:
+        """Bytes that this visitor's files take."""
+        return self.uploads() + (size_of(self.folder) if self.folder is not None else 0)
+
+    def check_room(self, more: int = 0) -> None:
+        """Raises InputError if the files here, with ``more`` bytes, go over the visitor's share."""
+        if self.limits.disk is not None:
+            self.limits.check_disk(self.used() + more)
+
+
+def size_of(folder: Path) -> int:
+    """Bytes of all files under a folder; what vanishes meanwhile counts nothing."""
+    total = 0
+    for path in folder.rglob("*"):
+        try:
+            total += path.lstat().st_size
+        except OSError:
+            continue
+    return total
+
+
+#: Who sits at this machine.
+OWNER = Visitor()
