@@ -1,25 +1,74 @@
-"""Files of strangers: their digests, their text in one line, zips whose every entry was judged before anything is written.
+"""Files: digests, JSON, zips of strangers whose every entry was judged before anything is written, folders of one's own.
 
 Nothing in an archive is repaired: what looks wrong is refused. Sizes are bounded first.
 """
 
+import functools
 import hashlib
 import json
+import logging
 import math
+import os
 import re
 import shutil
 import stat
+import tempfile
 import zipfile
 import zlib
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
-from typing import Any
+from typing import Any, Literal
 
-from tada_studio.errors import AdapterError, TadaError
+import platformdirs
+
+from tada_studio.errors import AdapterError, InputError, TadaError
 
 MOST_FILES, MOST_BYTES, MOST_RATIO = 64, 2_000_000_000, 100
 _ARCHIVES = (".zip", ".tar", ".gz", ".tgz", ".7z", ".rar", ".bz2", ".xz")
+
+#: Where version 0.1 kept state and what can be made again, on every system: variable, and folder of the user's home.
+_FORMER = {"state": ("XDG_STATE_HOME", ".local/state"), "cache": ("XDG_CACHE_HOME", ".cache")}
+_LOG = logging.getLogger(__name__)
+
+
+def user_folder(kind: Literal["state", "cache"]) -> Path:
+    """Where this user's state, or what can be made again, is kept: the system's place for it, or where version 0.1 put it if it
+    did. Without a home that can be written to (``docker run --user``), a temporary folder, and a line in the log."""
+    variable, below = _FORMER[kind]
+    find = {"state": platformdirs.user_state_path, "cache": platformdirs.user_cache_path}[kind]
+    try:
+        former = Path(os.environ.get(variable) or Path.home() / below) / "tada-studio"
+        found = former if former.is_dir() else find("tada-studio", appauthor=False)
+    except (RuntimeError, KeyError):  # there is no home folder
+        return _temporary(kind)
+    return found if found.is_absolute() and _writable(found) else _temporary(kind)
+
+
+def _writable(folder: Path) -> bool:
+    there = next((parent for parent in (folder, *folder.parents) if parent.exists()), folder)
+    return os.access(there, os.W_OK | os.X_OK)
+
+
+@functools.cache
+def _temporary(kind: str) -> Path:
+    """A private folder that lasts as long as the process."""
+    folder = Path(tempfile.mkdtemp(prefix=f"tada-studio-{kind}-"))
+    _LOG.warning(
+        "There is no home folder that can be written to, so the %s lies in %s and is lost with it. Set TADA_STUDIO_%s to keep it.",
+        kind, folder, kind.upper(),
+    )  # fmt: skip
+    return folder
+
+
+def own_path(variable: str) -> Path | None:
+    """The folder that an environment variable names; None if it names none. Raises InputError for a home that is not there."""
+    if not (given := os.environ.get(variable)):
+        return None
+    try:
+        return Path(given).expanduser()
+    except RuntimeError as error:
+        raise InputError(f"{variable} = {given}: there is no home folder here. Give a full path.") from error
 
 
 def sha256(path: str | Path) -> str:

@@ -4,6 +4,7 @@ import json
 import os
 import pickle
 import shutil
+import sys
 import time
 from dataclasses import fields
 from pathlib import Path
@@ -12,6 +13,8 @@ import pytest
 import torch
 from pico import pico_adapter
 
+from tada_studio import files
+from tada_studio.base_model.files import cache_folder
 from tada_studio.errors import InputError, MismatchError, TadaError
 from tada_studio.evaluation import Score, read_items
 from tada_studio.evaluation.saved import load_scores, save_scores
@@ -428,8 +431,53 @@ def test_old_sessions_are_thrown_away_by_age_and_number_and_projects_are_not(sto
     assert [saved.name for saved in store.projects()] == ["mine"]
 
 
-def test_where_the_state_lies():
-    assert home({"TADA_STUDIO_STATE": "/x"}) == Path("/x")
-    assert home({"XDG_STATE_HOME": "/y"}) == Path("/y/tada-studio")
-    assert home({}) == Path.home() / ".local/state/tada-studio"
-    assert home({"SPACE_ID": "o/n", "XDG_STATE_HOME": "/y"}).name == "tada-studio-state"
+@pytest.fixture
+def nowhere(monkeypatch, tmp_path):
+    """A user without any folder named, at home in an empty one."""
+    for name in ("TADA_STUDIO_STATE", "TADA_STUDIO_CACHE", "XDG_STATE_HOME", "XDG_CACHE_HOME", "SPACE_ID"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    files._temporary.cache_clear()
+    yield tmp_path
+    files._temporary.cache_clear()
+
+
+def test_where_the_state_lies(nowhere, monkeypatch):
+    assert home() == nowhere / ".local/state/tada-studio"
+    assert cache_folder() == nowhere / ".cache/tada-studio/bases"
+    monkeypatch.setenv("XDG_STATE_HOME", str(nowhere / "y"))
+    assert home() == nowhere / "y/tada-studio"
+    monkeypatch.setenv("SPACE_ID", "o/n")
+    assert home().name == "tada-studio-state"
+    monkeypatch.setenv("TADA_STUDIO_STATE", str(nowhere / "x"))
+    monkeypatch.setenv("TADA_STUDIO_CACHE", str(nowhere / "z"))
+    assert home() == nowhere / "x" and cache_folder() == nowhere / "z/tada-studio/bases"
+
+
+def test_what_version_0_1_kept_is_still_found_on_a_system_with_another_place_for_it(nowhere, monkeypatch):
+    elsewhere = nowhere / "Library" / "tada-studio"
+    monkeypatch.setattr(files.platformdirs, "user_state_path", lambda *_, **__: elsewhere)
+    assert home() == elsewhere
+    (nowhere / ".local/state/tada-studio").mkdir(parents=True)
+    assert home() == nowhere / ".local/state/tada-studio"
+
+
+def test_nobody_s_home_is_a_temporary_folder_and_said(nowhere, monkeypatch, caplog):
+    """As in a container whose user has no entry in the list of users."""
+
+    def nobody(*_):
+        raise KeyError("getpwuid(): uid not found")
+
+    monkeypatch.delenv("HOME")
+    monkeypatch.setattr(sys.modules["pwd"], "getpwuid", nobody)
+    place = home()
+    assert place.is_dir() and place == home() and cache_folder() != place
+    assert "Set TADA_STUDIO_STATE to keep it" in caplog.text
+    monkeypatch.setenv("TADA_STUDIO_STATE", "~/state")
+    with pytest.raises(InputError, match="no home folder"):
+        home()
+
+
+def test_a_home_that_cannot_be_written_to_is_no_home(nowhere, monkeypatch):
+    monkeypatch.setattr(files.os, "access", lambda *_: False)
+    assert home().name.startswith("tada-studio-state-") and home().is_dir()

