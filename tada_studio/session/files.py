@@ -6,7 +6,6 @@ does not name are deleted afterwards. So the folder holds a whole session at eve
 
 import json
 import os
-import re
 import shutil
 import tempfile
 from collections.abc import Callable, Iterable, Mapping
@@ -22,6 +21,7 @@ from tada_studio.lora import Pair
 from tada_studio.pipeline.provenance import Provenance, readings_digest
 from tada_studio.probing import Readings as SavedReadings
 from tada_studio.recipe import OLD_WEIGHTS, Recipe, from_version_1
+from tada_studio.session.schema import SavedRun, SavedSession, checked
 from tada_studio.session.session import Opened, Session, State
 from tada_studio.session.visitor import OWNER, Visitor
 
@@ -31,7 +31,6 @@ FORMAT_1 = "tada-studio session 1"
 INDEX = "session.json"
 #: Steps of undo that are kept on disk.
 _MOST_STEPS = 300
-_PLAIN = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 #: A path that a session may have been opened by, or an error that says why it may not be opened here.
 Allowed = Callable[[str], object]
 
@@ -191,16 +190,14 @@ def read(folder: Path, allowed: Allowed = lambda ref: None, visitor: Visitor = O
     """
     content, session = read_index(folder), Session(visitor)
     remarks: list[str] = []
+    saved = checked(SavedSession, content, folder / INDEX)
     try:
-        opened = Opened(**content["opened"])
-        _open(session, opened, content, folder, allowed)
-        runs = list(_runs(content, _pair(session), folder, remarks))
-        session.resume(_state(content, session, folder, tuple(runs)))
-        if content["format"] == FORMAT_1:
+        _open(session, saved, folder, allowed)
+        runs = list(_runs(saved, _pair(session), folder, remarks))
+        session.resume(_state(saved, session, folder, tuple(runs)))
+        if saved.format == FORMAT_1:
             remarks.append(OLD_WEIGHTS)
-    except TadaError:
-        raise
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+    except OSError as error:  # such as a path that is longer than any may be
         raise InputError(f"{folder / INDEX}: is damaged ({str(error)[:100]}), so this session cannot go on.") from error
     return session, remarks
 
@@ -210,50 +207,51 @@ def _pair(session: Session) -> Pair:
     return session.pair
 
 
-def _state(content: Mapping[str, Any], session: Session, folder: Path, runs: tuple[Run, ...]) -> State:
+def _state(saved: SavedSession, session: Session, folder: Path, runs: tuple[Run, ...]) -> State:
     assert session.opened is not None and session.pair is not None
-    project, recipe = content["project"], _recipe_reader(content)
+    recipe = _recipe_reader(saved)
     return State(
         session.opened,
         session.pair,
-        content["base"] if content["base"] is None else str(content["base"]),
-        _readings(content["readings"], folder),
-        recipe(content["recipe"]),
-        tuple(map(recipe, content["undo"])),
-        tuple(map(recipe, content["redo"])),
+        saved.base,
+        _readings(saved.readings, folder),
+        recipe(saved.recipe),
+        tuple(map(recipe, saved.undo)),
+        tuple(map(recipe, saved.redo)),
         runs,
-        int(content["runs_made"]),
-        {str(items): int(times) for items, times in content["looks"].items()},
-        None if project is None else str(project),
+        saved.runs_made,
+        saved.looks,
+        saved.project,
     )
 
 
-def _recipe_reader(content: Mapping[str, Any]) -> Callable[[Mapping[str, Any]], Recipe]:
-    return from_version_1 if content["format"] == FORMAT_1 else Recipe.from_dict
+def _recipe_reader(saved: SavedSession) -> Callable[[Mapping[str, Any]], Recipe]:
+    return from_version_1 if saved.format == FORMAT_1 else Recipe.from_dict
 
 
-def _open(session: Session, opened: Opened, content: Mapping[str, Any], folder: Path, allowed: Allowed) -> None:
+def _open(session: Session, saved: SavedSession, folder: Path, allowed: Allowed) -> None:
     """Open the pair again, if it still is the pair that it was."""
+    opened = Opened(**saved.opened.model_dump())
     if opened.sample:
         session.open_sample(opened.sample)
     else:
-        task, domain = (_found(opened, role, content, folder, allowed) for role in ("task", "domain"))
+        task, domain = (_found(saved, role, folder, allowed) for role in ("task", "domain"))
         if opened.base:
             allowed(opened.base)
         session.open(task, domain, opened.base, dora_rank=opened.dora_rank)
     pair = session.pair
     assert pair is not None
     for role, adapter in (("task", pair.task), ("domain", pair.domain)):
-        if adapter.digest != content["digests"][role]:
+        if adapter.digest != getattr(saved.digests, role):
             raise InputError(
                 f"The {role} adapter {adapter.label} is not the one that this session was about: its files have changed. "
                 "Open the pair anew."
             )
 
 
-def _found(opened: Opened, role: str, content: Mapping[str, Any], folder: Path, allowed: Allowed) -> str:
+def _found(saved: SavedSession, role: str, folder: Path, allowed: Allowed) -> str:
     """Where the adapter is now: copied into the session, or in the place it was read from, or by its Hub id."""
-    ref, source = str(getattr(opened, role)), content["sources"][role]
+    ref, source = getattr(saved.opened, role), getattr(saved.sources, role)
     if not ref:
         return ""  # one adapter alone
     inside = (folder / ref).resolve()
@@ -262,31 +260,29 @@ def _found(opened: Opened, role: str, content: Mapping[str, Any], folder: Path, 
     allowed(ref)
     from_hub = not Path(ref).expanduser().exists()
     # a Hub id that was fetched before is opened without a request
-    return str(source) if from_hub and source and Path(source).is_dir() else ref
+    return source if from_hub and source and Path(source).is_dir() else ref
 
 
-def _runs(content: Mapping[str, Any], pair: Pair, folder: Path, remarks: list[str]) -> Iterable[Run]:
-    for row in content["runs"]:
-        number = int(row["number"])
+def _runs(saved: SavedSession, pair: Pair, folder: Path, remarks: list[str]) -> Iterable[Run]:
+    for row in saved.runs:
         try:
-            yield _run(row, number, pair, folder, _recipe_reader(content)(row["recipe"]))
+            yield _run(row, pair, folder, _recipe_reader(saved)(row.recipe))
         except (TadaError, OSError) as error:
-            remarks.append(f"Run {number} was left out: {error}")
+            remarks.append(f"Run {row.number} was left out: {error}")
 
 
-def _run(row: Mapping[str, Any], number: int, pair: Pair, folder: Path, recipe: Recipe) -> Run:
-    gates = tuple(tuple(None if v is None else float(v) for v in cells) for cells in row["gates"])
-    readings = _readings(row["readings"], folder)
+def _run(row: SavedRun, pair: Pair, folder: Path, recipe: Recipe) -> Run:
+    readings = _readings(row.readings, folder)
     return Run(
-        number=number,
+        number=row.number,
         recipe=recipe,
         readings=readings,
-        limit=int(row["limit"]),
-        gates=gates,
-        items={side: load_items(_named(name, folder, ".jsonl")) for side, name in row["items"].items()},
-        sides=load_scores(_named(row["scores"], folder, ".safetensors")),
-        when=str(row["when"]),
-        finished=bool(row["finished"]),
+        limit=row.limit,
+        gates=tuple(map(tuple, row.gates)),
+        items={side: load_items(folder / f"{name}.jsonl") for side, name in row.items.items()},
+        sides=load_scores(folder / f"{row.scores}.safetensors"),
+        when=row.when,
+        finished=row.finished,
         digest=Provenance.of(pair, readings, recipe).digest,
     )
 
@@ -294,14 +290,7 @@ def _run(row: Mapping[str, Any], number: int, pair: Pair, folder: Path, recipe: 
 def _readings(name: str | None, folder: Path) -> SavedReadings | None:
     if name is None:
         return None
-    readings = SavedReadings.load(_named(name, folder, ".json"))
+    readings = SavedReadings.load(folder / f"{name}.json")
     if f"readings-{str(readings_digest(readings))[:20]}" != name:
         raise InputError(f"{name}: the readings of this session are damaged. Probe the pair again.")
     return readings
-
-
-def _named(name: str, folder: Path, ending: str) -> Path:
-    """A file of the session. Its name came from a file: it must not lead out of the folder."""
-    if not isinstance(name, str) or not _PLAIN.fullmatch(name):
-        raise InputError(f"{folder / INDEX}: names a file {name!r}, which is none of a session's.")
-    return folder / f"{name}{ending}"

@@ -28,6 +28,7 @@ from tada_studio.errors import InputError, TadaError
 from tada_studio.files import own_path, user_folder
 from tada_studio.scratch import lock_file
 from tada_studio.session.files import INDEX, Allowed, read, read_index, write
+from tada_studio.session.schema import About
 from tada_studio.session.session import Session
 from tada_studio.session.visitor import OWNER, Visitor
 
@@ -293,10 +294,10 @@ def _saved(kind: str, folder: Path) -> Saved | None:
     """None for what no list can show: it is damaged, or of another version."""
     try:
         content = read_index(folder)
-        about = content["about"]
+        about = About.model_validate(content["about"])
         name = folder.name if kind == "projects" else ""
         return Saved(
-            f"{kind}/{folder.name}", name, str(about["title"]), int(about["edits"]), int(about["runs"]), str(content["saved"])
+            f"{kind}/{folder.name}", name, about.title, about.edits, about.runs, str(content["saved"])
         )  # fmt: skip
     except (TadaError, KeyError, TypeError, ValueError):
         return None

@@ -44,12 +44,13 @@ def test_a_search_streams_in_is_judged_and_can_be_taken_and_undone(state, pico, 
     )
     found = state.session.tuning
     assert len(found.trials) == 4 and found.split.counts == (12, 25) and found.looks == 1
-    found.side_scores["start"] = {"domain": found.best.side_scores["domain"]._replace(gold=-99.0)}
-    before = state.session.recipe
-    assert "auto-tune" in tune_tab.on_take(state)["bar"] or found.recipe == before
-    assert state.session.recipe == found.recipe
     *_, again = list(running(tune_tab.judging, STARTS)(state, 4, None, 1, 12, *files))
     assert "This is look 2 at these items" in again["verdict"]
+    before, found = state.session.recipe, state.session.tuning
+    assert found.found not in (None, before) and "auto-tune" in tune_tab.on_take(state)["bar"]
+    assert state.session.recipe == found.found
+    state.session.undo()
+    assert state.session.recipe == before
 
 
 @pytest.mark.parametrize(
@@ -77,6 +78,16 @@ def test_nothing_to_take_before_a_search():
     shown = tune_tab.show(TabState())
     assert shown["picture"] is None and "Nothing was searched yet" in shown["verdict"]
     assert not shown["take"]["interactive"] and not shown["judge"]["interactive"]
+
+
+def test_what_beats_nothing_cannot_be_taken(state, pico, few):
+    """With no trial finished the recipe on screen, painted by hand, was once offered as what had been found."""
+    state.session.paint([(0, 0)], 1.0)
+    *_, last = list(search(state, 4, 1e-6, 1, 12, str(pico.items), None))
+    assert not last["take"]["interactive"] and not last["judge"]["interactive"]
+    assert "No trial has finished" in last["verdict"]
+    with pytest.raises(InputError, match="Nothing better"):
+        tune_tab.on_take(state)
 
 
 def test_search_stop_judge_and_take(page, pico, few, monkeypatch):

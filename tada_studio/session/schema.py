@@ -1,0 +1,108 @@
+"""What session.json must look like: checked on reading, and a JSON schema for whoever writes or reads such files elsewhere."""
+
+from pathlib import Path
+from typing import Annotated, Any, TypeVar
+
+from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, NonNegativeInt, StringConstraints, ValidationError
+
+from tada_studio.errors import InputError
+
+#: A file of the session, without its ending. The name came from a file: it must not lead out of the folder.
+FileName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", max_length=160)]
+#: Knobs by name, which the recipe judges itself.
+Knobs = dict[str, Any]
+M = TypeVar("M", bound=BaseModel)
+
+
+class _Saved(BaseModel):
+    """Fields that a later version adds are passed over."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+
+class About(_Saved):
+    """What a list of sessions says about this one."""
+
+    title: str
+    edits: NonNegativeInt
+    runs: NonNegativeInt
+
+
+class SavedOpening(_Saved):
+    """How the pair was opened: by the name of a sample, or by folder, zip or Hub id."""
+
+    task: str
+    domain: str
+    base: str | None = None
+    sample: str | None = None
+    dora_rank: int | None = None
+
+
+class OfRoles(_Saved):
+    """One text for each adapter: its digest."""
+
+    task: str
+    domain: str
+
+
+class Sources(_Saved):
+    """Where each adapter was read from; None for one that was not read from a folder."""
+
+    task: str | None
+    domain: str | None
+
+
+class SavedRun(_Saved):
+    """One evaluation. scores, items, readings: files of the folder; gates: None where no module is."""
+
+    number: NonNegativeInt
+    when: str
+    limit: NonNegativeInt
+    finished: bool
+    recipe: Knobs
+    readings: FileName | None
+    gates: list[list[FiniteFloat | None]]
+    items: dict[str, FileName]
+    scores: FileName
+
+
+class SavedSession(_Saved):
+    """session.json."""
+
+    format: str
+    saved: str
+    project: str | None
+    about: About
+    opened: SavedOpening
+    sources: Sources
+    digests: OfRoles
+    base: str | None
+    readings: FileName | None
+    recipe: Knobs
+    undo: list[Knobs]
+    redo: list[Knobs]
+    runs: list[SavedRun]
+    runs_made: NonNegativeInt
+    looks: dict[str, NonNegativeInt] = Field(default_factory=dict)
+
+
+def checked(model: type[M], content: Any, path: Path) -> M:
+    """The content as that model. Raises InputError that names the first thing that is wrong with it."""
+    try:
+        return model.model_validate(content)
+    except (ValidationError, RecursionError) as error:
+        raise InputError(f"{path}: is damaged ({first_problem(error)}), so this session cannot go on.") from error
+
+
+def first_problem(error: Exception) -> str:
+    """Where in a file, and what: the first of what pydantic found, in one line."""
+    if not isinstance(error, ValidationError):
+        return "it is nested too deeply"
+    problem = error.errors(include_url=False, include_context=False, include_input=False)[0]
+    where = ".".join(str(step) for step in problem["loc"])
+    return f"{where}: {problem['msg']}"[:160]
+
+
+def session_schema() -> dict[str, Any]:
+    """The JSON schema of session.json."""
+    return SavedSession.model_json_schema()
