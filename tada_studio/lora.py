@@ -97,13 +97,31 @@ def addresses(names: Iterable[str]) -> dict[str, Address]:
     split = {name: split_name(name) for name in names}
     numbers = [layer for _, layer, _ in split.values() if layer is not None]
     kinds = list(dict.fromkeys((stack, tail) for stack, _, tail in split.values()))
-    labels = dict(zip(kinds, _short_names(kinds), strict=True))
+    towers = _towers({stack for stack, layer, _ in split.values() if layer is not None})
+    labels = _labels(kinds, towers) if len(towers) > 1 else dict(zip(kinds, _short_names(kinds), strict=True))
     found = {
         name: Address(_layer_outside(name, numbers) if layer is None else layer, labels[stack, tail])
         for name, (stack, layer, tail) in split.items()
     }
     order = {label: i for i, label in enumerate(sorted(labels.values(), key=_usual_place))}
     return dict(sorted(found.items(), key=lambda item: (item[1].layer, order[item[1].projection])))
+
+
+def _towers(stacks: set[str]) -> dict[str, str]:
+    """Stack of layers -> what tells it from the others: "encoder" of model.encoder.layers beside model.decoder.layers."""
+    parts = {stack: stack.split(".") for stack in stacks}
+    shared = set.intersection(*map(set, parts.values())) if parts else set()
+    return {stack: ".".join(part for part in path if part not in shared) or stack for stack, path in parts.items()}
+
+
+def _labels(kinds: list[tuple[str, str]], towers: Mapping[str, str]) -> dict[tuple[str, str], str]:
+    """Short names within each stack, with the stack's own before them: encoder.q_proj, decoder.self_attn.q_proj."""
+    found = {}
+    for stack in dict.fromkeys(stack for stack, _ in kinds):
+        ours = [kind for kind in kinds if kind[0] == stack]
+        for kind, short in zip(ours, _short_names(ours), strict=True):
+            found[kind] = f"{towers[stack]}.{short}" if stack in towers else short
+    return found
 
 
 #: The order in which a layer computes them, so that maps of different models read alike.
@@ -130,6 +148,8 @@ def _short_names(kinds: list[tuple[str, str]]) -> list[str]:
     paths = Counter(inside for _, inside in kinds)
 
     def tells_apart(end: str, inside: str) -> bool:
+        if end.isdecimal():  # to_out.0 is no "0"
+            return False
         return seen[end] == 1 or (end == inside and paths[inside] == 1)
 
     return [next((end for end in ends(*kind) if tells_apart(end, kind[1])), ".".join(kind)) for kind in kinds]

@@ -121,6 +121,11 @@ def without_a_head(case):
     assert "classifier, score" in says
 
 
+def mlx_numbered(case):
+    says, _ = case.passport()
+    assert "MLX-LM" in says
+
+
 def weights_beside(case):
     says, _ = case.passport()
     assert "non_lora_trainables.bin" in says and "not read" in says
@@ -167,7 +172,7 @@ CHECKS = {
     "lm_and_classifier": lm_and_classifier,
     "lm_head_on_a_tied_base": lm_head_on_a_tied_base,
     "lone_modules": lone_modules,
-    "mlx_numbered": refused("MLX-LM"),
+    "mlx_numbered": mlx_numbered,
     "not_a_number": not_a_number,
     "numbered_last_part": numbered_last_part,
     "one_base_two_spellings_0": fits_with("unsloth/meta-llama-3.1-8b-instruct-bnb-4bit"),

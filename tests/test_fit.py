@@ -13,6 +13,7 @@ from tada_studio import cli, pipeline
 from tada_studio.errors import AdapterError, MismatchError
 from tada_studio.files import plain_json
 from tada_studio.lora import CONFIG, WEIGHTS, Adapter, LoraModule, Pair
+from tada_studio.pipeline.merge import merge
 from tada_studio.pipeline.origin import MergeOrigin
 from tada_studio.read import pair_up, read_adapter
 from tada_studio.read.base_names import compare
@@ -325,3 +326,56 @@ def test_a_pair_in_memory_is_judged_the_same(tmp_path):
     same = adapter("model.layers")
     assert isinstance(pair_up(same, replace(same, label="other")), Pair)
     shutil.rmtree(tmp_path)
+
+
+# -- MLX-LM ----------------------------------------------------------------------------------------------------------
+
+
+def mlx_folder(
+    folder, scale=10.0, rank=3, name="adapters.safetensors", kind="lora", tensors=None, seed=0, **parameters
+):
+    """An adapter as MLX-LM writes it: lora_a (d_in, r), lora_b (r, d_out), y + scale * (x @ lora_a) @ lora_b."""
+    folder.mkdir(parents=True, exist_ok=True)
+    draw = torch.Generator().manual_seed(seed)
+    made_here = {f"{n}.lora_{side}": torch.randn(*shape, generator=draw) for n in LLAMA
+                 for side, shape in (("a", (4, rank)), ("b", (rank, 6)))}  # fmt: skip
+    save_file(made_here if tensors is None else tensors, folder / name)
+    about = {"fine_tune_type": kind, "model": "acme/base", "num_layers": 2,
+             "lora_parameters": {"rank": rank, "scale": scale, "dropout": 0.0, **parameters}}  # fmt: skip
+    (folder / CONFIG).write_text(json.dumps(about))
+    return folder
+
+
+@pytest.mark.parametrize(("scale", "rank", "name"), [(10.0, 3, "adapters.safetensors"), (20.0, 1, "0000100_adapters.safetensors"),
+                                                     (0.5, 4, "adapters.safetensors")])  # fmt: skip
+def test_mlx_adapters_are_read_exactly_and_merge_with_others(scale, rank, name, tmp_path):
+    folder = mlx_folder(tmp_path / "mlx", scale, rank, name)
+    found, stored = read_adapter(folder), load_file(folder / name)
+    for module in LLAMA:
+        wanted = scale * (stored[f"{module}.lora_a"].double() @ stored[f"{module}.lora_b"].double()).mT
+        torch.testing.assert_close(found.modules[module].delta(), wanted, rtol=1e-12, atol=0)
+    assert found.passport.facts["written by"] == "MLX-LM" and found.base == "acme/base"
+    pair = pipeline.read_pair(folder, made(tmp_path / "peft", LLAMA, 1))
+    assert pipeline.export(merge(pair), tmp_path / "out").holds
+    with zipfile.ZipFile(tmp_path / "mlx.zip", "w") as packed:
+        for file in folder.iterdir():
+            packed.write(file, file.name)
+    assert pipeline.read_adapter(tmp_path / "mlx.zip").digest == found.digest
+
+
+def test_the_last_weights_of_mlx_are_read_and_several_steps_are_asked_about(tmp_path):
+    folder = mlx_folder(tmp_path / "a", name="0000100_adapters.safetensors")
+    mlx_folder(folder, name="0000200_adapters.safetensors", seed=1)
+    with pytest.raises(AdapterError, match="2 steps of MLX-LM"):
+        read_adapter(folder)
+    mlx_folder(folder, seed=2)
+    assert read_adapter(folder).digest == read_adapter(mlx_folder(tmp_path / "b", seed=2)).digest
+
+
+@pytest.mark.parametrize("wrong", [{"kind": "dora"}, {"kind": "full"}, {"scale": "ten"}, {"scale": float("inf")},
+                                   {"tensors": {"model.layers.0.q_proj.m": torch.ones(4)}},
+                                   {"tensors": {"model.experts.lora_a": torch.ones(2, 4, 3)}}])  # fmt: skip
+def test_what_of_mlx_is_no_lora_of_one_scale_is_one_sentence(wrong, tmp_path):
+    with pytest.raises(AdapterError, match="MLX-LM") as refused:
+        read_adapter(mlx_folder(tmp_path / "a", **wrong))
+    assert "\n" not in str(refused.value)

@@ -241,8 +241,15 @@ def _matching(projections: tuple[str, ...], word: str) -> list[bool]:
         return [True] * len(projections)
     if word.lower() in _FAMILIES:
         family = _FAMILIES[word.lower()]
-        return [bool(re.split(r"[.]", name)[0].removesuffix("_proj") in family) for name in projections]
+        return [_family_of(name) in family for name in projections]
     return [word in (name, name.removesuffix("_proj")) for name in projections]
+
+
+def _family_of(name: str) -> str:
+    """The part of a projection's name that tells attention from MLP: the first that names either; a tower's name does not."""
+    known = {word for words in _FAMILIES.values() for word in words}
+    parts = [part.removesuffix("_proj") for part in name.split(".")]
+    return next((part for part in parts if part in known), parts[0])
 
 
 def _bad(line: str, found: str) -> RecipeError:

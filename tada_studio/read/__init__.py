@@ -23,7 +23,7 @@ from tada_studio.progress import ProgressFn, silent
 from tada_studio.read.binding import IN_MEMORY, check_unchanged, content_of, stamps
 from tada_studio.read.config import judge, text
 from tada_studio.read.dora import Standing, Weights, needs_base, stand_in
-from tada_studio.read.files import PICKLE, Entry, read_json, weight_files
+from tada_studio.read.files import PICKLE, Entry, read_json
 from tada_studio.read.fit import (
     SAME_ADAPTER,
     heads_without_place,
@@ -33,7 +33,7 @@ from tada_studio.read.fit import (
     verdict,
     vocabularies_differ,
 )
-from tada_studio.read.manifest import Manifest, build, manifest_of
+from tada_studio.read.manifest import Manifest, build, files_of, manifest_of
 from tada_studio.read.passport import balance_note, from_manifest, measured, trained_remarks
 
 __all__ = [
@@ -61,7 +61,7 @@ def read_adapter(
     Raises AdapterError; with ``dora`` also MismatchError and BaseError.
     """
     folder = Path(folder).expanduser()
-    files = weight_files(folder, allow_pickle)
+    files = files_of(folder, allow_pickle)
     before = stamps([*files, folder / CONFIG])
     if files[0].name == PICKLE:
         manifest, tensors = _unpickled(folder)
@@ -69,7 +69,7 @@ def read_adapter(
         manifest = manifest_of(folder)
         tensors = _tensors(folder, manifest.entries)
     found = _adapter(manifest, tensors, folder, dora, progress)
-    if before != stamps([*weight_files(folder, allow_pickle), folder / CONFIG]):
+    if before != stamps([*files_of(folder, allow_pickle), folder / CONFIG]):
         raise AdapterError(
             f"{folder}: its files changed while they were read. Wait until they are written, then open it again."
         )
@@ -79,7 +79,7 @@ def read_adapter(
 def look(folder: str | Path, allow_pickle: bool = False) -> Manifest:
     """What a folder holds by its config and headers; no tensor is read (a pickle has no header). Raises AdapterError."""
     folder = Path(folder).expanduser()
-    pickled = allow_pickle and weight_files(folder, allow_pickle)[0].name == PICKLE
+    pickled = allow_pickle and files_of(folder, allow_pickle)[0].name == PICKLE
     return _unpickled(folder)[0] if pickled else manifest_of(folder)
 
 
@@ -127,7 +127,7 @@ def _slice(content: Tensor, entry: Entry) -> Tensor:
     part = content[entry.begin : entry.begin + math.prod(entry.shape) * dtype.itemsize]
     if entry.begin % dtype.itemsize:  # a header of odd length: torch views numbers at their own multiples only
         part = part.clone()
-    return part.view(dtype).view(entry.shape)
+    return part.view(dtype).view(entry.shape[::-1]).mT if entry.turned else part.view(dtype).view(entry.shape)
 
 
 def _unpickled(folder: Path) -> tuple[Manifest, dict[str, Tensor]]:

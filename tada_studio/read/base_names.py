@@ -10,7 +10,7 @@ from typing import NamedTuple
 #: Words at the end of a name that tell how its numbers are stored, not which model it is.
 _FORMAT_WORD = re.compile(
     r"[-_. ](bf16|fp16|f16|fp32|f32|fp8|nvfp4|mxfp4|mxfp8|fp4|nf4|w\d+a\d+(-?g\d+)?|\d-?bits?|int\d|bnb|gptq|awq|gguf|exl[23]"
-    r"|hqq|eetq|aqlm|autoround|auto-round|quip|quark|torchao|quantized|dynamic|block|unsloth|mlx|onnx|hf|sharded"
+    r"|hqq|autoawq|dwq|kv|ud|imat|i1|eetq|aqlm|autoround|auto-round|quip|quark|torchao|quantized|dynamic|block|unsloth|mlx|onnx|hf|sharded"
     r"|i?q\d([-_](\d|k|nl|xxs|xs|s|m|l|xl))*|g\d+|\d+g|sym|asym|marlin)$"
 )
 #: Names that the Hub took without an owner before 2024, by how they start, and the owner that it gave them.

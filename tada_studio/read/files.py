@@ -28,12 +28,16 @@ FLOATS = ("F64", "F32", "F16", "BF16")
 
 @dataclass(frozen=True)
 class Entry:
-    """One tensor as a header declares it: number format, shape, the file that holds it, and its first byte there."""
+    """One tensor as a header declares it: number format, shape, the file that holds it, and its first byte there.
+
+    turned: the file holds the transposed matrix (MLX-LM's factors)
+    """
 
     kind: str
     shape: tuple[int, ...]
     file: str = WEIGHTS
     begin: int = 0
+    turned: bool = False
 
 
 # -- the folder ----------------------------------------------------------------------------------------------------
@@ -88,6 +92,11 @@ def _foreign_weights(file: Path) -> str | None:
     except AdapterError:
         return None
     return next((says for shape, says in _SINGLE_FILES if any(shape.search(name) for name in names)), None)
+
+
+def inside_folder(folder: Path, name: str) -> Path | None:
+    """A file of a folder; None if there is none. Raises AdapterError for a link that leads out of the folder."""
+    return folder / name if _there(folder, name) else None
 
 
 def _there(folder: Path, name: str) -> bool:

@@ -8,10 +8,11 @@ from typing import Any
 
 from tada_studio.errors import AdapterError
 from tada_studio.files import shown
-from tada_studio.lora import CONFIG, Layer
+from tada_studio.lora import CONFIG, WEIGHTS, Layer
+from tada_studio.read import mlx
 from tada_studio.read.checks import check_experts, check_head_is_not_adapted, check_ranks, check_tying
 from tada_studio.read.config import heads_implied, heads_named, judge, scale_of, text
-from tada_studio.read.files import FLOATS, Entry, read_header, read_json, weight_files, weights_beside
+from tada_studio.read.files import FLOATS, Entry, inside_folder, read_header, read_json, weight_files, weights_beside
 from tada_studio.read.keys import Part, canonical, family, part_of
 
 #: More than any adapter has; beyond, a file is made to be large.
@@ -77,14 +78,28 @@ class Manifest:
 
 def manifest_of(folder: Path, allow_pickle: bool = False) -> Manifest:
     """The manifest of a PEFT folder, from its config and headers alone. Raises AdapterError."""
-    files = weight_files(folder, allow_pickle)
+    files = files_of(folder, allow_pickle)
     config = read_json(folder / CONFIG)
-    judge(config, str(folder / CONFIG))  # before the weights: what a config rules out needs no header
-    entries = dict(_together((file, read_header(file)) for file in files))
+    if mlx.NAMES.fullmatch(files[0].name):
+        config, entries = mlx.as_peft(config, read_header(files[0]), str(files[0]))
+    else:
+        judge(config, str(folder / CONFIG))  # before the weights: what a config rules out needs no header
+        entries = dict(_together((file, read_header(file)) for file in files))
     size = sum(file.stat().st_size for file in files)
     return replace(
         build(shown(folder.name or folder), config, entries, str(files[0]), size), beside=weights_beside(folder)
     )
+
+
+def files_of(folder: Path, allow_pickle: bool = False) -> list[Path]:
+    """The weight files of an adapter's folder, as PEFT or as MLX-LM wrote it. Raises AdapterError."""
+    if folder.is_dir() and (folder / CONFIG).is_file() and not (folder / WEIGHTS).exists():
+        config = read_json(folder / CONFIG)
+        if "peft_type" not in config and {"fine_tune_type", "lora_parameters"} & set(config):
+            file = mlx.weights(folder)
+            if file is not None and (inside := inside_folder(folder, file.name)):
+                return [inside]
+    return weight_files(folder, allow_pickle)
 
 
 def _together(headers: Iterable[tuple[Path, dict[str, Entry]]]) -> Iterable[tuple[str, Entry]]:

@@ -45,11 +45,16 @@ def from_manifest(manifest: Manifest, read: bool = False) -> Passport:
         "whole tensors": _whole(manifest),
         "number format": ", ".join(sorted({_FORMAT_NAMES[m.format] for m in modules})),
         "size": f"{manifest.size / 1e6:.1f} MB",
-        "written by": f"PEFT {text(config['peft_version'])}" if text(config.get("peft_version")) else "not named",
+        "written by": _writer(config),
         **({"Hub commit": manifest.revision} if manifest.revision else {}),
     }
     unread = [needs_base(manifest.label, manifest.base)] if manifest.dora and not read else []
     return Passport(manifest.label, facts, (*_remarks(manifest), *unread))
+
+
+def _writer(config: Mapping[str, Any]) -> str:
+    version = text(config.get("peft_version"))
+    return f"PEFT {version}" if version else text(config.get("written_by")) or "not named"
 
 
 _FORMAT_NAMES = {"F64": "float64", "F32": "float32", "F16": "float16", "BF16": "bfloat16"}
@@ -110,6 +115,8 @@ def _remarks_on_names(manifest: Manifest) -> Iterable[str]:
             f"{len(manifest.ignored)} tensors repeat what the base or other tensors hold and are left out, such as "
             f"{shown(manifest.ignored[0], 80)}."
         )
+    if manifest.config.get("written_by") == "MLX-LM":
+        yield "Its factors are stored as MLX-LM does, transposed; the merge is an adapter of PEFT."
     if manifest.beside:
         yield (
             f"There are weights beside the adapter that are not read ({', '.join(manifest.beside[:4])}); "

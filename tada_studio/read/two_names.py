@@ -34,7 +34,7 @@ _FUSED = {
     "gate_up_proj": ("gate_proj", "up_proj", "w1", "w3"), "linear_fc1": ("gate_proj", "up_proj"),
     "kv_proj": ("k_proj", "v_proj"), "to_kv": ("to_k", "to_v"),
 }  # fmt: skip
-_SEEING, _HEARING = ("vision", "visual", "image", "vit"), ("audio", "speech", "sound")
+_SEEING, _HEARING = ("vision", "visual", "image_encoder"), ("audio", "speech")
 _UNET = ("down_blocks", "mid_block", "up_blocks")
 
 

@@ -10,6 +10,7 @@ from pathlib import Path, PurePosixPath
 from tada_studio.errors import AdapterError
 from tada_studio.files import MOST_FILES, packed, write_entry
 from tada_studio.lora import CONFIG, LABELS, WEIGHTS
+from tada_studio.read import mlx
 from tada_studio.read.files import INDEX, may_be_weights
 
 _SHARD = re.compile(r"adapter_model-\d{5}-of-\d{5}\.safetensors")
@@ -39,7 +40,9 @@ def _wanted(files: list[zipfile.ZipInfo], archive: Path) -> dict[str, zipfile.Zi
     home = homes.pop()
     inside = {PurePosixPath(e.filename).name: e for e in files if PurePosixPath(e.filename).parent == home}
     needed = {
-        name: e for name, e in inside.items() if name in (CONFIG, WEIGHTS, INDEX, LABELS) or _SHARD.fullmatch(name)
+        name: e
+        for name, e in inside.items()
+        if name in (CONFIG, WEIGHTS, INDEX, LABELS) or _SHARD.fullmatch(name) or mlx.NAMES.fullmatch(name)
     }
     # what else was trained is never opened, but the passport says that it is there
     return needed | {name: e for name, e in inside.items() if name not in needed and may_be_weights(name)}
