@@ -45,7 +45,7 @@ class Entry:
 
 def weight_files(folder: Path, allow_pickle: bool = False) -> list[Path]:
     """The weight files of a PEFT folder: one, or the shards that an index names. Raises AdapterError."""
-    _check_folder(folder)
+    check_folder(folder)
     if _there(folder, CONFIG) and _there(folder, WEIGHTS):
         return [folder / WEIGHTS]
     if _there(folder, CONFIG) and _there(folder, INDEX):
@@ -55,7 +55,8 @@ def weight_files(folder: Path, allow_pickle: bool = False) -> list[Path]:
     raise AdapterError(f"{folder}: has no {WEIGHTS if _there(folder, CONFIG) else CONFIG}. {_instead(folder)}")
 
 
-def _check_folder(folder: Path) -> None:
+def check_folder(folder: Path) -> None:
+    """Raise AdapterError unless it is a folder."""
     try:
         if folder.is_dir():
             return

@@ -12,7 +12,16 @@ from tada_studio.lora import CONFIG, WEIGHTS, Layer
 from tada_studio.read import mlx
 from tada_studio.read.checks import check_experts, check_head_is_not_adapted, check_ranks, check_tying
 from tada_studio.read.config import heads_implied, heads_named, judge, scale_of, text
-from tada_studio.read.files import FLOATS, Entry, inside_folder, read_header, read_json, weight_files, weights_beside
+from tada_studio.read.files import (
+    FLOATS,
+    Entry,
+    check_folder,
+    inside_folder,
+    read_header,
+    read_json,
+    weight_files,
+    weights_beside,
+)
 from tada_studio.read.keys import Part, canonical, family, part_of
 
 #: More than any adapter has; beyond, a file is made to be large.
@@ -93,7 +102,8 @@ def manifest_of(folder: Path, allow_pickle: bool = False) -> Manifest:
 
 def files_of(folder: Path, allow_pickle: bool = False) -> list[Path]:
     """The weight files of an adapter's folder, as PEFT or as MLX-LM wrote it. Raises AdapterError."""
-    if folder.is_dir() and (folder / CONFIG).is_file() and not (folder / WEIGHTS).exists():
+    check_folder(folder)
+    if (folder / CONFIG).is_file() and not (folder / WEIGHTS).exists():
         config = read_json(folder / CONFIG)
         if "peft_type" not in config and {"fine_tune_type", "lora_parameters"} & set(config):
             file = mlx.weights(folder)
