@@ -263,13 +263,21 @@ class Adapter:
     @property
     def dtype(self) -> torch.dtype:
         """The dtype the factors are stored in (the widest, if they differ)."""
-        kinds = {tensor.dtype for module in self.modules.values() for tensor in (module.up, module.down)}
+        kinds = {tensor.dtype for module in self.outlines.values() for tensor in (module.up, module.down)}
         return max(kinds, key=lambda dtype: (dtype.itemsize, str(dtype)))
 
     @property
     def rank(self) -> int:
         """The largest rank of any module."""
-        return max(module.rank for module in self.modules.values())
+        return max(module.rank for module in self.outlines.values())
+
+    @property
+    def outlines(self) -> Mapping[str, LoraModule]:
+        """The modules where only shapes, ranks and formats are asked for.
+
+        Of a large merge, whose numbers are made when they are asked for, these have none.
+        """
+        return getattr(self.modules, "outlines", self.modules)
 
     @cached_property
     def head_tensors(self) -> dict[str, Tensor]:

@@ -4,6 +4,8 @@ A method (see ``methods``) says how the two updates are mixed; recompression to 
 here, once for all of them.
 """
 
+import threading
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -167,22 +169,75 @@ def expand(analysis: Analysis, merged: Merged, dtype: torch.dtype) -> dict[str, 
     if merged.full:
         factors = [(one.up.to(dtype), one.down.to(dtype)) for one in merged.full]
         return {name: _module(analysis, merged, i, *factors[i]) for i, name in enumerate(names)}
-    assert merged.up is not None and merged.down is not None
-    up, down, groups = merged.up.float(), merged.down.float(), alike(analysis.pair)
-
-    def some(g: int) -> list[tuple[str, LoraModule]]:
-        rows = groups[g]
-        sides = [analysis.pair.both(names[i]) for i in rows]
-        stack = stacked(sides, analysis.space.rank_task, torch.float32)
-        where = torch.tensor(stack.columns)
-        lora_b = (stack.up @ up[rows][:, where]).to(dtype)
-        lora_a = (down[rows][:, :, where] @ stack.down).to(dtype)
-        return [
-            (names[i], _module(analysis, merged, i, *factors)) for i, *factors in zip(rows, lora_b, lora_a, strict=True)
-        ]
-
-    found = dict(pair for part in each(some, len(groups)) for pair in part)
+    groups = alike(analysis.pair)
+    parts = each(lambda g: _expanded(analysis, merged, dtype, groups[g]), len(groups))
+    found = dict(pair for part in parts for pair in part)
     return {name: found[name] for name in names}
+
+
+def _expanded(analysis: Analysis, merged: Merged, dtype: torch.dtype, rows: list[int]) -> list[tuple[str, LoraModule]]:
+    """Some modules that are alike, in full width."""
+    assert merged.up is not None and merged.down is not None
+    names = analysis.space.names
+    stack = stacked([analysis.pair.both(names[i]) for i in rows], analysis.space.rank_task, torch.float32)
+    where = torch.tensor(stack.columns)
+    lora_b = (stack.up @ merged.up[rows].float()[:, where]).to(dtype)
+    lora_a = (merged.down[rows].float()[:, :, where] @ stack.down).to(dtype)
+    return [
+        (names[i], _module(analysis, merged, i, *factors)) for i, *factors in zip(rows, lora_b, lora_a, strict=True)
+    ]
+
+
+class Expanded(Mapping[str, LoraModule]):
+    """The modules of ``expand``, number for number, made when they are asked for: of any size, a group is held at a time."""
+
+    def __init__(self, analysis: Analysis, pair: Pair, merged: Merged, dtype: torch.dtype) -> None:
+        self.analysis, self.pair, self.merged, self.dtype = (
+            analysis,
+            pair,
+            merged,
+            dtype,
+        )  # the pair lives as long as this
+        self.groups = alike(pair)
+        self.group_of = {analysis.space.names[row]: g for g, rows in enumerate(self.groups) for row in rows}
+        self.latest = threading.local()  # a thread that goes from module to module makes each group once
+
+    def __getitem__(self, name: str) -> LoraModule:
+        group = self.group_of[name]
+        if getattr(self.latest, "group", None) != group:
+            made = _expanded(self.analysis, self.merged, self.dtype, self.groups[group])
+            self.latest.group, self.latest.modules = group, dict(made)
+        return self.latest.modules[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.analysis.space.names)
+
+    def __len__(self) -> int:
+        return len(self.group_of)
+
+    @cached_property
+    def outlines(self) -> dict[str, LoraModule]:
+        """Every module with factors that have a shape and a format, and no numbers."""
+        sizes, rank = self.analysis.space.sizes.int().tolist(), self.merged.rank
+
+        def outline(row: int) -> LoraModule:
+            d_out, d_in = sizes[row]
+            up, down = (torch.empty(shape, dtype=self.dtype, device="meta") for shape in ((d_out, rank), (rank, d_in)))
+            return _module(self.analysis, self.merged, row, up, down)
+
+        return {name: outline(row) for row, name in enumerate(self.analysis.space.names)}
+
+
+#: Bytes of merged factors that are held at once; a larger merge is made group by group, as it is written and read back.
+HELD = 256_000_000
+
+
+def expanded(analysis: Analysis, pair: Pair, merged: Merged, dtype: torch.dtype) -> Mapping[str, LoraModule]:
+    """The merged modules, all at once or, of a large merge, as they are asked for: the same numbers either way."""
+    size = float(analysis.space.sizes.sum()) * merged.rank * dtype.itemsize
+    if merged.full or size <= HELD:
+        return expand(analysis, merged, dtype)
+    return Expanded(analysis, pair, merged, dtype)
 
 
 def _module(analysis: Analysis, merged: Merged, row: int, up: Tensor, down: Tensor) -> LoraModule:

@@ -4,21 +4,24 @@ Everything is written to a temporary name beside the target and renamed at the e
 leaves no half-written folder. Equal merges give equal bytes in every file: no dates, no machine names.
 """
 
-from collections.abc import Collection
+from collections.abc import Callable, Collection, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from safetensors.torch import save_file
 from torch import Tensor
 
 from tada_studio.base_model.model import Base
+from tada_studio.core.parallel import each
 from tada_studio.errors import ExportError
 from tada_studio.exporting.certificate import CARD, RECIPE, Certificate, canonical, write_certificate
 from tada_studio.exporting.certify import certify
 from tada_studio.exporting.names import check_names, target_modules, task_type
 from tada_studio.exporting.place import replacing
+from tada_studio.exporting.stream import Outline, in_order, write_stream
 from tada_studio.lora import CONFIG, LABELS, WEIGHTS, Adapter, LoraModule
 from tada_studio.progress import Progress, ProgressFn, silent
+
+_PREFIX = "base_model.model."
 
 
 def export(
@@ -27,20 +30,22 @@ def export(
     base: Base | None = None,
     *,
     card: str = "",
+    guard: Callable[[], None] = lambda: None,
     progress: ProgressFn = silent,
 ) -> Certificate:
     """Write the PEFT folder ``out`` with recipe.json, certificate.json and a model card; certify it by reading it back.
 
-    base: for comparing logits.
+    base: for comparing logits. guard: as in ``write_adapter``.
     Raises ExportError, and leaves nothing, if the disk refuses or the certificate does not hold.
     """
     out = Path(out)
     with replacing(out) as folder:
         progress(Progress("export", 0, 3, "writing"))
-        write_adapter(adapter, folder, base)
+        write_adapter(adapter, folder, base, guard)
         _write_json(folder / RECIPE, adapter.origin.to_dict() if adapter.origin else {})
         (folder / CARD).write_text(card, encoding="utf-8")
         progress(Progress("export", 1, 3, "reading back through PEFT"))
+        guard()
         certificate = certify(adapter, folder, base)
         write_certificate(certificate, folder)
         if not certificate.holds:
@@ -55,41 +60,74 @@ def export(
 # -- writing -------------------------------------------------------------------------------------------------------
 
 
-def write_adapter(adapter: Adapter, folder: str | Path, base: Base | None = None) -> None:
+def write_adapter(
+    adapter: Adapter, folder: str | Path, base: Base | None = None, guard: Callable[[], None] = lambda: None
+) -> None:
     """adapter_config.json and adapter_model.safetensors, as PEFT, vLLM and llama.cpp read them alike; a head's labels beside.
 
     Needs one rank everywhere and scale 1, which every merge has. base: whose class says which short names mean just its
-    modules. Raises ExportError if the disk refuses, or for modules that PEFT cannot load together.
+    modules. guard: asked again and again while it is written, to raise if what the merge is made of has changed.
+    Raises ExportError if the disk refuses, or for modules that PEFT cannot load together.
     """
     check_names(adapter)
     folder = Path(folder)
     layers = None if base is None else [name for name, _ in base.model.named_modules()]
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        save_file(_tensors(adapter), folder / WEIGHTS, metadata={"format": "pt"})
-        (folder / WEIGHTS).chmod(0o644)  # safetensors writes it for its owner only; servers read it as someone else
+        outlines = _outlines(adapter)
+        write_stream(folder / WEIGHTS, outlines, _numbers(adapter, outlines, guard))
+        (folder / WEIGHTS).chmod(0o644)  # servers read it as someone else
         _write_json(folder / CONFIG, _config(adapter, layers))
         if adapter.labels:
             _write_json(folder / LABELS, {"labels": list(adapter.labels)})
-    except Exception as error:  # safetensors has an error of its own for a full disk
+    except (OSError, ValueError) as error:
         raise ExportError(
             f"{folder}: could not be written ({error}). Is there space, and may you write there?"
         ) from error
 
 
-def _tensors(adapter: Adapter) -> dict[str, Tensor]:
-    pairs = ((name, module) for name, module in sorted(adapter.modules.items()))
+#: Modules that are made before any of them is written: enough for every core, few enough to be held.
+_AT_ONCE = 16
+
+
+def _outlines(adapter: Adapter) -> dict[str, Outline]:
+    """Every tensor of the file, by name, before any of them is made."""
+    biased = has_bias(adapter)
     factors = {
-        f"base_model.model.{name}.{key}": tensor.contiguous()
-        for name, module in pairs
-        for key, tensor in _factors(module, has_bias(adapter)).items()
+        f"{_PREFIX}{name}.{key}": Outline(tensor.dtype, tuple(tensor.shape))
+        for name, module in adapter.outlines.items()
+        for key, tensor in _factors(module, biased).items()
     }
-    return {**factors, **{f"base_model.model.{name}": tensor.contiguous() for name, tensor in adapter.whole.items()}}
+    whole = {f"{_PREFIX}{name}": Outline(t.dtype, tuple(t.shape)) for name, t in adapter.whole.items()}
+    return {**factors, **whole}
+
+
+def _numbers(
+    adapter: Adapter, outlines: Mapping[str, Outline], guard: Callable[[], None]
+) -> Iterator[tuple[str, Tensor]]:
+    """Every tensor in the file's order, some modules at a time. guard: raises if what they are made of has changed."""
+    biased, names = has_bias(adapter), in_order(outlines)
+    owners = {key: name for name, module in adapter.outlines.items() for key in _keys(name, module, biased)}
+    for first in range(0, len(names), 2 * _AT_ONCE):
+        some = names[first : first + 2 * _AT_ONCE]
+        wanted = list(dict.fromkeys(owners[key] for key in some if key in owners))
+        guard()
+        made = dict(zip(wanted, each(lambda i: adapter.modules[wanted[i]], len(wanted)), strict=True))  # noqa: B023
+        for key in some:
+            if key not in owners:
+                yield key, adapter.whole[key.removeprefix(_PREFIX)]
+                continue
+            name = owners[key]
+            yield key, _factors(made[name], biased)[key.removeprefix(f"{_PREFIX}{name}.")]
+
+
+def _keys(name: str, module: LoraModule, biased: bool) -> list[str]:
+    return [f"{_PREFIX}{name}.{key}" for key in _factors(module, biased)]
 
 
 def has_bias(adapter: Adapter) -> bool:
     """Whether any lora_B has a bias: then PEFT wants one in every module."""
-    return any(module.bias is not None for module in adapter.modules.values())
+    return any(module.bias is not None for module in adapter.outlines.values())
 
 
 def _factors(module: LoraModule, biased: bool) -> dict[str, Tensor]:
@@ -105,7 +143,7 @@ def _factors(module: LoraModule, biased: bool) -> dict[str, Tensor]:
 
 def _config(adapter: Adapter, layers: Collection[str] | None) -> dict[str, Any]:
     """The fields that every reader knows, at their plainest: one rank, alpha = rank, no patterns, no extras."""
-    ranks, scales = {m.rank for m in adapter.modules.values()}, {m.scale for m in adapter.modules.values()}
+    ranks, scales = {m.rank for m in adapter.outlines.values()}, {m.scale for m in adapter.outlines.values()}
     assert len(ranks) == 1 and scales == {1.0}, "only merged adapters are written"
     rank = ranks.pop()
     return {

@@ -25,7 +25,7 @@ NAME = "merged"
 def skeleton(adapter: Adapter) -> nn.Module:
     """Just the layers that an adapter speaks of, under their names; one stored zero stands for all their weights."""
     top = nn.Module()
-    for name, module in adapter.modules.items():
+    for name, module in adapter.outlines.items():
         parent, last = _parent(top, name)
         parent.add_module(last, _blank(module))
     for name, tensor in adapter.whole.items():

@@ -28,9 +28,13 @@ def export(
     Raises ExportError, and leaves nothing half-written, if it cannot be written or if the certificate does not hold; and
     AdapterError if a file that the merge was read from has been written over since.
     """
-    check_unchanged(*_parents(merged).values())
+
+    def guard() -> None:
+        check_unchanged(*_parents(merged).values())
+
+    guard()
     card = _card(merged, measured or {}, base)
-    return write_and_certify(merged, out, base, card=card, progress=progress)
+    return write_and_certify(merged, out, base, card=card, guard=guard, progress=progress)
 
 
 def _parents(merged: Adapter) -> dict[str, Adapter]:

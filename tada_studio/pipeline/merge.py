@@ -12,7 +12,7 @@ from tada_studio.core import gates as gating
 from tada_studio.core.gates import Depth, Gates, Readings, bands, depth_profile
 from tada_studio.core.merge import (
     Merged,
-    expand,
+    expanded,
     head_labels,
     merge_whole,
     mixed,
@@ -111,7 +111,7 @@ class Merge:
         pair, recipe = self.pair, self.recipe
         return Adapter(
             label=f"{self.called} of {pair.task.label} and {pair.domain.label}",
-            modules=expand(analysis(pair), self.merged, output_dtype(pair, recipe)),
+            modules=expanded(analysis(pair), pair, self.merged, output_dtype(pair, recipe)),
             base=pair.task.base or pair.domain.base,
             task_type=pair.task.task_type or pair.domain.task_type,
             whole=merge_whole(pair, recipe),

@@ -74,7 +74,7 @@ def _loading(merged: Adapter, origin: Mapping[str, Any], facts: CardFacts) -> li
 
 def _serving(merged: Adapter, facts: CardFacts) -> list[str]:
     """The commands of two servers, for what both of them take: a plain LoRA of a model that writes."""
-    plain = not merged.whole and all(m.kind == "linear" and m.bias is None for m in merged.modules.values())
+    plain = not merged.whole and all(m.kind == "linear" and m.bias is None for m in merged.outlines.values())
     if not plain or facts.job != "text-generation":
         return []
     base = _plain(facts.base)
