@@ -5,13 +5,15 @@ import platform
 import re
 import statistics
 import time
-from collections.abc import Callable, Mapping
+import zlib
+from collections.abc import Callable, Iterator, Mapping
 from importlib.metadata import version
 from pathlib import Path
 
 import torch
-from safetensors.torch import save_file
 from torch import Tensor
+
+from tada_studio.exporting.stream import Outline, write_stream
 
 RESULTS = Path(__file__).with_name("RESULTS.md")
 Shapes = dict[str, tuple[int, int]]  # module name -> (d_out, d_in)
@@ -34,49 +36,56 @@ def llama_shapes(layers: int, hidden: int, inner: int, keys: int) -> Shapes:
 SMOLLM2 = llama_shapes(layers=30, hidden=576, inner=1536, keys=192)
 LLAMA_7B = llama_shapes(layers=32, hidden=4096, inner=11008, keys=4096)
 ONE_LAYER = llama_shapes(layers=1, hidden=4096, inner=11008, keys=4096)
+LLAMA_70B = llama_shapes(layers=80, hidden=8192, inner=28672, keys=1024)
 
 
 def synthetic_pair(shapes: Shapes, folder: Path, rank: int = 16, seed: int = 0) -> tuple[Path, Path]:
-    """Two PEFT folders in float16 with decaying spectra.
+    """Two PEFT folders in float16 with decaying spectra, written a module at a time.
 
     Of the domain's directions a quarter oppose the task's (alignment -.8), a quarter agree (+.8), half do not meet.
     """
-    generator = torch.Generator().manual_seed(seed)
-    task, domain = {}, {}
+    return tuple(_write(shapes, folder / role, rank, seed) for role in ("task", "domain"))  # type: ignore[return-value]
+
+
+def _factors(name: str, size: tuple[int, int], rank: int, seed: int, role: str) -> dict[str, Tensor]:
+    generator = torch.Generator().manual_seed(zlib.crc32(f"{seed} {name}".encode()))
     strength = torch.logspace(0, -1.5, rank)
-    likeness = torch.zeros(rank)
-    likeness[: rank // 2] = 0.8**0.5
-    turn = torch.ones(rank)
-    turn[: rank // 4] = -1
-    for name, (d_out, d_in) in shapes.items():
-        up, down = _directions(generator, d_out, rank), _directions(generator, d_in, rank)
-        other_up, other_down = (
+    up, down = (_directions(generator, width, rank) for width in size)
+    if role == "domain":
+        likeness = torch.zeros(rank)
+        likeness[: rank // 2] = 0.8**0.5
+        up, down = (
             likeness * mine + (1 - likeness**2).sqrt() * _directions(generator, len(mine), rank) for mine in (up, down)
         )
-        task |= _factors(name, up * strength, down)
-        domain |= _factors(name, other_up * turn * strength, other_down)
-    return _write(task, folder / "task", rank), _write(domain, folder / "domain", rank)
+        up[:, : rank // 4] *= -1
+    return {"lora_A.weight": down.mT.half().contiguous(), "lora_B.weight": (up * strength).half().contiguous()}
 
 
 def _directions(generator: torch.Generator, width: int, rank: int) -> Tensor:
     return torch.randn(width, rank, generator=generator) / width**0.5
 
 
-def _factors(name: str, up: Tensor, down: Tensor) -> dict[str, Tensor]:
-    key = f"base_model.model.{name}"
-    return {f"{key}.lora_A.weight": down.mT.half().contiguous(), f"{key}.lora_B.weight": up.half().contiguous()}
-
-
-def _write(tensors: Mapping[str, Tensor], folder: Path, rank: int) -> Path:
+def _write(shapes: Shapes, folder: Path, rank: int, seed: int) -> Path:
     folder.mkdir(parents=True, exist_ok=True)
-    save_file(dict(tensors), folder / "adapter_model.safetensors", {"format": "pt"})
+    outlines = {
+        f"base_model.model.{name}.{key}": Outline(torch.float16, shape)
+        for name, (d_out, d_in) in shapes.items()
+        for key, shape in (("lora_A.weight", (rank, d_in)), ("lora_B.weight", (d_out, rank)))
+    }
+
+    def numbers() -> Iterator[tuple[str, Tensor]]:
+        for name in sorted(shapes):
+            for key, tensor in _factors(name, shapes[name], rank, seed, folder.name).items():
+                yield f"base_model.model.{name}.{key}", tensor
+
+    write_stream(folder / "adapter_model.safetensors", outlines, numbers())
     config = {
         "peft_type": "LORA",
         "base_model_name_or_path": None,  # PEFT would look up a name on the Hub when it saves
         "task_type": None,
         "r": rank,
         "lora_alpha": rank,
-        "target_modules": sorted({key.split(".")[-3] for key in tensors}),
+        "target_modules": sorted({name.rpartition(".")[2] for name in shapes}),
         "inference_mode": True,
     }
     (folder / "adapter_config.json").write_text(json.dumps(config), encoding="utf-8")
