@@ -56,7 +56,7 @@ def test_api_command_line_and_session_write_the_same_bytes(pico, tmp_path, capsy
 STAGES = {
     "tada_studio.pipeline.opening": ("read_folder", "pair_up"),
     "tada_studio.pipeline.analysis": ("factor",),
-    "tada_studio.pipeline.merge": ("mixed", "recompressed", "expand", "merge_whole"),
+    "tada_studio.pipeline.merge": ("mixed", "recompressed", "expanded", "merge_whole"),
     "tada_studio.core.gates": ("gates",),
     "tada_studio.cli.pair": ("read_recipe", "readings_of"),
 }
