@@ -395,12 +395,14 @@ class Session:
         progress = self._started(progress)
         base = self.load_base(progress=progress)
         view, held = self._open_view(), items_digest(split.held)
+        # judging alone is of the search that there is, also after its find was taken
+        start = self.tuning.start if self.tuning is not None and not plan.trials else view.recipe
 
         def publish(found: Tuning) -> None:
             self._take(pair, tuning=replace(found, digest=view.digest))
 
         found = tuning.search(
-            pair, base, view.readings, split, start=view.recipe, plan=plan, storage=self.folder / "trials.log",
+            pair, base, view.readings, split, start=start, plan=plan, storage=self.folder / "trials.log",
             looks=self._looks.get(held, 0) + 1, progress=progress, each=publish,
         )  # fmt: skip
         if found.judged is not None:
