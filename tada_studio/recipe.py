@@ -65,6 +65,13 @@ class Recipe:
         "whole", "what a share means: whole, each adapter as trained at its own end and both in the middle; 0.1, twice the share, "
         "as in version 0.1", "whole", "0.1",
     )  # fmt: skip
+    ridge: float = knob(
+        2.0, "how far tada stays near the plain sum, in units of an adapter's typical response", 0.1, 1000.0, 0.1
+    )
+    own_weight: float = knob(
+        3.0, "how much what an adapter says on its own inputs counts against silence on the other's", 0.0, 100.0, 0.5
+    )
+    whole: str = choice("yes", "whether each adapter is scaled to be whole on its own inputs", "yes", "no")
     balance: float = knob(0.0, "0 keeps each adapter's own size, 1 makes both equally large", 0.0, 1.0)
     calibration: str = choice(
         "projection", "what counts as an even reading: the median of the projection, of all, or 1", "projection", "global", "none"

@@ -257,10 +257,10 @@ def test_a_storage_that_cannot_be_opened_is_said_without_its_password(tmp_path):
 
 
 def test_the_space_is_what_can_matter_for_a_pair():
-    assert "sharpness" not in space(30, probed=False) and "middle third" not in space(2, probed=True)
-    assert space(30, True, (8, 16))["rank"].options == (8, 16) and "rank" not in space(30, True, (8, 8))
+    assert "sharpness" not in space(30, {"sharpness"}) and "middle third" not in space(2, ())
+    assert space(30, (), (8, 16))["rank"].options == (8, 16) and "rank" not in space(30, (), (8, 8))
     start = Recipe(strength=9 / 8, sharpness=9.0, overrides=("layer 0 : even",))
-    point = params_of(start, space(30, True, (8, 16)), rank=16)
+    point = params_of(start, space(30, (), (8, 16)), rank=16)
     assert point["strength"] == pytest.approx(1.125) and point["sharpness"] == 3.0 and point["rank"] == 16
     shifted = recipe_with(start, {**point, "middle third": -0.04})
     assert shifted.overrides == ("layer 0 : even", "middle third : -0.04") and shifted.strength == 1.125
@@ -279,7 +279,7 @@ def test_the_front_is_what_no_other_trial_beats_on_both_sides():
 
 def test_a_side_counts_as_a_side_and_a_start_that_is_not_beaten_stays():
     assert value({"a": SideScore(-1.0, None, 1000), "b": SideScore(-3.0, None, 10)}) == -2.0
-    empty = Tuning(halves({"x": [Item(str(i), ("a", "b"), 0) for i in range(4)]}), Recipe(), space(30, True))
+    empty = Tuning(halves({"x": [Item(str(i), ("a", "b"), 0) for i in range(4)]}), Recipe(), space(30, ()))
     assert empty.recipe == Recipe() and empty.found is None and empty.best is None
     found = replace(empty, trials=[trial(0, -1.0, -1.0)._replace(params={"strength": 0.75})])
     assert found.recipe == found.found == Recipe(strength=0.75)

@@ -133,7 +133,7 @@ def test_the_same_scores_give_one_verdict_at_every_door(likelier):
     [history] = report.compared_runs(("run 1", runs[0].sides, "default"), ("run 2", runs[1].sides, "tuned"), likelier)
     assert history == evaluate.replace("tuned", "run 2 (tuned)", 1).replace("default", "run 1 (default)", 1)
     judged = Judged(likelier, compared(likelier, "tuned"))
-    tuning = Tuning(halves({"domain": [*"abcd"]}), Recipe(), space(2, False), judged=judged)
+    tuning = Tuning(halves({"domain": [*"abcd"]}), Recipe(), space(2, ()), judged=judged)
     assert report.search_sentences(tuning)[0] == evaluate.replace("60 items", "60 untouched items", 1)
     assert report.tuning_dict(tuning)["verdict"]["default"] == report.comparison_dict(found)
 

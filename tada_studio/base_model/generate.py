@@ -95,6 +95,15 @@ def stream(base: Base, prompts: Sequence[Sequence[int]], how: Sampling) -> Itera
             return
 
 
+@torch.inference_mode()
+def next_log_probs(base: Base, prompts: Sequence[Sequence[int]]) -> Tensor:
+    """(n, vocabulary) log-probabilities of what follows each of a batch of prompts, in float32."""
+    model: Any = base.model
+    inputs = _left_padded(prompts, base.tokenizer.pad_token_id or 0, base.device)
+    last = torch.tensor([inputs["input_ids"].shape[1] - 1], device=base.device)
+    return model(**inputs, use_cache=False, logits_to_keep=last).logits[:, -1].float().log_softmax(-1).cpu()
+
+
 def _tokens(base: Base, prompts: Sequence[Sequence[int]], how: Sampling, most: int) -> Iterator[list[int]]:
     """The next token of every row, again and again; what was computed for the rows so far is kept."""
     model: Any = base.model

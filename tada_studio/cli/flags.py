@@ -95,13 +95,14 @@ def recipe_of(
     return start.but(**given)
 
 
-def check_counts(options: argparse.Namespace, recipe: Recipe, probed: bool) -> None:
+def check_counts(options: argparse.Namespace, recipe: Recipe, readings: Any) -> None:
     """Raise InputError for a knob that was given as a flag and changes nothing, by this method or without readings."""
     from tada_studio import report
     from tada_studio.core.methods import ignored
 
     given = {name for name in knobs() if getattr(options, name) is not None}
-    idle = [name for name in ignored(recipe, probed, given) if name in given]
+    separable = readings is not None and readings.moments is not None
+    idle = [name for name in ignored(recipe, readings is not None, given, separable) if name in given]
     if idle:
         raise InputError(report.ignored_sentence(idle, recipe.method))
 

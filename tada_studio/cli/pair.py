@@ -142,7 +142,7 @@ def _opened(options: argparse.Namespace) -> _Opened:
     recipe = recipe_of(options, content, _of_role(options, pair))
     base = pipeline.load_base(options.base, options.device, options.base_dtype) if options.base else None
     readings = readings_of(options, pair, base)
-    check_counts(options, recipe, readings is not None)
+    check_counts(options, recipe, readings)
     for remark in pipeline.remarks_on_recipe(content, pair, readings) if content else ():
         note(options, remark)
     return _Opened(pipeline.Merge(pair, readings, recipe), base, content)

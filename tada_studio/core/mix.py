@@ -12,6 +12,7 @@ from torch import Tensor
 from tada_studio.core.conflict import Directions, Drops, directions
 from tada_studio.core.factor import CoreSpace
 from tada_studio.core.gates import Gates
+from tada_studio.core.separation import BothMoments
 from tada_studio.lora import Pair
 from tada_studio.recipe import Recipe
 
@@ -87,6 +88,11 @@ class Moments:
     domain: Float64[Tensor, "n k k"] | None = None
     task: Float64[Tensor, "n k k"] | None = None
 
+    @property
+    def both(self) -> BothMoments | None:
+        """What it takes to separate the two; None if one kind of inputs was not read."""
+        return None if self.domain is None or self.task is None else BothMoments(self.task, self.domain)
+
 
 @dataclass(frozen=True)
 class Method:
@@ -108,6 +114,11 @@ class Method:
     planes: frozenset[str] = frozenset()
     source: str = ""
     needs: frozenset[str] = frozenset()
+
+    @property
+    def computes_shares(self) -> bool:
+        """Whether readings give the map its shares; else they are even until a hand sets them."""
+        return "sharpness" in self.uses
 
     @property
     def reads_map(self) -> bool:

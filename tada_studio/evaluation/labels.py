@@ -149,6 +149,12 @@ def _score_one(
 
 
 @torch.inference_mode()
+def log_probs(base: Base, contents: Sequence[str | ImageFile]) -> Tensor:
+    """(n, labels) log-probabilities of whatever head is attached, for texts or images. Raises BaseError."""
+    return torch.cat([_logits(base, feed).float().log_softmax(-1).cpu() for feed in _feeds(base, contents)])
+
+
+@torch.inference_mode()
 def score(base: Base, items: Sequence[LabelItem], name: str = "", progress: ProgressFn = silent) -> Score:
     """The score of the base with the adapter attached; ``base.labels`` are those of the head that answers.
 

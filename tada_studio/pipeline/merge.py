@@ -20,9 +20,10 @@ from tada_studio.core.merge import (
     recompressed,
     whose_heads,
 )
-from tada_studio.core.methods import called, ignored, missing
+from tada_studio.core.methods import METHODS, called, ignored, missing
 from tada_studio.core.mix import Mix, Moments, Outside
 from tada_studio.core.module_detail import ModuleDetail, module_detail
+from tada_studio.core.separation_map import SeparationMap, separation_map
 from tada_studio.core.sizes import Norms, Ranks, ThreeWay, contributions, norms, ranks, three_way
 from tada_studio.core.stability import Stability, stability
 from tada_studio.lora import Adapter, Address, Pair
@@ -73,12 +74,13 @@ class Merge:
     @property
     def moments(self) -> Moments:
         """What the method may know of the inputs."""
-        return Moments(domain=self.moment)
+        on_task = None if self.readings is None else self.readings.on_task
+        return Moments(domain=self.moment, task=None if on_task is None else on_task.moment)
 
     @property
     def ignored(self) -> tuple[str, ...]:
         """Knobs that the recipe turns and that change nothing here: the method has no use for them, or there are no readings."""
-        return ignored(self.recipe, self.probed)
+        return ignored(self.recipe, self.probed, separable=self.moments.both is not None)
 
     @property
     def missing(self) -> tuple[str, ...]:
@@ -92,8 +94,34 @@ class Merge:
 
     @cached_property
     def gates(self) -> Gates:
-        """The gate map; ``values`` is (layers, projections), NaN where no module is. Raises RecipeError."""
-        return gating.gates(self.readings_or_even, self.recipe)
+        """The map; ``values`` is (layers, projections), NaN where no module is. Raises RecipeError.
+
+        Its shares are computed from the readings only for a method that does so (``gates``).
+        """
+        return self.asymmetry if self._computes_shares else gating.gates(unprobed(self.pair), self.recipe)
+
+    @cached_property
+    def asymmetry(self) -> Gates:
+        """Who reacts more to the domain inputs, by cell: the paper's picture, whatever the method makes of it. Lines that a hand
+        set are on it only where the method computes its shares like this."""
+        return gating.gates(self.readings_or_even, self._computing)
+
+    @cached_property
+    def separation(self) -> SeparationMap | None:
+        """What the merge makes of both kinds of inputs, by cell and layer: own kept, foreign left, the gate on each kind. None
+        without task inputs, or for a method that leaves the core space."""
+        if self.readings is None or self.moments.both is None or not isinstance(self.how, Mix):
+            return None
+        return separation_map(analysis(self.pair).space, self.how.mix, self.readings, self.gates, self.recipe.seed)
+
+    @property
+    def _computes_shares(self) -> bool:
+        return METHODS[self.recipe.method].computes_shares
+
+    @property
+    def _computing(self) -> Recipe:
+        """The recipe by which responses become gates."""
+        return self.recipe if self._computes_shares else self.recipe.but(overrides=())
 
     @cached_property
     def how(self) -> Mix | Outside:
@@ -178,12 +206,13 @@ class Merge:
 
     @cached_property
     def depth(self) -> Depth:
-        return depth_profile(self.readings_or_even, self.gates, self.recipe)
+        """How the paper's asymmetry changes with depth; of what the merge makes of both kinds of inputs see ``separation``."""
+        return depth_profile(self.readings_or_even, self.asymmetry, self._computing)
 
     @cached_property
     def stability(self) -> Stability:
         """Whether fewer or other inputs would have given the same gates; takes a second or two."""
-        return stability(self.readings_or_even, self.gates, self.recipe, analysis(self.pair).space)
+        return stability(self.readings_or_even, self.asymmetry, self._computing, analysis(self.pair).space)
 
 
 def merge(pair: Pair, readings: Readings | None = None, recipe: Recipe | None = None) -> Adapter:

@@ -58,10 +58,15 @@ class MergeOrigin:
             domain=self.readings.moment if self.readings is not None else None,
             task=None if on_task is None else on_task.moment,
         )
-        unused = idle(self.recipe.method, probed)
+        separable = moments.both is not None
+        unused = idle(self.recipe.method, probed, separable)
         used = [name for name in knobs() if name not in unused and name not in ("method", "seed")]
         used += ["seed"] if "seed" in METHODS[self.recipe.method].uses else []
-        return {"as": called(self.recipe, moments), "knobs": used, "ignored": list(ignored(self.recipe, probed))}
+        return {
+            "as": called(self.recipe, moments),
+            "knobs": used,
+            "ignored": list(ignored(self.recipe, probed, separable=separable)),
+        }
 
 
 def _input(adapter: Adapter) -> dict[str, Any]:

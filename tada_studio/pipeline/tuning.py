@@ -7,6 +7,7 @@ from typing import Any
 
 from tada_studio.base_model.model import Base
 from tada_studio.core.gates import Readings
+from tada_studio.core.methods import METHODS, idle
 from tada_studio.lora import Pair
 from tada_studio.pipeline.merge import merge
 from tada_studio.pipeline.variants import baselines
@@ -62,4 +63,7 @@ def _new_search(
     layers = {place.layer for place in pair.addresses.values()}
     most = max(pair.task.rank, pair.domain.rank)
     ranks = (max(1, most // 2), most, pair.task.rank + pair.domain.rank) if search_rank else ()
-    return Tuning(split, (start or Recipe()).but(method="tada"), space(len(layers), readings is not None, ranks))
+    start = start or Recipe()
+    start = start if METHODS[start.method].reads_map else start.but(method="tada")
+    nothing = idle(start.method, readings is not None, readings is not None and readings.moments is not None)
+    return Tuning(split, start, space(len(layers), nothing, ranks))

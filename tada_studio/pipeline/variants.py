@@ -105,7 +105,7 @@ def _variant(name: str, view: Merge, base: Base | None, beside: Beside, progress
         there = ", ".join([*plain, *TURNED, *METHODS, *TUNED, *earlier])
         raise InputError(f"{name}: no such variant. There are: {there}.")
     start = {**TURNED, **RESIZED}.get(name) or Recipe(method=name)
-    return merge(pair, view.readings if METHODS[start.method].reads_map else None, start.but(rank=rank))
+    return merge(pair, view.readings, start.but(rank=rank))
 
 
 def _tuned(

@@ -6,17 +6,14 @@ from tada_studio.core.separation import told_apart
 #: Below the first the two kinds of inputs hardly differ, above the second they clearly do. Two halves of 16 inputs of one kind
 #: differ by .15 to .28 in the samples, and task against domain inputs, 32 of each, by .21 (minerals-tiny) to .30.
 HARDLY, CLEARLY = 0.15, 0.25
-#: What is missing where only domain inputs were read.
-NO_TASK_INPUTS = (
-    "Only domain inputs were read, so this is the plain sum with the weights that were set by hand. About 32 prompts of the task, "
-    "as they come in use and without answers, would let each adapter be silent on the other's inputs (--task-inputs)."
-)
+#: What a probe of task inputs adds.
+ABOUT_TASK_INPUTS = "About 32 prompts of the task, as they come in use and without answers, would let each adapter be silent on the other's inputs."
 
 
 def inputs_sentence(readings: Readings) -> str:
     """Whether these readings can separate the two adapters: what they lack, or how different the two kinds of inputs are."""
     if readings.moments is None:
-        return NO_TASK_INPUTS
+        return f"Only domain inputs were read. {ABOUT_TASK_INPUTS}"
     apart = float(told_apart(readings.moments).nanmedian())
     how = "hardly" if apart < HARDLY else "clearly" if apart > CLEARLY else "somewhat"
     equal = readings.about.get("equal_inputs", "")

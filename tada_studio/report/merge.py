@@ -4,9 +4,10 @@ from collections.abc import Sequence
 
 from tada_studio.core.gates import BY_CHANCE, Depth, Gates
 from tada_studio.core.merge import Merged
-from tada_studio.core.methods import EVEN, METHODS, OF_READINGS
+from tada_studio.core.methods import EVEN, METHODS, OF_BOTH_INPUTS, OF_READINGS
 from tada_studio.core.module_detail import DirectionState, ModuleDetail
 from tada_studio.core.sizes import Norms, Ranks, ThreeWay
+from tada_studio.report.inputs import ABOUT_TASK_INPUTS
 
 #: Below this share of either adapter's energy, conflict is called hardly any.
 HARDLY = 0.02
@@ -27,8 +28,9 @@ def percent(share: float) -> str:
 
 def ignored_sentence(ignored: Sequence[str], method: str) -> str:
     """What was set and changes nothing (``core.methods.ignored``), why, and what would make it count; empty for nothing."""
-    unread = [name for name in ignored if name in METHODS[method].uses and name in OF_READINGS]
-    unused = [name for name in ignored if name not in unread]
+    uses = [name for name in ignored if name in METHODS[method].uses]
+    unread, inseparable = [[n for n in uses if n in some] for some in (OF_READINGS, OF_BOTH_INPUTS)]
+    unused = [name for name in ignored if name not in uses]
     says = []
     if unused:
         users = [one.name for one in METHODS.values() if set(unused) <= one.uses]
@@ -39,6 +41,11 @@ def ignored_sentence(ignored: Sequence[str], method: str) -> str:
         says.append(
             f"Without probe readings {_and(unread)} {does} nothing: every computed gate is even. Probe the base first."
         )
+    if inseparable:
+        does = "changes" if len(inseparable) == 1 else "change"
+        says.append(
+            f"Without readings of both kinds of inputs {_and(inseparable)} {does} nothing. Probe with task inputs too."
+        )
     return " ".join(says)
 
 
@@ -46,9 +53,10 @@ def missing_sentence(missing: Sequence[str], method: str, called: str) -> str:
     """That a method lacks its probe and what the merge is instead; empty if it lacks none."""
     if not missing:
         return ""
+    adds = f" {ABOUT_TASK_INPUTS}" if "task" in missing else ""
     return (
         f"This is not {method}: it needs a probe of {_and([f'{kind} inputs' for kind in missing])}, so the merge is {called}"
-        f"{', the sum less directions that oppose each other' if called == EVEN else ''}. Probe the base first."
+        f"{', the sum less directions that oppose each other' if called == EVEN else ''}. Probe the base first.{adds}"
     )
 
 

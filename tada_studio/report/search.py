@@ -55,7 +55,7 @@ def _seeds(tuning: Tuning) -> str:
     if len(best) < 2:
         return ""
     low, high = min(t.value for t in best), max(t.value for t in best)
-    names = [name for name in ("sharpness", "strength") if name in best[0].params]
+    names = [name for name in ("ridge", "sharpness", "strength") if name in best[0].params]
     knobs = "; ".join(f"{name} {', '.join(f'{t.params[name]:g}' for t in best)}" for name in names)
     says = "where they differ, the items do not say which is right"
     return f"{len(best)} seeds found {low:.3f} to {high:.3f} nats with {knobs}: {says}."

@@ -1,6 +1,6 @@
 """What auto-tune may turn: knobs in the range where they were ever of use, and an offset for each third of the depth."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from tada_studio.recipe import Recipe
@@ -25,6 +25,8 @@ class Range(NamedTuple):
 Space = dict[str, Range]
 
 KNOBS: Space = {
+    "ridge": Range(0.5, 8.0, 0.5),
+    "own_weight": Range(1.0, 12.0, 0.5),
     "sharpness": Range(0.0, 3.0, 0.1),
     "strength": Range(0.5, 1.5, 0.025),
     "balance": Range(0.0, 0.5, 0.05),
@@ -35,10 +37,10 @@ THIRDS = ("shallow third", "middle third", "deepest third")
 OFFSET = Range(-0.2, 0.2, 0.02)
 
 
-def space(layers: int, probed: bool, ranks: Sequence[int] = ()) -> Space:
-    """What can be turned for a pair of so many layers: without readings sharpness does nothing, a base of two layers has no
-    thirds, and the rank is only searched if there are several to choose from."""
-    turned = {name: found for name, found in KNOBS.items() if probed or name != "sharpness"}
+def space(layers: int, idle: Collection[str], ranks: Sequence[int] = ()) -> Space:
+    """What can be turned for a pair of so many layers: not the knobs that change nothing in it (``core.methods.idle``), a base of
+    two layers has no thirds, and the rank is only searched if there are several to choose from."""
+    turned = {name: found for name, found in KNOBS.items() if name not in idle}
     if layers >= len(THIRDS):
         turned.update(dict.fromkeys(THIRDS, OFFSET))
     if len(set(ranks)) > 1:
@@ -51,7 +53,7 @@ def recipe_with(start: Recipe, params: Mapping[str, Any]) -> Recipe:
     lines = [f"{third} : {params[third]:+.2f}" for third in THIRDS if abs(params.get(third, 0.0)) > 1e-9]
     knobs = {name: value for name, value in params.items() if name not in THIRDS}
     rounded = {name: value if name == "rank" else round(value, 4) for name, value in knobs.items()}
-    return start.but(method="tada", **rounded, overrides=(*start.overrides, *lines))
+    return start.but(**rounded, overrides=(*start.overrides, *lines))
 
 
 def params_of(start: Recipe, searched: Space, rank: int) -> dict[str, int | float]:

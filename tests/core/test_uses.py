@@ -22,6 +22,7 @@ KEPT = tuple(f"layer 0 : q_proj : {side} {i}" for side in ("task", "domain") for
 TURNED = {
     "rank": 2, "sharpness": 2.5, "strength": 1.25, "balance": 0.5, "calibration": "none", "response": "rms",
     "conflict_threshold": 4.0, "conflict_floor": 0.3, "conflict_space": "activation", "drop": "both", "density": 0.8,
+    "ridge": 5.0, "own_weight": 1.0, "whole": "no",
     "overrides": ("layer 1 : 0.8",), "keep": KEPT, "discard": ("layer 1 : q_proj : domain 1",),
     "weights": "0.1", "head": "domain", "dtype": "bfloat16", "seed": 7,
 }  # fmt: skip
@@ -61,7 +62,10 @@ def readings() -> Readings:
     codes = torch.randn(n, k, 40, generator=draw, dtype=torch.float64)
     about = {"task": pair.task.digest, "domain": pair.domain.digest}
     present = torch.ones(n, 2, dtype=torch.bool)
-    return Readings(pair.names, *responses, codes @ codes.mT / 40, torch.tensor([3, 5, 2, 7, 4]), present, about=about)
+    moments = [some @ some.mT / 20 for some in codes.split(20, 2)]
+    tokens = torch.tensor([3, 5, 2, 7, 4])
+    on_task = Readings(pair.names, *responses, moments[1], tokens, present, about=about)
+    return Readings(pair.names, *responses, moments[0], tokens, present, about=about, on_task=on_task)
 
 
 @lru_cache(1000)
@@ -114,7 +118,7 @@ def test_what_counts_for_nothing_is_said_with_who_would_use_it():
         ignored_sentence(("density",), "gates")
         == "The method gates does not use density; dare_ties, knots_ties, magnitude_prune and ties do."
     )
-    assert "linear does not use sharpness and overrides; tada and gates do." in ignored_sentence(
+    assert "linear does not use sharpness and overrides; gates does." in ignored_sentence(
         ("sharpness", "overrides"), "linear"
     )
     assert ignored_sentence(("sharpness",), "gates").startswith("Without probe readings sharpness changes nothing")

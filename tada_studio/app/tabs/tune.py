@@ -17,8 +17,8 @@ from tada_studio.markup import template
 from tada_studio.tuning import Plan, Tuning
 
 NOT_YET = (
-    "Nothing was searched yet. A search turns sharpness, strength, balance, conflict threshold and the thirds of the depth "
-    "on some of the items; the others stay untouched until the end, and then decide."
+    "Nothing was searched yet. A search turns the method's knobs (ridge and own weight, or sharpness), strength, balance, "
+    "conflict threshold and the thirds of the depth on some of the items; the others stay untouched until the end, and then decide."
 )
 _STACK = template('<div class="stack">{{ first }}{{ second }}{{ third }}</div>')
 #: How a verdict looks.

@@ -21,6 +21,8 @@ EVERY = frozenset({"method", "rank", "head", "dtype"})
 OF_READINGS = frozenset({"sharpness", "calibration", "response"})
 #: What a method that lacks its probe comes down to, and is called.
 EVEN = "even gates"
+#: Knobs that separate two adapters by both kinds of inputs: without task inputs they change nothing.
+OF_BOTH_INPUTS = frozenset({"ridge", "own_weight", "whole"})
 #: A seed also draws the bands of figures, so it always counts for something.
 ALSO_ELSEWHERE = frozenset({"seed"})
 
@@ -40,14 +42,16 @@ def called(recipe: Recipe, moments: Moments) -> str:
     return "gates by hand" if any(target(line).plane in planes for line in recipe.overrides) else EVEN
 
 
-def idle(method: str, probed: bool) -> tuple[str, ...]:
-    """The knobs that change nothing in a merge by this method, in the order of the recipe."""
-    counts = EVERY | ALSO_ELSEWHERE | METHODS[method].uses - (frozenset() if probed else OF_READINGS)
+def idle(method: str, probed: bool, separable: bool = False) -> tuple[str, ...]:
+    """The knobs that change nothing in a merge by this method, in the order of the recipe. separable: both kinds of inputs were
+    read."""
+    unread = (frozenset() if probed else OF_READINGS) | (frozenset() if separable else OF_BOTH_INPUTS)
+    counts = EVERY | ALSO_ELSEWHERE | METHODS[method].uses - unread
     return tuple(name for name in knobs() if name not in counts)
 
 
-def ignored(recipe: Recipe, probed: bool, given: Collection[str] = ()) -> tuple[str, ...]:
+def ignored(recipe: Recipe, probed: bool, given: Collection[str] = (), separable: bool = False) -> tuple[str, ...]:
     """The knobs that somebody turned, or gave in so many words, and that change nothing in this merge."""
     # weights is turned by whoever reads a recipe of version 0.1, not by a hand
     turned = {name for name, spec in knobs().items() if getattr(recipe, name) != spec.default} - {"weights"}
-    return tuple(name for name in idle(recipe.method, probed) if name in turned or name in given)
+    return tuple(name for name in idle(recipe.method, probed, separable) if name in turned or name in given)
