@@ -161,6 +161,12 @@ def read_log(content: Mapping[str, Any]) -> tuple[str, ...]:
     return tuple(step for step in log if isinstance(step, str)) if isinstance(log, list) else ()
 
 
+def read_auto(content: Mapping[str, Any]) -> Mapping[str, Any] | None:
+    """What the self-calibration chose, as a recipe.json tells it; None if it tells nothing."""
+    auto = content.get("auto")
+    return auto if isinstance(auto, dict) else None
+
+
 def changes(before: Recipe, after: Recipe) -> str:
     """What was done between two recipes, in one line that can be read back: "strength 2 to 1.5", "+ layer 3 : q : 0.7"."""
     pairs = ((name, getattr(before, name), getattr(after, name)) for name in knobs())

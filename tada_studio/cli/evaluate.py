@@ -5,12 +5,14 @@ import sys
 from typing import Any
 
 from tada_studio.cli.flags import (
+    add_auto,
     add_base,
     add_dora,
     add_inputs,
     add_pickle,
     add_same_base,
     answer,
+    auto_of,
     dora_of,
     pair_settings,
     sample_readings,
@@ -97,6 +99,8 @@ def _pair_variants(options: argparse.Namespace, embedded: Any, base: Any, others
     pair = pipeline.read_pair(task, domain, options.allow_pickle, **pair_settings(options, content))
     recipe = Recipe.load(options.recipe) if options.recipe else Recipe()
     readings = sample_readings(options, embedded, pair, base)
+    auto = auto_of(options, recipe, pair, base, embedded)
+    recipe = recipe if auto is None else auto.recipe
     names = options.variants.split(",") if options.variants else [*pipeline.by_name(recipe.method), *others]
     names = [name for name in dict.fromkeys(map(str.strip, names)) if name != recipe.method]
     names += list(TUNED) if options.tuned else []
@@ -175,6 +179,7 @@ def _add_tasks(parser: argparse.ArgumentParser) -> None:
 def _add_merge(parser: argparse.ArgumentParser) -> None:
     """How the pair is merged, and what stands beside the merge."""
     parser.add_argument("--readings", help="readings.json of a probe of the pair")
+    add_auto(parser)
     add_inputs(parser, "domain inputs, instead of --readings")
     parser.add_argument("--recipe", help="recipe.json of the merge; usual: the default recipe")
     parser.add_argument(

@@ -54,6 +54,14 @@ def add_inputs(parser: argparse.ArgumentParser, says: str) -> None:
     parser.add_argument("-n", type=int, default=32, help="how many inputs of each kind to use")
 
 
+def add_auto(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--no-auto",
+        action="store_true",
+        help="keep the separation as it stands: no self-calibration by base and both inputs",
+    )
+
+
 def add_knobs(parser: argparse.ArgumentParser) -> None:
     """One flag for every knob of the recipe; a line knob may be given several times."""
     for name, spec in knobs().items():
@@ -127,6 +135,26 @@ def readings_of(options: argparse.Namespace, pair: Any, base: Any) -> Any:
         on_task = read_inputs(options.task_inputs) if options.task_inputs else None
         return pipeline.probe(pair, base, read_inputs(options.inputs), options.n, teller(options), on_task)
     return None
+
+
+def auto_of(options: argparse.Namespace, recipe: Recipe, pair: Any, base: Any, embedded: Any = None) -> Any:
+    """What auto makes of the recipe, told on stderr; None where it is off, a hand or a file set the separation, or it lacks a
+    base or inputs of both kinds."""
+    from tada_studio import pipeline, report
+    from tada_studio.probing import read_inputs
+
+    by_hand = [name for name in ("ridge", "own_weight", "whole", "recipe") if getattr(options, name, None) is not None]
+    if options.no_auto or by_hand or recipe.method != "tada" or base is None or options.readings:
+        return None
+    sample = embedded if embedded is not None and not options.inputs else None
+    inputs, on_task = (options.inputs, options.task_inputs) if sample is None else (sample.probe, sample.task_probe)
+    if not inputs or not on_task:
+        return None
+    kinds = read_inputs(inputs), read_inputs(on_task)
+    found = pipeline.calibrate(pair, base, *kinds, recipe=recipe, n=options.n, progress=teller(options))
+    told = found.to_dict()
+    note(options, "\n".join([report.calibration_sentence(told), report.text_table(*report.calibration_table(told))]))
+    return found
 
 
 def sample_readings(options: argparse.Namespace, embedded: Any, pair: Any, base: Any) -> Any:

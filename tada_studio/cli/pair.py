@@ -1,10 +1,12 @@
 """What is done to adapters: passport, probe, merge, report."""
 
 import argparse
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from tada_studio.cli.flags import (
+    add_auto,
     add_base,
     add_dora,
     add_inputs,
@@ -13,6 +15,7 @@ from tada_studio.cli.flags import (
     add_pickle,
     add_same_base,
     answer,
+    auto_of,
     check_counts,
     note,
     pair_settings,
@@ -22,7 +25,7 @@ from tada_studio.cli.flags import (
 )
 from tada_studio.cli.parser import command
 from tada_studio.errors import InputError
-from tada_studio.recipe import read_log, read_recipe, recipe_in
+from tada_studio.recipe import read_auto, read_log, read_recipe, recipe_in
 
 
 def passport(options: argparse.Namespace) -> int:
@@ -87,6 +90,8 @@ def merge(options: argparse.Namespace) -> int:
     merge, adapter = opened.merge, opened.merge.adapter
     if merge.recipe == recipe_in(opened.content):  # else flags changed it: the log would not tell how
         adapter = pipeline.logged(adapter, read_log(opened.content))
+    if not opened.content or merge.recipe == recipe_in(opened.content):
+        adapter = pipeline.calibrated_by(adapter, opened.auto)
     certificate = pipeline.export(adapter, options.out, base=opened.base, progress=teller(options))
     core = merge.merged
     role = pipeline.role_of(merge.pair)
@@ -132,9 +137,11 @@ class _Opened(NamedTuple):
     merge: Any
     base: Any
     content: dict[str, Any]
+    auto: Mapping[str, Any] | None
 
 
 def _opened(options: argparse.Namespace) -> _Opened:
+    """Opens, probes and, unless a hand or a file set the separation, lets auto choose it."""
     from tada_studio import pipeline
 
     content = read_recipe(options.recipe) if options.recipe else {}
@@ -145,7 +152,9 @@ def _opened(options: argparse.Namespace) -> _Opened:
     check_counts(options, recipe, readings)
     for remark in pipeline.remarks_on_recipe(content, pair, readings) if content else ():
         note(options, remark)
-    return _Opened(pipeline.Merge(pair, readings, recipe), base, content)
+    found = auto_of(options, recipe, pair, base)
+    auto = read_auto(content) if found is None else found.to_dict()
+    return _Opened(pipeline.Merge(pair, readings, recipe if found is None else found.recipe), base, content, auto)
 
 
 def _of_role(options: argparse.Namespace, pair: Any) -> Any:
@@ -213,5 +222,6 @@ def _add_merge(parser: argparse.ArgumentParser, out: str) -> None:
     add_base(parser)
     add_inputs(parser, "domain inputs, instead of --readings")
     parser.add_argument("--recipe", help="recipe.json to start from; the flags below change it")
+    add_auto(parser)
     add_knobs(parser)
     parser.add_argument("-o", "--out", required=True, help=out)

@@ -6,11 +6,12 @@ re-runs only gates and the merge in core space. Every function here is what the 
 
 from tada_studio.pipeline.analysis import unprobed
 from tada_studio.pipeline.cache import LruCache
+from tada_studio.pipeline.calibration import CANDIDATES, Calibration, Trial, calibrate
 from tada_studio.pipeline.exporting import export, push, verify
 from tada_studio.pipeline.items import sample_inputs, sample_items, sample_split, sample_task_inputs, sample_validation
 from tada_studio.pipeline.merge import Merge
 from tada_studio.pipeline.opening import check_size, load_base, passports, read_adapter, read_pair, shared_base
-from tada_studio.pipeline.origin import MergeOrigin, logged, own_version, remarks_on_recipe
+from tada_studio.pipeline.origin import MergeOrigin, calibrated_by, logged, own_version, remarks_on_recipe
 from tada_studio.pipeline.probing import probe
 from tada_studio.pipeline.provenance import Provenance
 from tada_studio.pipeline.rack import Rack, read_rack
@@ -22,11 +23,13 @@ from tada_studio.pipeline.variants import STRENGTHS, TURNED, USUAL, Beside, by_n
 
 __all__ = [
     "BASES",
+    "CANDIDATES",
     "ROLES",
     "STRENGTHS",
     "TURNED",
     "USUAL",
     "Beside",
+    "Calibration",
     "LruCache",
     "Merge",
     "MergeOrigin",
@@ -34,8 +37,11 @@ __all__ = [
     "Provenance",
     "Rack",
     "Sides",
+    "Trial",
     "alone",
     "by_name",
+    "calibrate",
+    "calibrated_by",
     "check_size",
     "evaluate",
     "export",

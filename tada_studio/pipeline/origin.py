@@ -23,14 +23,23 @@ def logged(merged: Adapter, log: Sequence[str]) -> Adapter:
     return replace(merged, origin=replace(origin, log=tuple(log))) if isinstance(origin, MergeOrigin) else merged
 
 
+def calibrated_by(merged: Adapter, auto: Mapping[str, Any] | None) -> Adapter:
+    """The merge with what auto chose and what from (``Calibration.to_dict``): recipe.json keeps it, for who asks why."""
+    origin = merged.origin
+    return replace(merged, origin=replace(origin, auto=auto)) if isinstance(origin, MergeOrigin) else merged
+
+
 @dataclass(frozen=True, eq=False)
 class MergeOrigin:
-    """What a merge came from; ``to_dict`` is recipe.json. log: what was done to the recipe, in order, if a hand made it."""
+    """What a merge came from; ``to_dict`` is recipe.json. log: what was done to the recipe, in order, if a hand made it. auto: what
+    the self-calibration chose, and from which inputs
+    """
 
     pair: Pair
     readings: gating.Readings | None
     recipe: Recipe
     log: tuple[str, ...] = ()
+    auto: Mapping[str, Any] | None = None
 
     def to_dict(self) -> dict[str, Any]:
         heads = whose_heads(self.pair, self.recipe)
@@ -39,6 +48,7 @@ class MergeOrigin:
             "recipe": self.recipe.to_dict(),
             "counted": self._counted(),
             **({"log": list(self.log)} if self.log else {}),
+            **({"auto": dict(self.auto)} if self.auto else {}),
             **({"heads": heads} if heads else {}),
             "inputs": {
                 "task": _input(self.pair.task),

@@ -6,6 +6,7 @@ from typing import Any
 from tada_studio.core.methods import METHODS
 from tada_studio.lora import Pair, Passport, Verdict
 from tada_studio.recipe import knobs
+from tada_studio.report.calibration import calibration_sentence, calibration_table  # noqa: F401
 from tada_studio.report.card import _plain, head_rows, head_sentence, model_card  # noqa: F401
 from tada_studio.report.effect import effect_sentences  # noqa: F401
 from tada_studio.report.history import (  # noqa: F401 - and those of the history

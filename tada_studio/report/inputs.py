@@ -7,7 +7,10 @@ from tada_studio.core.separation import told_apart
 #: differ by .15 to .28 in the samples, and task against domain inputs, 32 of each, by .21 (minerals-tiny) to .30.
 HARDLY, CLEARLY = 0.15, 0.25
 #: What a probe of task inputs adds.
-ABOUT_TASK_INPUTS = "About 32 prompts of the task, as they come in use and without answers, would let each adapter be silent on the other's inputs."
+ABOUT_TASK_INPUTS = (
+    "About 32 prompts of the task, as they come in use and without answers, would let each adapter be silent "
+    "on the other's inputs."
+)
 
 
 def inputs_sentence(readings: Readings) -> str:

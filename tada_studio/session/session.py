@@ -32,6 +32,7 @@ from tada_studio.evaluation.shown import shown
 from tada_studio.exporting.certify import Certificate
 from tada_studio.lora import Pair
 from tada_studio.pipeline import tuning
+from tada_studio.pipeline.calibration import Calibration
 from tada_studio.pipeline.items import to_evaluate, to_leave_out_on, to_tune, with_probe_texts
 from tada_studio.pipeline.merge import Merge
 from tada_studio.pipeline.opening import UnpackTo
@@ -114,6 +115,7 @@ class Session:
         self.tuning: Tuning | None = None
         self.effects: Effects | None = None
         self.exported: Exported | None = None
+        self.calibration: Calibration | None = None
         self._looks: dict[str, int] = {}  # at the items that a search holds out, by their digest
         self._runs_made = 0
         self._view: Merge | None = None
@@ -158,6 +160,7 @@ class Session:
             self.opened, self.project = Opened(task, domain, base or None, None, dora_rank), None
             self.base = self.base if self.base is not None and self.base.ref == base else None
             self.answers, self.tuning, self.effects, self.exported = {}, None, None, None
+            self.calibration = None
             self.history, self.runs, self._runs_made = History(), (), 0
             self._changed()
 
@@ -229,6 +232,30 @@ class Session:
         return pipeline.probe(
             self._open_pair(), self.load_base(progress=progress), generic_inputs(), n, self._started(progress)
         )
+
+    def calibrate(
+        self,
+        inputs: Sequence[Input] | None = None,
+        task_inputs: Sequence[Input] | None = None,
+        n: int = 32,
+        progress: ProgressFn = silent,
+    ) -> Calibration:
+        """Let auto choose the separation, from inputs of both kinds (None: the sample's), and make it the recipe, undoably.
+
+        The readings become those of these inputs. Raises InputError if there are too few inputs, or none of one kind.
+        """
+        pair = self._open_pair()
+        if inputs is None and self.sample is not None:
+            inputs, task_inputs = pipeline.sample_inputs(self.sample), pipeline.sample_task_inputs(self.sample)
+        if not inputs or not task_inputs:
+            raise InputError("Auto needs domain inputs and task inputs, about 32 of each. Give both on the Open tab.")
+        progress = self._started(progress)
+        base = self.load_base(progress=progress)
+        found = pipeline.calibrate(pair, base, inputs, task_inputs, self.recipe, n, progress)
+        self.use_readings(pipeline.probe(pair, base, inputs, n, progress, task_inputs))
+        self.restore(found.recipe)
+        self._take(pair, calibration=found)
+        return found
 
     def use_readings(self, readings: Readings) -> None:
         """Take readings probed elsewhere. Raises MismatchError if they belong to another pair."""
@@ -463,7 +490,7 @@ class Session:
         self.visitor.check_room(_size(view.pair))
         latest = next((run for run in reversed(self.runs) if run.digest == view.digest and run.sides), None)
         certificate = pipeline.export(
-            pipeline.logged(view.adapter, self.log),
+            pipeline.calibrated_by(pipeline.logged(view.adapter, self.log), self._auto),
             out,
             base=self.base,
             progress=progress,
@@ -493,6 +520,12 @@ class Session:
             started = Merge(view.pair, view.readings, result.start)
             return result.digest != started.digest or view.digest not in (found.digest, started.digest)
         return result.digest != view.digest
+
+    @property
+    def _auto(self) -> Mapping[str, Any] | None:
+        """What auto chose, while the recipe is still what it made."""
+        found = self.calibration
+        return found.to_dict() if found is not None and found.recipe == self.recipe else None
 
     @property
     def folder(self) -> Path:
