@@ -27,15 +27,16 @@ from tada_studio.recipe import Recipe
 from tada_studio.sample_pairs import Sample, read_sample
 
 #: What ``tada`` must beat, and the sum, beside which it is always shown. All at the rank of the parents.
-OTHERS = ("base", "task", "domain", "average", "ties", "dare_ties", "sum")
+OTHERS = ("base", "task", "domain", "average", "ties", "dare_ties", "gates", "sum")
 
 
 def variants(pair: Pair, readings: Readings) -> dict[str, Adapter | None]:
     """The merge with the default recipe, its parents and the baselines with their default knobs."""
     plain = {"ties": Recipe(method="ties"), "dare_ties": Recipe(method="dare_ties")}
-    plain |= {name: Recipe(method="linear", strength=strength) for name, strength in (("average", 1.0), ("sum", 2.0))}
+    plain |= {name: Recipe(method="linear", strength=strength) for name, strength in (("average", 0.5), ("sum", 1.0))}
     merged = {name: merge(pair, None, recipe) for name, recipe in plain.items()}
-    return {"base": None, "task": pair.task, "domain": pair.domain, **merged, "tada": merge(pair, readings)}
+    probed = {"gates": merge(pair, readings, Recipe(method="gates")), "tada": merge(pair, readings)}
+    return {"base": None, "task": pair.task, "domain": pair.domain, **merged, **probed}
 
 
 def measure(chosen: Sample, keep: Path | None = None) -> dict[str, Any]:

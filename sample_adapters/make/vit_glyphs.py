@@ -210,7 +210,7 @@ def _depth(readings: Any) -> dict[str, float]:
 
 
 def _variants(pair: Pair, readings: Any, oracle: Path) -> dict[str, Adapter | None]:
-    linear = {name: Recipe(method="linear", strength=strength) for name, strength in (("average", 1.0), ("sum", 2.0))}
+    linear = {name: Recipe(method="linear", strength=strength) for name, strength in (("average", 0.5), ("sum", 1.0))}
     others = {name: Recipe(method=name) for name in ("ties", "dare_ties") if name in METHODS}
     return {
         "base": None,
