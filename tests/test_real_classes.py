@@ -11,11 +11,11 @@ import torch
 import transformers as hf
 from peft import PeftModel
 from safetensors.torch import load_file, save_file
-from zoo import ZOO, adapter_folder, answer, both_at_once, model_folder, opened
+from zoo import ZOO, adapter_folder, answer, both_at_once, experts_folder, model_folder, opened
 
 from tada_studio import pipeline
 from tada_studio.base_model.skeleton import classes_of, real_class
-from tada_studio.errors import MismatchError
+from tada_studio.errors import AdapterError, MismatchError
 from tada_studio.lora import CONFIG, WEIGHTS
 from tada_studio.pipeline.merge import merge
 from tada_studio.read import read_adapter
@@ -148,3 +148,23 @@ def test_a_classifier_with_other_labels_than_the_base_is_checked_on_its_class(na
     assert certificate.holds and certificate.base_class == kind.model.__name__
     assert torch.equal(load_file(tmp_path / "out" / WEIGHTS)["base_model.model.classifier.bias"],
                        load_file(task / WEIGHTS)["base_model.model.classifier.bias"])  # fmt: skip
+
+
+@pytest.mark.parametrize("name", ["Mixtral, attention", "Qwen3 MoE, attention"])
+def test_stacked_experts_are_one_sentence(name, tmp_path):
+    kind = ZOO[name]
+    base = model_folder(tmp_path / "base", kind)
+    with pytest.raises(AdapterError, match="fused experts"):
+        read_adapter(experts_folder(tmp_path / "experts", kind, base))
+    attention = adapter_folder(tmp_path / "attention", kind, base, kind.task, 1)
+    each = renamed(attention, tmp_path / "each", lambda key: key.replace("self_attn.q_proj", "mlp.experts.0.w1"))
+    with pytest.raises(MismatchError, match=r"experts\.0\.w1.*has no such layer"):  # transformers 5 stacks them
+        pipeline.read_pair(attention, each, base=base)
+
+
+def test_a_config_with_a_million_layers_builds_nothing(tmp_path):
+    kind = ZOO["Llama"]
+    kind.config().save_pretrained(tmp_path)
+    about = json.loads((tmp_path / "config.json").read_text())
+    (tmp_path / "config.json").write_text(json.dumps({**about, "num_hidden_layers": 10**6}))
+    assert real_class(tmp_path) is None

@@ -198,6 +198,19 @@ def answer(model: Any, kind: Kind) -> torch.Tensor:
     return found[first].double()
 
 
+def experts_folder(folder: Path, kind: Kind, base: Path) -> Path:
+    """An adapter of a mixture's stacked experts (target_parameters), as PEFT writes it."""
+    about = LoraConfig(
+        r=2,
+        target_modules=[],
+        target_parameters=["mlp.experts.down_proj"],
+        task_type=kind.task_type,
+        init_lora_weights=False,
+    )
+    get_peft_model(opened(kind, base), about).save_pretrained(str(folder))
+    return folder
+
+
 def both_at_once(kind: Kind, base: Path, task: Path, domain: Path) -> torch.Tensor:
     """The answer of PEFT's own model with both adapters active: the sum of their updates."""
     model = PeftModel.from_pretrained(opened(kind, base), str(task), adapter_name="task")

@@ -23,6 +23,8 @@ from tada_studio.files import shown
 from tada_studio.lora import Adapter, Layer
 from tada_studio.read.fit import heads_without_place
 
+#: More than any model has; a config that names more was made to keep us busy.
+_MOST_LAYERS = 2_000
 #: transformers' name of the class to build, by PEFT's task type.
 _BY_TASK = {
     "CAUSAL_LM": "AutoModelForCausalLM", "SEQ_2_SEQ_LM": "AutoModelForSeq2SeqLM", "SEQ_CLS": "AutoModelForSequenceClassification",
@@ -157,7 +159,14 @@ def _class(wanted: str | None, config: Any) -> type | None:
         return None
 
 
+def _number(value: Any) -> int:
+    return value if isinstance(value, int) else 0
+
+
 def _built(kind: Any, config: Any) -> nn.Module | None:
+    text = config.get_text_config() if hasattr(config, "get_text_config") else config
+    if max(_number(getattr(one, "num_hidden_layers", 0)) for one in (config, text)) > _MOST_LAYERS:
+        return None
     try:
         with torch.device("meta"), quietly():
             return kind(config).eval()
@@ -166,12 +175,15 @@ def _built(kind: Any, config: Any) -> nn.Module | None:
 
 
 def real_class(
-    base: Base | str | Path | None, adapters: Iterable[Adapter] = (), task_type: str | None = None
+    base: Base | str | Path | None,
+    adapters: Iterable[Adapter] = (),
+    task_type: str | None = None,
+    fetch: bool = False,
 ) -> RealClass | None:
     """The class of a base that the adapters' modules all find their place in; None if no base is at hand.
 
     One in which nothing has to be renamed comes first. If none takes all of them, the likeliest: ``at_home`` then says what is
-    wrong.
+    wrong. fetch: a Hub id's config.json alone may be downloaded.
     """
     if base is None:
         return None
@@ -182,7 +194,7 @@ def real_class(
     names = [name for one in adapters for name in (*one.modules, *one.heads)]
     names = [name for name in names if name not in heads_without_place(task_type, names)]
     fits = None
-    for kind in classes_of(base, task_type):
+    for kind in classes_of(base, task_type, fetch):
         first = first or kind
         places = [kind.place(name) for name in names]
         if None in places:

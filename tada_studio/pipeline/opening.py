@@ -124,7 +124,7 @@ def _at_home(adapters: Sequence[Adapter], base: Base | str | Path | None) -> Seq
     if base is None and (len(adapters) < 2 or one_layer_two_names(*(one.modules for one in adapters)) is None):
         return adapters
     at_hand = base if base is not None else next((one.base for one in adapters if one.base), None)
-    kind = real_class(at_hand, adapters)
+    kind = real_class(at_hand, adapters, fetch=base is not None)
     if kind is None:
         return adapters
     name = at_hand.name if isinstance(at_hand, Base) else shown(Path(str(at_hand)).name, 80)
