@@ -24,7 +24,7 @@ def read_inputs(path: str | Path) -> list[Input]:
 
 def generic_inputs() -> list[Input]:
     """Neutral lines that ship with the package: what a probe shows of them is the adapters' doing, not the domain's."""
-    return read_inputs(Path(__file__).parent.parent / "data" / "generic_probe.txt")
+    return read_inputs(Path(__file__).parent / "generic_probe.txt")
 
 
 def _images(folder: Path) -> list[Input]:

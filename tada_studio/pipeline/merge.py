@@ -28,6 +28,7 @@ from tada_studio.core.sizes import Norms, Ranks, ThreeWay, contributions, norms,
 from tada_studio.core.stability import Stability, stability
 from tada_studio.lora import Adapter, Address, Pair
 from tada_studio.pipeline.analysis import analysis, unprobed
+from tada_studio.pipeline.ancestry import named
 from tada_studio.pipeline.origin import MergeOrigin
 from tada_studio.pipeline.provenance import Provenance
 from tada_studio.recipe import Recipe
@@ -138,15 +139,23 @@ class Merge:
         """The merge in full width: one rank everywhere, scale 1, rounded to the recipe's number format. Raises RecipeError."""
         pair, recipe = self.pair, self.recipe
         return Adapter(
-            label=f"{self.called} of {pair.task.label} and {pair.domain.label}",
+            label=f"{self.called} of {named(pair.task)} and {named(pair.domain)}",
             modules=expanded(analysis(pair), pair, self.merged, output_dtype(pair, recipe)),
             base=pair.task.base or pair.domain.base,
             task_type=pair.task.task_type or pair.domain.task_type,
             whole=merge_whole(pair, recipe),
             heads=tuple(whose_heads(pair, recipe)),
             labels=head_labels(pair, recipe),
-            origin=MergeOrigin(pair, self.readings, recipe),
+            origin=MergeOrigin(pair, self.readings, recipe, weights=self.mean_weights),
         )
+
+    @property
+    def mean_weights(self) -> tuple[float, float]:
+        """The mean weight of the task's and of the domain's updates, over the modules that each changes; 0 without any."""
+        present = analysis(self.pair).space.present.double()
+        means = (self.how.weights * present).sum(0) / present.sum(0).clamp_min(1)
+        task, domain = (round(float(mean), 6) for mean in means)
+        return task, domain
 
     @cached_property
     def ranks(self) -> Ranks:

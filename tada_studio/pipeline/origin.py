@@ -14,6 +14,7 @@ from tada_studio.core.methods import METHODS, called, idle, ignored
 from tada_studio.core.mix import Moments
 from tada_studio.files import sha256
 from tada_studio.lora import CONFIG, WEIGHTS, Adapter, Pair
+from tada_studio.pipeline.ancestry import parents_of_merge
 from tada_studio.recipe import FORMAT, FORMAT_1, OLD_WEIGHTS, Recipe, knobs
 
 
@@ -31,8 +32,11 @@ def calibrated_by(merged: Adapter, auto: Mapping[str, Any] | None) -> Adapter:
 
 @dataclass(frozen=True, eq=False)
 class MergeOrigin:
-    """What a merge came from; ``to_dict`` is recipe.json. log: what was done to the recipe, in order, if a hand made it. auto: what
-    the self-calibration chose, and from which inputs
+    """What a merge came from; ``to_dict`` is recipe.json.
+
+    log:     what was done to the recipe, in order, if a hand made it
+    auto:    what the self-calibration chose, and from which inputs
+    weights: the mean weight of the task's and of the domain's modules; None if nothing was merged yet
     """
 
     pair: Pair
@@ -40,6 +44,7 @@ class MergeOrigin:
     recipe: Recipe
     log: tuple[str, ...] = ()
     auto: Mapping[str, Any] | None = None
+    weights: tuple[float, float] | None = None
 
     def to_dict(self) -> dict[str, Any]:
         heads = whose_heads(self.pair, self.recipe)
@@ -53,12 +58,16 @@ class MergeOrigin:
             "inputs": {
                 "task": _input(self.pair.task),
                 "domain": _input(self.pair.domain),
+                **({} if self.weights is None else {"parents": self._parents(self.weights)}),
                 **({"same_base": True} if self.pair.same_base else {}),
                 "readings": getattr(self.readings, "digest", None),
                 "readings_about": dict(self.readings.about) if self.readings is not None else None,
             },
             "versions": {"tada-studio": own_version(), "torch": torch.__version__},
         }
+
+    def _parents(self, weights: tuple[float, float]) -> list[dict[str, Any]]:
+        return [one._asdict() for one in parents_of_merge(self.pair, weights)]
 
     def _counted(self) -> dict[str, Any]:
         """What of the recipe shaped the merge: the method as it came out, and the knobs that it uses."""

@@ -132,10 +132,21 @@ def _made_from(origin: Mapping[str, Any]) -> list[str]:
         "",
         markdown_table(["role", "adapter", "content (SHA-256, start)"], rows),
         "",
+        *_all_parents(inputs),
         f"Recipe: {turned}; {edits} gate edits by hand.",
         "The method is the TaDA Studio authors' reading of TaDA (arXiv 2606.05016), not the paper's own code.",
         "",
     ]
+
+
+def _all_parents(inputs: Mapping[str, Any]) -> list[str]:
+    """Of a merge of merges, every adapter that it goes back to; nothing where both sides were trained."""
+    own, parents = {inputs[role]["content_sha256"] for role in ("task", "domain")}, inputs.get("parents", [])
+    if all(one["content_sha256"] in own for one in parents):
+        return []
+    rows = [[_plain(one["label"]), one["content_sha256"][:16], f"{one['weight']:.3g}"] for one in parents]
+    table = markdown_table(["trained adapter", "content (SHA-256, start)", "mean weight"], rows)
+    return ["A side is itself a merge; all in all this one goes back to:", "", table, ""]
 
 
 def _measured(measured: Sides) -> list[str]:
