@@ -28,6 +28,7 @@ from tada_studio.app.widgets.messages import speaking, user_errors
 from tada_studio.app.widgets.panel import READ, Panel, Updates, all_updates, listen_early, together
 from tada_studio.app.widgets.plot_panel import served
 from tada_studio.errors import TadaError
+from tada_studio.pipeline import BASES
 from tada_studio.session import Session
 from tada_studio.session.limits import OWN, PUBLIC, Limits
 from tada_studio.session.store import Stores, home
@@ -40,6 +41,8 @@ _FOLD_SIDEBAR = "() => { if (innerWidth < 768) document.querySelector('#side .to
 VISITORS: "weakref.WeakKeyDictionary[gr.Blocks, Visitors]" = weakref.WeakKeyDictionary()
 #: Seconds between two looks for what may be thrown away.
 _SWEEP = 60.0
+#: Seconds after which a base that nobody used leaves the memory.
+_IDLE = 900.0
 
 #: Tabs that are called otherwise than in the code.
 _LABELS = {"try": "Try it", "tune": "Auto-tune"}
@@ -112,8 +115,7 @@ def page(start: Start) -> gr.Blocks:
         add_endpoints(start.paths, visitors)
     demo.queue(default_concurrency_limit=4)
     demo._queue = FairQueue(demo._queue, start.limits.calls, visitors.name)
-    if start.limits.kept_minutes is not None:
-        sweep_now_and_then(stores)
+    sweep_now_and_then(stores)
     return demo
 
 
@@ -124,6 +126,7 @@ def sweep_now_and_then(stores: Stores, every: float = _SWEEP) -> None:
     def run() -> None:
         while (stores := there()) is not None:
             stores.sweep()
+            BASES.drop_idle(_IDLE)
             del stores
             time.sleep(every)
 

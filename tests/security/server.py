@@ -2,12 +2,20 @@
 
 import http.client
 import json
+import socket
 import threading
 import time
 import uuid
 from http.cookies import SimpleCookie
 
 TIMEOUT = 60
+
+
+def free_port():
+    """A port that nobody listens on now."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
 
 
 class Page:
@@ -105,6 +113,13 @@ class Page:
         before = time.monotonic()
         messages = self.event(self.fired_by("gates", "stroke"), [None], {"cells": cells, "value": value, "id": number})
         return time.monotonic() - before, messages[-1]
+
+    def click(self, elem_id):
+        """Press a button with all fields as the page shows them at first; (status, answer) of joining."""
+        handler = self.fired_by(elem_id, "click")
+        inputs = next(d["inputs"] for d in self.config["dependencies"] if d["id"] == handler)
+        shown = {c["id"]: c["props"].get("value") for c in self.config["components"]}
+        return self.join(handler, [shown[one] for one in inputs])
 
     def heartbeat(self):
         """Hold the page's connection open, as a browser does; call the result to let go."""

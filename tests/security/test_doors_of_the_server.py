@@ -8,9 +8,14 @@ import subprocess
 import sys
 import time
 import urllib.request
+from pathlib import Path
 
 import pytest
 from pico import pico_adapter, pico_base
+
+sys.path.insert(0, str(Path(__file__).parent))  # the helper that speaks as a browser does
+
+from server import free_port
 
 from tada_studio import app, cli
 from tada_studio.app.guard import HostGuard, check_exposure, is_loopback
@@ -164,7 +169,7 @@ def test_it_stops_at_once_with_a_page_open(serve):
 
 @pytest.mark.nightly
 def test_ctrl_c_ends_the_process_within_two_seconds(tmp_path):
-    words = [sys.executable, "-m", "tada_studio", "app", "--no-browser", "--port", "0"]
+    words = [sys.executable, "-m", "tada_studio", "app", "--no-browser", "--port", str(free_port())]
     running = subprocess.Popen(
         words, env={**os.environ, "TADA_STUDIO_STATE": str(tmp_path), "PYTHONUNBUFFERED": "1"}, stdout=subprocess.PIPE, text=True
     )  # fmt: skip

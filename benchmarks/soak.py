@@ -1,0 +1,229 @@
+"""Many visitors on one server of strangers: strokes, builds and page loads while one searches for knobs without end.
+
+    python benchmarks/soak.py                      # 50 visitors, two minutes, as RESULTS.md has it
+    python benchmarks/soak.py --visitors 6 --seconds 5
+
+Starts the server itself (loopback only) and speaks to it as browsers do. Prints a table; exit 1 if something in it does not hold.
+"""
+
+import argparse
+import os
+import random
+import statistics
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections import Counter
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import SimpleNamespace
+
+import psutil
+
+sys.path.insert(0, str(Path(__file__).parent.parent / "tests" / "security"))
+
+from server import Page, free_port
+
+#: What a page does next, in shares.
+DOES = {"stroke": 0.8, "load": 0.12, "build": 0.08}
+#: Whoever waits for longer than this must have been told so, in seconds.
+PATIENCE = 1.5
+
+
+@dataclass
+class Seen:
+    """What happened, of all visitors together."""
+
+    strokes: list[float] = field(default_factory=list)
+    loads: list[float] = field(default_factory=list)
+    counts: Counter = field(default_factory=Counter)
+    errors: list[str] = field(default_factory=list)
+
+
+def start(place: Path) -> tuple[subprocess.Popen, int]:
+    """A public server in a process of its own; (process, port)."""
+    environ = {**os.environ, "TADA_STUDIO_STATE": str(place / "state"), "TMPDIR": str(place), "PYTHONUNBUFFERED": "1"}
+    port = free_port()
+    words = [sys.executable, "-m", "tada_studio", "app", "--public", "--no-browser", "--port", str(port)]
+    running = subprocess.Popen(words, env=environ, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    assert running.stdout is not None
+    for line in running.stdout:
+        if "Running on" in line:
+            threading.Thread(target=running.stdout.read, daemon=True).start()
+            return running, port
+    raise RuntimeError("the server did not start")
+
+
+class Visitor:
+    """One browser: paints values that nobody else paints, and looks whether it is them that come back."""
+
+    def __init__(self, number: int, demo: SimpleNamespace, seen: Seen) -> None:
+        self.number, self.demo, self.seen = number, demo, seen
+        self.random, self.strokes = random.Random(number), 0
+        self.painted: dict[tuple[int, int], float] = {}
+        self.page = self.load()
+
+    def load(self) -> Page:
+        before, cookie = time.monotonic(), getattr(self, "page", None) and self.page.cookie
+        page = Page(self.demo)
+        page.cookie = cookie or ""
+        page.load()
+        self.seen.loads.append(time.monotonic() - before)
+        self.painted = {}  # another tab: another session
+        self.let_go = page.heartbeat()
+        return page
+
+    def act(self) -> None:
+        what = self.random.choices(list(DOES), list(DOES.values()))[0]
+        self.seen.counts[what] += 1
+        getattr(self, f"do_{what}")()
+
+    def do_stroke(self) -> None:
+        self.strokes += 1
+        cell = self.random.randrange(2), self.random.randrange(7)
+        self.painted[cell] = value = (self.number % 50) / 50 + self.random.random() / 100
+        seconds, answer = self.page.stroke([list(cell)], value, self.strokes)
+        self.seen.strokes.append(seconds)
+        if not answer["success"]:
+            self.seen.errors.append(f"stroke: {answer['output']}")
+            return
+        gates = answer["output"]["data"][0]["gates"]
+        if any(abs(gates[i][j] - value) > 1e-3 for (i, j), value in self.painted.items()):
+            self.seen.counts["mixed"] += 1
+
+    def do_load(self) -> None:
+        self.let_go()
+        self.page = self.load()
+
+    def do_build(self) -> None:
+        status, answer = self.page.click("build")
+        if status != 200:
+            self.seen.errors.append(f"build: {status} {answer}")
+            return
+        last, before = time.monotonic(), time.monotonic()
+        for message in self.page.news(answer["event_id"]):
+            if message["msg"] == "process_generating" and "Waiting" in str(message):
+                self.seen.counts["told to wait"] += 1
+            if time.monotonic() - last > 4 * PATIENCE:
+                self.seen.counts["waited without a word"] += 1
+            last = time.monotonic()
+            if message["msg"] == "process_completed" and not message["success"]:
+                self.seen.errors.append(f"build: {message['output']}")
+        self.seen.counts["build seconds"] += round(time.monotonic() - before)
+
+
+def run(visitor: Visitor, until: float) -> None:
+    while time.monotonic() < until:
+        try:
+            visitor.act()
+        except Exception as error:
+            visitor.seen.errors.append(f"{type(error).__name__}: {error}")
+        time.sleep(visitor.random.uniform(0.5, 2.0))  # a person looks at what came
+    visitor.let_go()
+
+
+def tune(demo: SimpleNamespace, seen: Seen, until: float) -> None:
+    """Search without end, as the one who fills the machine."""
+    page = Page(demo).load()
+    let_go = page.heartbeat()
+    while time.monotonic() < until:
+        status, answer = page.click("tune")
+        if status != 200:
+            seen.errors.append(f"search: {status}")
+            break
+        for message in page.news(answer["event_id"]):
+            if time.monotonic() > until:
+                page.click("tune-stop")
+                break
+            if message["msg"] == "process_completed":
+                seen.counts["searches"] += 1
+    let_go()
+
+
+def size(place: Path) -> float:
+    """MB of temporary files, without the state."""
+    return sum(f.lstat().st_size for f in place.rglob("*") if f.is_file() and "state" not in f.parts) / 1e6
+
+
+def soak(visitors: int, seconds: float, settles: float) -> dict[str, object]:
+    """Run it all; the figures by name."""
+    with tempfile.TemporaryDirectory(prefix="soak-") as folder:
+        place = Path(folder)
+        running, port = start(place)
+        try:
+            return _measured(
+                SimpleNamespace(server_port=port), psutil.Process(running.pid), place, visitors, seconds, settles
+            )
+        finally:
+            running.terminate()
+            running.wait(20)
+
+
+def _measured(
+    demo: SimpleNamespace, process: psutil.Process, place: Path, visitors: int, seconds: float, settles: float
+) -> dict[str, object]:
+    seen = Seen()
+    warm = Visitor(0, demo, Seen())  # everything is imported and the sample is read once
+    warm.do_stroke()
+    warm.do_build()
+    warm.let_go()
+    time.sleep(2)
+    memory, disk = process.memory_info().rss / 1e6, size(place)
+    until = time.monotonic() + seconds
+    threads = [threading.Thread(target=tune, args=(demo, seen, until))]
+    threads += [threading.Thread(target=_visit, args=(i, demo, seen, until)) for i in range(1, visitors + 1)]
+    for thread in threads:
+        thread.start()
+        time.sleep(min(0.2, seconds / 4 / visitors))  # people do not come all at once
+    for thread in threads:
+        thread.join()
+    end = time.monotonic() + settles
+    while time.monotonic() < end and (process.memory_info().rss / 1e6 > 1.1 * memory or size(place) > disk + 5):
+        time.sleep(1)
+    quantile = statistics.quantiles(seen.strokes or [0, 0], n=20)
+    return {
+        "visitors": visitors, "seconds": seconds, "strokes": seen.counts["stroke"], "page loads": seen.counts["load"],
+        "builds": seen.counts["build"], "searches": seen.counts["searches"], "errors": len(seen.errors),
+        "first errors": sorted(set(seen.errors))[:3], "mixed": seen.counts["mixed"],
+        "stroke median, s": round(statistics.median(seen.strokes or [0]), 3), "stroke 95 %, s": round(quantile[-1], 3),
+        "page load median, s": round(statistics.median(seen.loads or [0]), 3), "told to wait": seen.counts["told to wait"],
+        "waited without a word": seen.counts["waited without a word"],
+        "memory before, MB": round(memory), "memory after, MB": round(process.memory_info().rss / 1e6),
+        "temporary files before, MB": round(disk, 1), "temporary files after, MB": round(size(place), 1),
+    }  # fmt: skip
+
+
+def _visit(number: int, demo: SimpleNamespace, seen: Seen, until: float) -> None:
+    try:
+        visitor = Visitor(number, demo, seen)
+    except Exception as error:
+        seen.errors.append(f"load: {type(error).__name__}: {error}")
+        return
+    run(visitor, until)
+
+
+def holds(found: dict[str, object]) -> list[str]:
+    """What does not hold, in words."""
+    wrong = [name for name in ("errors", "mixed", "waited without a word") if found[name]]
+    if float(str(found["stroke median, s"])) >= 0.5:
+        wrong.append("stroke median")
+    return wrong
+
+
+def main() -> int:
+    asked = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    asked.add_argument("--visitors", type=int, default=50)
+    asked.add_argument("--seconds", type=float, default=120.0)
+    asked.add_argument("--settles", type=float, default=60.0, help="seconds in which memory and disk may come back")
+    options = asked.parse_args()
+    found = soak(options.visitors, options.seconds, options.settles)
+    print("\n".join(f"| {name} | {value} |" for name, value in found.items()))
+    wrong = holds(found)
+    print("all holds" if not wrong else f"does not hold: {', '.join(wrong)}")
+    return 1 if wrong else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
