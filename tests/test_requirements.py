@@ -9,7 +9,7 @@ ROOT = Path(__file__).parent.parent
 #: Brought by a Space itself, or by what is listed (transformers: numpy, pyyaml; gradio: pillow, pydantic, jinja2 and so on).
 THERE = {
     "gradio", "gradio_client", "spaces", "huggingface_hub", "torch", "numpy", "PIL", "pydantic", "starlette", "fastapi", "httpx",
-    "httpx2", "jinja2", "markupsafe", "yaml", "tokenizers", "tqdm",
+    "httpx2", "jinja2", "markupsafe", "yaml", "tokenizers", "tqdm", "tomlkit",
 }  # fmt: skip
 #: Asked for only where they are: an extra, or a package that carries a base.
 OPTIONAL = {
