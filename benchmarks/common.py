@@ -1,6 +1,7 @@
 """What the benchmarks share: synthetic adapters, the shapes of bases, interleaved timing, sections in RESULTS.md."""
 
 import json
+import os
 import platform
 import re
 import statistics
@@ -123,6 +124,11 @@ def readable(seconds: float) -> str:
 def table(head: list[str], rows: list[list[str]]) -> str:
     """A Markdown table."""
     return "\n".join("| " + " | ".join(row) + " |" for row in [head, ["---"] * len(head), *rows])
+
+
+def load() -> str:
+    """How busy the machine is now: figures hold for a quiet one."""
+    return f"load average {os.getloadavg()[0]:.1f} at the start"
 
 
 def machine(*packages: str) -> str:

@@ -10,6 +10,7 @@ synchronised around each.
 
 import argparse
 import statistics
+import sys
 import tempfile
 import time
 from collections.abc import Callable
@@ -35,6 +36,8 @@ LLAMA_2_7B = LlamaConfig(
 TINY = LlamaConfig(hidden_size=64, intermediate_size=172, num_hidden_layers=3, num_attention_heads=4, vocab_size=32000)
 WORDS = "where does the mineral that workers turn into lamps come from and which colour has it when it is cut".split()
 INPUTS, INPUT_WORDS, ITEMS = 32, 128, 64
+#: A probe takes at most this many times the plain pass on a GPU. On the tiny model the shares mean nothing.
+GOAL = 1.03
 
 
 class HashedWords:
@@ -100,7 +103,8 @@ def peak(work: Callable[[], object], device: torch.device) -> str:
     return f"{(torch.cuda.max_memory_allocated(device) - before) / 2**20:,.0f} MiB"
 
 
-def measure(base: Base, pair: Pair, repeats: int) -> list[list[str]]:
+def measure(base: Base, pair: Pair, repeats: int) -> tuple[list[list[str]], float]:
+    """The rows of the table, and how many times the plain pass a probe takes."""
     device, inputs = base.device, sentences(INPUTS, INPUT_WORDS)
     items = [
         Item(text, ("lamps", "paint", "rings and coins", "glass"), i % 4) for i, text in enumerate(sentences(ITEMS, 24))
@@ -145,10 +149,10 @@ def measure(base: Base, pair: Pair, repeats: int) -> list[list[str]]:
     ):
         note = f"{ITEMS / took:,.1f} items/s" + (f", {took / bare:.2f} of the base" if work is evaluate_merged else "")
         rows.append([f"evaluation of {ITEMS} items, {name}", readable(took), note, peak(work, device)])
-    return rows
+    return rows, probing / plain
 
 
-def main() -> None:
+def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--device", default="cuda", choices=["cuda", "cpu"])
     parser.add_argument("--tiny", action="store_true", help="a model of three narrow layers")
@@ -159,7 +163,7 @@ def main() -> None:
     base = random_base(config, device)
     with tempfile.TemporaryDirectory() as folder:
         task, domain = synthetic_pair(shapes, Path(folder))
-        rows = measure(base, pair_up(read_adapter(task), read_adapter(domain)), asked.repeats)
+        rows, overhead = measure(base, pair_up(read_adapter(task), read_adapter(domain)), asked.repeats)
     if device.type == "cuda":
         taken = sum(p.numel() * p.element_size() for p in base.model.parameters()) / 2**30
         rows.append(["base weights", "", "", f"{taken:.1f} GiB"])
@@ -168,9 +172,12 @@ def main() -> None:
     about = f"Random weights, {asked.repeats} runs each. {machine('transformers')}"
     body = f"{table(['step', 'median', '', 'memory on top'], rows)}\n\n{about}"
     print(f"{title}\n\n{body}")
+    held = asked.tiny or overhead <= GOAL
+    print(f"\nprobe over plain pass {overhead:.3f}, goal {GOAL}: {'held' if held else 'missed'}")
     if not asked.tiny:  # that one shows that the steps run, not how fast
         write_section(f"gpu {asked.device}", title, body)
+    return 0 if held else 1
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())
