@@ -6,7 +6,6 @@ Names, remarks and items come from other people's files: the templates escape al
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-import torch
 from markupsafe import Markup
 
 from tada_studio import figures, report
@@ -152,23 +151,16 @@ def _conflict(view: Merge) -> Markup:
         return _note(report.conflict_sentence(view.merged))
     cells = sorted(zip(drops.lost.tolist(), view.pair.addresses.values(), strict=True), reverse=True)
     touched = [address for lost, address in cells if lost > 0]
-    lost = standalone.figure_block(figures.lost_picture(view.gates, _on_map(view)))
+    lost = _pair(*(
+        standalone.figure_block(figures.lost_picture(view.gates, view.on_map(of_each), f"of the {role}"))
+        for role, of_each in zip(("task", "domain"), drops.lost_by_cell.unbind(1), strict=True)
+    ))  # fmt: skip
     close = joined(_cell(view, address) for address in touched[:CLOSE])
     rows = [[str(address), report.percent(share)] for share, address in cells[:LISTED] if share > 0]
     listed = (
         _folded("Cells in which something is dropped", _table(("cell", "of its energy"), rows)) if rows else Markup()
     )
     return joined([_note(report.conflict_sentence(view.merged)), lost, listed, close])
-
-
-def _on_map(view: Merge) -> torch.Tensor:
-    """The share of energy lost in each module, laid out like the gate map."""
-    drops, gates = view.merged.how.drops, view.gates
-    assert drops is not None
-    grid = torch.full_like(gates.values, torch.nan)
-    for share, address in zip(drops.lost.tolist(), view.pair.addresses.values(), strict=True):
-        grid[gates.layers.index(address.layer), gates.projections.index(address.projection)] = share
-    return grid
 
 
 def _cell(view: Merge, address: Address) -> Markup:

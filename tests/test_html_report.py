@@ -38,7 +38,9 @@ def test_every_figure_table_and_verdict_is_in_it(session):
     session.turn(keep=("layer 1 : v_proj : task 1",))
     page = without_plotly(html_report(session.view, "planted"))
     shown = figures_in(page)
-    assert {"Gate map", "Depth profile", "Energy dropped", "Energy against rank", "Norms by layer"} <= set(shown)
+    assert {"Gate map", "Depth profile", "Energy dropped, of the task", "Energy against rank", "Norms by layer"} <= set(
+        shown
+    )
     assert len([name for name in shown if name.startswith("Conflict spectrum, layer")]) == 3
     assert len(re.findall('<div class="caption">.{40}', page)) == len(shown)
     assert all(f"<td>{name}</td>" in page for name in knobs()) and "layer 1 : v_proj : task 1" in page
@@ -102,7 +104,7 @@ def test_what_was_measured_or_certified_of_another_recipe_is_called_so(session):
 def test_a_method_that_drops_nothing_has_a_report_too(session):
     session.turn(method="linear")
     page = without_plotly(html_report(session.view, "linear"))
-    assert "drops no directions" in page and "Energy dropped" not in figures_in(page)
+    assert "drops no directions" in page and "Energy dropped" not in str(figures_in(page))
 
 
 def test_the_command_line_writes_the_page(session, tmp_path, capsys):

@@ -3,6 +3,7 @@
 Everything that arrives comes from a browser and is checked as such.
 """
 
+import math
 import shutil
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
@@ -12,8 +13,9 @@ from tada_studio import report
 from tada_studio.app.state import TabState
 from tada_studio.core.conflict import Direction, picked
 from tada_studio.core.gates import Gates
-from tada_studio.core.selectors import SMOOTH, Checked, check
-from tada_studio.core.strokes import depth_ramp
+from tada_studio.core.methods import METHODS
+from tada_studio.core.selectors import SMOOTH, STRENGTH, STRONGEST, Checked, check
+from tada_studio.core.strokes import BRUSHES, depth_ramp
 from tada_studio.errors import InputError
 from tada_studio.pipeline.merge import Merge
 from tada_studio.probing import Readings as SavedReadings
@@ -39,26 +41,47 @@ Saved = Mapping[str, Sequence[str]]
 
 
 def stroke(state: TabState, news: Mapping[str, Any]) -> None:
-    """One stroke on the map: {tool, cells, value, on, id}. Raises TadaError, and then it counts as not answered."""
+    """One stroke on the map: {tool, cells, value, on, brush, id}. Raises TadaError, and then it counts as not answered."""
     cells = _cells(news.get("cells"))
-    tool, session = news.get("tool"), state.session
+    tool, session, brush = news.get("tool"), state.session, _brush(news.get("brush"))
     if tool == "lock":
         _lock(state, cells, bool(news.get("on")))
-    elif tool == "reset":
-        session.paint(cells, RESET)
-        state.acted(f"{_count(cells)} given back to the readings. Undo: Ctrl+Z.")
-    elif tool == "smooth":
-        session.paint(cells, SMOOTH)
-        state.acted(
-            f"{_count(cells)} averaged with the layers next to {'it' if len(set(cells)) == 1 else 'them'}. Undo: Ctrl+Z."
-        )
     else:
-        value = _share(news.get("value"))
-        session.paint(cells, value)
-        state.acted(f"{_count(cells)} painted with {value:.2f}. Undo: Ctrl+Z.")
+        _is_read(state, brush)
+        value = (
+            {"reset": RESET, "smooth": SMOOTH}[tool]
+            if tool in ("reset", "smooth")
+            else _paint(news.get("value"), brush)
+        )
+        session.paint(cells, value, brush)
+        state.acted(f"{_painted(cells, value, brush)} Undo: Ctrl+Z.")
     if cells:
         state.cell = cells[-1]
     state.ack = _whole(news.get("id"))
+
+
+def _painted(cells: list[Cell], value: float | str | None, brush: str) -> str:
+    many = _count(cells)
+    if value is RESET:
+        return f"{many} given back to the readings." if brush == "share" else f"{many}: {brush} back to 1."
+    if value == SMOOTH:
+        return f"{many} averaged with the layers next to {'it' if len(set(cells)) == 1 else 'them'}."
+    return f"{many} painted with {value:.2f}." if brush == "share" else f"{many}: {brush} {value:g}."
+
+
+def _brush(value: Any) -> str:
+    brush = "share" if value is None else value
+    if not isinstance(brush, str) or brush not in BRUSHES:
+        raise InputError("The map sent a brush that cannot be read. Reload the page.")
+    return brush
+
+
+def _is_read(state: TabState, brush: str) -> None:
+    """Raises InputError for a plane that the method of the recipe does not read."""
+    view, plane = state.session.view, BRUSHES[brush][0].plane
+    if view is not None and plane not in METHODS[view.recipe.method].planes:
+        says = f"The method {view.recipe.method} does not read the map's {plane}: painting it would change nothing."
+        raise InputError(f"{says} {report.readers(plane)}.")
 
 
 def _cells(value: Any) -> list[Cell]:
@@ -75,13 +98,16 @@ def _whole(value: Any) -> int:
         raise InputError("The map sent a number that cannot be read. Reload the page.") from None
 
 
-def _share(value: Any) -> float:
+def _paint(value: Any, brush: str) -> float:
+    plane = BRUSHES[brush][0].plane
+    low, high = (-STRONGEST, STRONGEST) if plane == STRENGTH else (0.0, 1.0)
     try:
         number = float(value)
     except (TypeError, ValueError):
-        number = -1.0
-    if not 0 <= number <= 1:  # written this way round so that NaN fails too
-        raise InputError(f"The brush is {value!r}; give a weight of the domain from 0 to 1.")
+        number = math.nan
+    if not low <= number <= high:  # written this way round so that NaN fails too
+        what = "a weight of the domain" if plane == "share" else f"a {plane}"
+        raise InputError(f"The brush is {value!r}; give {what} from {low:g} to {high:g}.")
     return number
 
 

@@ -20,9 +20,11 @@ GATES = Figure(
 )
 LOST = Figure(
     "Energy dropped",
-    "How much of each module's energy is dropped because directions oppose each other. Pale: nothing. Where all is pale, "
-    "the two adapters hardly conflict, which is usual for unrelated ones.",
+    "How much of its own energy an adapter loses in each module because directions oppose each other, on one scale from nothing "
+    "to all for every pair: the colour follows its root, so that 1 % shows. Pale everywhere is usual for unrelated adapters.",
 )
+#: Ticks of that scale.
+_LOST_TICKS = (0.0, 0.01, 0.1, 0.5, 1.0)
 
 
 def gate_picture(gates: Gates) -> Figure:
@@ -37,24 +39,36 @@ def gate_picture(gates: Gates) -> Figure:
     return GATES.of(figure)
 
 
-def lost_picture(gates: Gates, lost: Float[Tensor, "layers projections"]) -> Figure:
-    """The share of energy that dropping removes, laid out like the gate map; NaN where there is no module."""
+def lost_picture(gates: Gates, lost: Float[Tensor, "layers projections"], whose: str = "") -> Figure:
+    """The share of an adapter's energy that dropping removes, laid out like the gate map; NaN where there is no module."""
     scale = [(0.0, "rgba(138,148,163,0.10)"), (1.0, CONFLICT)]
-    most = max([value for value in lost.flatten().tolist() if value == value], default=0.0)
-    return LOST.of(_heat(gates, lost, scale, (0.0, max(most, 0.01)), "energy dropped", ".1%"))
+    figure = _heat(gates, lost.sqrt(), scale, (0.0, 1.0), "energy dropped", ".1%", said=lost)
+    ticks = {"tickvals": [share**0.5 for share in _LOST_TICKS], "ticktext": [f"{share:.0%}" for share in _LOST_TICKS]}
+    figure.update_traces(colorbar={**ticks, "tickformat": None}, selector={"type": "heatmap"})
+    return LOST.of(figure, whose)
 
 
 def _heat(
-    gates: Gates, values: Tensor, scale: list[tuple[float, str]], reach: tuple[float, float], what: str, form: str
+    gates: Gates,
+    values: Tensor,
+    scale: list[tuple[float, str]],
+    reach: tuple[float, float],
+    what: str,
+    form: str,
+    said: Tensor | None = None,
 ) -> go.Figure:
+    """``said``: what hovering over a cell says, where that is not the value that is drawn."""
     names = [escape(name) for name in gates.projections]  # plotly reads names as HTML, and files choose them
     places = list(range(len(gates.layers)))
     figure = go.Figure(
         go.Heatmap(
             x=places, y=list(range(len(names))), z=plain(values.T), zmin=reach[0], zmax=reach[1], colorscale=scale,
             xgap=2, ygap=2, colorbar={"thickness": 10, "outlinewidth": 0, "tickformat": form},
-            customdata=[[[layer, name] for layer in gates.layers] for name in names],
-            hovertemplate=f"layer %{{customdata[0]}} %{{customdata[1]}}: {what} %{{z:{form}}}<extra></extra>",
+            customdata=[
+                [[layer, name, value] for layer, value in zip(gates.layers, row, strict=True)]
+                for name, row in zip(names, plain((values if said is None else said).T), strict=True)
+            ],
+            hovertemplate=f"layer %{{customdata[0]}} %{{customdata[1]}}: {what} %{{customdata[2]:{form}}}<extra></extra>",
         )
     )  # fmt: skip
     step = max(1, -(-len(places) // 16))

@@ -36,6 +36,7 @@ from tada_studio.report.merge import (  # noqa: F401 - the words of the merge ar
     percent,
     rank_advice,
     rank_sentence,
+    readers,
     three_way_sentence,
 )
 from tada_studio.report.roles import rack_tables, related_sentences, role_sentence  # noqa: F401

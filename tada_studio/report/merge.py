@@ -78,6 +78,12 @@ def chain_sentence(
     return start if part is None else f"{start} Of the merged update's energy {percent(part)} is the domain's."
 
 
+def readers(plane: str) -> str:
+    """Which methods read a plane of the map, such as "gates and tada do"."""
+    names = [method.name for method in METHODS.values() if plane in method.planes]
+    return f"{_and(names)} {'does' if len(names) == 1 else 'do'}" if names else "No method does"
+
+
 def _and(words: Sequence[str]) -> str:
     return " and ".join([", ".join(words[:-1]), words[-1]] if len(words) > 1 else words)
 

@@ -320,16 +320,16 @@ class Session:
             self._changed()
             self._view = view
 
-    def paint(self, cells: Iterable[tuple[int, int]], value: float | str | None) -> None:
+    def paint(self, cells: Iterable[tuple[int, int]], value: float | str | None, brush: str = "share") -> None:
         """Set the gate of cells (row of ``gates.layers``, column of ``gates.projections``); None: back to the readings;
-        SMOOTH: the mean with their neighbours in depth.
+        SMOOTH: the mean with their neighbours in depth. brush: the plane, one of ``core.strokes.BRUSHES``.
         """
         view = self._open_view()
         layers, projections = view.gates.layers, view.gates.projections
         inside = {(i, j) for i, j in cells if 0 <= i < len(layers) and 0 <= j < len(projections)}
         there = {(layers[i], projections[j]) for i, j in inside if view.gates.there[i, j]}
         if there:
-            self.turn(overrides=painted(view.gates, self.recipe.overrides, there, value))
+            self.turn(overrides=painted(view.gates, self.recipe.overrides, there, value, brush))
 
     def add_line(self, line: str) -> None:
         """Append one selector line to the recipe. Raises RecipeError if it cannot be read or selects nothing."""

@@ -246,7 +246,7 @@ def test_presets_replace_all_edits(state, name):
     edits.stroke(state, news())
     edits.preset(state, name)
     values = state.session.view.gates.values
-    expected = {"task": 0.0, "domain": 1.0, "even": 0.5, "readings": 0.5}
+    expected = {"task": 0.0, "domain": 1.0, "even": 0.5, "readings": 0.5, "strength ramp": 0.5}
     if name == "ramp":
         assert values[:, 0].tolist() == [0.0, 0.5, 1.0]
     else:

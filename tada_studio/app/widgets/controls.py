@@ -13,6 +13,7 @@ from gradio.events import Dependency
 from tada_studio.app import edits
 from tada_studio.app.state import TabState
 from tada_studio.app.widgets.panel import Named, listen
+from tada_studio.core.methods import METHODS, idle
 from tada_studio.recipe import Recipe, knobs
 
 #: Always in sight, in this order.
@@ -29,9 +30,10 @@ class Controls:
 
     by_name: dict[str, Component]
 
-    def showing(self, recipe: Recipe) -> Named:
-        """Updates that make every control show the recipe."""
-        return {name: _update(knobs()[name], getattr(recipe, name)) for name in self.by_name}
+    def showing(self, recipe: Recipe, probed: bool = True) -> Named:
+        """Updates that make every control show the recipe; those that change nothing in it are closed, and say so."""
+        useless = idle(recipe.method, probed)
+        return {name: _shown(knobs()[name], recipe, name in useless) for name in self.by_name}
 
 
 def main_controls(recipe: Recipe) -> Controls:
@@ -99,6 +101,13 @@ def _is_typed(spec: Field) -> bool:
 
 def _reach(spec: Field, value: float) -> float:
     return max(_REACH.get(spec.name, spec.metadata["high"]), value)
+
+
+def _shown(spec: Field, recipe: Recipe, is_idle: bool) -> Any:
+    says, name = spec.metadata["says"], spec.name
+    why = "needs a probe" if name in METHODS[recipe.method].uses else f"{recipe.method} does not use it"
+    info = f"{says} ({why})" if is_idle else says
+    return {**_update(spec, getattr(recipe, name)), "info": info, "interactive": not is_idle}
 
 
 def _update(spec: Field, value: Any) -> Any:

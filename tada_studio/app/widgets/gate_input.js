@@ -14,6 +14,13 @@ const GESTURES = {
   smooth: 'Drag over cells to average each with the layers next to it. Do it again for more.',
   inspect: 'Click a cell: what its two adapters do, and what is dropped there, is shown below.',
 };
+// What the views show; those without a plane only tell.
+const ABOUT = {
+  strength: 'How strongly each adapter speaks in a cell, on top of the share: x 1 as trained, x 0 not at all, below 0 subtracted. Where two colours meet, the upper is the task, the lower the domain.',
+  separation: 'How far each adapter is kept to its own inputs in a cell: 1 fully, 0 not at all.',
+  merged: 'What comes out: how much of each merged update’s energy is the domain’s. Click a cell to look into it.',
+  conflict: 'How much of its own energy each adapter loses where directions oppose each other: the task above the diagonal, the domain below, on one fixed scale. Click a cell to look into it.',
+};
 const TYPING = 'Type a gate and press Enter. task, even, domain, lock and unlock are understood; an empty field goes back to the readings.';
 const MOVES = { ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, -1], ArrowDown: [0, 1] };
 const BRUSHES = { t: 0, e: 0.5, d: 1 };
@@ -25,7 +32,7 @@ let over = false;      // whether a pointer rests on the map
 const say = (words) => { hint.textContent = words; };
 function gestures() {
   const swipe = root.classList.contains('scrolls') ? ' Swipe the layer numbers to move along the map.' : '';
-  say(isTable() ? TYPING : GESTURES[tools.tool] + swipe);
+  say(unread() || (isTable() ? TYPING : [ABOUT[tools.shows], canPaint() ? GESTURES[tools.tool] : ''].filter(Boolean).join(' ') + swipe));
 }
 
 // -- strokes ---------------------------------------------------------------------------------------------------------
@@ -33,30 +40,42 @@ function gestures() {
 function touch(i, j) {
   const key = `${i},${j}`;
   if (stroke.before.has(key) || !isThere(i, j)) return;
-  stroke.before.set(key, { at: [i, j], gate: map.gates[i][j], edited: map.edited[i][j], locked: map.locked[i][j] });
+  stroke.before.set(key, { at: [i, j], gate: map.gates[i][j], edited: map.edited[i][j], locked: map.locked[i][j], times: times(i, j), separation: map.separation?.[i]?.[j] });
   if (stroke.tool === 'lock') map.locked[i][j] = stroke.on;
-  else if (!map.locked[i][j]) {
-    map.edited[i][j] = stroke.tool !== 'reset';
-    map.gates[i][j] = { paint: stroke.value, reset: map.computed[i][j], smooth: averaged(i, j) }[stroke.tool];
-  }
+  else if (!map.locked[i][j]) SET[stroke.plane](i, j);
   drawCell(i, j);
 }
+
+// What a stroke does to a cell in each plane.
+const SET = {
+  share: (i, j) => {
+    map.edited[i][j] = stroke.tool !== 'reset';
+    map.gates[i][j] = { paint: stroke.value, reset: map.computed[i][j], smooth: averaged(i, j) }[stroke.tool];
+  },
+  strength: (i, j) => {
+    const to = stroke.tool === 'reset' ? 1 : stroke.value;
+    map.strength[i][j] = times(i, j).map((old, side) => (tools.whose === 'both' || side === (tools.whose === 'task' ? 0 : 1) ? to : old));
+  },
+  separation: (i, j) => { map.separation[i][j] = stroke.tool === 'reset' ? 1 : stroke.value; },
+};
 
 // With its neighbours in depth, as they were before the stroke.
 const averaged = (i, j) => mean([i - 1, i, i + 1].map((k) => stroke.start[k]?.[j] ?? null));
 
 function putBack(key) {
-  const { at: [i, j], gate, edited, locked } = stroke.before.get(key);
-  [map.gates[i][j], map.edited[i][j], map.locked[i][j]] = [gate, edited, locked];
+  const { at: [i, j], gate, edited, locked, times: old, separation } = stroke.before.get(key);
+  [map.gates[i][j], map.edited[i][j], map.locked[i][j], map.strength[i][j]] = [gate, edited, locked, old];
+  if (map.separation) map.separation[i][j] = separation;
   stroke.before.delete(key);
   drawCell(i, j);
 }
 
-function begin(places, tool, value = tools.brush, on = undefined) {
+function begin(places, tool, value = brush(), on = undefined) {
   const [i, j] = places[0];
-  const kind = { rectangle: 'paint', inspect: 'paint' }[tool] ?? tool;
+  const named = { rectangle: 'paint', inspect: 'paint' }[tool] ?? tool;
+  const kind = named === 'smooth' && plane() !== 'share' ? 'paint' : named;
   const locking = on ?? !(isThere(i, j) && map.locked[i][j]);
-  stroke = { tool: kind, value, on: locking, before: new Map(), from: places[0], last: places[0], start: kind === 'smooth' ? structuredClone(map.gates) : [] };
+  stroke = { plane: plane() ?? 'share', tool: kind, value, on: locking, before: new Map(), from: places[0], last: places[0], start: kind === 'smooth' ? structuredClone(map.gates) : [] };
   places.forEach((place) => touch(...place));
 }
 
@@ -69,12 +88,12 @@ function stretch(to) {
 
 function commit() {
   if (!stroke) return;
-  const { tool, value, on, before } = stroke;
+  const { tool, value, on, before, plane: of } = stroke;
   stroke = null;
   grid.classList.remove('busy');
   if (!before.size) return;
   sent += 1;
-  outbox.push({ tool, cells: [...before.values()].map((one) => one.at), value, on, id: sent });
+  outbox.push({ tool, cells: [...before.values()].map((one) => one.at), value, on, brush: brushName(of, tools.whose), id: sent });
   drawMargins();
   drawTable();
   post();
@@ -105,12 +124,6 @@ function answered() {
 
 // -- the pointer -------------------------------------------------------------------------------------------------------
 
-// Every cell on the way, for a pointer that moves faster than its events.
-function between([x0, y0], [x1, y1]) {
-  const steps = Math.max(Math.abs(x1 - x0), Math.abs(y1 - y0), 1);
-  return Array.from({ length: steps + 1 }, (_, k) => [Math.round(x0 + ((x1 - x0) * k) / steps), Math.round(y0 + ((y1 - y0) * k) / steps)]);
-}
-
 function under(event) {
   const hit = document.elementFromPoint(event.clientX, event.clientY);
   return hit && grid.contains(hit) ? hit : null;
@@ -128,7 +141,7 @@ function line(hit) {
 const erases = (event) => event.altKey || event.button === 2;
 
 function useOnLine(event, whole) {
-  if (tools.tool === 'inspect') return;
+  if (tools.tool === 'inspect' || !canPaint()) { gestures(); return; }
   begin(whole, erases(event) ? 'reset' : tools.tool);
   commit();
 }
@@ -138,7 +151,7 @@ grid.addEventListener('pointerdown', (event) => {
   const hit = under(event);
   const [at, whole] = [place(hit), line(hit)];
   if (whole && event.button === 2) useOnLine(event, whole);
-  pressed = tools.tool === 'inspect' ? at : null;
+  pressed = looks() ? at : null;
   if (!at || pressed) return;  // a finger that looks may also want to scroll: where it leaves the glass decides
   event.preventDefault();
   select(...at, true);
@@ -153,8 +166,11 @@ grid.addEventListener('click', (event) => {
   const hit = event.target;
   const [at, whole] = [place(hit), line(hit)];
   if (whole) useOnLine(event, whole);
-  if (at && tools.tool === 'inspect' && event.pointerType !== 'touch') lookInto(at);
+  if (at && looks() && event.pointerType !== 'touch') lookInto(at);
 });
+
+// A hand with the tool Inspect looks; on a view that cannot be painted every hand does.
+const looks = () => tools.tool === 'inspect' || !canPaint();
 
 // The cell that a finger with the Inspect tool came down on. Browsers do not make a click of every tap, soon after another one.
 let pressed = null;
@@ -193,15 +209,22 @@ grid.addEventListener('contextmenu', (event) => event.preventDefault());
 
 // -- the tools ---------------------------------------------------------------------------------------------------------
 
+const brush = () => tools.brushes[plane() ?? 'share'];
+
 function setBrush(to) {
-  tools.brush = Math.min(1, Math.max(0, Math.round(to * 100) / 100));
-  brushBar.value = brushBox.value = tools.brush;
-  element.querySelector('.gm-brush').style.setProperty('--gm-chip', gateColour(tools.brush));
-  root.dataset.brush = tools.brush;
+  const of = plane() ?? 'share';
+  const [low, high] = BRUSH_RANGE[of];
+  tools.brushes[of] = within(low, high, Math.round(to * 100) / 100);
+  for (const control of [brushBar, brushBox]) Object.assign(control, { min: low, max: high, value: brush() });
+  element.querySelector('.gm-brush').style.setProperty('--gm-chip', VIEWS[plane() ? tools.shows : 'gate']?.chip(brush()) ?? gateColour(brush()));
+  root.dataset.brush = brush();
 }
 
 function look() {
-  Object.assign(root.dataset, { tool: tools.tool, shows: tools.shows });
+  Object.assign(root.dataset, { tool: tools.tool, shows: tools.shows, whose: tools.whose });
+  root.classList.toggle('unread', Boolean(unread()));
+  root.classList.toggle('told', plane() === null);
+  setBrush(brush());
   gestures();
   hideTip();
   if (live()) drawAll();
@@ -209,25 +232,16 @@ function look() {
 
 element.querySelectorAll('.gm-choice').forEach((group) => group.addEventListener('change', (event) => {
   tools[group.dataset.sets] = event.target.value;
-  if (group.dataset.sets === 'shows') toolFor(tools.shows);
   look();
 }));
-
-// Gates that are painted on the conflict map could not be seen: there a click looks, and on the way back the hand has its tool again.
-let laidDown = null;
-function toolFor(shows) {
-  if (shows === 'conflict') { laidDown = tools.tool; tools.tool = 'inspect'; }
-  else if (laidDown) { if (tools.tool === 'inspect') tools.tool = laidDown; laidDown = null; }
-  element.querySelector(`.gm-choice[data-sets=tool] input[value=${tools.tool}]`).checked = true;
-}
 brushBar.addEventListener('input', () => setBrush(Number(brushBar.value)));
 brushBox.addEventListener('change', () => setBrush(Number(brushBox.value) || 0));
 
 // Only with Shift: a wheel alone scrolls the page, over the map too.
 grid.addEventListener('wheel', (event) => {
-  if (!event.shiftKey || !['paint', 'rectangle'].includes(tools.tool)) return;
+  if (!event.shiftKey || !canPaint() || !['paint', 'rectangle'].includes(tools.tool)) return;
   event.preventDefault();
-  setBrush(tools.brush - 0.05 * Math.sign(event.deltaY || event.deltaX));
+  setBrush(brush() - 0.05 * Math.sign(event.deltaY || event.deltaX));
 }, { passive: false });
 
 new ResizeObserver(() => {
@@ -246,7 +260,7 @@ function step([right, down], extend) {
 }
 
 function use(tool) {
-  if (tool === 'inspect') { trigger('inspect', { index: selected }); return; }
+  if (tool === 'inspect' || !canPaint()) { if (tool !== 'reset') trigger('inspect', { index: selected }); return; }
   begin(ranged(), tool);
   commit();
 }
@@ -285,10 +299,10 @@ function onPage(kind, listener) {
 onPage('keydown', (event) => {
   if (event.ctrlKey || event.metaKey || event.altKey || typing(event.target) || !(over || grid.contains(event.target))) return;
   const key = event.key.toLowerCase();
-  const brush = /^\d$/.test(key) ? Number(key) / 10 : BRUSHES[key];
-  if (brush === undefined) return;
+  const to = /^\d$/.test(key) ? Number(key) / 10 : BRUSHES[key];
+  if (to === undefined) return;
   event.preventDefault();
-  setBrush(brush);
+  setBrush(to);
 });
 
 onPage('keydown', (event) => {
@@ -319,6 +333,8 @@ function arrived() {
   const isStale = news && news.ack !== null && news.ack < sent;
   if (!news || stroke || isStale) return;
   load();
+  root.classList.toggle('unread', Boolean(unread()));
+  if (root.dataset.method !== map.method) { root.dataset.method = map.method ?? ''; gestures(); }
   retell();  // the hand still rests there: say what is true now
   if (!map.live) return;
   grid.dataset.ready = '1';
@@ -336,6 +352,5 @@ function previewed() {
 watch('value', arrived);
 watch('facts', () => { drawn = []; if (live()) drawAll(); retell(); });  // cells are named by what was read of them
 watch('preview', previewed);
-setBrush(tools.brush);
 look();
 arrived();

@@ -1,24 +1,27 @@
-// The gate map, first of three files that are one script: what is drawn. gate_table.js shows the same cells as a table,
-// gate_hand.js takes strokes, keys and news from Python.
+// The gate map, after gate_looks.js: what is drawn. gate_table.js shows the same cells as a table, gate_input.js takes
+// strokes, keys and news from Python.
 const root = element.querySelector('.gm');
 const grid = element.querySelector('.gm-grid');
 const scroller = element.querySelector('.gm-scroll');
 const tip = element.querySelector('.gm-tip');
 
-const tools = { tool: 'paint', brush: 1, shows: 'gate' };
+const tools = { tool: 'paint', shows: 'gate', whose: 'both', brushes: { share: 1, strength: 0.5, separation: 0.5 } };
 let map = null;        // the last accepted payload; strokes in progress are drawn into it
 let cells = [];        // cells[layer][projection], DOM nodes
 let drawn = [];        // what each cell shows, to leave alone those that stay as they are
-let most = 0;          // the largest loss of a cell, for the colours of conflict
 let selected = [0, 0];
 let anchor = [0, 0];   // the other corner of a selection made by keys
 
 const live = () => Boolean(map && map.live && map.layers.length);
 const isThere = (i, j) => map.gates[i] !== undefined && map.gates[i][j] !== null && map.gates[i][j] !== undefined;
 const isInside = ([i, j]) => i < map.layers.length && j < map.projections.length;
-const shortName = (name) => name.replace(/^(\w+)_proj$/, '$1');
 const known = (name, i, j) => props.facts?.[name]?.[i]?.[j] ?? null;
-const mean = (values) => { const some = values.filter((value) => value !== null && value !== undefined); return some.length ? some.reduce((a, b) => a + b, 0) / some.length : null; };
+// The plane that the view shows and a hand would set; null for a view of what follows from them.
+const plane = () => PLANES[tools.shows] ?? null;
+const unread = () => (plane() ? map?.unread?.[plane()] ?? '' : '');
+const canPaint = () => plane() !== null && !unread();
+const times = (i, j) => map.strength[i][j];  // [task's, domain's]
+const both = (i, j) => mean(times(i, j));
 
 function node(className, text = '', attributes = {}, kind = 'div') {
   const made = document.createElement(kind);
@@ -76,44 +79,60 @@ function column(className, text, i, layer) {
   return made;
 }
 
-// -- colours ---------------------------------------------------------------------------------------------------------
+// -- looks -----------------------------------------------------------------------------------------------------------
 
-const isConflict = () => tools.shows === 'conflict' && Boolean(map.lost);
+// What a view shows of a cell: its colour, a number for means and labels, how that number reads.
+const VIEWS = {
+  gate: { colour: (i, j) => gateColour(map.gates[i][j]), of: (i, j) => map.gates[i][j], label: (v) => v.toFixed(2), chip: gateColour },
+  strength: {
+    colour: (i, j) => (tools.whose === 'both' ? halves(...times(i, j).map(strengthColour)) : strengthColour(times(i, j)[tools.whose === 'task' ? 0 : 1])),
+    of: (i, j) => (tools.whose === 'both' ? both(i, j) : times(i, j)[tools.whose === 'task' ? 0 : 1]), label: (v) => `x ${number(v, 2)}`, chip: strengthColour,
+  },
+  separation: { colour: (i, j) => separationColour(map.separation[i][j]), of: (i, j) => map.separation[i][j], label: (v) => v.toFixed(2), chip: separationColour },
+  merged: {
+    colour: (i, j) => (map.merged?.[i]?.[j] == null ? 'none' : gateColour(map.merged[i][j])), of: (i, j) => map.merged?.[i]?.[j] ?? null,
+    label: (v) => `${Math.round(100 * v)}%`, chip: gateColour,
+  },
+  conflict: {
+    colour: (i, j) => halves(...(map.lost?.[i]?.[j] ?? [0, 0]).map(lostColour)), of: (i, j) => Math.max(...(map.lost?.[i]?.[j] ?? [0, 0])),
+    label: percent, chip: lostColour,
+  },
+};
+const view = () => VIEWS[tools.shows] ?? VIEWS.gate;
+const value = (i, j) => (isThere(i, j) ? view().of(i, j) : null);
+const labelOf = (shown) => (shown === null ? '' : view().label(shown));
 
-function gateColour(gate) {
-  const side = gate < 0.5 ? '--tada-task' : '--tada-domain';
-  return `color-mix(in oklab, var(${side}) ${Math.round(200 * Math.abs(gate - 0.5))}%, var(--tada-even))`;
+// Whether a hand set what this view shows; a view of what follows marks whatever a hand set.
+function isSet(i, j) {
+  const strong = times(i, j).some((one) => one !== 1);
+  const kept = map.separation ? map.separation[i][j] !== 1 : false;
+  return Boolean({ share: map.edited[i][j], strength: strong, separation: kept }[plane()] ?? (map.edited[i][j] || strong || kept));
 }
-
-const lostColour = (lost) => `color-mix(in oklab, var(--tada-conflict) ${Math.round((100 * lost) / most)}%, var(--tada-even))`;
-const colour = (value) => (value === null ? '' : isConflict() ? lostColour(value) : gateColour(value));
-const value = (i, j) => (!isThere(i, j) ? null : isConflict() ? map.lost[i][j] ?? 0 : map.gates[i][j]);
-const labelOf = (number) => (number === null ? '' : isConflict() ? `${(100 * number).toFixed(1)}%` : number.toFixed(2));
 
 function drawCell(i, j) {
   const there = isThere(i, j);
-  const looks = [value(i, j), map.edited[i][j], map.locked[i][j], map.computed[i][j], most, tools.shows].join();
+  const all = [map.gates, map.computed, map.edited, map.locked, map.strength, map.separation, map.merged, map.lost, map.dropped];
+  const looks = there ? [...all.map((grid) => grid?.[i]?.[j]), tools.shows, tools.whose].join() : 'absent';
   const key = `${i},${j}`;
   if (drawn[key] === looks) return;
   drawn[key] = looks;
   const shown = cells[i][j];
   shown.classList.toggle('absent', !there);
-  shown.classList.toggle('edited', there && Boolean(map.edited[i][j]));
+  shown.classList.toggle('edited', there && isSet(i, j));
   shown.classList.toggle('locked', there && Boolean(map.locked[i][j]));
-  shown.style.background = colour(value(i, j));
+  shown.style.background = there ? view().colour(i, j) : '';
   shown.setAttribute('aria-label', facts(i, j).join(', '));
 }
 
 function drawMargins() {
   const all = map.layers.map((_, i) => map.projections.map((_, j) => value(i, j)));
-  const show = (place, number, text) => { place.style.setProperty('--gm-chip', colour(number)); if (text) place.textContent = labelOf(number); };
+  const show = (place, shown, text) => { place.style.setProperty('--gm-chip', shown === null ? '' : view().chip(shown)); if (text) place.textContent = labelOf(shown); };
   all.forEach((row, i) => show(margins.columns[i], mean(row), false));
   map.projections.forEach((_, j) => show(margins.rows[j], mean(all.map((row) => row[j])), true));
   show(margins.whole, mean(all.flat()), true);
 }
 
 function drawAll() {
-  most = isConflict() ? Math.max(1e-9, ...map.lost.flat().filter((lost) => lost !== null)) : 0;
   map.layers.forEach((_, i) => map.projections.forEach((_, j) => drawCell(i, j)));
   drawMargins();
   drawTable();
@@ -126,6 +145,7 @@ function load() {
   map = structuredClone(news);
   if (!sameGrid) build();
   root.classList.toggle('empty', !map.layers.length);
+  root.classList.toggle('separates', Boolean(map.separation));
   if (!map.layers.length) return;
   drawAll();
   if (!isInside(selected) || !isInside(anchor)) select(0, 0, false);
@@ -134,14 +154,14 @@ function load() {
 
 // -- words and the card ------------------------------------------------------------------------------------------------
 
-const number = (value, digits = 3) => (value === null ? 'unknown' : Number(value.toPrecision(digits)).toString());
-const gateWord = (gate) => (gate < 0.45 ? 'leans to task' : gate > 0.55 ? 'leans to domain' : 'about even');
-
 function facts(i, j) {
   const where = `layer ${map.layers[i]} ${map.projections[j]}`;
   if (!isThere(i, j)) return [`${where}: neither adapter changes this module`];
   const words = [`${where}: gate ${map.gates[i][j].toFixed(2)}`];
   if (map.edited[i][j]) words.push(`set by hand (computed ${map.computed[i][j].toFixed(2)})`);
+  const [task, domain] = times(i, j);
+  if (task !== 1 || domain !== 1) words.push(`strength task x ${number(task)}, domain x ${number(domain)}`);
+  if (map.separation && map.separation[i][j] !== 1) words.push(`separation ${map.separation[i][j].toFixed(2)}`);
   if (map.locked[i][j]) words.push('locked');
   if (props.facts?.task) words.push(`task response ${number(known('task', i, j))}`, `domain response ${number(known('domain', i, j))}`);
   if (map.lost) words.push(dropped(i, j));
@@ -150,17 +170,27 @@ function facts(i, j) {
 
 function dropped(i, j) {
   const count = map.dropped[i][j] ?? 0;
-  return count ? `${count} direction${count === 1 ? '' : 's'} dropped, ${(100 * map.lost[i][j]).toFixed(1)}% of its energy` : 'nothing dropped';
+  if (!count) return 'nothing dropped';
+  const [task, domain] = map.lost[i][j];
+  return `${count} direction${count === 1 ? '' : 's'} dropped: ${percent(task)} of the task's energy, ${percent(domain)} of the domain's`;
 }
 
-// Everything about a cell, as rows of a card: [name, value, colour of the name].
+// Everything about a cell, as rows of a card: [name, value, colour of the name]. From what was read to what comes out.
 function details(i, j) {
+  const gate = map.gates[i][j];
+  const rows = chain({ task: known('task', i, j), domain: known('domain', i, j), even: known('even', i, j), gate: known('even', i, j) === null ? null : map.computed[i][j] }, props.facts?.where ?? '') ?? [];
   const by = map.edited[i][j] ? `set by hand; computed ${map.computed[i][j].toFixed(2)}` : 'as computed';
   const [low, high] = [known('low', i, j), known('high', i, j)];
-  const rows = [['gate', `${map.gates[i][j].toFixed(2)}, ${gateWord(map.gates[i][j])}`], ['', map.locked[i][j] ? `${by}; locked` : by]];
   if (low !== null) rows.push(['95 % band', `${low.toFixed(2)} to ${high.toFixed(2)} (computed)`]);
-  const read = (role) => (props.facts?.task ? `response ${number(known(role, i, j))}, ` : '');
-  for (const role of ['task', 'domain']) rows.push([role, `${read(role)}norm ${number(known(`norm_${role}`, i, j))}`, role]);
+  rows.push(['gate', `${gate.toFixed(2)}, ${gateWord(gate)}`], ['', map.locked[i][j] ? `${by}; locked` : by]);
+  if (map.unread?.share) rows.push(['', `${map.method} does not read it`]);
+  const [task, domain] = times(i, j);
+  if (task !== 1 || domain !== 1) rows.push(['strength', `task x ${number(task)}, domain x ${number(domain)}`]);
+  const weights = map.weights?.[i]?.[j];
+  if (weights) rows.push(['weights', `task ${number(weights[0])}, domain ${number(weights[1])}`]);
+  const out = map.merged?.[i]?.[j];
+  if (out != null) rows.push(['in the merge', `${Math.round(100 * (1 - out))} % task, ${Math.round(100 * out)} % domain, of its energy`]);
+  rows.push(['norms', `task ${number(known('norm_task', i, j))}, domain ${number(known('norm_domain', i, j))}`]);
   if (map.lost) rows.push(['conflict', dropped(i, j), 'conflict']);
   return rows;
 }
@@ -189,12 +219,6 @@ function hideTip() { tip.hidden = true; tipOf = null; }
 function ranged() {
   const [[a, b], [c, d]] = [anchor, selected];
   return rectangle([a, b], [c, d]);
-}
-
-function rectangle([a, b], [c, d]) {
-  const found = [];
-  for (let i = Math.min(a, c); i <= Math.max(a, c); i += 1) for (let j = Math.min(b, d); j <= Math.max(b, d); j += 1) found.push([i, j]);
-  return found;
 }
 
 function select(i, j, focus, keepAnchor = false) {

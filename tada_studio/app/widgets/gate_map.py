@@ -1,30 +1,40 @@
 """The gate map as a component: a grid of painted cells that speaks to Python in numbered strokes."""
 
 import itertools
+import math
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import gradio as gr
+import torch
 from jaxtyping import Float, Shaped
 from torch import Tensor
 
-from tada_studio.core.gates import Gates
+from tada_studio import report
+from tada_studio.core.methods import METHODS
 from tada_studio.figures import DEPTH_MARGIN, DEPTH_MARGIN_RIGHT
-from tada_studio.lora import Address
 from tada_studio.pipeline.merge import Merge
 
 _HERE = Path(__file__).parent
-#: One script in three files: what is drawn, the same as a table, and the hand.
+#: One script in four files: looks and words, what is drawn, the same as a table, and the hand.
 _JS = "\n".join(
-    (_HERE / name).read_text(encoding="utf-8") for name in ("gate_map.js", "gate_table.js", "gate_input.js")
+    (_HERE / name).read_text(encoding="utf-8")
+    for name in ("gate_looks.js", "gate_map.js", "gate_table.js", "gate_input.js")
 )
 _CSS = (_HERE / "gate_map.css").read_text(encoding="utf-8")
 
 #: The tools, in the order of the toolbar.
 TOOLS = ("paint", "rectangle", "reset", "lock", "smooth", "inspect")
 #: What the map shows: name -> label.
-SHOWS = {"gate": "Gates", "conflict": "Conflict", "table": "Table"}
+SHOWS = {
+    "gate": "Share", "strength": "Strength", "separation": "Separation", "merged": "In the merge", "conflict": "Conflict",
+    "table": "Table",
+}  # fmt: skip
+#: Whose strength is shown and painted.
+WHOSE = {"both": "Both", "task": "Task", "domain": "Domain"}
+#: Planes of the map, and what a method without one is said not to read.
+PLANES = {"share": "shares", "strength": "strengths", "separation": "separation"}
 
 
 def _choice(sets: str, name: str, options: Mapping[str, str]) -> str:
@@ -45,13 +55,17 @@ _HTML = f"""
     <span class="gm-scale gm-gate"><span>task 0</span><span class="gm-bar"></span><span>1 domain</span>
       <span class="gm-sign"><span class="gm-dot"></span>set by hand</span>
       <span class="gm-sign"><span class="gm-box"></span>locked</span></span>
-    <span class="gm-scale gm-lost"><span>nothing dropped</span><span class="gm-bar"></span>
-      <span>most energy dropped</span></span>
+    <span class="gm-scale gm-times"><span>subtracted x -2</span><span class="gm-bar"></span><span>x 2 twice as strong</span></span>
+    <span class="gm-scale gm-apart"><span>not separated 0</span><span class="gm-bar"></span><span>1 fully</span></span>
+    <span class="gm-scale gm-lost"><span>energy dropped</span><span class="gm-ticks">
+      <span style="left:0%">0</span><span style="left:10%">1%</span><span style="left:31.6%">10%</span>
+      <span style="left:70.7%">50%</span><span style="left:100%">all</span></span></span>
   </div>
   <div class="gm-tools">
     {_choice("tool", "Tool", {name: name.capitalize() for name in TOOLS})}
+    {_choice("whose", "Whose strength", WHOSE)}
     <div class="gm-brush" id="brush"><span>brush</span>
-      <input type="range" min="0" max="1" step="0.05" aria-label="Brush: the domain's share that is painted">
+      <input type="range" min="0" max="1" step="0.05" aria-label="Brush: what is painted">
       <input type="number" min="0" max="1" step="0.05" aria-label="Brush, as a number"></div>
   </div>
   <div class="gm-scroll"><div class="gm-grid" role="grid" aria-multiselectable="true"
@@ -100,43 +114,78 @@ def payload(view: Merge | None, ack: int | None) -> dict[str, Any]:
         "projections": list(gates.projections),
         "gates": _rows(gates.values),
         "computed": _rows(gates.computed),
+        "strength": gates.strength.permute(1, 2, 0).tolist(),
+        "separation": _rows(gates.separation) if "separation" in METHODS[view.recipe.method].planes else None,
         "edited": gates.edited.int().tolist(),
         "locked": gates.locked.int().tolist(),
-        "lost": None if drops is None else _on_grid(gates, view.pair.addresses, drops.lost),
-        "dropped": None
-        if drops is None
-        else _on_grid(gates, view.pair.addresses, drops.task.sum(1) + drops.domain.sum(1)),
+        "weights": _on_grid(view, view.how.weights),
+        "merged": None if view.contributions is None else _on_grid(view, view.contributions[:, 1]),
+        "lost": None if drops is None else _on_grid(view, drops.lost_by_cell),
+        "dropped": None if drops is None else _on_grid(view, drops.task.sum(1) + drops.domain.sum(1)),
+        "method": view.recipe.method,
+        "unread": unread(view),
+    }
+
+
+def unread(view: Merge) -> dict[str, str]:
+    """By plane that the method does not read: that it does not, and who does."""
+    method = METHODS[view.recipe.method]
+    return {
+        plane: f"The method {method.name} does not read {says}: painting them would change nothing. {report.readers(plane)}."
+        for plane, says in PLANES.items()
+        if plane not in method.planes
     }
 
 
 def cell_facts(view: Merge | None) -> dict[str, Any] | None:
-    """What the card on a cell tells besides its gate: readings, the band of the computed gate, both adapters' norms.
+    """What the card on a cell tells of where its gate came from: readings, the ratio that counts as even, the band of the
+    computed gate, both adapters' norms.
 
     It does not change while a hand paints, so it is sent apart from the map.
     """
     if view is None:
         return None
-    gates, places = view.gates, view.pair.addresses
     norms = zip(("norm_task", "norm_domain"), view.adapter_norms.unbind(1), strict=True)
-    facts = {name: _on_grid(gates, places, norm) for name, norm in norms}
+    facts: dict[str, Any] = {name: _on_grid(view, norm) for name, norm in norms}
     if view.readings is None:
         return facts
-    read = zip(("task", "domain"), view.readings.average(view.recipe), strict=True)
+    task, domain = view.readings.average(view.recipe)
     band = zip(("low", "high"), view.band, strict=True)
     return {
-        **facts,
-        **{name: _on_grid(gates, view.readings.addresses, values) for name, values in read},
-        **{name: _rows(values) for name, values in band},
-    }
+        **facts, "task": _on_grid(view, task), "domain": _on_grid(view, domain), "even": _on_grid(view, _even(view)),
+        "where": _EVEN[view.recipe.calibration], **{name: _rows(values) for name, values in band},
+    }  # fmt: skip
 
 
-def _on_grid(gates: Gates, places: Mapping[str, Address], values: Shaped[Tensor, " n"]) -> list[list[Any]]:
-    """One value for each module, laid out like the map: layers first, None where there is no module."""
+#: Where a ratio of responses counts as even.
+_EVEN = {"projection": "in this row", "global": "everywhere", "none": "(no calibration)"}
+
+
+def _even(view: Merge) -> Float[Tensor, " n"]:
+    """The ratio of the domain's to the task's response that each module's gate takes for even; NaN where it cannot be told."""
+    assert view.readings is not None
+    task, domain = view.readings.average(view.recipe)
+    row, column = ({name: i for i, name in enumerate(names)} for names in (view.gates.layers, view.gates.projections))
+    places = view.pair.addresses.values()
+    computed = view.gates.computed[[row[p.layer] for p in places], [column[p.projection] for p in places]]
+    return domain / task / torch.exp(torch.logit(computed) / view.recipe.sharpness)
+
+
+def _on_grid(view: Merge, values: Shaped[Tensor, "n ..."]) -> list[list[Any]]:
+    """One value (or row of values) for each module, laid out like the map: layers first, None where there is no module."""
+    gates = view.gates
     grid: list[list[Any]] = [[None] * len(gates.projections) for _ in gates.layers]
     row, column = ({name: i for i, name in enumerate(names)} for names in (gates.layers, gates.projections))
-    for place, value in zip(places.values(), values.tolist(), strict=True):
-        grid[row[place.layer]][column[place.projection]] = round(value, DIGITS)
+    for place, value in zip(view.pair.addresses.values(), values.tolist(), strict=True):
+        grid[row[place.layer]][column[place.projection]] = _short(value)
     return grid
+
+
+def _short(value: Any) -> Any:
+    """JSON knows neither NaN nor infinity: what is not known is None."""
+    if isinstance(value, list):
+        return [_short(each) for each in value]
+    return round(value, DIGITS) if math.isfinite(value) else None
 
 
 def _rows(values: Float[Tensor, "layers projections"]) -> list[list[float | None]]:

@@ -69,19 +69,10 @@ function turner() {
   return bar;
 }
 
-// What was typed, as a stroke; null for what cannot be read.
-function typedStroke(typed) {
-  const word = typed.trim().toLowerCase().replace(',', '.');
-  if (word === '' || word === 'reset') return { tool: 'reset' };
-  if (word === 'lock' || word === 'unlock') return { tool: 'lock', on: word === 'lock' };
-  const named = { task: 0, even: 0.5, domain: 1 }[word];
-  const gate = named ?? (/^\d*\.?\d+$/.test(word) ? Number(word) : NaN);
-  return gate >= 0 && gate <= 1 ? { tool: 'paint', value: gate } : null;
-}
-
 function take(field) {
   const [i, j] = [Number(field.dataset.i), Number(field.dataset.j)];
   if (!field.dataset.dirty) return true;
+  if (unread()) { say(unread()); field.value = text(i, j); delete field.dataset.dirty; return false; }
   const stroke = typedStroke(field.value);
   if (!stroke) { field.setAttribute('aria-invalid', 'true'); say('Type a gate from 0 to 1, task, even, domain, lock, unlock, or nothing to give the cell back.'); return false; }
   delete field.dataset.dirty;

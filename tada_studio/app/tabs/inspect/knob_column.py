@@ -52,7 +52,8 @@ class Knobs(NamedTuple):
         return {f"knob {name}": control for name, control in self.controls.by_name.items()}
 
     def settings(self, state: TabState) -> Named:
-        return {f"knob {name}": update for name, update in self.controls.showing(state.session.recipe).items()}
+        shown = self.controls.showing(state.session.recipe, state.session.readings is not None)
+        return {f"knob {name}": update for name, update in shown.items()}
 
 
 def log(state: TabState) -> str:

@@ -1,6 +1,7 @@
 """The gate map, the line under it that says what just happened and takes it back, and the verdict on what it shows."""
 
 import gradio as gr
+from markupsafe import Markup
 
 from tada_studio import report
 from tada_studio.app import edits
@@ -8,26 +9,47 @@ from tada_studio.app.state import TabState
 from tada_studio.app.widgets import html
 from tada_studio.app.widgets.gate_map import cell_facts, gate_map, payload
 from tada_studio.app.widgets.panel import Named, words
+from tada_studio.core.methods import METHODS
 from tada_studio.pipeline.merge import Merge
 
 #: Stands under the map until something is done: who knows the way back tries more.
 SAFE = "Try anything: every change can be undone, with the button or Ctrl+Z."
 
 
-def stat_cards(view: Merge | None) -> str:
+def stat_cards(view: Merge | None) -> Markup:
     """The merge in four figures."""
     if view is None:
         return html.cards(
-            [("-", "gates set by hand"), ("-", "mean gate"), ("-", "directions dropped"), ("-", "energy kept")]
+            [
+                ("-", "gates set by hand"),
+                ("-", "of the merge is the domain's"),
+                ("-", "dropped as conflict"),
+                ("-", "energy kept"),
+            ]
         )
-    gates, merged = view.gates, view.merged
-    locked, drops = int(gates.locked.sum()), view.how.drops
+    merged, drops = view.merged, view.how.drops
+    lost = "-" if drops is None else " / ".join(report.percent(share) for share in drops.lost_of_each)
     return html.cards([
-        (str(int(gates.edited.sum())), "gates set by hand" + (f", {locked} locked" if locked else "")),
-        (f"{float(gates.values.nanmean()):.2f}", "mean gate: 0 is task, 1 is domain"),
-        ("-" if drops is None else f"{drops.count:,}", "directions dropped as conflict"),
+        _by_hand(view),
+        (_domains_part(view), "of the merge's energy is the domain's"),
+        (lost, "of task / domain energy dropped as conflict"),
         (f"{merged.kept_in_all:.1%}", f"of the merge's energy kept at rank {merged.rank}"),
     ])  # fmt: skip
+
+
+def _by_hand(view: Merge) -> tuple[str, str]:
+    if not METHODS[view.recipe.method].reads_map:
+        return "-", f"gates set by hand: {view.recipe.method} reads no map"
+    locked = int(view.gates.locked.sum())
+    return str(int(view.gates.by_hand.sum())), "gates set by hand" + (f", {locked} locked" if locked else "")
+
+
+def _domains_part(view: Merge) -> str:
+    """Of all modules together, each counted by the energy of its merged update."""
+    parts, energy = view.contributions, view.merged.energy
+    if parts is None or not float(energy.sum()):
+        return "-"
+    return f"{float((parts[:, 1].nan_to_num() * energy).sum() / energy.sum()):.0%}"
 
 
 def show(state: TabState) -> Named:
@@ -45,11 +67,17 @@ def show(state: TabState) -> Named:
 
 
 def verdict(view: Merge | None) -> str:
-    """What the map says, in words: which layers lean where, and whether the domain's share rises with depth."""
+    """What the map says, in words: which layers lean where, and whether the domain's share rises with depth; of a method that
+    does not read it, just that. And what was turned that changes nothing.
+    """
     if view is None:
         return ""
+    unused = report.ignored_sentence(view.ignored, view.recipe.method)
+    if "share" not in METHODS[view.recipe.method].planes:
+        says = f"The map shows what the readings say of the two adapters; {view.recipe.method} does not read it. "
+        return html.note(f"{says}{report.readers('share')}. {unused}".strip())
     trend = report.depth_sentence(view.depth, view.probed, int(view.gates.edited.sum()))
-    return html.note(f"{report.lean_sentence(view.gates)} {trend}".strip())
+    return html.note(f"{report.lean_sentence(view.gates)} {trend} {unused}".strip())
 
 
 def facts(state: TabState) -> Named:
@@ -65,7 +93,7 @@ def truth(state: TabState) -> Named:
 
 def on_stroke(state: TabState, news: gr.EventData) -> None:
     """A stroke on the map."""
-    edits.stroke(state, {name: getattr(news, name, None) for name in ("tool", "cells", "value", "on", "id")})
+    edits.stroke(state, {name: getattr(news, name, None) for name in ("tool", "cells", "value", "on", "brush", "id")})
 
 
 # -- layout ----------------------------------------------------------------------------------------------------------

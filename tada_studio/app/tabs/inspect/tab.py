@@ -181,7 +181,9 @@ def _wire_knobs(state: gr.State, side: Knobs, quick: Panel, whole: Panel) -> Non
         listen(left.failure, whole.show, [state], whole.at, **READ)
     for name, control in side.controls.by_name.items():
         # the control itself is not updated: a slider must not be moved under the hand that drags it
-        turned = on_turn(control, after(partial(edits.turn, name=name), quick.show), state, quick.at, **DRAG)
+        # but another method opens and closes controls
+        shown = whole if name == "method" else quick
+        turned = on_turn(control, after(partial(edits.turn, name=name), shown.show), state, shown.at, **DRAG)
         listen(turned.failure, whole.show, [state], whole.at, **READ)
 
 

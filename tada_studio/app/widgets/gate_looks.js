@@ -1,0 +1,65 @@
+// What a cell of the gate map looks like and is called: functions of numbers and names alone, first of the four files that
+// are one script. tests/js has a test for each.
+
+// The planes that a hand can set; a view of the map shows one of them, or something that follows from them.
+const PLANES = { gate: 'share', table: 'share', strength: 'strength', separation: 'separation' };
+const BRUSH_RANGE = { share: [0, 1], strength: [-2, 2], separation: [0, 1] };
+
+const mean = (values) => {
+  const some = values.filter((value) => value !== null && value !== undefined);
+  return some.length ? some.reduce((a, b) => a + b, 0) / some.length : null;
+};
+const shortName = (name) => name.replace(/^(\w+)_proj$/, (whole, short) => (short === 'gate' ? whole : short));
+const number = (value, digits = 3) => (value === null ? 'unknown' : Number(value.toPrecision(digits)).toString());
+const percent = (share) => (share > 0 && share < 0.0005 ? 'under 0.1%' : `${(100 * share).toFixed(1)}%`);
+const gateWord = (gate) => (gate < 0.45 ? 'leans to task' : gate > 0.55 ? 'leans to domain' : 'about even');
+const within = (low, high, value) => Math.min(high, Math.max(low, value));
+
+// -- colours: blue is task, orange is domain, red is conflict, green is how much of a merge --------------------------
+
+const mixed = (name, share) => `color-mix(in oklab, var(--tada-${name}) ${Math.round(100 * within(0, 1, share))}%, var(--tada-even))`;
+const gateColour = (gate) => mixed(gate < 0.5 ? 'task' : 'domain', 2 * Math.abs(within(0, 1, gate) - 0.5));
+const strengthColour = (times) => mixed(times < 0 ? 'conflict' : 'merge', Math.abs(times) / 2);
+// The same on every map: by the root of the share of energy, so that 1 % shows and 1 % is not taken for much.
+const lostColour = (lost) => mixed('conflict', Math.sqrt(within(0, 1, lost)));
+const separationColour = (how) => mixed('merge', how);
+// The task's half above the diagonal, the domain's below.
+const halves = (task, domain) => (task === domain ? task : `linear-gradient(135deg, ${task} 0 49%, ${domain} 51%)`);
+
+// -- places ----------------------------------------------------------------------------------------------------------
+
+function rectangle([a, b], [c, d]) {
+  const found = [];
+  for (let i = Math.min(a, c); i <= Math.max(a, c); i += 1) for (let j = Math.min(b, d); j <= Math.max(b, d); j += 1) found.push([i, j]);
+  return found;
+}
+
+// Every cell on the way, for a pointer that moves faster than its events.
+function between([x0, y0], [x1, y1]) {
+  const steps = Math.max(Math.abs(x1 - x0), Math.abs(y1 - y0), 1);
+  return Array.from({ length: steps + 1 }, (_, k) => [Math.round(x0 + ((x1 - x0) * k) / steps), Math.round(y0 + ((y1 - y0) * k) / steps)]);
+}
+
+// -- words -----------------------------------------------------------------------------------------------------------
+
+// What was typed into the table, as a stroke; null for what cannot be read.
+function typedStroke(typed) {
+  const word = typed.trim().toLowerCase().replace(',', '.');
+  if (word === '' || word === 'reset') return { tool: 'reset' };
+  if (word === 'lock' || word === 'unlock') return { tool: 'lock', on: word === 'lock' };
+  const named = { task: 0, even: 0.5, domain: 1 }[word];
+  const gate = named ?? (/^\d*\.?\d+$/.test(word) ? Number(word) : NaN);
+  return gate >= 0 && gate <= 1 ? { tool: 'paint', value: gate } : null;
+}
+
+// The brush as selector lines and Python call it.
+const brushName = (plane, whose) => (plane === 'strength' && whose !== 'both' ? `${whose} strength` : plane);
+
+// How a gate came about: what each adapter did with the inputs, by how much the domain's was more, and what counts as even.
+function chain({ task, domain, even, gate }, where) {
+  if (task === null || domain === null) return null;
+  const rows = [['response', `task ${number(task)}, domain ${number(domain)}`]];
+  if (even !== null && task > 0) rows.push(['ratio', `${number(domain / task)}; ${number(even)} counts as even ${where}`]);
+  if (gate !== null) rows.push(['so the share', `${gate.toFixed(2)} as computed`]);
+  return rows;
+}

@@ -1,0 +1,112 @@
+// What a cell of the gate map looks like and is called. Run by `node --test tests/js`; pytest does it too.
+const assert = require('node:assert');
+const fs = require('node:fs');
+const path = require('node:path');
+const test = require('node:test');
+const vm = require('node:vm');
+
+// The files are scripts of a page and export nothing: each is run in a context of its own, and its names are asked for.
+function script(file, names, globals = {}) {
+  const source = fs.readFileSync(path.join(__dirname, '../../tada_studio', file), 'utf8');
+  return vm.runInNewContext(`${source}\n;({${names}})`, globals);
+}
+
+const plain = (value) => JSON.parse(JSON.stringify(value));  // from the other context into this one
+const looks = script('app/widgets/gate_looks.js', [
+  'mean', 'shortName', 'number', 'percent', 'gateColour', 'strengthColour', 'lostColour', 'halves', 'rectangle', 'between',
+  'typedStroke', 'brushName', 'chain', 'PLANES',
+]);
+
+test('a mean passes over what is not known, and of nothing is not known', () => {
+  assert.equal(looks.mean([1, null, 3, undefined]), 2);
+  assert.equal(looks.mean([null]), null);
+});
+
+test('gate_proj keeps its name, others are short', () => {
+  assert.deepEqual(['q_proj', 'gate_proj', 'attn.c_proj', 'fc1'].map(looks.shortName), ['q', 'gate_proj', 'attn.c_proj', 'fc1']);
+});
+
+test('an even gate has no colour, its ends are whole', () => {
+  assert.match(looks.gateColour(0.5), / 0%/);
+  assert.match(looks.gateColour(0), /--tada-task\) 100%/);
+  assert.match(looks.gateColour(1), /--tada-domain\) 100%/);
+  assert.match(looks.gateColour(1.4), /--tada-domain\) 100%/);
+});
+
+test('a little conflict is not red, whatever the map', () => {
+  const share = (colour) => Number(/(\d+)%/.exec(colour)[1]);
+  assert.equal(share(looks.lostColour(0)), 0);
+  assert.equal(share(looks.lostColour(0.014)), 12);
+  assert.equal(share(looks.lostColour(0.5)), 71);
+  assert.equal(share(looks.lostColour(1)), 100);
+});
+
+test('an adapter that is subtracted has another colour than one that is added', () => {
+  assert.match(looks.strengthColour(-1), /conflict/);
+  assert.match(looks.strengthColour(1), /merge\) 50%/);
+});
+
+test('two halves only where the two differ', () => {
+  assert.equal(looks.halves('a', 'a'), 'a');
+  assert.match(looks.halves('a', 'b'), /^linear-gradient/);
+});
+
+test('a fast pointer leaves no gaps', () => {
+  const way = plain(looks.between([0, 0], [5, 2]));
+  assert.deepEqual([way[0], way.at(-1), way.length], [[0, 0], [5, 2], 6]);
+  for (let k = 1; k < way.length; k += 1) assert.ok(Math.abs(way[k][0] - way[k - 1][0]) <= 1 && Math.abs(way[k][1] - way[k - 1][1]) <= 1);
+});
+
+test('a rectangle from any corner', () => {
+  assert.deepEqual(plain(looks.rectangle([1, 1], [0, 0])), [[0, 0], [0, 1], [1, 0], [1, 1]]);
+});
+
+test('what is typed into the table', () => {
+  const means = (typed) => plain(looks.typedStroke(typed));
+  assert.deepEqual(means(' 0,25 '), { tool: 'paint', value: 0.25 });
+  assert.deepEqual(means('Domain'), { tool: 'paint', value: 1 });
+  assert.deepEqual(means(''), { tool: 'reset' });
+  assert.deepEqual(means('unlock'), { tool: 'lock', on: false });
+  for (const wrong of ['1.1', '-1', 'x', '1e9', 'NaN']) assert.equal(means(wrong), null);
+});
+
+test('the brush is named as selector lines are', () => {
+  assert.equal(looks.brushName('share', 'task'), 'share');
+  assert.equal(looks.brushName('strength', 'both'), 'strength');
+  assert.equal(looks.brushName('strength', 'domain'), 'domain strength');
+});
+
+test('the chain from response to share, as far as it is known', () => {
+  assert.equal(looks.chain({ task: null, domain: null, even: null, gate: 0.5 }, ''), null);
+  const rows = plain(looks.chain({ task: 0.2, domain: 0.1, even: 0.25, gate: 0.66 }, 'in this row'));
+  assert.deepEqual(rows.map((row) => row[0]), ['response', 'ratio', 'so the share']);
+  assert.match(rows[1][1], /^0\.5; 0\.25 counts as even in this row$/);
+});
+
+// -- charts ----------------------------------------------------------------------------------------------------------
+
+const panel = script('app/widgets/plot_panel.js', ['shownIn', 'filledPage']);
+const themed = script('figures/themed.js', ['merged', 'themed', 'fileName']);
+
+test('a panel shows the title that came with the figure, or its own', () => {
+  assert.equal(panel.shownIn(null, 'Rank'), null);
+  assert.equal(panel.shownIn('{"title": "Rank, layer 3", "figure": {}}', 'Rank').title, 'Rank, layer 3');
+  assert.equal(panel.shownIn('{"title": "", "figure": {}}', 'Rank').title, 'Rank');
+});
+
+test('what fills one gap of a page is not searched for others', () => {
+  assert.equal(panel.filledPage('<t>%title%</t>%body%', { title: '%body%', body: 'b' }), '<t>%body%</t>b');
+});
+
+test('a figure keeps what it says and takes the rest from the page', () => {
+  const css = (name) => ({ '--body-text-color': '#111' })[name] ?? '';
+  const shown = themed.themed({ data: [{ error_y: {} }], layout: { height: 90, yaxis: { title: { text: 'a' } }, template: {} } }, css);
+  assert.equal(shown.layout.height, 90);
+  assert.equal(shown.layout.template, undefined);
+  assert.equal(shown.layout.yaxis.title.text, 'a');
+  assert.equal(shown.data[0].error_y.color, '#111');
+});
+
+test('a file name is plain', () => {
+  assert.equal(themed.fileName('How sure, layer <3>!'), 'tada-studio-how-sure-layer-3');
+});
