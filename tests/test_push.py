@@ -20,6 +20,7 @@ from tada_studio.app.widgets.messages import user_errors
 from tada_studio.errors import ExportError
 from tada_studio.lora import CONFIG, WEIGHTS
 from tada_studio.pipeline.merge import merge
+from tada_studio.session import Exported
 
 TOKEN = "hf_not_a_real_token"
 
@@ -132,7 +133,12 @@ def test_the_export_tab_pushes_with_a_pasted_token_or_as_the_visitor(hub, export
     state = TabState()
     with pytest.raises(ExportError, match="Nothing was built yet"):
         on_push(state, "me/merged", True, TOKEN)
-    state.exported = str(exported)
+    with pytest.raises(ExportError, match="Nothing was built"):
+        on_push(state, "me/merged", True, TOKEN)
+    state.session.exported = Exported(exported, None, "of these bytes")
+    with pytest.raises(ExportError, match="an earlier recipe"):
+        on_push(state, "me/merged", True, TOKEN)
+    state.session.stale = lambda result: False
     said, box = on_push(state, " me/merged ", True, f" {TOKEN} ").values()
     assert "(private)" in said and box == "" and TOKEN not in said + caplog.text
     with pytest.raises(ExportError, match="Nobody is signed in"):

@@ -83,15 +83,28 @@ def steps(state: TabState) -> Markup:
             session.can_undo or bool(runs),
             "undo works" if session.can_undo else "paint the map, turn knobs",
         ),
-        ("Evaluate", bool(runs), f"runs so far: {runs}" if runs else "measure before you trust it"),
-        (
-            "Export",
-            state.exported is not None,
-            "written and certified" if state.exported else "one PEFT folder, certified",
-        ),
+        ("Evaluate", *_evaluated(session, runs)),
+        ("Export", *_exported(session)),
     ]
     following = next((i for i, (_, is_done, _) in enumerate(pipeline) if not is_done), None)
     return _STEPS(rows=joined(_step(i, *step, i == following) for i, step in enumerate(pipeline)))
+
+
+def _evaluated(session: Session, runs: int) -> tuple[bool, str]:
+    """Whether the merge on screen was scored, and what there is."""
+    if not runs:
+        return False, "measure before you trust it"
+    fresh = any(run.sides and not session.stale(run) for run in session.runs)
+    return fresh, f"runs so far: {runs}{'' if fresh else ', of an earlier recipe'}"
+
+
+def _exported(session: Session) -> tuple[bool, str]:
+    if session.exported is None:
+        return False, "one PEFT folder, certified"
+    if session.stale(session.exported):
+        return False, "of an earlier recipe: build again"
+    holds = session.exported.certificate.holds
+    return holds, "written and certified" if holds else "written, but it did not pass"
 
 
 def _step(i: int, name: str, is_done: bool, line: str, is_next: bool) -> Markup:

@@ -24,7 +24,8 @@ class TabState:
     section: which section under the map is in sight
     sourced: the pair for which the page shows where probe inputs can come from
     message: what just happened, in words
-    exported: where the last export went
+    archive: the zip of the last export
+    role: (pair, what a person says its adapters are to each other), against what was found
     ticked: numbers of the runs that are marked to be compared
     linked: by knob, what a second control of it shows
     compared: (name, pair, readings) of other readings drawn in the depth profile
@@ -38,7 +39,8 @@ class TabState:
     section: str = "cell"
     sourced: Opened | None = None
     message: str = ""
-    exported: str | None = None
+    archive: str | None = None
+    role: tuple[Pair, str] | None = None
     ticked: tuple[int, ...] = ()
     linked: dict[str, Any] = field(default_factory=dict)
     compared: tuple[str, Pair, Readings] | None = None

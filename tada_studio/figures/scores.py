@@ -16,12 +16,15 @@ SCORES = Figure(
 )
 
 
-def score_bars(sides: Mapping[str, Mapping[str, Score]], which: str = "") -> Figure:
-    """Accuracy of every variant with its 95 % interval, one panel for each side, on one scale; ``which``: of whom."""
+def score_bars(sides: Mapping[str, Mapping[str, Score]], which: str = "", pale: bool = False) -> Figure:
+    """Accuracy of every variant with its 95 % interval, one panel for each side, on one scale.
+
+    which: of whom;  pale: it is of another recipe than the one on screen
+    """
     titles = [f"{side} items" for side in sides]
     figure = make_subplots(1, max(1, len(sides)), shared_yaxes=True, horizontal_spacing=0.04, subplot_titles=titles)
     for column, scores in enumerate(sides.values(), start=1):
-        figure.add_trace(_accuracy_bars(list(scores.values())), row=1, col=column)
+        figure.add_trace(_accuracy_bars(list(scores.values())).update(opacity=0.35 if pale else 1), row=1, col=column)
     figure.update_yaxes(range=[0, 1], tickformat=".0%")
     figure.update_xaxes(automargin=True)
     figure.update_yaxes(title="answered correctly", row=1, col=1)

@@ -25,6 +25,7 @@ _CHECKS = template("""
 """)
 _MESSAGE = template('<div class="said" role="status" aria-live="polite">{{ text }}</div>')
 _BOX = template('<div class="box">{{ inner }}</div>')
+_FADED = template('<div class="stale">{{ inner }}</div>')
 _CARDS = template("""
 <div class="cards">{% for figure, name in figures %}
 <div class="card"><div class="figure">{{ figure }}</div><div class="name">{{ name }}</div></div>{% endfor %}</div>
@@ -90,6 +91,11 @@ def message(text: str) -> Markup:
 def box(inner: Markup) -> Markup:
     """A frame around HTML that another piece made."""
     return _BOX(inner=inner)
+
+
+def faded(inner: Markup, old: bool = True) -> Markup:
+    """What belongs to an earlier recipe, pale; as it is if ``old`` is false."""
+    return _FADED(inner=inner) if old and inner else inner
 
 
 def cards(figures: Iterable[tuple[str, str]]) -> Markup:

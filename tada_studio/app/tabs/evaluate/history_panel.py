@@ -55,12 +55,18 @@ def table(state: TabState) -> dict[str, Any]:
         return rows(html.note(NONE, "next"))
     sides = list(dict.fromkeys(side for run in runs for side in run.sides))
     heads = ["", "Run", "Gates", "Recipe", *(f"{side} accuracy" for side in sides), ""]
-    return rows(_TABLE(heads=heads, rows=joined(_row(run, sides, run.number in state.ticked) for run in runs)))
+    return rows(
+        _TABLE(
+            heads=heads,
+            rows=joined(_row(run, sides, run.number in state.ticked, not state.session.stale(run)) for run in runs),
+        )
+    )
 
 
-def _row(run: Run, sides: list[str], ticked: bool) -> Markup:
+def _row(run: Run, sides: list[str], ticked: bool, is_now: bool) -> Markup:
     number, name = f"run {run.number}", variant(run)
     early = [] if run.finished else ["stopped early"]
+    early += ["the merge on screen"] if is_now else []
     acts = (
         button("Restore", "restore", run.number, f"Restore the recipe of {number}")
         + button("Show", "show", run.number, f"Show the scores of {number}")
@@ -196,8 +202,8 @@ def _run(state: TabState, key: Any) -> Run:
 # -- layout and wiring -----------------------------------------------------------------------------------------------
 
 
-def history_panel(state: gr.State, scores: Panel, look: Callable[[Run], Named]) -> Panel:
-    """Builds and wires the section. ``look(run)`` gives updates for ``scores``, where the scores of one run are shown."""
+def history_panel(state: gr.State, scores: Panel, look: Callable[[TabState, Run], Named]) -> Panel:
+    """Builds and wires the section. ``look(state, run)`` gives updates for ``scores``, where the scores of one run are shown."""
     runs = action_list("runs", html.note(NONE, "next"))
     with gr.Row():
         compare = gr.Button(
@@ -213,7 +219,7 @@ def history_panel(state: gr.State, scores: Panel, look: Callable[[Run], Named]) 
         what, key = getattr(news, "what", None), getattr(news, "key", None)
         if what == "show":
             run = _run(state, key)
-            return {"message": html.message(f"Run {run.number} is shown on the Run page."), **look(run)}
+            return {"message": html.message(f"Run {run.number} is shown on the Run page."), **look(state, run)}
         return {"message": html.message(press(state, what, key)), **show(state)}
 
     def on_tick(state: TabState, news: gr.EventData) -> Named:

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import gradio as gr
+from markupsafe import Markup
 
 from tada_studio import figures, report
 from tada_studio.app.paths import AllowedPaths
@@ -29,16 +30,18 @@ ITEM_FILES = [".jsonl", ".zip"]
 # -- what is shown ---------------------------------------------------------------------------------------------------
 
 
-def results(run: Run | None) -> Named:
-    """Two sides, table, bars and sentences of a run, as far as it has come."""
+def results(state: TabState, run: Run | None) -> Named:
+    """Two sides, table, bars and sentences of a run, as far as it has come; pale and named so if it is of an earlier recipe."""
     if run is None or not run.sides:
         return {"cards": "", "table": html.note(NOT_YET, "next"), "bars": None, "sentences": ""}
     changes = report.two_sides(run.sides, run.recipe.method)
-    sentences = report.comparison_sentences(run.sides)
+    sentences, old = report.comparison_sentences(run.sides), state.session.stale(run)
+    cards = html.cards([(change.figure, change.name) for change in changes]) if changes else Markup()
+    says = f"Run {run.number} is of an earlier recipe, not of the merge on screen: run again, or restore it from the history."
     return {
-        "cards": html.cards([(change.figure, change.name) for change in changes]) if changes else "",
-        "table": html.box(html.table(*report.score_table(run.sides))),
-        "bars": drawing(figures.score_bars(run.sides)),
+        "cards": html.note(says, "bad") + html.faded(cards) if old else cards,
+        "table": html.faded(html.box(html.table(*report.score_table(run.sides))), old),
+        "bars": drawing(figures.score_bars(run.sides, "of an earlier recipe" if old else "", pale=old)),
         "sentences": html.note("Paired tests on the same items:", points=sentences) if sentences else "",
     }
 
@@ -61,7 +64,7 @@ def show(state: TabState) -> Named:
     if run is not None:
         message = f"Run {run.number} is shown{'' if run.finished else '; it was stopped early'}."
     return {
-        **results(run), "bar": html.progress_bar(None, message), "variants": gr.update(choices=choices(state)),
+        **results(state, run), "bar": html.progress_bar(None, message), "variants": gr.update(choices=choices(state)),
     }  # fmt: skip
 
 
@@ -91,9 +94,9 @@ def evaluation(
 
     return Job(
         work=lambda progress: session.evaluate(sides, names, int(limit), progress, folders),
-        show=lambda: results(so_far()),
+        show=lambda: results(state, so_far()),
         mark=scored,
-        first=results(None),
+        first=results(state, None),
         says=Clock().says,
         done=lambda run: f"Run {run.number} is done. Change the recipe and run again to compare.",
         stopped=lambda stopped: f"{stopped} What is scored is in the history." if so_far() else str(stopped),

@@ -17,10 +17,15 @@ def on_push(
     state: TabState, repo: str | None, private: bool, pasted: str | None, signed: gr.OAuthToken | None = None
 ) -> Named:
     """Push what was built last; the token box is emptied."""
-    if not state.exported:
+    session = state.session
+    if session.exported is None:
         raise ExportError("Nothing was built yet. Build and certify first; then the folder can be pushed.")
+    if session.stale(session.exported):
+        raise ExportError(
+            "What was built is of an earlier recipe or another pair. Build and certify again; then it can be pushed."
+        )
     token = signed.token if signed is not None else (pasted or "").strip() or None
-    address = pipeline.push(state.exported, (repo or "").strip(), private, token)
+    address = pipeline.push(session.exported.folder, (repo or "").strip(), private, token)
     done = html.note(f"Pushed to {address} ({'private' if private else 'public'}).", "good")
     return {"message": done, "token": ""}
 
@@ -37,8 +42,8 @@ def can_sign_in() -> bool:
     return bool(os.environ.get("OAUTH_CLIENT_ID")) and all(map(importlib.util.find_spec, ("authlib", "itsdangerous")))
 
 
-def push_box(state: gr.State, paths: AllowedPaths) -> None:
-    """Builds and wires the box."""
+def push_box(state: gr.State, paths: AllowedPaths) -> gr.Button:
+    """Builds and wires the box; gives the button, which is open only while what was built is what is on screen."""
     with gr.Accordion("Push to the Hugging Face Hub", open=False, elem_id="push-box"):
         words(
             html.caption(
@@ -57,13 +62,14 @@ def push_box(state: gr.State, paths: AllowedPaths) -> None:
                 label="Access token (may stay empty)", type="password", elem_id="push-token",
                 info="Kept nowhere. Empty: as whom this machine is logged in (hf auth login, or HF_TOKEN).",
             )  # fmt: skip
-        button = gr.Button("Push", elem_id="push")
+        button = gr.Button("Push", interactive=False, elem_id="push")
         message = words(elem_id="push-said")
     if token is None:
         listen(button.click, on_push_as_visitor, [state, repo, private], {"message": message}, **ONCE)
     else:
         at = {"message": message, "token": token}
         listen(button.click, _without_visitor, [state, repo, private, token], at, **ONCE)
+    return button
 
 
 def _without_visitor(state: TabState, repo: str | None, private: bool, pasted: str | None) -> Named:

@@ -51,9 +51,24 @@ def certificate(found: Certificate, folder: Path) -> str:
     return html.note(f"Fail. Do not use {folder}:", "bad", found.sentences)
 
 
+def built(state: TabState) -> Named:
+    """The last export: its certificate, its zip and the way to the Hub, as long as it is of the merge on screen."""
+    session, closed = state.session, gr.update(visible=False)
+    exported = session.exported
+    if exported is None:
+        return {"result": html.note(NOT_YET, "next"), "download": closed, "push": gr.update(interactive=False)}
+    if session.stale(exported):
+        says = f"Of an earlier recipe: {exported.folder} holds the merge as it was then, not the one on screen. Build again."
+        return {"result": html.note(says, "bad"), "download": closed, "push": gr.update(interactive=False)}
+    there = state.archive is not None and Path(state.archive).is_file()
+    zip_file = gr.update(value=state.archive, visible=True) if there else closed
+    result = certificate(exported.certificate, exported.folder)
+    return {"result": result, "download": zip_file, "push": gr.update(interactive=exported.certificate.holds)}
+
+
 def show(state: TabState) -> Named:
-    """Summary and recipe preview."""
-    return {"summary": summary(state), "recipe": preview(state)}
+    """Summary, recipe preview and what was built."""
+    return {"summary": summary(state), "recipe": preview(state), **built(state)}
 
 
 def suggested_name(state: TabState) -> str:
@@ -74,27 +89,22 @@ def building(paths: AllowedPaths, state: TabState, name: str | None, logits: boo
     name = (name or "").strip() or suggested_name(state)
     own = paths.output(name)
     target = session.folder / name if paths.hosted else own
-    shown: Named = {}
 
     def work(progress: ProgressFn) -> None:
         if logits:
             session.load_base(progress=progress)
-        shown.update(_built(state, session.export(target, progress), target))
+        session.export(target, progress)
+        # into the session's own folder, which goes with the browser tab; the adapter's folder stays
+        zipped = session.folder / f"{target.name}-zip" / target.name
+        state.archive = shutil.make_archive(str(zipped), "zip", target)
+        state.acted(f"Exported to {target}.")
 
     return Job(
         work=work,
-        show=lambda: shown,
-        first={"result": "", "download": gr.update(visible=False)},
+        show=lambda: built(state),
+        first={"result": "", "download": gr.update(visible=False), "push": gr.update(interactive=False)},
         done=lambda _: f"Written to {target}",
     )
-
-
-def _built(state: TabState, found: Certificate, target: Path) -> Named:
-    # into the session's own folder, which goes with the browser tab; the adapter's folder stays
-    archive = shutil.make_archive(str(state.session.folder / f"{target.name}-zip" / target.name), "zip", target)
-    state.acted(f"Exported to {target}.")
-    state.exported = str(target)
-    return {"result": certificate(found, target), "download": gr.update(value=archive, visible=True)}
 
 
 def on_report(state: TabState) -> Named:
@@ -145,7 +155,7 @@ def export_tab(state: gr.State, paths: AllowedPaths) -> Panel:
             task = LongTask({"build": build}, stop, bar("", "export-bar"))
             result = words(html.note(NOT_YET, "next"), elem_id="certificate")
             download = gr.DownloadButton("Download the zip", variant="primary", visible=False, elem_id="download")
-            push_box(state, paths)
+            push = push_box(state, paths)
             _report_box(state)
         with gr.Column(min_width=320):
             recipe = gr.Code(
@@ -157,11 +167,10 @@ def export_tab(state: gr.State, paths: AllowedPaths) -> Panel:
                 interactive=False,
                 elem_id="recipe",
             )
-    built = task.begins(
-        state, "build", partial(building, paths), [name, logits], {"result": result, "download": download}
-    )
+    at = {"result": result, "download": download, "push": push}
+    finished = task.begins(state, "build", partial(building, paths), [name, logits], at)
     task.can_stop(state)
-    return Panel({"summary": what, "recipe": recipe}, show, news=(built,))
+    return Panel({"summary": what, "recipe": recipe, **at}, show, news=(finished,))
 
 
 def _report_box(state: gr.State) -> None:

@@ -24,8 +24,8 @@ def show(state: TabState) -> Named:
     if view is None or found is None or not found.changes:
         return {"message": html.note(NOTHING, "next"), "layers": None, "projections": None, "cells": None}
     first, *more = report.effect_sentences(found)
-    if found.recipe != view.recipe:
-        more.append("The recipe has changed since: measure again to see what its parts do now.")
+    if state.session.stale(found):
+        more.append("Of an earlier recipe. The recipe has changed since: measure again to see what its parts do now.")
     return {
         "message": html.note(first, points=more),
         "layers": drawing(figures.effect_bars(found, view.gates, "layer")),

@@ -103,9 +103,10 @@ def inspect_tab(state: gr.State) -> Panel:
             side = knob_column()
     tabs, sections = _sections(state)
     quick = Panel({**picture, **side.texts}, partial(_at_once, side))
-    whole = Panel({**quick.at, **side.knobs}, partial(_all, side), _changes(sections))
+    rest = _wire_figures(state, picture["map"], depth, tabs, sections)
+    # once the map has come to rest the sidebar says what of the results is of an earlier recipe
+    whole = Panel({**quick.at, **side.knobs}, partial(_all, side), _changes(sections), news=(rest,))
     _wire_map(state, quick, whole)
-    _wire_figures(state, picture["map"], depth, tabs, sections)
     _wire_knobs(state, side, quick, whole)
     _wire_lines(state, picture, side, whole)
     return whole
@@ -151,7 +152,8 @@ def _wire_map(state: gr.State, quick: Panel, whole: Panel) -> None:
         listen(event, after(act, whole.show), [state], whole.at, **EDIT)
 
 
-def _wire_figures(state: gr.State, grid: gr.HTML, depth: Panel, tabs: gr.Tabs, sections: Mapping[str, Panel]) -> None:
+def _wire_figures(state: gr.State, grid: gr.HTML, depth: Panel, tabs: gr.Tabs, sections: Mapping[str, Panel]) -> Any:
+    """Returns the event of the map at rest."""
     closer = together(sections).at
     under = {"map": grid, **together({"depth": depth}).at, **closer}
     how = {**READ, "trigger_mode": "always_last"}
@@ -164,10 +166,11 @@ def _wire_figures(state: gr.State, grid: gr.HTML, depth: Panel, tabs: gr.Tabs, s
         state.section = "cell"
         return {"tabs": gr.update(selected="cell"), **on_select(state, news)}
 
-    listen_early(grid.settled, partial(settled, depth, sections), [state], under, **how)
+    rests = listen_early(grid.settled, partial(settled, depth, sections), [state], under, **how)
     listen(grid.cell_select, on_select, [state], closer, **how)
     shown = listen(grid.inspect, on_inspect, [state], {"tabs": tabs, **closer}, **how)
     shown.success(None, None, None, js=_INTO_SIGHT, api_visibility="private")
+    return rests
 
 
 def _wire_knobs(state: gr.State, side: Knobs, quick: Panel, whole: Panel) -> None:

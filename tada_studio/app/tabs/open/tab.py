@@ -10,7 +10,7 @@ from markupsafe import Markup
 from tada_studio import report
 from tada_studio.app.paths import AllowedPaths
 from tada_studio.app.state import TabState
-from tada_studio.app.tabs.open import readings_box, sample_cards
+from tada_studio.app.tabs.open import readings_box, role_box, sample_cards
 from tada_studio.app.widgets import html
 from tada_studio.app.widgets.panel import EDIT, ONCE, READ, Named, Panel, listen, words
 from tada_studio.app.widgets.task import Job, LongTask, steps, stop_button, uploaded
@@ -72,9 +72,8 @@ def probed_words(state: TabState) -> str:
 
 def show(state: TabState) -> Named:
     """The samples' cards, verdict, both passports, probe state, where inputs come from."""
-    return {
-        **sample_cards.show(state), "verdict": verdict(state), **passports(state), "bar": probe_state(state), **sources(state),
-    }  # fmt: skip
+    fits = {"verdict": verdict(state), **role_box.show(state), **passports(state)}
+    return {**sample_cards.show(state), **fits, "bar": probe_state(state), **sources(state)}
 
 
 # -- handlers --------------------------------------------------------------------------------------------------------
@@ -206,13 +205,20 @@ def open_tab(state: gr.State, paths: AllowedPaths) -> Panel:
     cards, opens = sample_cards.sample_cards()
     own = _own(paths)
     found = words(verdict(TabState()))
+    roles = role_box.role_box()
     with gr.Row():
         tables = {f"{role} passport": _column_of_words() for role in ("Task", "Domain")}
     probe, task = _probe()
-    at = {**cards, "verdict": found, **tables, "bar": task.bar, "source": probe.source}
+    at = {**cards, "verdict": found, "roles": roles, **tables, "bar": task.bar, "source": probe.source}
     changes = [listen(button.click, partial(on_sample, name), [state], at, **EDIT) for name, button in opens.items()]
     changes.append(listen(own.button.click, partial(on_own, paths), [state, *own[:6]], at, **ONCE))
     listen(probe.source.change, on_source, [probe.source], {"pasted": probe.pasted, "file": probe.file}, **READ)
+
+    def on_role(state: TabState, news: gr.EventData) -> Named:  # gradio looks for its event in the annotations
+        role_box.press(state, getattr(news, "what", None), getattr(news, "key", None))
+        return role_box.show(state)
+
+    changes.append(listen(roles.press, on_role, [state], at, **EDIT))
     task.can_stop(state)
     changes += [task.begins(state, "probe", probing, [*probe], {}), _wire_readings(state, task)]
     return Panel(at, show, tuple(changes))
