@@ -30,7 +30,7 @@ def labelled(page: Page, layer: int, projection: str, says: str) -> None:
 def test_every_gesture_on_the_default_sample_and_undo_through_all_of_them(page, tmp_path):
     expect(page.locator("#said")).to_contain_text("Ctrl+Z")
     expect(page.locator("#verdict")).to_contain_text(re.compile(r"Layers? [\d, -]+ leans? to domain"))
-    dropped = stat(page, "directions dropped").inner_text()
+    dropped = stat(page, "dropped as conflict").inner_text()
     labelled(page, 5, "v_proj", r"task response 0\.\d+, domain response 0\.\d+")
     stroke(page, (0, "v_proj"), (3, "v_proj"))
     settled(page, 4)
@@ -46,7 +46,7 @@ def test_every_gesture_on_the_default_sample_and_undo_through_all_of_them(page, 
     line.press("Shift+Enter")
     settled(page, 13)
     typed(page, "conflict_threshold", "4")
-    expect(stat(page, "directions dropped")).not_to_have_text(dropped)
+    expect(stat(page, "dropped as conflict")).not_to_have_text(dropped)
     name = page.locator(".directions .gone input").first
     expect(name).to_be_visible(timeout=SLOW)
     gone = name.get_attribute("aria-label")
@@ -55,13 +55,13 @@ def test_every_gesture_on_the_default_sample_and_undo_through_all_of_them(page, 
     page.locator("#preset input").click()
     page.get_by_role("option", name="Task only").click()
     settled(page, 42)
-    expect(stat(page, "mean gate")).to_have_text("0.00")
+    expect(stat(page, "energy is the domain's")).to_have_text("0%")
 
     for left in (13, 13, 13, 10, 10, 4, 0):
         page.click("#undo")
         settled(page, left)
     expect(page.locator("#undo")).to_be_disabled()
-    expect(stat(page, "directions dropped")).to_have_text(dropped)
+    expect(stat(page, "dropped as conflict")).to_have_text(dropped)
     for count in (4, 10, 10, 13, 13, 13, 42):
         page.click("#redo")
         settled(page, count)

@@ -229,7 +229,7 @@ def test_the_table_edits_the_same_cells_by_keyboard(page):
     expect(page.get_by_label("layer 1 v_proj, computed, locked")).to_be_visible()
     page.keyboard.press("Control+z")
     expect(page.get_by_label("layer 1 v_proj, computed, locked")).to_have_count(0)
-    page.locator("#shows").get_by_label("Gates").check()
+    page.locator("#shows").get_by_label("Share", exact=True).check()
     expect(cell(page, 0, "v_proj")).to_have_accessible_name(re.compile(r"gate 0\.25, set by hand"))
 
 
@@ -313,8 +313,32 @@ def test_the_map_can_show_conflict_instead_of_gates(page):
     cell(page, 2, "up_proj").click()  # what was painted here could not be seen, so that a click looks
     expect(page.locator(".heading", has_text="Layer 2 · up_proj")).to_be_visible(timeout=30_000)
     settled(page, 0)
-    page.locator("#shows").get_by_label("Gates").check()
+    page.locator("#shows").get_by_label("Share", exact=True).check()
     expect(page.locator("#tool").get_by_label("Paint")).to_be_checked()
+
+
+def test_strength_is_painted_for_one_adapter_and_what_the_method_does_not_read_is_closed(page):
+    page.locator("#shows").get_by_label("Strength").check()
+    page.locator("#whose").get_by_label("Domain").check()
+    box = page.locator("#brush input[type=number]")
+    box.fill("-1")
+    box.press("Enter")
+    stroke(page, (1, "v_proj"))
+    settled(page, 1)
+    expect(cell(page, 1, "v_proj")).to_have_accessible_name(re.compile(r"gate 0\.50, strength task x 1, domain x -1"))
+    page.click("#all-lines > button")
+    expect(page.locator("#lines-overrides textarea")).to_have_value("layer 1 : v_proj : domain x -1")
+    page.locator("#shows").get_by_label("Share", exact=True).check()
+    page.locator("#knob-method input").click()
+    page.get_by_role("option", name="linear").click()
+    expect(page.locator("#gates .gm")).to_have_class(re.compile("unread"))
+    expect(page.locator("#gates .gm-hint")).to_contain_text("linear does not read shares")
+    expect(page.locator("#knob-sharpness input[type=number]")).to_be_disabled()
+    expect(page.locator("#verdict")).to_contain_text("linear does not read it")
+    before = page.locator("#lines-overrides textarea").input_value()
+    stroke(page, (0, "q_proj"))  # a hand that cannot paint looks
+    expect(page.locator(".heading", has_text="Layer 0 · q_proj")).to_be_visible(timeout=30_000)
+    expect(page.locator("#lines-overrides textarea")).to_have_value(before)
 
 
 def test_the_tip_under_a_resting_hand_says_what_the_stroke_made(page):
