@@ -12,17 +12,19 @@ from pathlib import Path
 import pytest
 import torch
 from pico import pico_adapter
+from safetensors.torch import save_file
 
 from tada_studio import files
 from tada_studio.base_model.files import cache_folder
 from tada_studio.errors import InputError, MismatchError, TadaError
 from tada_studio.evaluation import Score, read_items
-from tada_studio.evaluation.saved import load_scores, save_scores
+from tada_studio.evaluation.saved import FORMAT, item_schema, load_items, load_scores, save_scores, scores_schema
 from tada_studio.evaluation.scores import Rates
 from tada_studio.probing import read_inputs
 from tada_studio.recipe import Recipe
 from tada_studio.session import Session
 from tada_studio.session import files as keep
+from tada_studio.session.schema import session_schema
 from tada_studio.session.store import DAYS, MOST, SessionStore, home
 
 TAB, OTHER = "a" * 32, "b" * 32
@@ -229,6 +231,73 @@ def test_a_session_of_version_one_gives_the_weights_that_it_gave_and_says_how(fo
     )
     assert session.recipe.strength == 1.5 and session.recipe.method == "gates" and "of version 0.1" in remarks[-1]
     session.close()
+
+
+def scores_file(path, rows, tensors):
+    save_file(
+        tensors, path, metadata={"format": FORMAT, "sides": rows if isinstance(rows, str) else json.dumps({"s": rows})}
+    )
+    return path
+
+
+@pytest.mark.parametrize(
+    ("rows", "tensors"),
+    [
+        ([{"nll": 1.0}], {}), ([{"name": 5}], {}), ([{"name": "a"}], {}), ([{"name": "a", "rates": [1.0]}], {}), ("[" * 9999, {}),
+        ([{"name": "a", "cut": -1}], {}), ("5", {}), ("{", {}), ([5], {}),
+        ([{"name": "a"}], {"correct": torch.ones(2)}), ([{"name": "a"}], {"gold": torch.ones(())}),
+        ([{"name": "a"}], {"gold": torch.ones(2), "correct": torch.ones(3, dtype=torch.bool)}),
+        ([{"name": "a", "replies": "no list"}], {"gold": torch.ones(2)}),
+    ],
+)  # fmt: skip
+def test_scores_that_are_none_are_refused_in_one_line(tmp_path, rows, tensors):
+    path = scores_file(
+        tmp_path / "scores.safetensors", rows, {f"0/0/{name}": tensor for name, tensor in tensors.items()}
+    )
+    with pytest.raises(InputError, match="holds no scores that could be read") as caught:
+        load_scores(path)
+    assert len(str(caught.value)) < 300 and "\n" not in str(caught.value)
+
+
+def test_scores_of_version_0_1_and_of_a_later_one_are_read(tmp_path):
+    rows = [{"name": "a", "said": ["x", "y"], "nll": float("nan"), "rates": [0.5, None, None], "mood": "later"}]
+    path = scores_file(tmp_path / "s.safetensors", rows, {"0/0/gold": torch.ones(2), "0/0/later": torch.ones(3)})
+    score = load_scores(path)["s"]["a"]
+    assert score.replies == ("x", "y") and score.rates == Rates(0.5) and score.n == 2 and score.nll != score.nll
+
+
+@pytest.mark.parametrize(
+    "line", ["{", "[]", "5", '{"prompt": "a"}', '{"prompt": 1, "right": "", "choices": [], "image": null}', "[" * 9999]
+)
+def test_items_that_are_none_are_refused_in_one_line(tmp_path, line):
+    (tmp_path / "items.jsonl").write_text(line)
+    with pytest.raises(InputError, match="holds no items that could be read") as caught:
+        load_items(tmp_path / "items.jsonl")
+    assert len(str(caught.value)) < 300 and "\n" not in str(caught.value)
+    with pytest.raises(InputError):
+        load_items(tmp_path / ("x" * 400))
+
+
+def test_what_is_written_fits_the_schemas(folder):
+    """Every name that a file holds is in the JSON schema of its kind, and every name that is required is in the file."""
+    schema, content = session_schema(), keep.read_index(folder)
+    assert set(schema["required"]) <= set(content) == set(schema["properties"])
+    run = schema["$defs"]["SavedRun"]
+    assert set(run["required"]) <= set(content["runs"][0]) == set(run["properties"])
+    item = json.loads(next(folder.glob("items-*")).read_text().splitlines()[0])
+    assert set(item) == set(item_schema()["properties"])
+    assert set(scores_schema()["$defs"]["SavedScore"]["properties"]) >= {"name", "nll", "note", "kind"}
+
+
+def test_a_session_that_is_edited_is_refused_where_it_is_wrong(folder):
+    for change, where in (
+        ({"undo": [1]}, "undo.0"), ({"runs_made": -1}, "runs_made"), ({"readings": "a" * 300}, "readings"), ({"looks": {"x": "y"}}, "looks.x"),
+    ):  # fmt: skip
+        honest = (folder / "session.json").read_text()
+        edited(folder, **change)
+        with pytest.raises(InputError, match=rf"is damaged \({where}"):
+            keep.read(folder)
+        (folder / "session.json").write_text(honest)
 
 
 @pytest.mark.parametrize("content", [b"", b"{", b"[]", b"\xff\xfe", b"[" * 9999, pickle.dumps({"format": keep.FORMAT})])

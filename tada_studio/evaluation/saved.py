@@ -2,10 +2,12 @@
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import MISSING, fields
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
+import torch
+from pydantic import AliasChoices, BaseModel, ConfigDict, Field, NonNegativeInt, TypeAdapter, ValidationError
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
@@ -15,6 +17,39 @@ from tada_studio.evaluation.scores import Rates, Score
 from tada_studio.evaluation.shown import Shown
 
 FORMAT = "tada-studio scores 1"
+
+
+class SavedScore(BaseModel):
+    """What is no tensor of one score. Fields of a later version are passed over, those of an earlier one are as they start."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+    name: str
+    nll: float | None = None
+    low: float | None = None
+    high: float | None = None
+    cut: NonNegativeInt = 0
+    replies: tuple[str, ...] | None = Field(
+        None, validation_alias=AliasChoices("replies", "said")
+    )  # "said" in version 0.1
+    rates: tuple[float | None, float | None, float | None] | None = None
+    kind: str = "choice"
+    note: str = ""
+
+
+class SavedItem(BaseModel):
+    """An item as people read it."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    prompt: str
+    right: str
+    choices: tuple[str, ...]
+    image: str | None
+
+
+#: Side -> the scores of its variants, as JSON in the header of a file of scores.
+_SIDES: TypeAdapter[dict[str, list[SavedScore]]] = TypeAdapter(dict[str, list[SavedScore]])
 
 
 def save_scores(sides: Mapping[str, Mapping[str, Score]], path: Path) -> None:
@@ -37,11 +72,19 @@ def load_scores(path: Path) -> dict[str, dict[str, Score]]:
                 raise ValueError(f"its format is {about.get('format')!r}, not {FORMAT!r}")
             tensors = {name: file.get_tensor(name) for name in file.keys()}
         return {
-            side: {row["name"]: _score(row, s, v, tensors) for v, row in enumerate(rows)}
-            for s, (side, rows) in enumerate(json.loads(about["sides"]).items())
+            side: {row.name: _score(row, s, v, tensors) for v, row in enumerate(rows)}
+            for s, (side, rows) in enumerate(_SIDES.validate_python(json.loads(about["sides"])).items())
         }
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError, SafetensorError) as error:
-        raise InputError(f"{path.name}: holds no scores that could be read ({error}).") from error
+    except (OSError, ValueError, KeyError, RecursionError, SafetensorError) as error:
+        raise InputError(f"{path.name[:80]}: holds no scores that could be read ({_reason(error)}).") from error
+
+
+def _reason(error: Exception) -> str:
+    """In one line, and where it is: the first thing that is wrong."""
+    if not isinstance(error, ValidationError):
+        return " ".join(str(error).split())[:160]
+    problem = error.errors(include_url=False, include_context=False, include_input=False)[0]
+    return f"{'.'.join(map(str, problem['loc']))}: {problem['msg']}"[:160]
 
 
 def _tensors(score: Score) -> dict[str, Tensor]:
@@ -54,19 +97,22 @@ def _plain(score: Score) -> dict[str, Any]:
     return {name: value for name, value in values.items() if value is not None and not isinstance(value, Tensor)}
 
 
-def _score(row: Mapping[str, Any], side: int, variant: int, tensors: Mapping[str, Tensor]) -> Score:
-    """Fields of a later version are left out, those of an earlier one are None."""
-    start = f"{side}/{variant}/"
-    found = {name.removeprefix(start): tensor for name, tensor in tensors.items() if name.startswith(start)}
-    known = {spec.name: None if spec.default is MISSING else spec.default for spec in fields(Score)}
-    values = {name: value for name, value in {**known, **row, **found}.items() if name in known}
-    values["rates"] = None if values["rates"] is None else Rates(*values["rates"])
-    replies = row.get("replies", row.get("said"))  # version 0.1 called them so
-    values["replies"] = None if replies is None else tuple(replies)
-    score = Score(**values)
-    if len({len(tensor) for tensor in _tensors(score).values()} | {score.n}) != 1:
-        raise ValueError(f"{score.name} has a different number of items in different places")
-    return score
+#: The tensors of a score: how many dimensions, and whether they are yes or no.
+_KINDS = {"loglik": (2, False), "correct": (1, True), "gold": (1, False), "normed": (1, True), "free": (1, True)}
+
+
+def _score(row: SavedScore, side: int, variant: int, tensors: Mapping[str, Tensor]) -> Score:
+    """Tensors of a later version are passed over. Raises ValueError where they are not of one score."""
+    there = {name: tensor for name in _KINDS if (tensor := tensors.get(f"{side}/{variant}/{name}")) is not None}
+    for name, tensor in there.items():
+        if (tensor.ndim, tensor.dtype == torch.bool) != _KINDS[name]:
+            raise ValueError(f"{name} of {row.name} is {tensor.dtype} of shape {tuple(tensor.shape)}")
+    if not {"correct", "gold"} & there.keys():
+        raise ValueError(f"{row.name} knows neither what was right nor how likely it was")
+    if len(set(map(len, there.values()))) != 1:
+        raise ValueError(f"{row.name} has a different number of items in different places")
+    rates = None if row.rates is None else Rates(*row.rates)
+    return Score(**{**row.model_dump(), "loglik": None, "correct": None, **there, "rates": rates})
 
 
 def save_items(items: Sequence[Shown], path: Path) -> None:
@@ -78,10 +124,21 @@ def save_items(items: Sequence[Shown], path: Path) -> None:
 def load_items(path: Path) -> tuple[Shown, ...]:
     """What ``save_items`` wrote. Raises InputError for anything else."""
     try:
-        return tuple(_shown(**json.loads(row)) for row in path.read_text(encoding="utf-8").split("\n") if row)
-    except (OSError, ValueError, TypeError, RecursionError) as error:
-        raise InputError(f"{path.name}: holds no items that could be read ({error}).") from error
+        rows = path.read_text(encoding="utf-8").split("\n")
+        return tuple(_shown(SavedItem.model_validate(json.loads(row))) for row in rows if row)
+    except (OSError, ValueError, RecursionError) as error:
+        raise InputError(f"{path.name[:80]}: holds no items that could be read ({_reason(error)}).") from error
 
 
-def _shown(prompt: Any, right: Any, choices: Any, image: Any) -> Shown:
-    return Shown(str(prompt), str(right), tuple(map(str, choices)), None if image is None else str(image))
+def _shown(item: SavedItem) -> Shown:
+    return Shown(item.prompt, item.right, item.choices, item.image)
+
+
+def scores_schema() -> dict[str, Any]:
+    """The JSON schema of what a file of scores holds beside its tensors, under "sides" in its header."""
+    return _SIDES.json_schema()
+
+
+def item_schema() -> dict[str, Any]:
+    """The JSON schema of a line of a session's items."""
+    return SavedItem.model_json_schema()
