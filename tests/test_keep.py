@@ -291,7 +291,8 @@ def test_what_is_written_fits_the_schemas(folder):
 
 def test_a_session_that_is_edited_is_refused_where_it_is_wrong(folder):
     for change, where in (
-        ({"undo": [1]}, "undo.0"), ({"runs_made": -1}, "runs_made"), ({"readings": "a" * 300}, "readings"), ({"looks": {"x": "y"}}, "looks.x"),
+        ({"undo": [1]}, "undo.0"), ({"runs_made": -1}, "runs_made"), ({"readings": "a" * 300}, "readings"),
+        ({"looks": {"x": "y"}}, "looks.x"),
     ):  # fmt: skip
         honest = (folder / "session.json").read_text()
         edited(folder, **change)

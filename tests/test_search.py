@@ -243,7 +243,9 @@ def test_two_processes_join_one_storage(pico, tmp_path):
         first, second = pool.map(_work, arguments)
     for told in (first, second):
         assert 6 <= len(told["trials"]) <= 7  # the two may each have had one under way at the end
-    assert {t["number"] for t in first["trials"]} & {t["number"] for t in second["trials"]} >= set(range(6))
+    # the one that each had under way when the other ended is missing there, whichever it was
+    numbers = [{t["number"] for t in told["trials"]} for told in (first, second)]
+    assert numbers[0] | numbers[1] >= set(range(6)) and len(numbers[0] & numbers[1]) >= 5
 
 
 def test_a_storage_that_cannot_be_opened_is_said_without_its_password(tmp_path):

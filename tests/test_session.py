@@ -247,6 +247,8 @@ def test_a_search_stays_good_for_the_recipe_that_it_found(session, pico):
     assert found.found is not None and found.digest == session.tuning.digest and session.tuning.judged is not None
     session.restore(found.found)
     assert not session.stale(found)
+    again = session.tune(items, Plan(trials=0, seeds=1, chunks=1))  # judged once more, of the search that there is
+    assert again.judged is not None and again.looks == 2 and again.digest == found.digest and not session.stale(again)
     session.turn(strength=0.3)
     assert session.stale(found)
 

@@ -424,9 +424,10 @@ class Session:
         view, held = self._open_view(), items_digest(split.held)
         # judging alone is of the search that there is, also after its find was taken
         start = self.tuning.start if self.tuning is not None and not plan.trials else view.recipe
+        digest = Merge(pair, view.readings, start).digest
 
         def publish(found: Tuning) -> None:
-            self._take(pair, tuning=replace(found, digest=view.digest))
+            self._take(pair, tuning=replace(found, digest=digest))
 
         found = tuning.search(
             pair, base, view.readings, split, start=start, plan=plan, storage=self.folder / "trials.log",
@@ -435,7 +436,7 @@ class Session:
         if found.judged is not None:
             self._looks[held] = found.looks
         self.on_change()
-        return replace(found, digest=view.digest)
+        return replace(found, digest=digest)
 
     def _take(self, pair: Pair, **results: Any) -> None:
         """Show these results, unless another pair is open by now."""
