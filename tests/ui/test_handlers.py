@@ -223,6 +223,8 @@ def test_ten_desks_that_work_at_once_do_not_mix(pico):
 def test_the_card_on_a_cell_tells_readings_band_and_norms(state, pico):
     assert set(cell_facts(state.session.view)) == {"norm_task", "norm_domain"}
     state.session.probe(read_inputs(pico.inputs))
+    assert "low" not in cell_facts(state.session.view)  # tada's shares are a hand's
+    state.session.turn(method="gates")
     edits.stroke(state, news(cells=[[0, 0]], value=1.0))
     facts, gates = cell_facts(state.session.view), state.session.view.gates
     assert facts["low"][0][0] <= float(gates.computed[0, 0]) + 1e-5 and facts["high"][0][0] < 1

@@ -150,7 +150,8 @@ def cell_facts(view: Merge | None) -> dict[str, Any] | None:
     if view.readings is None:
         return facts
     task, domain = view.readings.average(view.recipe)
-    band = zip(("low", "high"), view.band, strict=True)
+    # of a method whose shares are a hand's there is no computed gate for a band to lie around
+    band = zip(("low", "high"), view.band, strict=True) if view.gates is view.asymmetry else ()
     return {
         **facts, "task": _on_grid(view, task), "domain": _on_grid(view, domain), "even": _on_grid(view, _even(view)),
         "where": _EVEN[view.recipe.calibration], **{name: _rows(values) for name, values in band},
