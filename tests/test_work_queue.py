@@ -139,6 +139,16 @@ def test_stop_removes_what_waits_too_and_nothing_else():
     assert others == ["began"]
 
 
+def test_whoever_waits_for_long_is_told_now_and_then_and_not_all_the_time():
+    queue, told = WorkQueue(), []
+    waiting = threading.Thread(target=in_turn(Session(), lambda progress: None, queue), args=(told.append,))
+    with queue.turn("other", lambda place, seconds: None):
+        waiting.start()
+        time.sleep(1.3)
+    waiting.join(5)
+    assert 1 <= len(told) <= 2 and "goes first" in told[0].note
+
+
 def test_nobody_may_fill_the_line():
     visitor, queue = Visitor("ann", Limits(jobs=2)), WorkQueue()
     sessions = [Session(visitor) for _ in range(3)]

@@ -19,6 +19,8 @@ T = TypeVar("T")
 
 #: Seconds between two looks at the line of someone who waits.
 EVERY = 0.12
+#: Seconds between two words to someone who waits: with many who do, more would keep the server from its work.
+SAID = 1.0
 #: Pieces of finished work that the estimates are made of.
 REMEMBERED = 20
 #: Told to who waits, again and again: how many pieces of work go first, and in about how many seconds its own begins, or None.
@@ -142,12 +144,15 @@ def in_turn(
     visitor = session.visitor.name or str(id(session))
 
     def later(progress: ProgressFn) -> T:
-        before = session.stops
+        before, shown = session.stops, -SAID
 
         def waits(place: int, seconds: float | None) -> None:
+            nonlocal shown
             if session.stops != before:
                 raise Stopped("Stopped before it began.")
-            progress(Progress("waiting", 0, 0, waiting_words(place, seconds)))
+            if time.monotonic() - shown >= SAID:
+                shown = time.monotonic()
+                progress(Progress("waiting", 0, 0, waiting_words(place, seconds)))
 
         with queue.turn(visitor, waits, session.visitor.limits.jobs) as ticket:
 
