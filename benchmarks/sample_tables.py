@@ -1,4 +1,4 @@
-"""What ``tada-studio evaluate --sample NAME`` says of an embedded sample, as the README's table between its markers.
+"""What ``tada-studio evaluate --sample NAME`` says of an embedded sample, as docs/samples.md's table between its markers.
 
     python benchmarks/sample_tables.py minerals-tiny smollm2-minerals vit-glyphs [--tuned]
 
@@ -17,18 +17,18 @@ from tada_studio import cli
 from tada_studio.report import markdown_table
 from tada_studio.sample_pairs import sample
 
-README = Path(__file__).resolve().parent.parent / "README.md"
+PAGE = Path(__file__).resolve().parent.parent / "docs" / "samples.md"
 Row = dict[str, Any]
 
 
 def evaluated(name: str, tuned: bool) -> list[Row]:
     """The command's own answer: a row for each side and variant."""
-    said = io.StringIO()
-    with contextlib.redirect_stdout(said):
+    printed = io.StringIO()
+    with contextlib.redirect_stdout(printed):
         code = cli.main(["evaluate", "--sample", name, "--json", *(["--tuned"] if tuned else [])])
     if code:
         raise SystemExit(code)
-    return json.loads(said.getvalue())
+    return json.loads(printed.getvalue())
 
 
 def table(rows: list[Row]) -> str:
@@ -61,7 +61,7 @@ def main() -> None:
     for name in options.names:
         text = table(evaluated(name, options.tuned and bool(sample(name).validation)))
         print(text, flush=True)
-        put(README, f"results {name}", text)
+        put(PAGE, f"results {name}", text)
 
 
 if __name__ == "__main__":

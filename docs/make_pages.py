@@ -1,12 +1,16 @@
-"""Writes the pages and tables that are made from the code: docs/cli.md, and the tables between marks in docs/ and README.md.
+"""Writes the pages and tables that are made from the code: docs/cli.md, docs/api.md, and the tables between marks elsewhere.
 
-`python docs/make_pages.py` after a change of a flag, a knob or a method; tests/test_docs.py says when it is due.
+`python docs/make_pages.py` after a change of a flag, a knob, a method, a figure's caption or a public name; tests/test_docs.py
+says when it is due.
 """
 
 import argparse
+import inspect
+import re
 from pathlib import Path
 
-from tada_studio import cli, report
+import tada_studio
+from tada_studio import cli, figures, report
 from tada_studio.cli.parser import flags
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -65,9 +69,62 @@ def _cell(action: argparse.Action) -> str:
     return str(action.help).replace("|", "\\|") + (f"; default `{default}`" if shown else "")
 
 
+API_HEAD = """# Python API
+
+Made from the package by `python docs/make_pages.py`. `import tada_studio as tada` costs next to nothing: a name is loaded
+when it is first used, and `__init__.pyi` gives editors and type checkers every type. Errors that a person can act on are
+`TadaError`; each says where, what was found and what would work.
+
+```python
+import tada_studio as tada
+
+pair = tada.read_pair(task="path-or-hub-id", domain="path-or-hub-id")
+base = tada.load_base("path-or-hub-id")
+readings = tada.probe(pair, base, tada.read_inputs("probe.jsonl"))
+merge = tada.Merge(pair, readings, tada.Recipe(rank=16))  # every stage, each computed once when it is asked for
+merge.gates, merge.ranks, merge.depth
+certificate = tada.export(merge.adapter, "out/", base=base)
+scores = tada.evaluate(base, {"base": None, "merge": merge.adapter}, tada.read_items("items.jsonl"))
+```
+
+Values are immutable: a recipe is changed by `recipe.but(strength=1.5)`, which gives another one.
+
+## Over HTTP
+
+The app publishes named endpoints beside the screen, for `gradio_client`, curl and agents; `/?view=api` of a running app describes
+them.
+"""
+
+
+def api_page() -> str:
+    """docs/api.md: every public name with its signature and what its docstring says first."""
+    return "\n".join([API_HEAD, "## Names", "", *(_name(name) for name in tada_studio.__all__)])
+
+
+def _name(name: str) -> str:
+    value = getattr(tada_studio, name)
+    if not callable(value):
+        return f"### {name}\n\nThe methods by name: see [every method](method.md#every-method).\n"
+    text = inspect.cleandoc(value.__doc__ or "")
+    if isinstance(value, type):
+        return f"### {name}\n\n```text\n{text}\n```\n"
+    taken = [
+        parameter.replace(annotation=parameter.empty) for parameter in inspect.signature(value).parameters.values()
+    ]
+    lines = [re.sub(r"<function (\w+) at \w+>", r"\1", f"    {parameter},") for parameter in taken]
+    return "\n".join([f"### {name}", "", "```text", f"{name}(", *lines, ")", "", text, "```", ""])
+
+
+def figure_list() -> str:
+    """Every figure by its title, with the caption that is shown with it."""
+    frames = [getattr(figures, name) for name in figures.__all__]
+    made = [frame for frame in frames if isinstance(frame, figures.Figure)]
+    return "\n".join(f"- **{frame.title}.** {frame.caption}" for frame in sorted(made))
+
+
 def tables() -> dict[str, str]:
     """Name of the marks -> what stands between them."""
-    return {"knobs": report.knob_table(), "methods": report.method_table()}
+    return {"knobs": report.knob_table(), "methods": report.method_table(), "figures": figure_list()}
 
 
 def filled(text: str) -> str:
@@ -81,15 +138,27 @@ def filled(text: str) -> str:
 
 def pages() -> dict[Path, str]:
     """Every page that is made or filled here, as it should be."""
-    made = {ROOT / "docs" / "cli.md": cli_page()}
+    made = {ROOT / "docs" / "cli.md": cli_page(), ROOT / "docs" / "api.md": api_page()}
     for path in (ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))):
         if path not in made:
             made[path] = filled(path.read_text(encoding="utf-8"))
     return made
 
 
-if __name__ == "__main__":
-    for path, text in pages().items():
-        if not path.exists() or path.read_text(encoding="utf-8") != text:
+def main() -> int:
+    """Write what is due; with --check only say so, and return 1 if anything is."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--check", action="store_true", help="write nothing; exit 1 if a page is due")
+    check = parser.parse_args().check
+    due = {
+        path: text for path, text in pages().items() if not path.exists() or path.read_text(encoding="utf-8") != text
+    }
+    for path, text in due.items():
+        if not check:
             path.write_text(text, encoding="utf-8")
-            print(f"written: {path.relative_to(ROOT)}")
+        print(f"{'due' if check else 'written'}: {path.relative_to(ROOT)}")
+    return int(check and bool(due))
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

@@ -1,5 +1,6 @@
 """The import contracts of pyproject.toml hold what they promise: a stray import breaks them in whichever module it is put."""
 
+import re
 import shutil
 import subprocess
 import sys
@@ -62,3 +63,11 @@ def test_a_new_file_is_not_left_out(tmp_path):
     assert done.returncode == 1
     for contract, _ in PLACES.values():
         assert f"{contract} BROKEN" in done.stdout
+
+
+def test_the_picture_in_contributing_is_the_contract():
+    text = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
+    (picture,) = re.findall(r"<!-- layers: begin -->\n```\n(.*?)```", text, re.DOTALL)
+    drawn = [re.split(r"  +", line)[0] for line in picture.splitlines()]
+    (stairs,) = (contract for contract in CONTRACTS.values() if contract["type"] == "layers")
+    assert drawn == stairs["layers"]
