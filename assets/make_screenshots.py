@@ -43,7 +43,7 @@ def inspect(page: Page) -> None:
     tab(page, "inspect")
     for layer in range(3, 6):
         page.locator(f"#gates .gm-cell[data-i='{layer}'][data-j='3']").click()
-    expect(page.locator("#said")).to_contain_text("painted", timeout=LONG)
+    expect(page.locator("#message")).to_contain_text("painted", timeout=LONG)
     drawn(page, "depth")
 
 

@@ -38,7 +38,7 @@ CLOCK = """() => {
   const state = () => ({
     map: document.querySelector('#gates .gm-grid').dataset.rev,
     cards: document.querySelector('.cards').textContent,
-    said: document.querySelector('#said').textContent + document.querySelector('#verdict').textContent,
+    said: document.querySelector('#message').textContent + document.querySelector('#verdict').textContent,
   });
   let start = 0, before = null;
   window.tadaTimes = [];

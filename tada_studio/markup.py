@@ -22,6 +22,6 @@ def template(source: str) -> Callable[..., Markup]:
     return fill
 
 
-def joined(pieces: Iterable[str]) -> Markup:
-    """Pieces one after the other; those that are plain text are escaped."""
-    return Markup("").join(pieces)
+def joined(parts: Iterable[str]) -> Markup:
+    """Parts one after the other; those that are plain text are escaped."""
+    return Markup("").join(parts)

@@ -163,9 +163,9 @@ def pick(state: TabState, row: Any, side: Any, number: Any) -> None:
     if not (0 <= row < gone.shape[0] and 0 <= number < gone.shape[1]):
         raise InputError(f"{side} {number}: there is no such direction. Reload the page.")
     address = list(view.pair.addresses.values())[row]
-    fate = None if by_hand[row, number] else not gone[row, number]
-    state.session.restore(picked(view.recipe, Direction(address, side, number), fate))
-    word = {None: "is left to the rule again", True: "is dropped by hand", False: "is kept by hand"}[fate]
+    choice = None if by_hand[row, number] else not gone[row, number]
+    state.session.restore(picked(view.recipe, Direction(address, side, number), choice))
+    word = {None: "is left to the rule again", True: "is dropped by hand", False: "is kept by hand"}[choice]
     state.acted(f"{address}: {side} {number} {word}. Undo: Ctrl+Z.")
 
 

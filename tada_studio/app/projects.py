@@ -35,7 +35,7 @@ def project_status(state: TabState) -> Markup:
 
 
 def saved(browser_tabs: BrowserTabs, state: TabState) -> dict[str, Any]:
-    """Both lists, as a listing takes them."""
+    """Both lists, as an action list takes them."""
     store = browser_tabs.store(state)
     projects, recent = store.projects(), store.recent()
     return rows(
@@ -79,7 +79,7 @@ def save(browser_tabs: BrowserTabs, state: TabState, name: str | None) -> str:
 
 
 def press(browser_tabs: BrowserTabs, state: TabState, what: Any, key: Any) -> str:
-    """A button of the list; says what happened. Raises TadaError, and then the desk is as it was."""
+    """A button of the list; says what happened. Raises TadaError, and then the tab is as it was."""
     if what == "delete":
         message = browser_tabs.store(state).delete(str(key))
     elif what == "open":

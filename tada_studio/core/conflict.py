@@ -107,7 +107,7 @@ def activation_alignment(found: Directions, moment: Float64[Tensor, "n k k"]) ->
 class Drops:
     """Which directions leave the merge (True = dropped), which were opposed by another, and what that costs.
 
-    task_by_hand, domain_by_hand: whose fate ``recipe.keep`` or ``recipe.discard`` decided
+    task_by_hand, domain_by_hand: which of them ``recipe.keep`` or ``recipe.discard`` decided
     energy, gone: weighted energy ``|w_T dW_T|^2, |w_D dW_D|^2`` of each module, and how much of it is dropped
     everything:   how many directions the two adapters have in all
     """

@@ -85,8 +85,8 @@ def module_detail(
     energy, size = merged.spectrum[row].square(), strengths[0][:, None] * strengths[1][None, :]
     return ModuleDetail(
         row,
-        _fates(found.task, row, strengths[0], order, (weight, activation), opposed, hands[0]),
-        _fates(found.domain, row, strengths[1], order.mT, flipped, opposed.mT, hands[1]),
+        _direction_states(found.task, row, strengths[0], order, (weight, activation), opposed, hands[0]),
+        _direction_states(found.domain, row, strengths[1], order.mT, flipped, opposed.mT, hands[1]),
         weight,
         activation,
         in_force,
@@ -107,7 +107,7 @@ def _hands(merged: Merged, found: Directions, row: int) -> list[tuple[Tensor, Te
     return [(drops.task[row], drops.task_by_hand[row]), (drops.domain[row], drops.domain_by_hand[row])]
 
 
-def _fates(
+def _direction_states(
     side: Side,
     row: int,
     strength: Float64[Tensor, " r"],

@@ -129,7 +129,9 @@ def _solved(total: Float64[Tensor, "n k k"], right: Float64[Tensor, "n k r"]) ->
     return torch.cholesky_solve(right, triangle)
 
 
-def said(space: CoreSpace, mix: Float64[Tensor, "n k k"], moment: Float64[Tensor, "n k k"]) -> Float64[Tensor, "n 2"]:
+def response(
+    space: CoreSpace, mix: Float64[Tensor, "n k k"], moment: Float64[Tensor, "n k k"]
+) -> Float64[Tensor, "n 2"]:
     """Mean square of what (task, domain) says on inputs of this moment through a mix: ``E |B_a mix_a z|^2``, of |x| = 1."""
     found = []
     for side in sides(space):
@@ -138,7 +140,7 @@ def said(space: CoreSpace, mix: Float64[Tensor, "n k k"], moment: Float64[Tensor
     return torch.stack(found, 1)
 
 
-def told_apart(moments: BothMoments) -> Float64[Tensor, " n"]:
+def distinguishable(moments: BothMoments) -> Float64[Tensor, " n"]:
     """How far the two kinds of inputs can be told apart by a module's codes: 0 not at all, 1 entirely.
 
     Of every direction of the codes, the share of it that is seen on domain inputs less the share seen on task inputs, without

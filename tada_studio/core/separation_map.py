@@ -18,7 +18,7 @@ from torch import Tensor
 from tada_studio.core import stats
 from tada_studio.core.factor import CoreSpace
 from tada_studio.core.gates import DRAWS, SHUFFLES, Gates, Readings
-from tada_studio.core.separation import BothMoments, said, spread
+from tada_studio.core.separation import BothMoments, response, spread
 from tada_studio.lora import Address
 
 Cell = Float64[Tensor, "layers projections"]
@@ -87,7 +87,7 @@ def kept(space: CoreSpace, mix: Float64[Tensor, "n k k"], moments: BothMoments) 
     """The response energies of both adapters, as trained and as merged, on both kinds of inputs."""
     plain = torch.diag_embed(spread(space, torch.ones(len(space.names), 2, dtype=torch.float64)) * space.scale)
     (task_before, task_after), (domain_before, domain_after) = (
-        [said(space, one, moment) for one in (plain, mix)] for moment in moments
+        [response(space, one, moment) for one in (plain, mix)] for moment in moments
     )
     swapped = lambda task, domain: torch.stack((task[:, 0], domain[:, 1]), 1)  # noqa: E731 - each adapter's own inputs
     return Kept(
@@ -136,11 +136,11 @@ def _answered(
     ).double()
     weight = readings.tokens.double() * times
     share = weight / weight.sum(1, keepdim=True)
-    voices = []
-    for said_there, rms, side in ((task, readings.rms_task, 0), (domain, readings.rms_domain, 1)):
+    responses = []
+    for response_there, rms, side in ((task, readings.rms_task, 0), (domain, readings.rms_domain, 1)):
         drawn = share @ rms.square().mT
-        voices.append((said_there / size[:, side] * drawn / drawn[:1]).sqrt())
-    gate = voices[1] / (voices[0] + voices[1])
+        responses.append((response_there / size[:, side] * drawn / drawn[:1]).sqrt())
+    gate = responses[1] / (responses[0] + responses[1])
     return _who_is_there(gate, space.present)
 
 

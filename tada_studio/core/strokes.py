@@ -59,14 +59,14 @@ def depth_ramp(layers: Sequence[int], first: float = 0.5, last: float = 1.0) -> 
 
 def _survives(grid: Cells, line: str, stroke: Bool[Tensor, "layers projections"], paints: Target) -> bool:
     """Whether a line still says anything after a stroke: another plane's does, one that reaches further does."""
-    said = target(line)
-    covered = said.plane == paints.plane and set(said.sides) <= set(paints.sides)
+    marked = target(line)
+    covered = marked.plane == paints.plane and set(marked.sides) <= set(paints.sides)
     return not covered or bool((selected(grid, line) & ~stroke).any())
 
 
 def _touches(line: str, paints: Target) -> bool:
-    said = target(line)
-    return said.plane == paints.plane and bool(set(said.sides) & set(paints.sides))
+    marked = target(line)
+    return marked.plane == paints.plane and bool(set(marked.sides) & set(paints.sides))
 
 
 def _spelled(gate_map: Gates, stroke: Bool[Tensor, "layers projections"]) -> list[str]:

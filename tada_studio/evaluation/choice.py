@@ -110,7 +110,7 @@ def _after(model: nn.Module, inputs: Mapping[str, Tensor], past: Past) -> Tensor
 
 
 class Found(NamedTuple):
-    """What a model makes of choices: where each stands, its log-likelihood in nats, and whether the model would have said it by
+    """What a model makes of choices: where each stands, its log-likelihood in nats, and whether the model would have given it by
     itself: every token of it is the likeliest of the whole vocabulary, which is greedy decoding that matches exactly."""
 
     targets: list[Target]

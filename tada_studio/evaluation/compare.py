@@ -182,8 +182,8 @@ class _Evidence(NamedTuple):
         n = sum(side.n for side in self.sides.values())
         counts = []
         if self.won is not None and self.lost is not None:
-            asked = sum(side.n for side in self.sides.values() if side.won is not None)
-            counts.append(stats.items_needed(self.won, self.lost, asked, level))
+            total = sum(side.n for side in self.sides.values() if side.won is not None)
+            counts.append(stats.items_needed(self.won, self.lost, total, level))
         if self.gain is not None:
             known = [side for side in self.sides.values() if side.redrawn is not None]
             error = float(_mean_of([side.redrawn for side in known]).std())
@@ -193,8 +193,8 @@ class _Evidence(NamedTuple):
 
 
 def _pooled(sides: Mapping[str, _Side]) -> _Evidence:
-    told = [side for side in sides.values() if side.won is not None]
-    won, lost = (sum(getattr(side, name) for side in told) if told else None for name in ("won", "lost"))
+    judged = [side for side in sides.values() if side.won is not None]
+    won, lost = (sum(getattr(side, name) for side in judged) if judged else None for name in ("won", "lost"))
     p_right = None if won is None or lost is None else stats.mcnemar(won, lost)
     gain, p_gold = _gain(list(sides.values())), None
     if gain is not None:

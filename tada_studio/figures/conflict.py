@@ -35,10 +35,10 @@ MERGED = Figure(
 def conflict_spectrum(near: ModuleDetail, where: str = "") -> Figure:
     """Both adapters' weighted singular values in one module, mirrored, with a line between any two that conflict."""
     figure = make_subplots(rows=3, cols=1, row_heights=[0.41, 0.18, 0.41], vertical_spacing=0.0, shared_xaxes=True)
-    top = 1.08 * max([fate.strength for fate in (*near.task, *near.domain)], default=1.0) or 1.0
-    for row, (name, colour, fates) in {1: ("task", TASK, near.task), 3: ("domain", DOMAIN, near.domain)}.items():
-        figure.add_trace(_bars(name, colour, fates, near.row), row=row, col=1)
-        figure.add_trace(_by_hand(fates), row=row, col=1)
+    top = 1.08 * max([direction.strength for direction in (*near.task, *near.domain)], default=1.0) or 1.0
+    for row, (name, colour, directions) in {1: ("task", TASK, near.task), 3: ("domain", DOMAIN, near.domain)}.items():
+        figure.add_trace(_bars(name, colour, directions, near.row), row=row, col=1)
+        figure.add_trace(_by_hand(directions), row=row, col=1)
     for trace in _bridge(near):
         figure.add_trace(trace, row=2, col=1)
     figure.update_yaxes(title="task", range=[0, top], row=1, col=1)
@@ -54,26 +54,27 @@ def conflict_spectrum(near: ModuleDetail, where: str = "") -> Figure:
     return SPECTRUM.of(figure, where)
 
 
-def _bars(name: str, colour: str, fates: Sequence[DirectionState], module: int) -> go.Bar:
+def _bars(name: str, colour: str, directions: Sequence[DirectionState], module: int) -> go.Bar:
     """A click on a bar carries its customdata."""
-    gone = [fate.dropped for fate in fates]
+    gone = [direction.dropped for direction in directions]
     marker = {
         "color": colour,
         "opacity": [0.45 if is_gone else 1.0 for is_gone in gone],
         "pattern": {"shape": ["/" if is_gone else "" for is_gone in gone], "solidity": 0.35},
         "line": {"color": CONFLICT, "width": [2 if is_gone else 0 for is_gone in gone]},
     }
-    labels = [[name, fate.number, "dropped" if fate.dropped else "kept", module] for fate in fates]
+    labels = [[name, direction.number, "dropped" if direction.dropped else "kept", module] for direction in directions]
     return go.Bar(
-        x=[fate.number for fate in fates], y=[fate.strength for fate in fates], marker=marker, name=name, customdata=labels,
+        x=[direction.number for direction in directions], y=[direction.strength for direction in directions],
+        marker=marker, name=name, customdata=labels,
         hovertemplate=f"{name} %{{x}}: %{{y:.4g}}, %{{customdata[2]}}<extra></extra>",
     )  # fmt: skip
 
 
-def _by_hand(fates: Sequence[DirectionState]) -> go.Scatter:
-    picked = [fate for fate in fates if fate.by_hand]
+def _by_hand(directions: Sequence[DirectionState]) -> go.Scatter:
+    picked = [direction for direction in directions if direction.by_hand]
     return go.Scatter(
-        x=[fate.number for fate in picked], y=[fate.strength for fate in picked], mode="markers", meta="ink",
+        x=[direction.number for direction in picked], y=[direction.strength for direction in picked], mode="markers", meta="ink",
         marker={"size": 7}, hoverinfo="skip", cliponaxis=False,
     )  # fmt: skip
 

@@ -69,7 +69,11 @@ def _loading(merged: Adapter, origin: Mapping[str, Any], facts: CardFacts) -> li
     sentences = [_plain(head_sentence(merged, origin.get("heads", {})))] if merged.heads else []
     if any(family(name) for name in merged.modules):
         sentences.append("Its modules have the names of transformers 5; transformers 4 does not find them.")
-    return [*_code("python", python), *_serving(merged, facts), *(line for said in sentences for line in (said, ""))]
+    return [
+        *_code("python", python),
+        *_serving(merged, facts),
+        *(line for sentence in sentences for line in (sentence, "")),
+    ]
 
 
 def _serving(merged: Adapter, facts: CardFacts) -> list[str]:
@@ -104,8 +108,8 @@ def _licences(facts: CardFacts) -> list[str]:
         f"the {role} adapter {_plain(licence) if licence else 'names none'}" for role, licence in facts.licences.items()
     ]
     agree = len(set(facts.licences.values())) == 1 and None not in facts.licences.values()
-    said = f"Licences by the parents' cards: {', '.join(named)}; the base has its own."
-    return [said if agree else f"{said} **Check them before you pass this on.**", ""]
+    licences = f"Licences by the parents' cards: {', '.join(named)}; the base has its own."
+    return [licences if agree else f"{licences} **Check them before you pass this on.**", ""]
 
 
 def _plain(text: str) -> str:

@@ -1,7 +1,7 @@
 """What a probe was fed with, in words: which inputs it lacks, and whether the two kinds are different enough."""
 
 from tada_studio.core.gates import Readings
-from tada_studio.core.separation import told_apart
+from tada_studio.core.separation import distinguishable
 
 #: Below the first the two kinds of inputs hardly differ, above the second they clearly do. Two halves of 16 inputs of one kind
 #: differ by .15 to .28 in the samples, and task against domain inputs, 32 of each, by .21 (minerals-tiny) to .30.
@@ -17,7 +17,7 @@ def inputs_sentence(readings: Readings) -> str:
     """Whether these readings can separate the two adapters: what they lack, or how different the two kinds of inputs are."""
     if readings.moments is None:
         return f"Only domain inputs were read. {ABOUT_TASK_INPUTS}"
-    apart = float(told_apart(readings.moments).nanmedian())
+    apart = float(distinguishable(readings.moments).nanmedian())
     how = "hardly" if apart < HARDLY else "clearly" if apart > CLEARLY else "somewhat"
     equal = readings.about.get("equal_inputs", "")
     lines = f"{equal} task inputs are also domain inputs" if equal and not equal.startswith("0 ") else ""

@@ -122,7 +122,7 @@ def cell_sentence(merged: Merged, near: ModuleDetail) -> str:
     if drops is None:
         return f"This method drops no directions. {kept}"
     sides = (("task", near.task), ("domain", near.domain))
-    gone = [f"{side} {fate.number}" for side, fates in sides for fate in fates if fate.dropped]
+    gone = [f"{side} {direction.number}" for side, directions in sides for direction in directions if direction.dropped]
     if not gone:
         return f"Nothing is dropped here. {kept}"
     named = ", ".join(gone[:8]) + (f" and {len(gone) - 8} more" if len(gone) > 8 else "")
@@ -132,22 +132,22 @@ def cell_sentence(merged: Merged, near: ModuleDetail) -> str:
     return f"{len(gone)} of {n} directions {are} dropped here: {named}. {lost} {kept}"
 
 
-def fate_says(fate: DirectionState, other: str) -> str:
+def direction_says(direction: DirectionState, other: str) -> str:
     """Why a direction stays or goes; ``other`` is the other adapter's role."""
-    word = "dropped" if fate.dropped else "kept"
-    if fate.by_hand:
+    word = "dropped" if direction.dropped else "kept"
+    if direction.by_hand:
         return f"{word} by hand"
-    if fate.dropped:
-        return f"dropped: opposes {other} {fate.rival}"
-    return f"kept, though it opposes {other} {fate.rival}" if fate.opposed else "kept"
+    if direction.dropped:
+        return f"dropped: opposes {other} {direction.rival}"
+    return f"kept, though it opposes {other} {direction.rival}" if direction.opposed else "kept"
 
 
-def fate_meets(fate: DirectionState, other: str) -> tuple[str, str, str]:
+def direction_meets(direction: DirectionState, other: str) -> tuple[str, str, str]:
     """The direction that it opposes most, and how, in multiples of chance: in the weights, over the probe inputs."""
-    if fate.rival is None:
+    if direction.rival is None:
         return "nothing here", "", ""
-    weight, activation = fate.units
-    return f"{other} {fate.rival}", f"{weight:+.1f}", "" if activation is None else f"{activation:+.1f}"
+    weight, activation = direction.units
+    return f"{other} {direction.rival}", f"{weight:+.1f}", "" if activation is None else f"{activation:+.1f}"
 
 
 def rank_sentence(merged: Merged) -> str:

@@ -313,7 +313,7 @@ class Autosave:
     def __init__(self, session: Session, folder: Path, store: SessionStore, resumed: bool) -> None:
         self.session, self.folder, self.store = session, folder, store
         self.stopped, self.problem = False, ""
-        self._kept = session.state if resumed else None
+        self._saved = session.state if resumed else None
         self._timer: threading.Timer | None = None
         self._lock = threading.RLock()
         session.on_change = self.changed
@@ -350,7 +350,7 @@ class Autosave:
         return found[0], self.store.keep(found[0], tab, resumed=True)
 
     def _write(self) -> None:
-        state, before = self.session.state, self._kept
+        state, before = self.session.state, self._saved
         if state is None:
             return
         if before is not None and before.opened is not state.opened and (before.undo or before.runs):
@@ -361,7 +361,7 @@ class Autosave:
                 if self.session.opened is state.opened:
                     self.session.opened = opened
             state = state._replace(opened=opened)
-        self._kept = state
+        self._saved = state
 
     def stop(self) -> None:
         """Save a last time."""

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tada_studio.core.factor import factor, stacked
-from tada_studio.core.separation import BothMoments, Settings, separate, told_apart
+from tada_studio.core.separation import BothMoments, Settings, distinguishable, separate
 from tada_studio.errors import MismatchError
 from tada_studio.lora import LoraModule, Pair
 
@@ -215,6 +215,6 @@ def test_inputs_are_told_apart_by_the_share_of_each_direction():
     (.5 + 0 + 1) / 3."""
     task, domain = (torch.diag(torch.tensor(one).double())[None] for one in ([3.0, 2.0, 0.0], [1.0, 2.0, 5.0]))
     moments = BothMoments(task, domain)
-    assert told_apart(moments).tolist() == pytest.approx([0.5])
-    assert told_apart(BothMoments(moments.task, moments.task)).tolist() == pytest.approx([0.0])
-    assert told_apart(BothMoments(torch.zeros(1, 2, 2).double(), torch.zeros(1, 2, 2).double())).tolist() == [0.0]
+    assert distinguishable(moments).tolist() == pytest.approx([0.5])
+    assert distinguishable(BothMoments(moments.task, moments.task)).tolist() == pytest.approx([0.0])
+    assert distinguishable(BothMoments(torch.zeros(1, 2, 2).double(), torch.zeros(1, 2, 2).double())).tolist() == [0.0]

@@ -28,7 +28,7 @@ def labelled(page: Page, layer: int, projection: str, says: str) -> None:
 
 
 def test_every_gesture_on_the_default_sample_and_undo_through_all_of_them(page, tmp_path):
-    expect(page.locator("#said")).to_contain_text("Ctrl+Z")
+    expect(page.locator("#message")).to_contain_text("Ctrl+Z")
     expect(page.locator("#verdict")).to_contain_text(re.compile(r"Layers? [\d, -]+ leans? to domain"))
     dropped = stat(page, "dropped as conflict").inner_text()
     labelled(page, 5, "v_proj", r"task response 0\.\d+, domain response 0\.\d+")
@@ -69,7 +69,7 @@ def test_every_gesture_on_the_default_sample_and_undo_through_all_of_them(page, 
 
     tab(page, "export")
     page.click("#make-report")
-    expect(page.locator("#report-said")).to_contain_text("opens offline", timeout=SLOW)
+    expect(page.locator("#report-message")).to_contain_text("opens offline", timeout=SLOW)
     with page.expect_download(timeout=SLOW) as download:
         page.click("#report")
     path = tmp_path / download.value.suggested_filename

@@ -105,7 +105,7 @@ def test_open_probe_paint_evaluate_export(page, pico, root):
     tab(page, "evaluate")
     page.click("#section-history-button")
     page.get_by_role("button", name="Restore the recipe of run 1").click()
-    expect(page.locator("#history-said")).to_contain_text("The recipe of run 1 is back")
+    expect(page.locator("#history-message")).to_contain_text("The recipe of run 1 is back")
 
 
 @pytest.fixture
@@ -193,7 +193,7 @@ def test_a_stopped_run_stays_in_the_history_after_a_reload_and_its_recipe_comes_
     expect(history).to_contain_text("stopped early")
     expect(history.locator("svg.thumb rect")).to_have_count(21)
     page.get_by_role("button", name="Restore the recipe of run 1").click()
-    expect(page.locator("#history-said")).to_contain_text("The recipe of run 1 is back")
+    expect(page.locator("#history-message")).to_contain_text("The recipe of run 1 is back")
     tab(page, "inspect")
     settled(page, 1)
     tab(page, "evaluate")

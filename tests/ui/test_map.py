@@ -105,7 +105,7 @@ def test_a_click_with_the_inspect_tool_shows_that_cell_and_changes_nothing(page)
 
 def test_a_knob_is_followed_and_is_one_step_to_undo(page):
     typed(page, "strength", "1.5")
-    expect(page.locator("#said")).to_contain_text("strength is now 1.5")
+    expect(page.locator("#message")).to_contain_text("strength is now 1.5")
     page.click("#undo")
     expect(page.locator("#knob-strength input[type=number]")).to_have_value("1")
 

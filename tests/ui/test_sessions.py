@@ -20,7 +20,7 @@ def test_a_reload_brings_everything_back_and_undo_goes_on(page):
     settled(page, 3)
     reload(page)
     expect(edited(page)).to_have_count(3)
-    expect(page.locator("#said")).to_contain_text("back as you left it")
+    expect(page.locator("#message")).to_contain_text("back as you left it")
     page.click("#redo")
     settled(page, 4)
     page.click("#undo")
@@ -37,7 +37,7 @@ def test_a_new_tab_is_empty_and_a_duplicated_one_is_a_copy_that_goes_its_own_way
         page.evaluate("() => { window.open(location.href); }")  # copies sessionStorage, as duplicating a tab does
     linked = opened.value
     expect(edited(linked)).to_have_count(1)
-    expect(linked.locator("#said")).to_contain_text("copy of the other")
+    expect(linked.locator("#message")).to_contain_text("copy of the other")
     stroke(linked, (2, "down_proj"))
     settled(linked, 2)
     reload(page)

@@ -60,7 +60,7 @@ def offline(browser):
 
 def test_conflict_is_told_picked_and_taken_back(page):
     drawn(page, "spectrum")
-    message = page.locator("#conflict-said")
+    message = page.locator("#conflict-message")
     expect(message).to_contain_text("No directions conflict")
     linked(page, "conflict_threshold", "1")
     expect(message).to_contain_text(
@@ -94,7 +94,7 @@ def test_the_rank_is_set_by_one_click_and_figures_are_saved_in_three_ways(page, 
     section(page, "rank", "rank-curve")
     page.locator("#ranks").get_by_label(re.compile(r"^\s*8: keeps")).check()
     expect(page.locator("#knob-rank input")).to_have_value("8")
-    expect(page.locator("#rank-said")).to_contain_text("Rank 8 keeps")
+    expect(page.locator("#rank-message")).to_contain_text("Rank 8 keeps")
     page.click("#undo")
     expect(page.locator("#knob-rank input")).to_have_value("")
 
@@ -110,7 +110,7 @@ def test_the_rank_is_set_by_one_click_and_figures_are_saved_in_three_ways(page, 
 def test_the_report_opens_anywhere_and_the_help_is_live(page, offline, tmp_path):
     tab(page, "export")
     page.click("#make-report")
-    expect(page.locator("#report-said")).to_contain_text("opens offline", timeout=SLOW)
+    expect(page.locator("#report-message")).to_contain_text("opens offline", timeout=SLOW)
     path = saved(page, "#report", tmp_path)
     inks = []
     for scheme in ("light", "dark"):
@@ -121,12 +121,12 @@ def test_the_report_opens_anywhere_and_the_help_is_live(page, offline, tmp_path)
 
     tab(page, "help")
     drawn(page, "help-spectrum")
-    expect(page.locator("#help-said")).to_contain_text("task 1, task 2")
+    expect(page.locator("#help-message")).to_contain_text("task 1, task 2")
     box = page.locator("#help-gate input[type=number]")
     box.fill("0.3")
     box.press("Enter")
     box.blur()
-    expect(page.locator("#help-said")).to_contain_text("domain 0, domain 1")
+    expect(page.locator("#help-message")).to_contain_text("domain 0, domain 1")
     expect(page.locator("#help-recipe")).to_contain_text("v_proj : 0.3")
     page.click("#dark")
     expect(page.locator("#help-spectrum .pp-chart")).to_have_attribute("data-draws", re.compile("[3-9]"))

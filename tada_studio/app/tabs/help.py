@@ -118,7 +118,7 @@ def help_tab(state: gr.State) -> Panel:
             )
         with gr.Column(min_width=320):
             bars = plot_panel(figures.SPECTRUM, "", "help-spectrum", drawn=first["bars"])
-            sentence = words(first["sentence"], elem_id="help-said")
+            sentence = words(first["sentence"], elem_id="help-message")
     with gr.Row():
         with gr.Column(min_width=320):
             words(html.prose("Rank", RANK))

@@ -118,7 +118,7 @@ def asking(
     """Ask those who are ticked; every word is shown as it comes."""
     session = state.session
     question = Question(prompt or "", form == "chat", _item(state, prompt, example))
-    how, names = _manner(most, heat, seed), _variants(who)
+    how, names = _sampling(most, heat, seed), _variants(who)
     session.answers = {}
     return Job(
         work=lambda progress: session.ask(question, names, how, progress),
@@ -137,7 +137,7 @@ def _item(state: TabState, prompt: str | None, example: str | None) -> Item | No
     return item if item is not None and item.question == prompt else None
 
 
-def _manner(most: Any, heat: Any, seed: Any) -> Sampling:
+def _sampling(most: Any, heat: Any, seed: Any) -> Sampling:
     try:
         return Sampling(most=int(most), temperature=float(heat), seed=int(seed or 0))
     except (TypeError, ValueError, OverflowError):
@@ -154,7 +154,7 @@ def _variants(who: Sequence[str] | None) -> list[str]:
 # -- layout and wiring -----------------------------------------------------------------------------------------------
 
 
-class Asked(NamedTuple):
+class TryInputs(NamedTuple):
     """What is asked, of whom, and how they answer; in the order of ``asking``."""
 
     prompt: gr.Textbox
@@ -169,19 +169,19 @@ class Asked(NamedTuple):
 def try_tab(state: gr.State) -> Panel:
     """Builds and wires the tab."""
     words(html.heading("Try it", "One prompt, the same seed, and the base loaded once: adapters are attached in turn."))
-    asked = _asked()
+    inputs = _inputs()
     with gr.Row():
         go = gr.Button("Ask", variant="primary", elem_id="ask", elem_classes="act", scale=1, min_width=110)
         stop = stop_button("ask-stop")
     task = LongTask({"ask": go}, stop, bar("Open a pair first.", "ask-bar"))
     answers = words(cards({}), elem_id="answers")
-    listen(asked.example.input, on_example, [state, asked.example], {"prompt": asked.prompt}, **READ)
-    ran = task.begins(state, "ask", asking, [*asked], {"answers": answers})
+    listen(inputs.example.input, on_example, [state, inputs.example], {"prompt": inputs.prompt}, **READ)
+    ran = task.begins(state, "ask", asking, [*inputs], {"answers": answers})
     task.can_stop(state)
-    return Panel({"answers": answers, "examples": asked.example, "bar": task.bar}, show, news=(ran,))
+    return Panel({"answers": answers, "examples": inputs.example, "bar": task.bar}, show, news=(ran,))
 
 
-def _asked() -> Asked:
+def _inputs() -> TryInputs:
     with gr.Row():
         with gr.Column(scale=3, min_width=320):
             example = gr.Dropdown(
@@ -213,4 +213,4 @@ def _asked() -> Asked:
                 seed = gr.Number(
                     0, label="Seed", info="the same dice for all", precision=0, elem_id="ask-seed", min_width=110
                 )
-    return Asked(prompt, example, form, who, most, heat, seed)
+    return TryInputs(prompt, example, form, who, most, heat, seed)

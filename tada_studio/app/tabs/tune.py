@@ -112,7 +112,7 @@ def on_take(state: TabState) -> Named:
 # -- layout and wiring -----------------------------------------------------------------------------------------------
 
 
-class Asked(NamedTuple):
+class TuneInputs(NamedTuple):
     """How much to search and on what, in the order of ``searching``."""
 
     trials: gr.Slider
@@ -127,7 +127,7 @@ def tune_tab(state: gr.State) -> Panel:
     """Builds and wires the tab."""
     line = "Starts from the recipe on screen: gates painted by hand stay. What it finds is judged on items that it never saw."
     words(html.heading("Auto-tune", line))
-    asked = _asked()
+    inputs = _inputs()
     with gr.Row():
         go = _button("Search", "tune", variant="primary")
         stop = stop_button("tune-stop")
@@ -139,7 +139,7 @@ def tune_tab(state: gr.State) -> Panel:
         "picture": plot_panel(figures.TUNING, "Dots appear here, trial by trial.", "tune-picture"),
         "take": take,
     }
-    ran = [task.begins(state, name, job, [*asked], at) for name, job in (("search", searching), ("judge", judging))]
+    ran = [task.begins(state, name, job, [*inputs], at) for name, job in (("search", searching), ("judge", judging))]
     task.can_stop(state)
     taken = listen(take.click, on_take, [state], task.at, **EDIT)
     return Panel({**at, "judge": judge, "bar": task.bar}, show, (taken,), tuple(ran))
@@ -149,7 +149,7 @@ def _button(text: str, elem_id: str, **how: Any) -> gr.Button:
     return gr.Button(text, elem_id=elem_id, elem_classes="act", scale=1, min_width=150, **how)
 
 
-def _asked() -> Asked:
+def _inputs() -> TuneInputs:
     with gr.Row(equal_height=True):
         narrow, wide = {"min_width": 150}, {"min_width": 200}
         trials = gr.Slider(4, 400, 60, step=1, label="Trials", info="recipes to try", elem_id="tune-trials", **wide)
@@ -162,4 +162,4 @@ def _asked() -> Asked:
         with gr.Row():
             domain = gr.File(label="Domain items (.jsonl)", file_types=[".jsonl"], elem_id="tune-domain", height=120)
             task = gr.File(label="Task items (.jsonl)", file_types=[".jsonl"], elem_id="tune-task", height=120)
-    return Asked(trials, minutes, seeds, most, domain, task)
+    return TuneInputs(trials, minutes, seeds, most, domain, task)

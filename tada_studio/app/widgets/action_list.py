@@ -1,4 +1,4 @@
-"""A list or table whose rows carry buttons: HTML made in Python, presses told to Python as (what, key)."""
+"""A list or table whose rows carry buttons: HTML made in Python, presses sent to Python as (what, key)."""
 
 import itertools
 from typing import Any
@@ -18,7 +18,7 @@ _BOX = template('<input type="checkbox" data-tick="{{ key }}" aria-label="{{ say
 # the value's own rev makes every update a new one: gradio swallows an update that equals the last, and a press that was
 # refused would leave its mark
 _JS = """
-const place = element.querySelector('.listing');
+const place = element.querySelector('.action-list');
 const draw = () => { place.innerHTML = (props.value || {}).html || ''; };
 place.addEventListener('click', (event) => {
   const button = event.target.closest('[data-press]');
@@ -36,13 +36,13 @@ draw();
 def action_list(elem_id: str, html: str = "") -> gr.HTML:
     """Events: press (what, key) of a ``button``, tick (key, on) of a ``box``."""
     return gr.HTML(
-        value=rows(html), html_template='<div class="listing"></div>', js_on_load=_JS, apply_default_css=False,
+        value=rows(html), html_template='<div class="action-list"></div>', js_on_load=_JS, apply_default_css=False,
         container=False, padding=False, elem_id=elem_id, elem_classes="words",
     )  # fmt: skip
 
 
 def rows(html: str) -> dict[str, Any]:
-    """A new value for a listing."""
+    """A new value for an action list."""
     return {"html": html, "rev": next(_revisions)}
 
 

@@ -35,16 +35,21 @@ def rows(side: str, near: ModuleDetail) -> Markup:
     """The table's HTML for one adapter."""
     if not near.drops:
         return html.empty("No choice here", "This method keeps every direction. Choose the method tada to drop any.")
-    fates, other = (near.task, "domain") if side == "task" else (near.domain, "task")
-    if not fates:
+    directions, other = (near.task, "domain") if side == "task" else (near.domain, "task")
+    if not directions:
         return html.empty(f"Nothing of the {side} adapter", "It does not change this module.")
-    return _TABLE(side=side, head=HEAD, rows=joined(_row(near.row, side, other, fate) for fate in fates))
+    return _TABLE(side=side, head=HEAD, rows=joined(_row(near.row, side, other, direction) for direction in directions))
 
 
-def _row(row: int, side: str, other: str, fate: DirectionState) -> Markup:
-    says = report.fate_says(fate, other)
-    kind = "hand" if fate.by_hand else "bad" if fate.dropped or fate.opposed else ""
+def _row(row: int, side: str, other: str, direction: DirectionState) -> Markup:
+    says = report.direction_says(direction, other)
+    kind = "hand" if direction.by_hand else "bad" if direction.dropped or direction.opposed else ""
     state = html.badge(says, kind) if kind else says
-    cells = [f"{side} {fate.number}", report.percent(fate.share), *report.fate_meets(fate, other), state]
-    gone = _GONE if fate.dropped else ""
-    return _ROW(row=row, side=side, number=fate.number, dropped=fate.dropped, cells=cells, gone=gone)
+    cells = [
+        f"{side} {direction.number}",
+        report.percent(direction.share),
+        *report.direction_meets(direction, other),
+        state,
+    ]
+    gone = _GONE if direction.dropped else ""
+    return _ROW(row=row, side=side, number=direction.number, dropped=direction.dropped, cells=cells, gone=gone)

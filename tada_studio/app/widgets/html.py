@@ -1,4 +1,4 @@
-"""Small pieces of HTML that several tabs show. Everything that is put in is escaped by the templates."""
+"""Small parts of HTML that several tabs show. Everything that is put in is escaped by the templates."""
 
 from collections.abc import Iterable, Sequence
 
@@ -23,7 +23,7 @@ _CHECKS = template("""
 <li class="{{ "good" if right else "bad" }}"><span class="mark" aria-hidden="true">{{ "✓" if right else "✗" }}</span>
 <span><code>{{ text }}</code> {{ says }}</span></li>{% endfor %}</ul>{% endif %}
 """)
-_MESSAGE = template('<div class="said" role="status" aria-live="polite">{{ text }}</div>')
+_MESSAGE = template('<div class="message-line" role="status" aria-live="polite">{{ text }}</div>')
 _BOX = template('<div class="box">{{ inner }}</div>')
 _FADED = template('<div class="stale">{{ inner }}</div>')
 _CARDS = template("""

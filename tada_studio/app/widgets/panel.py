@@ -127,7 +127,7 @@ def listen_early(
     """The same for events that can fire before the page has its state: then nothing changes."""
 
     def quietly(state: TabState | None, *values: Any) -> Any:
-        return {} if state is None else spoken(state, *values)
+        return {} if state is None else wrapped(state, *values)
 
-    spoken = user_errors(handler)
+    wrapped = user_errors(handler)
     return event(answering(quietly, at), inputs, list(at.values()), **how)

@@ -1,7 +1,7 @@
 """METHODS: every way to combine two adapters, baselines as equals. Each is a file of this folder, called like the method.
 
 A file holds a ``METHOD``: its function, the knobs that change what comes out of it, one line of description. The recipe's
-options, the flags, the variants of an evaluation and the README's table read that; nothing else has to be told of a new file.
+options, the flags, the variants of an evaluation and the README's table read that; nothing else has to know of a new file.
 Most stay in core space and say how the two updates are mixed, ``dW = [B_T B_D] mix [A_T; A_D]``; those that go entry by entry
 build on ``core.elementwise``. Recompression to rank r comes after them, in ``core.merge``.
 """

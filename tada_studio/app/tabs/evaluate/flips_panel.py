@@ -184,8 +184,8 @@ def flips_panel(state: gr.State) -> Panel:
     everything = {"controls": controls, **chosen, **shown}
     listen(pick.run.input, show_run, [state, pick.run], everything, **READ)
     # change: gradio tells of no input when a text is pasted into an empty box
-    asked = [*(control.input for control in pick[1:-1]), pick.text.change]
-    listen(partial(gr.on, asked), on_choice, [state, *pick], shown, **{**READ, "trigger_mode": "always_last"})
+    events = [*(control.input for control in pick[1:-1]), pick.text.change]
+    listen(partial(gr.on, events), on_choice, [state, *pick], shown, **{**READ, "trigger_mode": "always_last"})
     return Panel(everything, show)
 
 

@@ -49,7 +49,7 @@ _MARK = template('<rect x="{{ x }}" y="{{ y }}" width="2.6" height="2.6" style="
 
 
 def table(state: TabState) -> dict[str, Any]:
-    """The runs, latest first, as a listing takes them."""
+    """The runs, latest first, as an action list takes them."""
     runs = [run for run in reversed(state.session.runs) if run.sides]
     if not runs:
         return rows(html.note(NONE, "next"))
@@ -212,7 +212,7 @@ def history_panel(state: gr.State, scores: Panel, look: Callable[[TabState, Run]
         download = gr.DownloadButton(
             "Download CSV", size="sm", visible=False, elem_id="runs-csv", min_width=120, scale=0
         )
-    message = words(html.message(""), elem_id="history-said")
+    message = words(html.message(""), elem_id="history-message")
     at = {"runs": runs, "compared": words(elem_id="compared"), "compare": compare, "download": download}
 
     def on_press(state: TabState, news: gr.EventData) -> Named:

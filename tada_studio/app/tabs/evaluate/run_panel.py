@@ -146,7 +146,7 @@ def ordered(variants: Sequence[str], method: str, others: bool = False) -> list[
 # -- layout and wiring -----------------------------------------------------------------------------------------------
 
 
-class Asked(NamedTuple):
+class RunInputs(NamedTuple):
     """What to evaluate, in the order of ``evaluation``."""
 
     variants: gr.CheckboxGroup
@@ -158,19 +158,19 @@ class Asked(NamedTuple):
 
 def run_panel(state: gr.State, paths: AllowedPaths) -> Panel:
     """Builds and wires the section."""
-    asked, task = _asked(paths)
+    inputs, task = _inputs(paths)
     at = {
         "cards": words(elem_id="two-sides"),
         "table": words(html.note(NOT_YET, "next"), elem_id="scores"),
         "bars": plot_panel(figures.SCORES, "Bars appear here, variant by variant.", "bars"),
         "sentences": words(elem_id="sentences"),
     }
-    ran = task.begins(state, "run", partial(evaluation, paths), [*asked], at)
+    ran = task.begins(state, "run", partial(evaluation, paths), [*inputs], at)
     task.can_stop(state)
-    return Panel({**at, "bar": task.bar, "variants": asked.variants}, show, news=(ran,))
+    return Panel({**at, "bar": task.bar, "variants": inputs.variants}, show, news=(ran,))
 
 
-def _asked(paths: AllowedPaths) -> tuple[Asked, LongTask]:
+def _inputs(paths: AllowedPaths) -> tuple[RunInputs, LongTask]:
     with gr.Row(equal_height=True):
         variants = gr.CheckboxGroup(
             by_name("tada"), value=list(USUAL), label="Variants", elem_id="variants", scale=4, min_width=320
@@ -193,7 +193,7 @@ def _asked(paths: AllowedPaths) -> tuple[Asked, LongTask]:
             label="Exported adapters", info=f"Scored beside the variants: {where} on each line.", lines=2, elem_id="exported"
         )  # fmt: skip
     running = LongTask({"run": run}, stop, bar("Open a pair first.", "eval-bar"))
-    return Asked(variants, limit, domain, task, exported), running
+    return RunInputs(variants, limit, domain, task, exported), running
 
 
 def _items(side: str) -> gr.File:

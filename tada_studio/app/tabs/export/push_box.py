@@ -63,7 +63,7 @@ def push_box(state: gr.State, paths: AllowedPaths) -> gr.Button:
                 info="Kept nowhere. Empty: as whom this machine is logged in (hf auth login, or HF_TOKEN).",
             )  # fmt: skip
         button = gr.Button("Push", interactive=False, elem_id="push")
-        message = words(elem_id="push-said")
+        message = words(elem_id="push-message")
     if token is None:
         listen(button.click, on_push_as_visitor, [state, repo, private], {"message": message}, **ONCE)
     else:

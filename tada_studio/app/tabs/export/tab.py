@@ -177,6 +177,6 @@ def _report_box(state: gr.State) -> None:
     """Everything as one file to take away or to send to somebody."""
     words(html.heading("Report", "All figures, tables, the recipe, verdicts and evaluations as one HTML file."))
     make = gr.Button("Make the report", elem_id="make-report")
-    message = words(elem_id="report-said")
+    message = words(elem_id="report-message")
     file = gr.DownloadButton("Download the report", variant="primary", visible=False, elem_id="report")
     listen(make.click, on_report, [state], {"message": message, "file": file}, **ONCE)

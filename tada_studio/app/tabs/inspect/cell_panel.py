@@ -113,7 +113,7 @@ def cell_panel(state: gr.State) -> Panel:
     """Builds and wires the section."""
     with gr.Row(equal_height=True):
         with gr.Column(scale=3, min_width=320):
-            message = words(html.note(NOTHING, "next"), elem_id="conflict-said")
+            message = words(html.note(NOTHING, "next"), elem_id="conflict-message")
             cell = gr.Dropdown(
                 [],
                 label="Cell",

@@ -70,7 +70,7 @@ def effect_panel(state: gr.State) -> Panel:
         each = gr.Button("Measure every cell", elem_id="effect-each", elem_classes="act", min_width=150)
         stop = stop_button("effect-stop")
     task = LongTask({"parts": go, "each": each}, stop, bar("", "effect-bar"))
-    message = words(html.note(NOTHING, "next"), elem_id="effect-said")
+    message = words(html.note(NOTHING, "next"), elem_id="effect-message")
     none = "Bars appear here, part by part."
     with gr.Row():
         with gr.Column(scale=2, min_width=320):

@@ -44,7 +44,7 @@ def layer_panel(state: gr.State) -> Panel:
             [], label="Layer", info="or click a cell on the map", elem_id="layer", scale=1, min_width=180
         )
         with gr.Column(scale=4, min_width=320):
-            message = words(html.note(NOTHING, "next"), elem_id="layer-said")
+            message = words(html.note(NOTHING, "next"), elem_id="layer-message")
     bars = plot_panel(figures.THREE_WAY, NOTHING, "three-way")
     at = {"layer": layer, "message": message, "bars": bars}
     listen(layer.input, on_layer, [state, layer], at, **READ)

@@ -103,7 +103,7 @@ def map_panel(cards: gr.HTML) -> dict[str, gr.HTML | gr.Button]:
     """Builds the panel and gives its components by the names in ``show``; ``cards`` stand above it, over the whole width."""
     grid = gate_map()
     with gr.Row(elem_classes="below-map"):
-        message = words(html.message(""), elem_id="said")
+        message = words(html.message(""), elem_id="message")
         undo, redo, clear = _small("↶ Undo", "undo"), _small("↷ Redo", "redo"), _small("Reset all", "clear")
     verdict = words(elem_id="verdict")
     return {

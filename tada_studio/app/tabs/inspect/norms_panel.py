@@ -40,7 +40,7 @@ def norms_panel(state: gr.State) -> Panel:
 
     with gr.Row():
         with gr.Column(scale=3, min_width=320):
-            line = words(html.note(NOTHING, "next"), elem_id="norms-said")
+            line = words(html.note(NOTHING, "next"), elem_id="norms-message")
         with gr.Column(scale=2, min_width=280):
             slider = linked(KNOB)
     lines = plot_panel(figures.NORMS, NOTHING, "norms")

@@ -45,7 +45,7 @@ def _says(view: Merge, rank: int, enough: int) -> str:
 
 def rank_panel(state: gr.State) -> Panel:
     """Builds and wires the section."""
-    message = words(html.note(NOTHING, "next"), elem_id="rank-said")
+    message = words(html.note(NOTHING, "next"), elem_id="rank-message")
     ranks = gr.Radio(
         [], label="Set the rank", elem_id="ranks",
         info="the knob Rank follows; servers such as vLLM make room for 8, 16, 32, 64, 128, 256, 320 or 512",

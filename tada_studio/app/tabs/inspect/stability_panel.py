@@ -27,7 +27,7 @@ def show(state: TabState) -> Named:
 
 def stability_panel(state: gr.State) -> Panel:
     """Builds the section."""
-    message = words(html.note(NOTHING, "next"), elem_id="stability-said")
+    message = words(html.note(NOTHING, "next"), elem_id="stability-message")
     with gr.Row():
         with gr.Column(min_width=320):
             curve = plot_panel(figures.SUBSETS, NOTHING, "stability")

@@ -160,7 +160,7 @@ def on_readings(state: TabState, files: Sequence[str] | None) -> Named:
 
 
 def sources(state: TabState) -> Named:
-    """The places that inputs can come from: a pair of one's own brings none. Told once a pair, or a choice made meanwhile would
+    """The places that inputs can come from: a pair of one's own brings none. Shown once a pair, or a choice made meanwhile would
     be lost.
     """
     opened = state.session.opened
