@@ -148,7 +148,7 @@ def test_the_script_makes_a_sample_from_nothing_and_repeats_no_step(make, tmp_pa
     make.main(words)
     made = read_sample(out)
     promised = made.about["measured"]
-    variants = {"base", "task", "domain", "average", "sum", "ties", "dare_ties", "tada"}
+    variants = {"base", "task", "domain", "average", "sum", "ties", "dare_ties", "gates", "tada"}
     assert set(promised) == {"domain", "task"} and set(promised["domain"]) == set(promised["task"]) == variants
     assert set(made.about["tada_against"]) == variants - {"tada"} and made.about["seed"] == 3
     assert made.readings is not None and set(made.validation) == {"domain", "task"}

@@ -163,8 +163,8 @@ def probe(caller: Caller, pair: PairRef, inputs: list[str] | None = None, n: int
         n: how many of them to use.
     """
     with caller.session(pair) as session:
-        asked = list(inputs) if inputs else None
-        readings = in_turn(session, lambda progress: session.probe(asked, n, progress))(silent)
+        chosen_inputs = list(inputs) if inputs else None
+        readings = in_turn(session, lambda progress: session.probe(chosen_inputs, n, progress))(silent)
         assert isinstance(readings, Readings)
         file = caller.new_folder() / "readings.json"
         readings.save(file)
@@ -373,17 +373,17 @@ def add_endpoints(paths: AllowedPaths, visitors: Visitors) -> None:
 
 
 def _publish(endpoint: Callable[..., Any], paths: AllowedPaths, visitors: Visitors, **how: Any) -> None:
-    """``endpoint`` under its name, its types checked at the door and told to whoever asks for them."""
+    """``endpoint`` under its name, its types checked at the door and described to whoever asks for them."""
     hints = get_type_hints(endpoint)
     taken = {name: TypeAdapter(hints[name]) for name in list(inspect.signature(endpoint).parameters)[1:]}
     given: TypeAdapter = TypeAdapter(hints["return"])
 
     @functools.wraps(endpoint)
     def call(*values: Any) -> Any:
-        *asked, request = values
+        *sent, request = values
         with _plainly():
             caller = Caller(visitors.caller(request), paths, visitors.results(request))
-            pairs = zip(taken.items(), asked, strict=True)
+            pairs = zip(taken.items(), sent, strict=True)
             checked = {name: _checked(name, kind, value) for (name, kind), value in pairs}
             return given.dump_python(endpoint(caller, **checked), mode="json")
 

@@ -1,6 +1,6 @@
 """Telling visitors apart: by the name they signed in with, or by a cookie that this server signed.
 
-A script without cookies is told apart by its address. On a server that only its owner reaches, everybody is the owner.
+A script without cookies is recognised by its address. On a server that only its owner reaches, everybody is the owner.
 """
 
 import hashlib
@@ -33,7 +33,7 @@ _FORM = MB
 class Visitors:
     """All visitors of one server.
 
-    limits: what each may use; apart: whether strangers come, who are told apart by cookie and address
+    limits: what each may use; apart: whether strangers come, who are recognised by cookie and address
     """
 
     def __init__(self, limits: Limits = OWN, apart: bool = False) -> None:

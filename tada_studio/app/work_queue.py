@@ -20,10 +20,10 @@ T = TypeVar("T")
 #: Seconds between two looks at the line of someone who waits.
 EVERY = 0.12
 #: Seconds between two words to someone who waits: with many who do, more would keep the server from its work.
-SAID = 1.0
-#: Pieces of finished work that the estimates are made of.
+EVERY = 1.0
+#: Finished jobs that the estimates are made of.
 REMEMBERED = 20
-#: Told to who waits, again and again: how many pieces of work go first, and in about how many seconds its own begins, or None.
+#: Shown to who waits, again and again: how many jobs go first, and in about how many seconds its own begins, or None.
 Waits = Callable[[int, "float | None"], None]
 
 
@@ -56,7 +56,7 @@ class WorkQueue:
         self._took: list[float] = []
 
     def __len__(self) -> int:
-        """Pieces of work, running and waiting."""
+        """Jobs, running and waiting."""
         with self._changed:
             return len(self._waiting) + (self._running is not None)
 
@@ -64,7 +64,7 @@ class WorkQueue:
     def turn(self, visitor: str, waits: Waits, share: int | None = None) -> Iterator[Ticket]:
         """Block until all that goes first is done. ``waits`` may raise to give up; that leaves the line, too.
 
-        share: how many pieces of work one visitor may have here, running and waiting. Raises InputError.
+        share: how many jobs one visitor may have here, running and waiting. Raises InputError.
         """
         ticket = self._enter(visitor, share)
         try:
@@ -75,7 +75,7 @@ class WorkQueue:
             self._leave(ticket)
 
     def outlook(self, ticket: Ticket) -> tuple[int, float | None]:
-        """How many pieces of work go before this one, and the seconds that they take, if that can be told."""
+        """How many jobs go before this one, and the seconds that they take, if that is known."""
         with self._changed:
             usual = sum(self._took) / len(self._took) if self._took else None
             before = _in_turn(self._waiting, self._served)
@@ -144,13 +144,13 @@ def in_turn(
     visitor = session.visitor.name or str(id(session))
 
     def later(progress: ProgressFn) -> T:
-        before, shown = session.stops, -SAID
+        before, shown = session.stops, -EVERY
 
         def waits(place: int, seconds: float | None) -> None:
             nonlocal shown
             if session.stops != before:
                 raise Stopped("Stopped before it began.")
-            if time.monotonic() - shown >= SAID:
+            if time.monotonic() - shown >= EVERY:
                 shown = time.monotonic()
                 progress(Progress("waiting", 0, 0, waiting_words(place, seconds)))
 

@@ -138,7 +138,7 @@ def readings_of(options: argparse.Namespace, pair: Any, base: Any) -> Any:
 
 
 def auto_of(options: argparse.Namespace, recipe: Recipe, pair: Any, base: Any, embedded: Any = None) -> Any:
-    """What auto makes of the recipe, told on stderr; None where it is off, a hand or a file set the separation, or it lacks a
+    """What auto makes of the recipe, written to stderr; None where it is off, a hand or a file set the separation, or it lacks a
     base or inputs of both kinds."""
     from tada_studio import pipeline, report
     from tada_studio.probing import read_inputs
@@ -152,8 +152,11 @@ def auto_of(options: argparse.Namespace, recipe: Recipe, pair: Any, base: Any, e
         return None
     kinds = read_inputs(inputs), read_inputs(on_task)
     found = pipeline.calibrate(pair, base, *kinds, recipe=recipe, n=options.n, progress=teller(options))
-    told = found.to_dict()
-    note(options, "\n".join([report.calibration_sentence(told), report.text_table(*report.calibration_table(told))]))
+    outcome = found.to_dict()
+    note(
+        options,
+        "\n".join([report.calibration_sentence(outcome), report.text_table(*report.calibration_table(outcome))]),
+    )
     return found
 
 

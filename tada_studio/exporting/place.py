@@ -1,6 +1,6 @@
 """A folder that is there whole or not at all, whatever stops the process: written beside its place, flushed, then exchanged.
 
-What killed runs left behind is told by the process in its name, and goes when that is dead and an hour has passed.
+What killed runs left behind is recognised by the process in its name, and goes when that is dead and an hour has passed.
 """
 
 import ctypes

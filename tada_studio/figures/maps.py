@@ -42,7 +42,7 @@ def gate_picture(gates: Gates) -> Figure:
 def lost_picture(gates: Gates, lost: Float[Tensor, "layers projections"], whose: str = "") -> Figure:
     """The share of an adapter's energy that dropping removes, laid out like the gate map; NaN where there is no module."""
     scale = [(0.0, "rgba(138,148,163,0.10)"), (1.0, CONFLICT)]
-    figure = _heat(gates, lost.sqrt(), scale, (0.0, 1.0), "energy dropped", ".1%", said=lost)
+    figure = _heat(gates, lost.sqrt(), scale, (0.0, 1.0), "energy dropped", ".1%", hover=lost)
     ticks = {"tickvals": [share**0.5 for share in _LOST_TICKS], "ticktext": [f"{share:.0%}" for share in _LOST_TICKS]}
     figure.update_traces(colorbar={**ticks, "tickformat": None}, selector={"type": "heatmap"})
     return LOST.of(figure, whose)
@@ -55,7 +55,7 @@ def _heat(
     reach: tuple[float, float],
     what: str,
     form: str,
-    said: Tensor | None = None,
+    hover: Tensor | None = None,
 ) -> go.Figure:
     """``said``: what hovering over a cell says, where that is not the value that is drawn."""
     names = [escape(name) for name in gates.projections]  # plotly reads names as HTML, and files choose them
@@ -66,7 +66,7 @@ def _heat(
             xgap=2, ygap=2, colorbar={"thickness": 10, "outlinewidth": 0, "tickformat": form},
             customdata=[
                 [[layer, name, value] for layer, value in zip(gates.layers, row, strict=True)]
-                for name, row in zip(names, plain((values if said is None else said).T), strict=True)
+                for name, row in zip(names, plain((values if hover is None else hover).T), strict=True)
             ],
             hovertemplate=f"layer %{{customdata[0]}} %{{customdata[1]}}: {what} %{{customdata[2]:{form}}}<extra></extra>",
         )

@@ -103,7 +103,7 @@ def calibrate(
         # every other input: lists are often sorted by kind
         mine, held = [kind[fold::2] for kind in kinds], [kind[1 - fold :: 2] for kind in kinds]
         readings = probe(pair, base, mine[0], n, task_inputs=mine[1])
-        parents = [_said(base, parent, parent, half) for parent, half in zip(_parents(pair), held, strict=True)]
+        parents = [_next_token(base, parent, parent, half) for parent, half in zip(_parents(pair), held, strict=True)]
         for i, name in enumerate(CANDIDATES):
             note = f"{name}, half {fold + 1} of 2"
             progress(Progress("calibrate", fold * len(CANDIDATES) + i, 2 * len(CANDIDATES), note))
@@ -144,7 +144,7 @@ def _apart(
     adapter = Merge(pair, readings, recipe).adapter
     bare = adapter.bare if adapter.heads else adapter
     domain, task = (
-        _divergence(known, _said(base, bare, parent, half))
+        _divergence(known, _next_token(base, bare, parent, half))
         for parent, half, known in zip(_parents(pair), held, parents, strict=True)
     )
     return domain, task
@@ -155,7 +155,7 @@ def _divergence(parent: Tensor, merged: Tensor) -> float:
     return float((parent.double().exp() * (parent.double() - merged.double())).sum(1).mean())
 
 
-def _said(base: Base, adapter: Adapter, head: Adapter, inputs: Sequence[Input]) -> Tensor:
+def _next_token(base: Base, adapter: Adapter, head: Adapter, inputs: Sequence[Input]) -> Tensor:
     """(n, vocabulary or labels) log-probabilities of the answers to the inputs, with an adapter under the head of another."""
     with base.with_adapter(adapter), base.with_head(head):
         return torch.cat([_answers(base)(inputs[first : first + AT_ONCE]) for first in range(0, len(inputs), AT_ONCE)])

@@ -1,4 +1,4 @@
-"""What the two adapters of a pair are to each other, and the recipe that is right for each case. Told, never applied unasked.
+"""What the two adapters of a pair are to each other, and the recipe that is right for each case. Shown, never applied unasked.
 
 independent  trained apart: a merge is what this package is for
 stacked      one was trained on top of the other: both together are the exact sum, at the sum of both ranks
@@ -106,6 +106,6 @@ def pair_roles(adapters: Mapping[str, Adapter], found: Relations) -> dict[tuple[
         for j in range(i + 1, len(names)):
             kin, other = found.kinship(i, j), names[j]
             stacked = adapters[one].is_base_of(adapters[other]) != adapters[other].is_base_of(adapters[one])
-            told = "siblings" if kin in ("same", "one run") else "stacked" if stacked else "independent"
-            roles[one, other] = "alone" if kin == "untrained" else told
+            role = "siblings" if kin in ("same", "one run") else "stacked" if stacked else "independent"
+            roles[one, other] = "alone" if kin == "untrained" else role
     return roles

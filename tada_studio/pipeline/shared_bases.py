@@ -72,7 +72,7 @@ def size_of(base: Base) -> int:
 
 
 def default_room() -> int:
-    """Half of this machine's memory; 8 GB where it cannot be told."""
+    """Half of this machine's memory; 8 GB where it is unknown."""
     try:
         return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // 2
     except (AttributeError, ValueError, OSError):

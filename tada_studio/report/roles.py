@@ -54,7 +54,7 @@ def rack_tables(rows: Sequence[Sequence[str]], found: Relations, roles: Mapping[
 
 def related_sentences(names: Sequence[str], found: Relations, roles: Mapping[tuple[str, str], str]) -> list[str]:
     """A line for every two that are not simply independent; one line if all are."""
-    said = []
+    sentences = []
     for (one, other), role in roles.items():
         i, j = names.index(one), names.index(other)
         kin = found.kinship(i, j)
@@ -65,8 +65,8 @@ def related_sentences(names: Sequence[str], found: Relations, roles: Mapping[tup
             kin, kin
         )
         extra = f", {percent(opposed)} of one's energy in conflict" if opposed > 0 else ""
-        said.append(f"{one} and {other}: {role}, {word} (cosine {_cosine(float(found.cosine[i, j]))}{extra})")
-    return said or ["All are independent of each other."]
+        sentences.append(f"{one} and {other}: {role}, {word} (cosine {_cosine(float(found.cosine[i, j]))}{extra})")
+    return sentences or ["All are independent of each other."]
 
 
 def _cosine(value: float) -> str:

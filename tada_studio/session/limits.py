@@ -15,7 +15,7 @@ class Limits:
     """None: no limit. Everything is for one visitor.
 
     upload: bytes of one upload; unpacked: bytes that one zip may unfold to; disk: bytes of all that a visitor left here
-    sessions: open browser tabs; jobs: pieces of long work, running and waiting; minutes: of one of them
+    sessions: open browser tabs; jobs: long jobs, running and waiting; minutes: of one of them
     calls: requests that are answered or wait at once
     trials: of one search; probe_inputs: of one probe; base_parameters: of a base model, by its files' headers
     kept_minutes: how long what nobody uses stays on disk; None: sessions for thirty days
@@ -49,10 +49,10 @@ class Limits:
                 "Download what you need, then close other tabs of this app or open another pair: both free space."
             )
 
-    def _check(self, asked: int, most: int | None, what: str) -> None:
-        if most is not None and asked > most:
+    def _check(self, count: int, most: int | None, what: str) -> None:
+        if most is not None and count > most:
             raise InputError(
-                f"{asked} {what}: on this public server {most} are the most. Ask for fewer, or run it yourself."
+                f"{count} {what}: on this public server {most} are the most. Ask for fewer, or run it yourself."
             )
 
     def in_words(self) -> list[str]:

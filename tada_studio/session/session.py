@@ -480,8 +480,8 @@ class Session:
         base = self.load_base(progress=progress)
         known = {"base": None, "task": pair.task, "domain": pair.domain, "merge": view.adapter}
         self.answers = {}
-        asked = {name: known[name] for name in variants}
-        ask(base, asked, question, how, progress, lambda answers: self._take(pair, answers=answers))
+        adapters = {name: known[name] for name in variants}
+        ask(base, adapters, question, how, progress, lambda answers: self._take(pair, answers=answers))
 
     # -- Export ----------------------------------------------------------------------------------------------------
 

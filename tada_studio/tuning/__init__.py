@@ -156,7 +156,7 @@ def _in_time(clock: _Clock, benchmark: Benchmark, tuning: Tuning) -> bool:
 def _try(
     benchmark: Benchmark, contest: Contest, tuning: Tuning, trial: RunningTrial, each: Callable[[int], None]
 ) -> None:
-    """Measure one trial, chunk by chunk; ``each`` hears often of the chunk that is at work, and may end it."""
+    """Measure one trial, chunk by chunk; ``each`` is called often with the chunk that is at work, and may end it."""
     measured: list[SideScores] = []
     try:
         adapter = contest.make(recipe_with(tuning.start, trial.params))

@@ -147,9 +147,9 @@ class Study:
     def ask(self) -> RunningTrial:
         """The next point to try."""
         with _kept():
-            return self._asked(len(self._study.get_trials(deepcopy=False)))
+            return self._running(len(self._study.get_trials(deepcopy=False)))
 
-    def _asked(self, number: int) -> RunningTrial:
+    def _running(self, number: int) -> RunningTrial:
         # a sampler for every trial: the same trials for the same seed, also after a stop, and others in every process
         dice = (self.seed * 7919 + number * 104_729) % (1 << 31)
         self._study.sampler = self._optuna.samplers.TPESampler(seed=dice, n_startup_trials=RANDOM, multivariate=True)

@@ -88,7 +88,7 @@ def test_readings_come_out_and_go_in_again(client, pair, probed, pico):
     assert again["inputs"] == 8 and again["about"] == probed["about"]
     assert Path(again["files"][1]).read_bytes() == Path(probed["files"][1]).read_bytes()
     even = client.predict(pair=pair, api_name="/gates")
-    read = client.predict(pair=pair, readings=files, api_name="/gates")
+    read = client.predict(pair=pair, readings=files, recipe={"method": "gates"}, api_name="/gates")
     assert not even["probed"] and set(chain(*even["gates"])) == {0.5}
     assert read["probed"] and len(set(chain(*read["gates"]))) > 5
     other = {**pair, "task": pair["domain"], "domain": pair["task"]}

@@ -223,7 +223,7 @@ function setBrush(to) {
 function look() {
   Object.assign(root.dataset, { tool: tools.tool, shows: tools.shows, whose: tools.whose });
   root.classList.toggle('unread', Boolean(unread()));
-  root.classList.toggle('told', plane() === null);
+  root.classList.toggle('read-only', plane() === null);
   setBrush(brush());
   gestures();
   hideTip();

@@ -163,7 +163,7 @@ _EVEN = {"projection": "in this row", "global": "everywhere", "none": "(no calib
 
 
 def _even(view: Merge) -> Float[Tensor, " n"]:
-    """The ratio of the domain's to the task's response that each module's gate takes for even; NaN where it cannot be told."""
+    """The ratio of the domain's to the task's response that each module's gate takes for even; NaN where it is unknown."""
     assert view.readings is not None
     task, domain = view.readings.average(view.recipe)
     row, column = ({name: i for i, name in enumerate(names)} for names in (view.gates.layers, view.gates.projections))

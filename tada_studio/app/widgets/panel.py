@@ -25,7 +25,7 @@ EDIT: dict[str, Any] = {**READ, "concurrency_id": EDIT_LANE, "trigger_mode": "mu
 DRAG: dict[str, Any] = {**EDIT, "trigger_mode": "always_last"}
 #: What takes a moment, for a few people at a time; asked for again meanwhile it is not done twice.
 ONCE: dict[str, Any] = {**READ, "concurrency_limit": 4, "trigger_mode": "once"}
-#: Work that fills the machine: ``in_turn`` does one piece after the other; all may stand in line, and are told their place.
+#: Work that fills the machine: ``in_turn`` does one job after the other; all may stand in line, and see their place.
 WORK: dict[str, Any] = {**ONCE, "concurrency_id": "work", "concurrency_limit": None}
 
 #: What a handler answers: a value or a ``gr.update`` by the name that its panel gave to a component. What is left out stays

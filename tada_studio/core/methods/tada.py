@@ -12,7 +12,7 @@ OWN = frozenset({"ridge", "own_weight", "whole"})
 
 
 def run(analysis: Analysis, gates: Gates, recipe: Recipe, moments: Moments) -> Mix:
-    """The sum by the weights of the map, less directions that oppose each other, heard through the codes of both adapters.
+    """The sum by the weights of the map, less directions that oppose each other, seen through the codes of both adapters.
 
     Shares are even until a hand sets them. On an adapter's row the other's inputs count as much as the other speaks there, times
     the cell's separation: 0 is the weighted sum, and where only one speaks it is that one as trained. Without task inputs it is
