@@ -24,6 +24,10 @@ def silent(progress: Progress) -> None:
     """The report of someone who does not want to know."""
 
 
+def ignore(result: object) -> None:
+    """Where results go as they come in, for someone who waits for the end."""
+
+
 def stream(work: Callable[[ProgressFn], T]) -> Iterator[Progress | T]:
     """Each Progress of ``work(progress)`` as it comes, then its result; raises what it raised.
 

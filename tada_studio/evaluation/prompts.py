@@ -8,7 +8,7 @@ from tada_studio.base_model.generate import Sampling, stream, tokens_of
 from tada_studio.base_model.model import Base
 from tada_studio.evaluation import Item, score
 from tada_studio.lora import Adapter
-from tada_studio.progress import Progress, ProgressFn, silent
+from tada_studio.progress import Progress, ProgressFn, ignore, silent
 
 
 @dataclass(frozen=True)
@@ -51,7 +51,7 @@ def ask(
     question: Question,
     how: Sampling,
     progress: ProgressFn = silent,
-    each: Callable[[Answers], None] = lambda answers: None,
+    each: Callable[[Answers], None] = ignore,
 ) -> Answers:
     """Every variant's answer (of None: the base's own). Raises TadaError, and Stopped from ``progress``.
 

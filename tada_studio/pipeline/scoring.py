@@ -11,7 +11,7 @@ from tada_studio.evaluation.harness import TaskResult, read_task
 from tada_studio.evaluation.harness import run as run_task
 from tada_studio.lora import Adapter
 from tada_studio.pipeline.cache import LruCache
-from tada_studio.progress import Progress, ProgressFn, silent
+from tada_studio.progress import Progress, ProgressFn, ignore, silent
 
 Sides = Mapping[str, Mapping[str, Score]]  # a new one takes the place of the former; none is changed
 
@@ -30,7 +30,7 @@ def score_sides(
     variants: Mapping[str, Adapter | None],
     sides: Mapping[str, Sequence[Any]],
     progress: ProgressFn = silent,
-    each: Callable[[Sides], None] = lambda sides: None,
+    each: Callable[[Sides], None] = ignore,
 ) -> Sides:
     """Side -> variant -> score, of every variant on every side's items. Raises TadaError, and Stopped from ``progress``.
 

@@ -11,7 +11,7 @@ from tada_studio.core.methods import METHODS, idle
 from tada_studio.lora import Pair
 from tada_studio.pipeline.merge import merge
 from tada_studio.pipeline.variants import baselines
-from tada_studio.progress import ProgressFn, silent
+from tada_studio.progress import ProgressFn, ignore, silent
 from tada_studio.recipe import Recipe
 from tada_studio.tuning import Contest, Plan, Split, Tuning, halves, space
 from tada_studio.tuning import search as run
@@ -29,7 +29,7 @@ def search(
     search_rank: bool = False,
     looks: int = 1,
     progress: ProgressFn = silent,
-    each: Callable[[Tuning], None] = lambda tuning: None,
+    each: Callable[[Tuning], None] = ignore,
 ) -> Tuning:
     """Search the knobs on one part of the items and judge the find on the other, once. Raises TadaError.
 
