@@ -50,7 +50,9 @@ def test_a_new_tab_is_empty_and_a_duplicated_one_is_a_copy_that_goes_its_own_way
 def test_a_closed_tab_frees_its_memory(open_page, monkeypatch):
     made = []
     honest = Session.__init__
-    monkeypatch.setattr(Session, "__init__", lambda self: (honest(self), made.append(weakref.ref(self)))[0])
+    monkeypatch.setattr(
+        Session, "__init__", lambda self, *args: (honest(self, *args), made.append(weakref.ref(self)))[0]
+    )
     page = open_page()
     with_pair = [made_here for made_here in made if made_here() is not None and made_here().pair is not None]
     assert with_pair
