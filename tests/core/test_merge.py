@@ -66,6 +66,16 @@ def put_in(pair, name, recipe):
     )
 
 
+def rounding_of(pair, recipe):
+    """By how much balance amplifies rounding: its level divides by an adapter's norm, which may be small by cancellation."""
+    if recipe.method != "balanced" and not recipe.balance:
+        return 1.0
+    sizes = torch.tensor([[size_of(module) for module in pair.both(name)] for name in pair.names], dtype=torch.float64)
+    norms = torch.tensor([[float(d.norm()) for d in deltas(pair, name)] for name in pair.names], dtype=torch.float64)
+    there = norms.norm(dim=0) > 0
+    return max(1.0, *(sizes.norm(dim=0) / norms.norm(dim=0))[there].tolist(), 1.0)
+
+
 @given(pairs(), recipes(SUMS))
 def test_a_merge_is_the_best_rank_r_approximation_of_the_full_mixture(pair, drawn):
     recipe, known = recipe_for(pair, drawn), analysis(pair)
@@ -78,7 +88,7 @@ def test_a_merge_is_the_best_rank_r_approximation_of_the_full_mixture(pair, draw
         s = torch.where(s > 1e-7 * size, s, 0)
         energies.append(s.square())
         k = min(len(s), merged.spectrum.shape[1])
-        near(merged.spectrum[i, :k], s[:k], size)
+        near(merged.spectrum[i, :k], s[:k], size * rounding_of(pair, recipe))
         assert not merged.spectrum[i, k:].any()
 
         lora_b, lora_a = in_full(pair, known, merged, i)
