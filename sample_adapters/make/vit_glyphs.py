@@ -106,14 +106,14 @@ def new_base(seed: int) -> ViTForImageClassification:
     return ViTForImageClassification(ViTConfig(**shape, **picture, **dropout, **labels))
 
 
-def with_lora(base: ViTForImageClassification, seed: int, own_head: bool) -> nn.Module:
+def with_lora(base: ViTForImageClassification, seed: int, own_head: bool, rank: int = 8) -> nn.Module:
     """The base with a LoRA on every linear layer of its blocks, and with a head for the ten letters if it has its own."""
     torch.manual_seed(seed)
     if own_head:
         base.classifier = nn.Linear(base.config.hidden_size, len(TASK))
     targets = ["q_proj", "k_proj", "v_proj", "o_proj", "fc1", "fc2"]
     heads = ["classifier"] if own_head else None
-    return get_peft_model(base, LoraConfig(r=8, lora_alpha=16, target_modules=targets, modules_to_save=heads))
+    return get_peft_model(base, LoraConfig(r=rank, lora_alpha=2 * rank, target_modules=targets, modules_to_save=heads))
 
 
 def make_base(folder: Path, lesson: Lesson, seed: int, work: Path) -> None:
@@ -124,9 +124,9 @@ def make_base(folder: Path, lesson: Lesson, seed: int, work: Path) -> None:
     ViTImageProcessorPil(size=size, image_mean=[0.5], image_std=[0.5]).save_pretrained(folder)
 
 
-def make_adapter(folder: Path, lesson: Lesson, seed: int, work: Path, base: Path) -> None:
+def make_adapter(folder: Path, lesson: Lesson, seed: int, work: Path, base: Path, rank: int = 8) -> None:
     own_head = lesson.labels == TASK
-    model: Any = with_lora(ViTForImageClassification.from_pretrained(base), seed, own_head)
+    model: Any = with_lora(ViTForImageClassification.from_pretrained(base), seed, own_head, rank)
     teach(model, lesson, seed, work)
     model.save_pretrained(folder, save_embedding_layers=False)
     (folder / "README.md").unlink()  # PEFT's empty form of a model card
