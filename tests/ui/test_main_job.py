@@ -1,9 +1,9 @@
 """The main job as a person does it: open, probe, paint five cells, evaluate fifty items, export, load with PEFT."""
 
+import itertools
 import re
 import shutil
-import sys
-import time
+import threading
 import zipfile
 
 import pytest
@@ -15,6 +15,9 @@ from transformers import AutoModelForCausalLM
 
 from tada_studio import cli, pipeline
 from tada_studio.app.work_queue import WORK_QUEUE
+from tada_studio.evaluation import score
+from tada_studio.pipeline import scoring
+from tada_studio.session import Session
 
 
 def open_pair(page, pico):
@@ -109,20 +112,24 @@ def test_open_probe_paint_evaluate_export(page, pico, root):
 
 
 @pytest.fixture
-def slow_scores(monkeypatch):
-    """The app runs in this process: its scorer, made slow enough for a hand to stop it, and none of its scores known yet."""
-    module, honest = (
-        sys.modules["tada_studio.evaluation.choice"],
-        sys.modules["tada_studio.evaluation.choice"].score_shared,
-    )
+def held_scores(monkeypatch):
+    """The app runs in this process: its scorer waits with the third variant for the stop button, and knows no score yet."""
+    waits, stopped, stop, begun = threading.Event(), threading.Event(), Session.stop, itertools.count()
 
-    def slowly(*args):
-        time.sleep(0.1)
-        return honest(*args)
+    def held(*args):
+        if next(begun) >= 4:  # two variants, on two sides
+            waits.set()
+            assert stopped.wait(60)
+        return score(*args)
 
-    monkeypatch.setattr(module, "score_shared", slowly)
-    monkeypatch.setitem(sys.modules["tada_studio.evaluation.batches"].ROOM, "cpu", 40)
-    monkeypatch.setattr(sys.modules["tada_studio.pipeline.scoring"], "_SCORES", pipeline.LruCache(1))
+    def stop_and_go(session):
+        stop(session)
+        if waits.is_set():  # opening a pair stops what ran before
+            stopped.set()
+
+    monkeypatch.setattr(scoring, "score_items", held)
+    monkeypatch.setattr(scoring, "_SCORES", pipeline.LruCache(1))
+    monkeypatch.setattr(Session, "stop", stop_and_go)
 
 
 def give_items(page, pico):
@@ -147,7 +154,7 @@ def test_work_that_has_to_wait_says_so_and_can_be_given_up(page, pico):
     expect(bar).to_contain_text("is done", timeout=60_000)
 
 
-def test_a_stopped_run_stays_in_the_history_after_a_reload_and_its_recipe_comes_back(page, pico, slow_scores, root):
+def test_a_stopped_run_stays_in_the_history_after_a_reload_and_its_recipe_comes_back(page, pico, held_scores, root):
     open_pair(page, pico)
     tab(page, "inspect")
     stroke(page, (1, "v_proj"))
