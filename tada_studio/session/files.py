@@ -22,7 +22,8 @@ from tada_studio.pipeline.provenance import Provenance, readings_digest
 from tada_studio.probing import Readings as SavedReadings
 from tada_studio.recipe import OLD_WEIGHTS, Recipe, from_version_1
 from tada_studio.session.schema import SavedRun, SavedSession, checked
-from tada_studio.session.session import Opened, Session, State
+from tada_studio.session.session import Session
+from tada_studio.session.state import Opened, State
 from tada_studio.session.visitor import OWNER, Visitor
 
 FORMAT = "tada-studio session 2"

@@ -1,0 +1,49 @@
+"""What of a session is kept: how its pair was opened, its last export, and all that is worth saving."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import NamedTuple
+
+from tada_studio.core.gates import Readings
+from tada_studio.evaluation.runs import Run
+from tada_studio.exporting.certify import Certificate
+from tada_studio.lora import Pair
+from tada_studio.recipe import Recipe
+
+
+class Opened(NamedTuple):
+    """How a pair was opened, so that it can be opened again: by the name of a sample, or by folder, zip or Hub id."""
+
+    task: str
+    domain: str
+    base: str | None = None
+    sample: str | None = None
+    dora_rank: int | None = None
+
+
+class Exported(NamedTuple):
+    """The last export: where it lies, how it was checked, and of which pair, readings and recipe it is."""
+
+    folder: Path
+    certificate: Certificate
+    digest: str
+
+
+class State(NamedTuple):
+    """All of a session that is worth keeping; what else it shows follows from this.
+
+    runs: as they are now; runs_made: how many there ever were, so that no number is used twice
+    looks: how often the items that a search holds out were looked at, by their digest
+    """
+
+    opened: Opened
+    pair: Pair
+    base_ref: str | None
+    readings: Readings | None
+    recipe: Recipe
+    undo: tuple[Recipe, ...]
+    redo: tuple[Recipe, ...]
+    runs: tuple[Run, ...]
+    runs_made: int
+    looks: Mapping[str, int]
+    project: str | None
