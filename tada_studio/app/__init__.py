@@ -27,7 +27,10 @@ from tada_studio.sample_pairs import DEFAULT
 from tada_studio.session.limits import PUBLIC
 
 #: Runs before gradio's page asks for anything.
-_HEAD = f"<script>{(Path(__file__).parent / 'widgets' / 'answers.js').read_text(encoding='utf-8')}</script>"
+_HEAD = "".join(
+    f"<script>{(Path(__file__).parent / 'widgets' / name).read_text(encoding='utf-8')}</script>"
+    for name in ("answers.js", "links.js")
+)
 
 
 #: Requests that are worked on at once. Work that waits for its turn holds one, so there must be many.

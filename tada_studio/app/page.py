@@ -14,7 +14,7 @@ from tada_studio.app.api import add_endpoints
 from tada_studio.app.browser_tabs import TAB_ID, BrowserTabs
 from tada_studio.app.fair_queue import FairQueue
 from tada_studio.app.paths import AllowedPaths
-from tada_studio.app.sidebar import sidebar
+from tada_studio.app.sidebar import sidebar, top_line
 from tada_studio.app.state import TabState, close
 from tada_studio.app.tabs.evaluate.tab import evaluate_tab
 from tada_studio.app.tabs.export.tab import export_tab
@@ -95,7 +95,7 @@ def page(start: Start) -> gr.Blocks:
         stores = Stores(home(), visitors.visitor)
         weakref.finalize(demo, stores.close)  # at the latest when this process ends
         browser_tabs = BrowserTabs(start.state, start.allowed, stores)
-        always = sidebar(state, browser_tabs, start.limits)
+        always = together({"side": sidebar(state, browser_tabs, start.limits), "top": top_line()})
         tabs: dict[str, tuple[gr.Tab, Panel]] = {}
         first = "inspect" if start.sample or start.task else "open"
         with gr.Tabs(selected=first, elem_id="tabs", overflow_behavior="wrap"):

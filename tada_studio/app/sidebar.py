@@ -5,6 +5,7 @@ from pathlib import Path
 import gradio as gr
 from markupsafe import Markup
 
+from tada_studio.app import truth_line
 from tada_studio.app.browser_tabs import BrowserTabs
 from tada_studio.app.projects import projects
 from tada_studio.app.state import TabState
@@ -15,7 +16,7 @@ from tada_studio.session import Session
 from tada_studio.session.limits import OWN, Limits
 
 _TITLE = (
-    '<div class="side-title">TaDA Studio</div>'
+    '<h1 class="side-title">TaDA Studio</h1>'
     '<div class="side-line">Merge a <b class="task-word">task</b> LoRA and a <b class="domain-word">domain</b> LoRA, '
     "and see every step of it.</div>"
 )
@@ -25,23 +26,22 @@ _ROW = template("""
 <div><dt>{% if colour %}<span class="swatch" style="background: var(--tada-{{ colour }})"></span>{% endif %}{{ name }}</dt>
 <dd>{{ value }}</dd></div>
 """)
-_STEPS = template('<ol class="steps">{{ rows }}</ol>')
-_STEP = template("""
-<li class="{{ kind }}"><span class="mark" aria-hidden="true">{{ mark }}</span><span><b>{{ name }}</b><br>{{ line }}</span></li>
-""")
+_RECIPE = template('{{ method }} <code title="equal for what gives the same merge">{{ digest }}</code>')
 
 
 def what_is_open(state: TabState) -> Markup:
-    """Project, both adapters and the base, with the colours they have everywhere."""
+    """Project, both adapters and the base, with the colours they have everywhere; and which recipe."""
     session = state.session
     if session.pair is None:
         return _OPEN(rows=_row("Project", "", "nothing open"))
     base = _base(session)
+    task, domain = truth_line.names(session)
     rows = [
         ("Project", "", _project(session)),
-        ("Task adapter", "task", session.pair.task.label),
-        ("Domain adapter", "domain", session.pair.domain.label),
+        ("Task adapter", "task", task),
+        ("Domain adapter", "domain", domain),
         ("Base", "base", base if session.base or not session.base_ref else f"{base} (loaded when needed)"),
+        ("Recipe", "", _RECIPE(method=session.recipe.method, digest=truth_line.recipe_digest(session))),
     ]
     return _OPEN(rows=joined(_row(*row) for row in rows))
 
@@ -62,58 +62,8 @@ def _row(name: str, colour: str, value: str) -> Markup:
     return _ROW(name=name, colour=colour, value=value)
 
 
-def steps(state: TabState) -> Markup:
-    """The pipeline as a list: what is done, and the one thing to do next."""
-    session = state.session
-    runs = sum(bool(run.sides) for run in session.runs)
-    read = (
-        f"{len(session.readings.tokens)} inputs read"
-        if session.readings
-        else "on the Open tab; gates are even until then"
-    )
-    pipeline = [
-        (
-            "Open",
-            session.pair is not None,
-            "two adapters that fit" if session.pair else "choose a sample or two adapters",
-        ),
-        ("Probe", session.readings is not None, read),
-        (
-            "Inspect and tune",
-            session.can_undo or bool(runs),
-            "undo works" if session.can_undo else "paint the map, turn knobs",
-        ),
-        ("Evaluate", *_evaluated(session, runs)),
-        ("Export", *_exported(session)),
-    ]
-    following = next((i for i, (_, is_done, _) in enumerate(pipeline) if not is_done), None)
-    return _STEPS(rows=joined(_step(i, *step, i == following) for i, step in enumerate(pipeline)))
-
-
-def _evaluated(session: Session, runs: int) -> tuple[bool, str]:
-    """Whether the merge on screen was scored, and what there is."""
-    if not runs:
-        return False, "measure before you trust it"
-    fresh = any(run.sides and not session.stale(run) for run in session.runs)
-    return fresh, f"runs so far: {runs}{'' if fresh else ', of an earlier recipe'}"
-
-
-def _exported(session: Session) -> tuple[bool, str]:
-    if session.exported is None:
-        return False, "one PEFT folder, certified"
-    if session.stale(session.exported):
-        return False, "of an earlier recipe: build again"
-    holds = session.exported.certificate.holds
-    return holds, "written and certified" if holds else "written, but it did not pass"
-
-
-def _step(i: int, name: str, is_done: bool, line: str, is_next: bool) -> Markup:
-    kind = "done" if is_done else "next" if is_next else ""
-    return _STEP(kind=kind, mark="✓" if is_done else i + 1, name=name, line=line)
-
-
 def show(state: TabState) -> Named:
-    return {"open": what_is_open(state), "steps": steps(state)}
+    return {"open": what_is_open(state), "steps": truth_line.step_list(state)}
 
 
 def sidebar(state: gr.State, browser_tabs: BrowserTabs, limits: Limits = OWN) -> Panel:
@@ -121,9 +71,15 @@ def sidebar(state: gr.State, browser_tabs: BrowserTabs, limits: Limits = OWN) ->
     with gr.Sidebar(width=290, elem_id="side"):
         words(_TITLE)
         empty = TabState()
-        at = {"open": words(what_is_open(empty)), "steps": words(steps(empty))}
+        at = {"open": words(what_is_open(empty)), "steps": words(truth_line.step_list(empty), elem_id="steps")}
         if allowed := limits.in_words():
             words(html.note("This is a public server. For each visitor:", points=allowed), elem_id="limits")
         saved = Panel({}, lambda state: {}) if allowed else projects(state, browser_tabs)
         gr.Button("Light / dark", size="sm", elem_id="dark").click(None, None, None, js=_DARK, api_visibility="private")
     return together({"pair": Panel(at, show), "projects": saved})
+
+
+def top_line() -> Panel:
+    """Builds the same above the tabs, for where the sidebar is folded. Call it there."""
+    at = {"line": words(truth_line.line(TabState()), elem_id="truth")}
+    return Panel(at, lambda state: {"line": truth_line.line(state)})

@@ -8,6 +8,7 @@ const SCRIPTS = {
   'the gate map': ['gate_looks', 'gate_map', 'gate_table', 'gate_input'].map((name) => `app/widgets/${name}.js`),
   'the charts': ['figures/themed.js', 'app/widgets/plot_panel.js', 'app/widgets/plot_panel_load.js'],
   'tables of directions': ['app/widgets/direction_table.js'],
+  'links': ['app/widgets/links.js'],
   'answers': ['app/widgets/answers.js'],
 };
 

@@ -10,6 +10,7 @@ from tada_studio import report
 from tada_studio.app import edits
 from tada_studio.app.projects import local_time
 from tada_studio.app.state import TabState
+from tada_studio.app.truth_line import DIGITS
 from tada_studio.app.widgets import html
 from tada_studio.app.widgets.action_list import action_list, box, button, rows
 from tada_studio.app.widgets.panel import EDIT, READ, Named, Panel, listen, words
@@ -76,7 +77,7 @@ def _row(run: Run, sides: list[str], ticked: bool, is_now: bool) -> Markup:
         tick=box(run.number, f"Compare {number}", ticked),
         number=_UNDER(text=run.number, bold=True, lines=[local_time(run.when), *early]),
         picture=thumbnail(run.gates),
-        what=_UNDER(text=name, bold=False, lines=[report.recipe_words(run.recipe)]),
+        what=_UNDER(text=name, bold=False, lines=[report.recipe_words(run.recipe), f"recipe {run.digest[:DIGITS]}"]),
         scores=[(side, _score(run.sides.get(side, {}).get(name))) for side in sides],
         acts=acts,
     )
