@@ -12,9 +12,10 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, Literal
 
 import torch
+from pydantic import AfterValidator
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
@@ -25,6 +26,7 @@ from tada_studio.core import gates
 from tada_studio.errors import BaseError, InputError, MismatchError
 from tada_studio.lora import LoraModule, Pair
 from tada_studio.progress import Progress, ProgressFn, silent
+from tada_studio.schema import Saved, first_problem
 
 __all__ = ["Readings", "choose", "probe", "read_inputs"]
 
@@ -32,10 +34,31 @@ __all__ = ["Readings", "choose", "probe", "read_inputs"]
 BATCH_TOKENS = 512
 #: Longest probe input, in tokens; what is longer is cut.
 LONGEST = 1024
-#: What is written, and what can be read: the first format holds domain inputs only.
-_FORMAT, _READABLE = "tada-studio readings 2", ("tada-studio readings 1", "tada-studio readings 2")
+#: What is written; the first format, of version 0.1, holds domain inputs only.
+_FORMAT = "tada-studio readings 2"
 #: Before the names of what was read of task inputs, in the file of tensors.
 _ON_TASK = "on_task."
+
+
+def _unlike(names: tuple[str, ...]) -> tuple[str, ...]:
+    if len(set(names)) < len(names):
+        raise ValueError("a module is named twice")
+    return names
+
+
+class ReadOnTask(Saved):
+    """What readings.json says of task inputs, whose numbers lie beside the others."""
+
+    about: dict[str, str]
+
+
+class SavedReadings(Saved):
+    """readings.json. names: the modules, in the order of the tensors;  about: what was read, of which adapters and base."""
+
+    format: Literal["tada-studio readings 1", "tada-studio readings 2"]
+    names: Annotated[tuple[str, ...], AfterValidator(_unlike)]
+    about: dict[str, str]
+    on_task: ReadOnTask | None = None
 
 
 class Readings(gates.Readings):
@@ -61,17 +84,14 @@ class Readings(gates.Readings):
         try:
             if path.stat().st_size > _LARGEST:
                 raise ValueError(f"it is larger than {_LARGEST:,} bytes")
-            content = json.loads(path.read_text(encoding="utf-8"))
-            if content["format"] not in _READABLE:
-                raise ValueError(f"its format is {content['format']!r}")
+            said = SavedReadings.model_validate_json(path.read_bytes())
             with safe_open(path.with_suffix(".safetensors"), framework="pt") as file:
                 tensors = {name: file.get_tensor(name) for name in file.keys()}
-            more = content.get("on_task")
-            on_task = None if more is None else cls(**_read(content["names"], more["about"], tensors, _ON_TASK))
-            return cls(**_read(content["names"], content["about"], tensors), on_task=on_task)
-        except (OSError, ValueError, KeyError, TypeError, RecursionError, SafetensorError) as error:
+            on_task = None if said.on_task is None else cls(**_read(said.names, said.on_task.about, tensors, _ON_TASK))
+            return cls(**_read(said.names, said.about, tensors), on_task=on_task)
+        except (OSError, ValueError, KeyError, RecursionError, SafetensorError) as error:
             raise InputError(
-                f"{path}: no readings could be read ({error}). Give a readings.json that 'tada-studio probe' wrote, "
+                f"{path}: no readings could be read ({first_problem(error)}). Give a readings.json that 'tada-studio probe' wrote, "
                 "with its readings.safetensors beside it."
             ) from error
 
@@ -89,12 +109,8 @@ class Readings(gates.Readings):
 _LARGEST = 16_000_000
 
 
-def _check(names: Any, about: Any, tensors: Mapping[str, Tensor]) -> None:
+def _check(names: Sequence[str], tensors: Mapping[str, Tensor]) -> None:
     """Raise ValueError unless all of it is what ``save`` writes: files travel, and are edited."""
-    if not (isinstance(names, list) and all(isinstance(name, str) for name in names) and len(set(names)) == len(names)):
-        raise ValueError("its names are no modules")
-    if not (isinstance(about, dict) and all(isinstance(text, str) for text in about.values())):
-        raise ValueError("what it is about is no text")
     n, m, k = len(names), tensors["tokens"].numel(), tensors["moment"].shape[-1] if tensors["moment"].ndim else 0
     shapes = {"moment": (n, k, k), "tokens": (m,), "present": (n, 2)}
     kinds = {"tokens": torch.int64, "present": torch.bool}
@@ -116,12 +132,14 @@ def _tensors_of(readings: gates.Readings) -> dict[str, Tensor]:
     return {**found, "moment": found["moment"].float()}
 
 
-def _read(names: Any, about: Any, tensors: Mapping[str, Tensor], start: str = "") -> dict[str, Any]:
+def _read(
+    names: tuple[str, ...], about: Mapping[str, str], tensors: Mapping[str, Tensor], start: str = ""
+) -> dict[str, Any]:
     """The fields of readings whose tensors' names begin so. Raises ValueError, KeyError."""
     mine = {name: tensors[start + name] for name in _TENSORS}
     mine["moment"] = mine["moment"].double()
-    _check(names, about, mine)
-    return {"names": tuple(names), "about": about, **mine}
+    _check(names, mine)
+    return {"names": names, "about": about, **mine}
 
 
 # -- the pass ------------------------------------------------------------------------------------------------------

@@ -120,15 +120,18 @@ class Recipe:
 
 def read_recipe(path: str | Path) -> dict[str, Any]:
     """All that a recipe.json says; ``["recipe"]`` holds knobs by name. Raises RecipeError."""
+    from tada_studio.schema import (
+        SavedRecipe,
+        first_problem,
+    )  # pydantic: not loaded to list the knobs on the command line
+
     try:
         content = json.loads(Path(path).read_text(encoding="utf-8"))
-        knobs = content["recipe"]
-    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
+        SavedRecipe.model_validate(content)
+    except (OSError, ValueError, RecursionError) as error:
         raise RecipeError(
-            f"{path}: is not a recipe that could be read ({error}). Give a recipe.json that TaDA Studio wrote."
+            f"{path}: is not a recipe that could be read ({first_problem(error)}). Give a recipe.json that TaDA Studio wrote."
         ) from error
-    if not isinstance(knobs, dict):
-        raise RecipeError(f'{path}: "recipe" must hold knobs by name, found {type(knobs).__name__}.')
     return content
 
 

@@ -156,7 +156,8 @@ def test_a_missing_file_and_a_folder_are_refused(tmp_path):
 
 @pytest.mark.parametrize(
     ("found", "says"),
-    [([], "must hold knobs by name, found list"), (None, "found NoneType"), ({"rank": 0}, "rank = 0"),
+    [([], "recipe: Input should be a valid dict"), (None, "recipe: Input should be a valid dict"),
+      ({"rank": 0}, "rank = 0"),
      ({"zest": 1}, "zest: no such knob"), ({"keep": None}, "keep = None")],
 )  # fmt: skip
 def test_a_recipe_file_with_wrong_knobs_is_refused(tmp_path, found, says):

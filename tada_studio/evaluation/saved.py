@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from pydantic import AliasChoices, BaseModel, ConfigDict, Field, NonNegativeInt, TypeAdapter, ValidationError
+from pydantic import AliasChoices, ConfigDict, Field, NonNegativeInt, TypeAdapter
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
@@ -15,14 +15,13 @@ from torch import Tensor
 from tada_studio.errors import InputError
 from tada_studio.evaluation.scores import Rates, Score
 from tada_studio.evaluation.shown import Shown
+from tada_studio.schema import Saved, first_problem
 
 FORMAT = "tada-studio scores 1"
 
 
-class SavedScore(BaseModel):
-    """What is no tensor of one score. Fields of a later version are passed over, those of an earlier one are as they start."""
-
-    model_config = ConfigDict(frozen=True, extra="ignore")
+class SavedScore(Saved):
+    """What is no tensor of one score. Fields that an earlier version did not have are as they start."""
 
     name: str
     nll: float | None = None
@@ -37,7 +36,7 @@ class SavedScore(BaseModel):
     note: str = ""
 
 
-class SavedItem(BaseModel):
+class SavedItem(Saved):
     """An item as people read it."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -76,15 +75,7 @@ def load_scores(path: Path) -> dict[str, dict[str, Score]]:
             for s, (side, rows) in enumerate(_SIDES.validate_python(json.loads(about["sides"])).items())
         }
     except (OSError, ValueError, KeyError, RecursionError, SafetensorError) as error:
-        raise InputError(f"{path.name[:80]}: holds no scores that could be read ({_reason(error)}).") from error
-
-
-def _reason(error: Exception) -> str:
-    """In one line, and where it is: the first thing that is wrong."""
-    if not isinstance(error, ValidationError):
-        return " ".join(str(error).split())[:160]
-    problem = error.errors(include_url=False, include_context=False, include_input=False)[0]
-    return f"{'.'.join(map(str, problem['loc']))}: {problem['msg']}"[:160]
+        raise InputError(f"{path.name[:80]}: holds no scores that could be read ({first_problem(error)}).") from error
 
 
 def _tensors(score: Score) -> dict[str, Tensor]:
@@ -127,7 +118,7 @@ def load_items(path: Path) -> tuple[Shown, ...]:
         rows = path.read_text(encoding="utf-8").split("\n")
         return tuple(_shown(SavedItem.model_validate(json.loads(row))) for row in rows if row)
     except (OSError, ValueError, RecursionError) as error:
-        raise InputError(f"{path.name[:80]}: holds no items that could be read ({_reason(error)}).") from error
+        raise InputError(f"{path.name[:80]}: holds no items that could be read ({first_problem(error)}).") from error
 
 
 def _shown(item: SavedItem) -> Shown:

@@ -8,14 +8,16 @@ import json
 from collections.abc import Mapping
 from dataclasses import asdict, astuple, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, Literal
 
 import torch
+from pydantic import AfterValidator, Field, FiniteFloat, NonNegativeInt
 
 from tada_studio.errors import ExportError
 from tada_studio.exporting.portable import Tick
 from tada_studio.files import plain_json, sha256, shown
 from tada_studio.lora import WEIGHTS
+from tada_studio.schema import Saved, first_problem
 
 #: The files beside the adapter's own two.
 RECIPE, CERTIFICATE, CARD = "recipe.json", "certificate.json", "README.md"
@@ -189,6 +191,36 @@ def _digest(content: Mapping[str, Any]) -> str:
     return hashlib.sha256(canonical(content).encode()).hexdigest()
 
 
+def _plain(name: str) -> str:
+    if not name or {"/", "\\", "\0"} & set(name) or name in (".", "..") or len(name) > 255:
+        raise ValueError("is not the name of a file right in the folder")
+    return name
+
+
+class SavedModuleCheck(Saved):
+    """How far one module is from the merge; version 0.1 did not run PEFT's layers."""
+
+    max_error: FiniteFloat | None
+    relative_error: FiniteFloat | None
+    forward_error: FiniteFloat | None = 0.0
+
+
+class SavedCertificate(Saved):
+    """certificate.json, as far as ``verify`` and the screen read it. outputs: file name -> SHA-256."""
+
+    format: str
+    verdict: Literal["pass", "fail"]
+    says: list[str]
+    outputs: dict[Annotated[str, AfterValidator(_plain)], str]
+    inputs: dict[str, Any]
+    modules: dict[str, SavedModuleCheck]
+    missing: list[str]
+    unexpected: list[str]
+    rank: NonNegativeInt
+    base: dict[str, str] | None = None
+    heads: dict[str, Any] = Field(default_factory=dict)
+
+
 def read_certificate(folder: str | Path) -> dict[str, Any]:
     """The certificate.json of an exported folder. Raises ExportError."""
     return _parsed(*_text(Path(folder) / CERTIFICATE))
@@ -207,27 +239,16 @@ def _text(path: Path) -> tuple[Path, str]:
 
 def _parsed(path: Path, text: str) -> dict[str, Any]:
     try:
-        content = json.loads(text)
-        if not isinstance(content, dict) or not isinstance(content["verdict"], str):
-            raise ValueError("it is no object with a verdict")
-        outputs = content["outputs"]
-        if not isinstance(outputs, dict) or not all(
-            _plain(name) and isinstance(outputs[name], str) for name in outputs
-        ):
-            raise ValueError("outputs does not give a SHA-256 for each file")
+        content: dict[str, Any] = json.loads(text)
+        SavedCertificate.model_validate(content)
         return content
-    except (ValueError, KeyError, TypeError, RecursionError) as error:
+    except (ValueError, RecursionError) as error:
         raise _unreadable(path, error) from error
-
-
-def _plain(name: str) -> bool:
-    """Whether a name is that of a file right in the folder."""
-    return bool(name) and not {"/", "\\", "\0"} & set(name) and name not in (".", "..") and len(name) <= 255
 
 
 def _unreadable(path: Path, error: Exception) -> ExportError:
     return ExportError(
-        f"{path}: no certificate could be read ({shown(error)}). Give a folder that TaDA Studio exported."
+        f"{path}: no certificate could be read ({shown(first_problem(error))}). Give a folder that TaDA Studio exported."
     )
 
 

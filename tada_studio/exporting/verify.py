@@ -76,7 +76,7 @@ def _named(inputs: Any, role: str) -> bool:
 
 def _base(claimed: Mapping[str, Any], base: Base | None) -> list[str]:
     about = claimed.get("base")
-    if base is None or not isinstance(about, dict) or about.get("digest") == base.digest:
+    if base is None or about is None or about.get("digest") == base.digest:
         return []
     return [
         f"The base is not the one that was certified: {about.get('name')} had another content, or ran in another number format."
@@ -86,13 +86,11 @@ def _base(claimed: Mapping[str, Any], base: Base | None) -> list[str]:
 def _findings(claimed: Mapping[str, Any], found: Certificate) -> list[str]:
     """What the certificate says that it found, against what is found now."""
     wrong = [] if found.holds else ["What PEFT reads back is not what the files hold."]
-    modules = claimed.get("modules")
-    if not isinstance(modules, dict) or set(modules) != set(found.modules):
+    if set(claimed["modules"]) != set(found.modules):
         wrong.append("The certificate speaks of other modules than the folder holds.")
-    if claimed.get("rank") != found.rank:
-        wrong.append(f"The certificate says rank {claimed.get('rank')}, the folder has {found.rank}.")
-    heads = claimed.get("heads", {})
-    if not isinstance(heads, dict) or set(heads) != set(found.heads):
+    if claimed["rank"] != found.rank:
+        wrong.append(f"The certificate says rank {claimed['rank']}, the folder has {found.rank}.")
+    if set(claimed.get("heads", {})) != set(found.heads):
         wrong.append("The certificate speaks of other whole modules than the folder holds.")
     return wrong
 

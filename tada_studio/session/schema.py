@@ -3,24 +3,17 @@
 from pathlib import Path
 from typing import Annotated, Any, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, NonNegativeInt, StringConstraints, ValidationError
+from pydantic import Field, FiniteFloat, NonNegativeInt, StringConstraints, ValidationError
 
 from tada_studio.errors import InputError
+from tada_studio.schema import Knobs, Saved, first_problem
 
 #: A file of the session, without its ending. The name came from a file: it must not lead out of the folder.
 FileName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", max_length=160)]
-#: Knobs by name, which the recipe judges itself.
-Knobs = dict[str, Any]
-M = TypeVar("M", bound=BaseModel)
+M = TypeVar("M", bound=Saved)
 
 
-class _Saved(BaseModel):
-    """Fields that a later version adds are passed over."""
-
-    model_config = ConfigDict(frozen=True, extra="ignore")
-
-
-class About(_Saved):
+class About(Saved):
     """What a list of sessions says about this one."""
 
     title: str
@@ -28,7 +21,7 @@ class About(_Saved):
     runs: NonNegativeInt
 
 
-class SavedOpening(_Saved):
+class SavedOpening(Saved):
     """How the pair was opened: by the name of a sample, or by folder, zip or Hub id."""
 
     task: str
@@ -38,21 +31,21 @@ class SavedOpening(_Saved):
     dora_rank: int | None = None
 
 
-class OfRoles(_Saved):
+class OfRoles(Saved):
     """One text for each adapter: its digest."""
 
     task: str
     domain: str
 
 
-class Sources(_Saved):
+class Sources(Saved):
     """Where each adapter was read from; None for one that was not read from a folder."""
 
     task: str | None
     domain: str | None
 
 
-class SavedRun(_Saved):
+class SavedRun(Saved):
     """One evaluation. scores, items, readings: files of the folder; gates: None where no module is."""
 
     number: NonNegativeInt
@@ -66,7 +59,7 @@ class SavedRun(_Saved):
     scores: FileName
 
 
-class SavedSession(_Saved):
+class SavedSession(Saved):
     """session.json."""
 
     format: str
@@ -92,15 +85,6 @@ def checked(model: type[M], content: Any, path: Path) -> M:
         return model.model_validate(content)
     except (ValidationError, RecursionError) as error:
         raise InputError(f"{path}: is damaged ({first_problem(error)}), so this session cannot go on.") from error
-
-
-def first_problem(error: Exception) -> str:
-    """Where in a file, and what: the first of what pydantic found, in one line."""
-    if not isinstance(error, ValidationError):
-        return "it is nested too deeply"
-    problem = error.errors(include_url=False, include_context=False, include_input=False)[0]
-    where = ".".join(str(step) for step in problem["loc"])
-    return f"{where}: {problem['msg']}"[:160]
 
 
 def session_schema() -> dict[str, Any]:
