@@ -9,6 +9,7 @@ separation    the gate on domain inputs less the gate on task inputs: how far a 
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import NamedTuple
 
 import torch
@@ -55,7 +56,7 @@ class SeparationMap:
     own, foreign: (task, domain) own kept and foreign left of each cell
     own_in_all, foreign_in_all: the same over all modules together, by response energy
     on_domain, on_task: the gate on each kind of inputs
-    depth:        both gates by layer, and how their difference changes with depth
+    drawn:        both gates first as they are and then as other draws of inputs would have given them (``_answered``)
     """
 
     layers: tuple[int, ...]
@@ -66,7 +67,13 @@ class SeparationMap:
     foreign_in_all: tuple[float, float]
     on_domain: Cell
     on_task: Cell
-    depth: SeparationDepth
+    drawn: tuple[Float64[Tensor, "draws layers projections"], Float64[Tensor, "draws layers projections"]]
+    seed: int = 0
+
+    @cached_property
+    def depth(self) -> SeparationDepth:
+        """Both gates by layer, and how their difference changes with depth; not needed while a hand paints."""
+        return _depth(self.layers, *self.drawn, self.seed)
 
     @property
     def separation(self) -> Cell:
@@ -117,7 +124,8 @@ def separation_map(
         _in_all(energies.foreign_after, energies.foreign_before),
         maps["domain"][0],
         maps["task"][0],
-        _depth(gates.layers, maps["domain"], maps["task"], seed),
+        (maps["domain"], maps["task"]),
+        seed,
     )
 
 
