@@ -17,9 +17,10 @@ from jaxtyping import Bool, Float64
 from torch import Tensor
 
 from tada_studio.core import stats
+from tada_studio.core.conflict import Side
 from tada_studio.core.factor import CoreSpace
 from tada_studio.core.gates import DRAWS, SHUFFLES, Gates, Readings
-from tada_studio.core.separation import BothMoments, response, spread
+from tada_studio.core.separation import BothMoments, response, sides, spread
 from tada_studio.lora import Address
 
 Cell = Float64[Tensor, "layers projections"]
@@ -101,6 +102,25 @@ def kept(space: CoreSpace, mix: Float64[Tensor, "n k k"], moments: BothMoments) 
         swapped(task_before, domain_before), swapped(task_after, domain_after),
         swapped(domain_before, task_before), swapped(domain_after, task_after),
     )  # fmt: skip
+
+
+def kept_by_direction(
+    space: CoreSpace, sides_of: Sequence[Side], mix: Float64[Tensor, "n k k"], moments: BothMoments, row: int
+) -> list[Float64[Tensor, "2 r"]]:
+    """Of each singular direction of (task, domain) in module ``row``: the share of what it says as trained that the merge keeps, on
+    its own adapter's inputs and on the other's. NaN where it says nothing.
+
+    Direction i says ``u_i . dW_a x = s_i v_i . x`` as trained and ``u_i . B_a mix_a z`` in the merge.
+    """
+    found = []
+    for a, (side, columns) in enumerate(zip(sides_of, sides(space), strict=True)):
+        own, other = (moments.task, moments.domain) if a == 0 else (moments.domain, moments.task)
+        after = side.up[row].mT @ space.gram_up[row, columns, columns] @ mix[row, columns]
+        before = torch.zeros_like(after)
+        before[:, columns] = side.strength[row, :, None] * side.down[row].mT
+        said = [[((rows @ moment[row]) * rows).sum(1) for rows in (after, before)] for moment in (own, other)]
+        found.append(torch.stack([new.clamp_min(0) / old for new, old in said]))
+    return found
 
 
 def separation_map(

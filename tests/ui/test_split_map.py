@@ -1,22 +1,25 @@
 """The sample with both probes: who speaks on which inputs, cell by cell and over depth, and what a hand makes of it."""
 
+import json
 import re
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
-from hands import cell, settled, stroke
+from hands import cell, settled, stroke, tab, typed
 from playwright.sync_api import Page, expect
 
-from tada_studio import app
-from tada_studio.sample_pairs import DEFAULT
+from tada_studio import app, cli
+from tada_studio.pipeline.calibration import CANDIDATES
+from tada_studio.sample_pairs import DEFAULT, sample
 
 SLOW = 60_000
 
 
 @pytest.fixture(scope="module")
-def url(looked_up: list[str]) -> Iterator[str]:
-    """The app as `tada-studio` starts it."""
-    demo = app.build(sample=DEFAULT)
+def url(looked_up: list[str], root: Path) -> Iterator[str]:
+    """The app as `tada-studio` starts it, with a place for exports."""
+    demo = app.build(sample=DEFAULT, root=root)
     _, local_url, _ = app.launch(demo, prevent_thread_lock=True, quiet=True)
     yield local_url.rstrip("/")
     demo.close()
@@ -79,3 +82,59 @@ def test_over_depth_both_gates_are_drawn_and_the_asymmetry_is_a_view_of_its_own(
     expect(page.locator("#compared-depth")).to_contain_text("The domain's share")
     page.locator("#shows").get_by_label("Asymmetry").check()
     expect(page.locator("#gates .gm-hint")).to_contain_text("which adapter, as trained, reacts more")
+
+
+def test_ridge_separation_auto_and_an_export_that_the_command_line_repeats(page, root):
+    before = gates(page, 3, "gate_proj")
+    ridge = page.locator("#knob-ridge input[type=range]")
+    expect(ridge).to_be_enabled()
+    typed(page, "ridge", "0.2")
+    expect(cell(page, 3, "gate_proj")).not_to_have_accessible_name(
+        re.compile(f"gate {before[0]:.2f} on domain inputs, {before[1]:.2f} on")
+    )
+    page.locator("#paints").get_by_label("Separation").check()
+    page.locator("#brush input[type=number]").fill("0.5")
+    page.locator("#brush input[type=number]").press("Enter")
+    stroke(page, (4, "q_proj"))
+    settled(page, 1)
+
+    page.click("#section-auto-button")
+    expect(page.locator("#auto-message")).to_contain_text("reads no answer key")
+    page.click("#auto")
+    expect(page.locator("#auto-bar")).to_contain_text("Auto has chosen", timeout=120_000)
+    expect(page.locator("#auto-table tbody tr")).to_have_count(len(CANDIDATES))
+    expect(page.locator("#auto-table tbody tr", has_text="chosen")).to_have_count(1)
+    expect(page.locator("#auto-message")).to_contain_text(re.compile(r"it took [\d.]+ s"))
+    expect(page.locator("#knob-ridge input[type=number]")).not_to_have_value("0.2")
+    expect(cell(page, 4, "q_proj")).to_have_accessible_name(re.compile("separation 0.50"))  # what a hand set stays
+
+    tab(page, "evaluate")
+    page.locator("#limit input[type=number]").fill("10")
+    page.locator("#limit input[type=number]").press("Enter")
+    page.click("#run")
+    expect(page.locator("#eval-bar")).to_contain_text("Run 1 is done", timeout=120_000)
+    expect(page.locator("#scores")).to_contain_text("free")
+
+    tab(page, "export")
+    page.locator("#export-name textarea, #export-name input").fill("auto-from-the-screen")
+    page.click("#build")
+    expect(page.locator("#certificate .note.good")).to_contain_text("Pass", timeout=SLOW)
+    repeated(root / "auto-from-the-screen", root / "auto-again")
+
+
+def repeated(folder: Path, again: Path) -> None:
+    """What auto chose, and from which inputs, is in the recipe; the command line makes the same bytes of it."""
+    says = json.loads((folder / "recipe.json").read_text())
+    assert says["auto"]["chosen"] in CANDIDATES and set(says["auto"]["inputs_sha256"]) == {"domain", "task"}
+    assert "layer 4 : q_proj : sep 0.5" in says["recipe"]["overrides"]
+    here = sample(DEFAULT)
+    flags = {
+        "task": here.task, "domain": here.domain, "base": here.base, "inputs": here.probe, "task-inputs": here.task_probe,
+        "recipe": folder / "recipe.json",
+    }  # fmt: skip
+    assert (
+        cli.main(["merge", *(str(x) for name, value in flags.items() for x in (f"--{name}", value)), "-o", str(again)])
+        == 0
+    )
+    for name in ("adapter_model.safetensors", "adapter_config.json", "recipe.json"):
+        assert (again / name).read_bytes() == (folder / name).read_bytes(), name

@@ -171,12 +171,11 @@ def cell_facts(view: Merge | None) -> dict[str, Any] | None:
     if view.readings is None:
         return facts
     task, domain = view.readings.average(view.recipe)
-    # of a method whose shares are a hand's there is no computed gate for a band to lie around
-    band = zip(("low", "high"), view.band, strict=True) if view.gates is view.asymmetry else ()
-    return {
-        **facts, "task": _on_grid(view, task), "domain": _on_grid(view, domain), "even": _on_grid(view, _even(view)),
-        "where": _EVEN[view.recipe.calibration], **{name: _rows(values) for name, values in band},
-    }  # fmt: skip
+    facts |= {"task": _on_grid(view, task), "domain": _on_grid(view, domain)}
+    if view.gates is not view.asymmetry:  # shares are a hand's: no response makes them, and no band lies around them
+        return facts
+    band = {name: _rows(values) for name, values in zip(("low", "high"), view.band, strict=True)}
+    return {**facts, "even": _on_grid(view, _even(view)), "where": _EVEN[view.recipe.calibration], **band}
 
 
 #: Where a ratio of responses counts as even.
