@@ -9,6 +9,8 @@ from tada_studio.errors import InputError
 
 #: The sample that the app opens with.
 DEFAULT = "minerals-tiny"
+#: Too large for the installed package; in a checkout, and on a Space, they are samples like the others.
+NOT_PACKAGED = ("smollm2-minerals",)
 
 
 @dataclass(frozen=True)
@@ -67,9 +69,15 @@ def samples() -> dict[str, Sample]:
 def sample(name: str) -> Sample:
     """One sample, listed or not. Raises InputError with the names there are."""
     known = _all()
-    if name not in known:
-        raise InputError(f"{name}: no such sample. There are: {', '.join(samples()) or 'none in this installation'}.")
-    return known[name]
+    if name in known:
+        return known[name]
+    there = f"There are: {', '.join(samples()) or 'none in this installation'}."
+    if name in NOT_PACKAGED:
+        raise InputError(
+            f"{name}: this sample is not in the installed package, which is kept small; it is in a checkout of the "
+            f"repository. {there}"
+        )
+    raise InputError(f"{name}: no such sample. {there}")
 
 
 def planted() -> Sample:
