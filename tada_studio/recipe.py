@@ -81,7 +81,12 @@ class Recipe:
     conflict_floor: float = knob(0.0, "and only if their alignment is below minus this", 0.0, 1.0)
     conflict_space: str = choice("weight", "where alignment is measured", "weight", "activation")
     drop: str = choice("weaker", "which of two conflicting directions goes", "weaker", "both", "none")
-    density: float = knob(0.5, "share of entries that ties, dare_ties, knots_ties and magnitude_prune keep", 0.01, 1.0)
+    density: float = knob(
+        0.5,
+        "share of entries that ties, dare_ties, knots_ties, magnitude_prune, core_ties and core_dare keep",
+        0.01,
+        1.0,
+    )
     overrides: tuple[str, ...] = lines(
         "the map set by hand: 'layers 20-31 : attn : 0.7' (share), 'layer 3 : mlp : x 0.5' (strength)"
     )
