@@ -26,7 +26,7 @@ from tada_studio.lora import Adapter
 from tada_studio.pipeline.calibration import Calibration, calibrate
 from tada_studio.pipeline.merge import merge
 from tada_studio.pipeline.variants import TUNED, TURNED, tuned
-from tada_studio.recipe import Recipe
+from tada_studio.recipe import THRESHOLD_1, Recipe
 from tada_studio.sample_pairs import Sample, read_sample
 
 RESULTS = Path(__file__).with_name("method_lab")
@@ -38,6 +38,8 @@ VARIANTS = (
 )  # fmt: skip
 #: Baselines whose strength is chosen on validation items.
 CHOSEN = {**TUNED, "sum tuned": "linear"}
+#: Variants that are a method with other knobs than the default ones; gates as version 0.1 had them.
+FIXED = {**TURNED, "tada fixed": Recipe(), "gates": Recipe(method="gates", conflict_threshold=THRESHOLD_1)}
 #: Whose log-likelihoods are kept by item; of the others their mean.
 BY_ITEM = ("sum", "tada", "tada fixed", "gates")
 
@@ -69,7 +71,7 @@ class Lab:
             return self.auto.recipe
         if name in CHOSEN:
             return tuned(self.base, self.pair, Recipe(method=CHOSEN[name]), pipeline.sample_validation(self.sample))
-        return TURNED.get(name) or Recipe(method="tada" if name == "tada fixed" else name)
+        return FIXED.get(name) or Recipe(method=name)
 
     def adapter(self, name: str) -> tuple[Adapter | None, Recipe | None]:
         """A variant, and its recipe if it is a merge."""

@@ -1,7 +1,7 @@
 """The embedded samples by name: folders under sample_adapters/ with a sample.json."""
 
 import json
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -86,7 +86,26 @@ def planted() -> Sample:
 
 
 def _all() -> dict[str, Sample]:
-    return {path.parent.name: read_sample(path.parent) for path in sorted(_folder().glob("*/sample.json"))}
+    found = [read_sample(path.parent) for path in sorted(_folder().glob("*/sample.json"))]
+    return {one.name: one for one in (*found, *(second(one) for one in found if "second_domain" in one.about))}
+
+
+def second(chosen: Sample) -> Sample:
+    """The same task adapter with the second domain adapter that a sample brings: a pair of its own name, in no list."""
+    about = chosen.about["second_domain"]
+    home, files = chosen.task.parent, about["files"]
+    return replace(
+        chosen,
+        name=about["name"],
+        title=about["title"],
+        story=about["story"],
+        domain=home / files["domain"],
+        probe=home / files["probe"],
+        items={**chosen.items, "domain": home / files["items"]},
+        validation={**chosen.validation, "domain": home / files["validation"]},
+        readings=None,
+        about={**about, "hidden": True},
+    )
 
 
 def read_sample(folder: Path) -> Sample:

@@ -114,7 +114,7 @@ def test_a_linked_control_is_moved_only_when_it_shows_something_else(state):
     turn_linked(state, 12.0, "conflict_threshold")
     assert follow(state, "conflict_threshold") == {}
     edits.undo(state)
-    assert follow(state, "conflict_threshold")["slider"]["value"] == 8.0
+    assert follow(state, "conflict_threshold")["slider"]["value"] == 16.0
     assert follow(state, "conflict_threshold") == {}
 
 
