@@ -94,7 +94,10 @@ def evaluate(pair: LabPair, folder: Path, wanted: Sequence[str]) -> None:
     for name in missing:
         start = time.monotonic()
         adapter, recipe = lab.adapter(name)
-        sides = pipeline.score_sides(lab.base, {name: adapter}, items)
+        heads = (
+            {"task": lab.pair.task} if lab.base.classifies else {}
+        )  # whoever has no head for the items borrows the task's
+        sides = pipeline.score_sides(lab.base, {**heads, name: adapter}, items)
         result: dict[str, Any] = {side: kept(scores[name], name) for side, scores in sides.items()}
         if recipe is not None:
             turned = {knob: value for knob, value in recipe.to_dict().items() if value != Recipe().to_dict()[knob]}
@@ -102,12 +105,19 @@ def evaluate(pair: LabPair, folder: Path, wanted: Sequence[str]) -> None:
         if name == "tada":
             result["auto"] = lab.auto.to_dict()
         found = {**header(pair, lab), "variants": {**found.get("variants", {}), name: result}}
-        written = json.dumps(found, indent=1)
-        RESULTS.mkdir(exist_ok=True)
-        path.with_suffix(".part").write_text(written + "\n", encoding="utf-8")
-        path.with_suffix(".part").replace(path)
+        write(path, found)
         means = ", ".join(f"{side} {score[name].accuracy:.3f}" for side, score in sides.items())
         print(f"{pair.name}  {name}: {means}  ({time.monotonic() - start:.0f} s)", flush=True)
+
+
+def write(path: Path, found: dict[str, Any]) -> None:
+    """A line for each variant: results are added to one by one."""
+    lines = (f" {json.dumps(name)}: {json.dumps(one)}" for name, one in found["variants"].items())
+    variants = '"variants": {\n' + ",\n".join(lines) + "\n }"
+    text = json.dumps({**found, "variants": 0}, indent=1).replace('"variants": 0', variants)
+    path.parent.mkdir(exist_ok=True)
+    path.with_suffix(".part").write_text(text + "\n", encoding="utf-8")
+    path.with_suffix(".part").replace(path)
 
 
 def header(pair: LabPair, lab: Lab) -> dict[str, Any]:
@@ -118,15 +128,11 @@ def header(pair: LabPair, lab: Lab) -> dict[str, Any]:
 
 def kept(score: Score, name: str) -> dict[str, Any]:
     """Of a score: which items were right, as digits, chosen and freely said, and the log-likelihoods of the right answers."""
-    assert score.correct is not None and score.gold is not None
-    found: dict[str, Any] = {
-        "n": score.n,
-        "right": bits(score.correct),
-        "nll": round(float(score.gold.double().mean()), 5),
-    }
+    assert score.correct is not None
+    found: dict[str, Any] = {"n": score.n, "right": bits(score.correct), "nll": score.nll and round(score.nll, 5)}
     if score.free is not None:
         found["free"] = bits(score.free)
-    if name in BY_ITEM:
+    if name in BY_ITEM and score.gold is not None:
         found["gold"] = [round(value, 3) for value in score.gold.tolist()]
     return found
 
