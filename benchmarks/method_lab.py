@@ -40,6 +40,8 @@ VARIANTS = (
 CHOSEN = {**TUNED, "sum tuned": "linear"}
 #: Variants that are a method with other knobs than the default ones; gates as version 0.1 had them.
 FIXED = {**TURNED, "tada fixed": Recipe(), "gates": Recipe(method="gates", conflict_threshold=THRESHOLD_1)}
+#: A parent that is not so much above chance on its own validation items did not learn, and its pair is left out.
+LEARNED = 0.3
 #: Whose log-likelihoods are kept by item; of the others their mean.
 BY_ITEM = ("sum", "tada", "tada fixed", "gates")
 
@@ -90,8 +92,9 @@ def evaluate(pair: LabPair, folder: Path, wanted: Sequence[str]) -> None:
     if not missing:
         return
     lab = Lab(read_sample(folder))
+    found.setdefault("learned", learned(lab))
     items = pipeline.sample_items(lab.sample)
-    for name in missing:
+    for name in missing if all(one["right"] >= one["chance"] + LEARNED for one in found["learned"].values()) else ():
         start = time.monotonic()
         adapter, recipe = lab.adapter(name)
         heads = (
@@ -104,10 +107,25 @@ def evaluate(pair: LabPair, folder: Path, wanted: Sequence[str]) -> None:
             result["recipe"] = turned
         if name == "tada":
             result["auto"] = lab.auto.to_dict()
-        found = {**header(pair, lab), "variants": {**found.get("variants", {}), name: result}}
+        found = {
+            **header(pair, lab),
+            "learned": found["learned"],
+            "variants": {**found.get("variants", {}), name: result},
+        }
         write(path, found)
         means = ", ".join(f"{side} {score[name].accuracy:.3f}" for side, score in sides.items())
         print(f"{pair.name}  {name}: {means}  ({time.monotonic() - start:.0f} s)", flush=True)
+
+
+def learned(lab: Lab) -> dict[str, dict[str, float]]:
+    """What each parent makes of its own side's validation items, where it has such; looked at before any merge is scored."""
+    validation, parents = pipeline.sample_validation(lab.sample), {"task": lab.pair.task, "domain": lab.pair.domain}
+    found = {}
+    for role in validation.keys() & parents.keys():
+        score = pipeline.score_sides(lab.base, {role: parents[role]}, {role: validation[role]})[role][role]
+        assert score.accuracy is not None and score.rates is not None and score.rates.chance is not None
+        found[role] = {"right": round(score.accuracy, 4), "chance": round(score.rates.chance, 4)}
+    return dict(sorted(found.items()))
 
 
 def write(path: Path, found: dict[str, Any]) -> None:
