@@ -118,8 +118,8 @@ def kept_by_direction(
         after = side.up[row].mT @ space.gram_up[row, columns, columns] @ mix[row, columns]
         before = torch.zeros_like(after)
         before[:, columns] = side.strength[row, :, None] * side.down[row].mT
-        said = [[((rows @ moment[row]) * rows).sum(1) for rows in (after, before)] for moment in (own, other)]
-        found.append(torch.stack([new.clamp_min(0) / old for new, old in said]))
+        energies = [[((rows @ moment[row]) * rows).sum(1) for rows in (after, before)] for moment in (own, other)]
+        found.append(torch.stack([new.clamp_min(0) / old for new, old in energies]))
     return found
 
 
