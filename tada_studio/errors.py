@@ -13,9 +13,23 @@ Wording rule: one sentence or two that say *where* (file, module, line), *what* 
 Every door prints the message as it stands; anything that is not a TadaError is our bug and keeps its traceback.
 """
 
+#: No sentence is longer; of a longer one the beginning says where, and the end what would work.
+LONGEST, _END = 800, 240
+
 
 class TadaError(Exception):
-    """Base of all errors whose message is meant for the person at the screen."""
+    """Base of all errors whose message is meant for the person at the screen.
+
+    Whatever of strangers' files is quoted in it: it is one line without control characters, and no longer than a person reads.
+    """
+
+    def __str__(self) -> str:
+        text = super().__str__()
+        if len(text) > LONGEST:
+            text = f"{text[: LONGEST - _END]} ... {text[-_END:]}"
+        return (
+            text if text.isprintable() else "".join(c if c.isprintable() else " " if c.isspace() else "?" for c in text)
+        )
 
 
 class AdapterError(TadaError):

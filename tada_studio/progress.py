@@ -9,12 +9,16 @@ T = TypeVar("T")
 
 
 class Progress(NamedTuple):
-    """``done`` of ``total`` parts of ``step``; ``note`` says what is being done, for a person."""
+    """``done`` of ``total`` parts of ``step``; ``note`` says what is being done, for a person.
+
+    rests: between two parts: nothing is held, no adapter is worn by the base, and other work may go first
+    """
 
     step: str
     done: int
     total: int
     note: str = ""
+    rests: bool = False
 
 
 ProgressFn = Callable[[Progress], None]

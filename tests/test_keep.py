@@ -551,3 +551,20 @@ def test_nobody_s_home_is_a_temporary_folder_and_said(nowhere, monkeypatch, capl
 def test_a_home_that_cannot_be_written_to_is_no_home(nowhere, monkeypatch):
     monkeypatch.setattr(files.os, "access", lambda *_: False)
     assert home().name.startswith("tada-studio-state-") and home().is_dir()
+
+
+def test_what_a_killed_process_was_writing_goes_when_an_hour_has_passed(store, session):
+    store.keep(session, "a" * 16).save()
+    folder, project = store.place / "sessions" / ("b" * 16), store.place / "projects" / "mine"
+    for place in (folder, project):
+        place.mkdir(parents=True)
+        (place / ".new-1-session.json").write_text("{")
+        (place / ".new-readings").mkdir()
+        (place / ".new-readings" / "x").write_text("x")
+        (place / "session.json").write_text("{}")
+    store.prune()
+    assert len(list(folder.iterdir())) == 3, "it may be somebody's who writes now"
+    for path in (*folder.glob(".new-*"), *project.glob(".new-*")):
+        os.utime(path, (1, 1))
+    store.prune()
+    assert [path.name for place in (folder, project) for path in place.iterdir()] == ["session.json"] * 2

@@ -1,5 +1,8 @@
 """One person's work without a screen: nothing is lost by a mistake, and every step can be undone."""
 
+import itertools
+import random
+
 import pytest
 import torch
 
@@ -8,10 +11,13 @@ from tada_studio.errors import BaseError, InputError, MismatchError, RecipeError
 from tada_studio.evaluation import read_items
 from tada_studio.evaluation.prompts import Question
 from tada_studio.pipeline import Provenance
+from tada_studio.pipeline import merge as merging
+from tada_studio.pipeline.merge import Merge
 from tada_studio.probing import read_inputs
 from tada_studio.progress import stream
-from tada_studio.recipe import Recipe
+from tada_studio.recipe import Recipe, changes
 from tada_studio.session import Session
+from tada_studio.session.history import History
 from tada_studio.tuning import Plan
 
 
@@ -259,3 +265,38 @@ def test_a_recipe_file_tells_what_it_was_made_of(session):
     assert Provenance.read(content).digest == view.digest
     for lame in ({}, {"inputs": []}, {**content, "recipe": {"shoe": 1}}, {**content, "inputs": {"task": None}}):
         assert Provenance.read(lame) is None
+
+
+def test_the_log_is_what_it_would_be_if_every_step_were_told_anew():
+    dice, history = random.Random(0), History()
+    for _ in range(300):
+        what = dice.choice(["take", "take", "undo", "redo"])
+        if what == "take":
+            history.take(
+                history.now.but(strength=round(dice.uniform(0.5, 2), 2), sharpness=float(dice.randrange(1, 9)))
+            )
+        else:
+            getattr(history, what)()
+        if dice.random() < 0.7:  # not always asked for
+            steps = itertools.pairwise([*history.before, history.now])
+            assert history.log == tuple(itertools.starmap(changes, steps))
+
+
+def test_painting_does_not_ask_for_the_depth_profile_again(session, monkeypatch):
+    readings = session.probe(["gold is", "iron is", "lead is", "zinc is"], 4)
+    pair = session.pair
+    first, made, profile = Merge(pair, readings, Recipe()).depth, [], merging.depth_profile
+    monkeypatch.setattr(merging, "depth_profile", lambda *given: made.append(1) or profile(*given))
+    painted = Recipe(overrides=("layer 0 : * : 1",))
+    assert Merge(pair, readings, painted).depth is first, "tada's shares are a hand's"
+    Merge(pair, readings, Recipe(seed=1)).depth  # noqa: B018
+    assert len(made) == 1
+    assert Merge(pair, readings, painted.but(method="gates")).depth.share[0] == 1 and len(made) == 2, "it shows paint"
+
+
+def test_everybody_who_opens_a_sample_has_the_same_pair_and_readings():
+    first, second = Session(), Session()
+    for session in (first, second):
+        session.open_sample("minerals-tiny")
+    assert first.readings is second.readings and first.pair is second.pair, "a visitor more costs no memory"
+    assert first.view.depth is second.view.depth

@@ -4,8 +4,10 @@ import threading
 import time
 
 import pytest
+import torch
 
-from tada_studio.app.work_queue import WorkQueue, in_turn, waiting_words
+from tada_studio.app import work_queue
+from tada_studio.app.work_queue import Ticket, WorkQueue, in_turn, waiting_words
 from tada_studio.errors import InputError, Stopped
 from tada_studio.progress import Progress, silent
 from tada_studio.session import Session
@@ -133,10 +135,72 @@ def test_stop_removes_what_waits_too_and_nothing_else():
     session.stop()
     for thread in threads:
         thread.join(5)
-    assert mine == ["Stopped before it began."] * 2 and others == []
+    assert mine == ["Stopped while it waited."] * 2 and others == []
     line.finish()
     other.join(5)
     assert others == ["began"]
+
+
+def test_long_work_gives_way_between_its_parts_and_goes_on(monkeypatch):
+    monkeypatch.setattr(work_queue, "SLICE", 0.0)
+    queue, order, waits = WorkQueue(), [], threading.Event()
+
+    def search(progress):
+        progress(Progress("tune", 0, 2, rests=True))  # nobody waits yet
+        bob.start()
+        assert waits.wait(5)
+        for part in (1, 2):
+            order.append(f"part {part}")
+            progress(Progress("tune", part, 2))  # an adapter is worn: nobody may come between
+            assert len(order) == 2 * part - 1
+            progress(Progress("tune", part, 2, rests=True))
+
+    def short(progress):
+        order.append("bob")
+
+    bob = threading.Thread(target=in_turn(Session(), short, queue), args=(lambda step: waits.set(),))
+    in_turn(Session(), search, queue)(silent)
+    bob.join(5)
+    assert order == ["part 1", "bob", "part 2"]
+
+
+def test_work_that_gave_way_can_be_stopped_and_does_not_wait_for_its_owners_next(monkeypatch):
+    monkeypatch.setattr(work_queue, "SLICE", 0.0)
+    queue, session, told = WorkQueue(), Session(), []
+
+    def search(progress):
+        with queue._changed:  # bob comes, and his work does not end by itself
+            queue._waiting.append(Ticket("bob", 99))
+        progress(Progress("tune", 1, 2, rests=True))
+
+    def waiting(step):
+        told.append(step.step)
+        if step.step == "waiting":
+            session.stop()
+
+    with pytest.raises(Stopped, match="while it waited"):
+        in_turn(session, search, queue)(waiting)
+    assert told[-1] == "waiting" and len(queue) == 1
+
+
+def test_long_work_leaves_a_core_to_other_visitors():
+    before, seen = torch.get_num_threads(), []
+    try:
+        torch.set_num_threads(3)
+        for visitor in (Visitor("ann"), Visitor()):
+            in_turn(Session(visitor), lambda progress: seen.append(torch.get_num_threads()), WorkQueue())(silent)
+        assert seen == [2, 3] and torch.get_num_threads() == 3
+    finally:
+        torch.set_num_threads(before)
+
+
+def test_nobody_gives_way_to_their_own_next_job(monkeypatch):
+    monkeypatch.setattr(work_queue, "SLICE", 0.0)
+    queue = WorkQueue()
+    with queue.turn("ann", lambda place, seconds: pytest.fail("nothing goes first")) as first:
+        queue._waiting.append(Ticket("ann", 100))
+        queue.give_way(first, lambda place, seconds: pytest.fail("it would wait for itself"))
+        assert queue._running is first
 
 
 def test_whoever_waits_for_long_is_told_now_and_then_and_not_all_the_time():

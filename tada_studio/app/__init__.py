@@ -17,8 +17,10 @@ os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
 import gradio as gr
 from starlette.middleware import Middleware
 
+from tada_studio.app import page_states, shared_machine, unchanged
 from tada_studio.app.guard import LOOPBACK, HostGuard, check_exposure
 from tada_studio.app.page import VISITORS, Start, page
+from tada_studio.app.page_cache import PageCache
 from tada_studio.app.paths import AllowedPaths, on_space
 from tada_studio.app.serving import serve
 from tada_studio.app.theme import CSS, theme
@@ -85,9 +87,12 @@ def launch(
         "max_threads": THREADS, "app_kwargs": {"middleware": _middleware(demo, host, bool(auth))},
     }  # fmt: skip
     blocks = not more.pop("prevent_thread_lock", False) and not hasattr(sys, "ps1")
+    shared_machine.prepare()
     served = demo.launch(
         server_name=host, server_port=port, inbrowser=open_browser, auth=auth, prevent_thread_lock=True, **{**settings, **more}
     )  # fmt: skip
+    page_states.install(demo)
+    unchanged.install(demo)
     if blocks:
         serve(demo, ends)
     return served
@@ -98,4 +103,5 @@ def _middleware(demo: gr.Blocks, host: str, auth: bool) -> list[Middleware]:
     visitors = VISITORS.get(demo) or Visitors()
     own = [name for name in os.environ.get("SPACE_HOST", "").split(",") if name]
     guard = Middleware(HostGuard, hosts=None if visitors.apart or auth else {*LOOPBACK, host}, own=own)
-    return [guard, Middleware(VisitorGate, visitors=visitors)] if visitors.apart else [guard]
+    gates = [guard, Middleware(VisitorGate, visitors=visitors)] if visitors.apart else [guard]
+    return gates if auth else [*gates, Middleware(PageCache)]

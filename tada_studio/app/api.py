@@ -37,6 +37,7 @@ from tada_studio.app.api_models import (
     SpectrumInfo,
     adapter_path,
 )
+from tada_studio.app.fair_queue import API_WORK_LANE
 from tada_studio.app.paths import AllowedPaths
 from tada_studio.app.visitors import Visitors
 from tada_studio.app.widgets.messages import speaking
@@ -369,7 +370,7 @@ def add_endpoints(paths: AllowedPaths, visitors: Visitors) -> None:
     for quick in QUICK:
         _publish(quick, paths, visitors, concurrency_id="api", concurrency_limit=4)
     for working in WORKING:  # not "work": the lowest limit of a line would hold for the screen too
-        _publish(working, paths, visitors, concurrency_id="api-work", concurrency_limit=None)
+        _publish(working, paths, visitors, concurrency_id=API_WORK_LANE, concurrency_limit=None)
 
 
 def _publish(endpoint: Callable[..., Any], paths: AllowedPaths, visitors: Visitors, **how: Any) -> None:

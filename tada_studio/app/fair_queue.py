@@ -15,6 +15,12 @@ from gradio.queueing import Event, EventQueue, Queue
 EDIT_LANE = "edit"
 #: Events that wait here at once, all visitors together: what memory allows.
 MOST = 4096
+#: Long work, which mostly waits for its turn and holds up nobody meanwhile.
+WORK_LANE, API_WORK_LANE = "work", "api-work"
+#: Events of one visitor that are worked on at once: strokes, and all else but long work. Whoever has many pages open has no more.
+STROKES, OTHERS = 2, 6
+#: Seconds between two looks for an event. Gradio's thousandth of a second takes a twentieth of a core from a server that rests.
+_LOOK = 0.004
 
 
 class FairQueue(Queue):
@@ -28,6 +34,12 @@ class FairQueue(Queue):
             max_size=MOST, blocks=like.blocks, default_concurrency_limit=like.default_concurrency_limit,
         )  # fmt: skip
         self.share, self.visitor_of = share, visitor_of
+        self.sleep_when_free = _LOOK
+        self.ANALYTICS_MAX_EVENTS = 1  # nobody looks at them here
+
+    def compute_analytics_summary(self, records: Any) -> Any:
+        """None: gradio would make a table of the last ten thousand events after each of them."""
+        return self.cached_event_analytics_summary
 
     async def push(self, body: Any, request: Any, username: str | None) -> Any:
         """An event comes in. One too many of the same visitor is refused, with gradio's "queue is full" for that visitor."""
@@ -49,22 +61,29 @@ class FairQueue(Queue):
         random.shuffle(names)
         for name in sorted(names, key=lambda name: name != EDIT_LANE):
             queue = self.event_queue_per_concurrency_id[name]
-            if event := self._next(queue, [event for event in running if event.concurrency_id == name]):
+            if event := self._next(queue, running):
                 queue.queue.remove(event)
                 return [event], False, name
         return None
 
     def _next(self, queue: EventQueue, running: list[Event]) -> Event | None:
-        """Of this line: in the lane of strokes the first whose page has none under way, else the first of whoever has least."""
-        if queue.concurrency_id == EDIT_LANE:
-            busy = {event.session_hash for event in running}
-            return next((event for event in queue.queue if event.session_hash not in busy), None)
+        """Of this line the first of whoever has least under way, and not too much; of strokes, of pages that have none."""
         if not queue.queue or (
             queue.concurrency_limit is not None and queue.current_concurrency >= queue.concurrency_limit
         ):
             return None
-        has = Counter(self._visitor(event) for event in running)
-        return min(queue.queue, key=lambda event: has[self._visitor(event)])
+        kind = _kind(queue.concurrency_id)
+        alike = [event for event in running if _kind(event.concurrency_id) == kind]
+        has = Counter(self._visitor(event) for event in alike)
+        busy = {event.session_hash for event in alike} if kind == EDIT_LANE else set()
+        most = {EDIT_LANE: STROKES, WORK_LANE: MOST}.get(kind, OTHERS)
+        may = (event for event in queue.queue if event.session_hash not in busy and has[self._visitor(event)] < most)
+        return min(may, key=lambda event: has[self._visitor(event)], default=None)
 
     def _visitor(self, event: Event) -> str:
         return self.visitor_of(event.request, event.session_hash)
+
+
+def _kind(lane: str) -> str:
+    """Strokes, long work, or all else together."""
+    return {EDIT_LANE: EDIT_LANE, WORK_LANE: WORK_LANE, API_WORK_LANE: WORK_LANE}.get(lane, "")

@@ -4,12 +4,14 @@ import os
 import threading
 import time
 import weakref
+from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import partial
 
 import gradio as gr
 
 from tada_studio import scratch
+from tada_studio.app import page_states, shared_machine
 from tada_studio.app.api import add_endpoints
 from tada_studio.app.browser_tabs import TAB_ID, BrowserTabs
 from tada_studio.app.fair_queue import FairQueue
@@ -28,6 +30,7 @@ from tada_studio.app.widgets.messages import speaking, user_errors
 from tada_studio.app.widgets.panel import READ, Panel, Updates, all_updates, listen_early, together
 from tada_studio.app.widgets.plot_panel import served
 from tada_studio.errors import TadaError
+from tada_studio.exporting import place
 from tada_studio.pipeline import BASES
 from tada_studio.session import Session
 from tada_studio.session.limits import OWN, PUBLIC, Limits
@@ -83,6 +86,9 @@ class Start:
 def page(start: Start) -> gr.Blocks:
     """The whole app, not yet served."""
     gr.set_static_paths(served())
+    if not start.paths.hosted:
+        with suppress(OSError):  # a folder that cannot be listed
+            place.sweep(start.paths.base)  # what killed exports left where the screen exports to
     # uploads and downloads, too, lie where the next start finds them if this process is killed
     os.environ.setdefault("GRADIO_TEMP_DIR", str(scratch.root() / "gradio"))
     kept = start.limits.kept_minutes or 24 * 60
@@ -115,19 +121,22 @@ def page(start: Start) -> gr.Blocks:
         add_endpoints(start.paths, visitors)
     demo.queue(default_concurrency_limit=4)
     demo._queue = FairQueue(demo._queue, start.limits.calls, visitors.name)
-    sweep_now_and_then(stores)
+    sweep_now_and_then(stores, demo, 60 * min(60.0, kept), min(_SWEEP, 6 * kept))
     return demo
 
 
-def sweep_now_and_then(stores: Stores, every: float = _SWEEP) -> None:
-    """From a thread of its own, for as long as the stores are in use."""
-    there = weakref.ref(stores)
+def sweep_now_and_then(stores: Stores, demo: gr.Blocks, kept: float, every: float) -> None:
+    """From a thread of its own, for as long as the stores are in use. kept: seconds that a closed page is remembered."""
+    there, app = weakref.ref(stores), weakref.ref(demo)
 
     def run() -> None:
         while (stores := there()) is not None:
             stores.sweep()
             BASES.drop_idle(_IDLE)
-            del stores
+            if (pages := page_states.of(app())) is not None:
+                pages.drop_closed(kept)
+            del stores, pages
+            shared_machine.give_back()
             time.sleep(every)
 
     threading.Thread(target=run, daemon=True, name="tada-sweep").start()

@@ -11,16 +11,17 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TypeVar
 
+from tada_studio.app import shared_machine
 from tada_studio.errors import InputError, Stopped
 from tada_studio.progress import Progress, ProgressFn
 from tada_studio.session import Session
 
 T = TypeVar("T")
 
-#: Seconds between two looks at the line of someone who waits.
-EVERY = 0.12
 #: Seconds between two words to someone who waits: with many who do, more would keep the server from its work.
 EVERY = 1.0
+#: Seconds of long work after which it gives way, at its next pause.
+SLICE = 2.0
 #: Finished jobs that the estimates are made of.
 REMEMBERED = 20
 #: Shown to who waits, again and again: how many jobs go first, and in about how many seconds its own begins, or None.
@@ -29,16 +30,18 @@ Waits = Callable[[int, "float | None"], None]
 
 @dataclass(eq=False)
 class Ticket:
-    """One piece of work. began: by the monotonic clock, None while it waits; step: where it is."""
+    """One piece of work. began: by the monotonic clock, None while it waits; spent: seconds before it last gave way; step: where
+    it is."""
 
     visitor: str
     number: int
     began: float | None = None
+    spent: float = 0.0
     step: Progress | None = field(default=None, repr=False)
 
     def remaining(self, usual: float | None, now: float) -> float | None:
         """Seconds to its end: by its own progress, or by what work usually takes."""
-        elapsed = 0.0 if self.began is None else now - self.began
+        elapsed = self.spent + (0.0 if self.began is None else now - self.began)
         if self.step is not None and self.step.total and self.step.done:
             return elapsed * (self.step.total - self.step.done) / self.step.done
         return None if usual is None else max(0.0, usual - elapsed)
@@ -73,6 +76,18 @@ class WorkQueue:
             yield ticket
         finally:
             self._leave(ticket)
+
+    def give_way(self, ticket: Ticket, waits: Waits) -> None:
+        """Between two parts of long work: whoever waits goes first, if this part took its time; then block as ``turn`` does."""
+        with self._changed:
+            part = time.monotonic() - (ticket.began or 0.0)
+            if part < SLICE or _in_turn([*self._waiting, ticket], self._served)[0] is ticket:
+                return
+            self._running, ticket.began, ticket.spent = None, None, ticket.spent + part
+            self._waiting.append(ticket)
+            self._changed.notify_all()
+        while not self._may_begin(ticket):
+            waits(*self.outlook(ticket))
 
     def outlook(self, ticket: Ticket) -> tuple[int, float | None]:
         """How many jobs go before this one, and the seconds that they take, if that is known."""
@@ -114,7 +129,8 @@ class WorkQueue:
         with self._changed:
             if self._running is ticket:
                 self._running = None
-                self._took = [*self._took, time.monotonic() - (ticket.began or 0.0)][-REMEMBERED:]
+                took = ticket.spent + time.monotonic() - (ticket.began or 0.0)
+                self._took = [*self._took, took][-REMEMBERED:]
             if ticket in self._waiting:
                 self._waiting.remove(ticket)
             here = {one.visitor for one in self._waiting} | {ticket.visitor}
@@ -149,7 +165,7 @@ def in_turn(
         def waits(place: int, seconds: float | None) -> None:
             nonlocal shown
             if session.stops != before:
-                raise Stopped("Stopped before it began.")
+                raise Stopped("Stopped while it waited.")
             if time.monotonic() - shown >= EVERY:
                 shown = time.monotonic()
                 progress(Progress("waiting", 0, 0, waiting_words(place, seconds)))
@@ -159,8 +175,11 @@ def in_turn(
             def noted(step: Progress) -> None:
                 ticket.step = step
                 progress(step)
+                if step.rests:
+                    queue.give_way(ticket, waits)
 
-            return work(noted)
+            with shared_machine.room_for_others(bool(session.visitor.name)):
+                return work(noted)
 
     return later
 

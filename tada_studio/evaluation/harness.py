@@ -67,7 +67,7 @@ def read_task(task: str) -> str | dict[str, Any]:
     yaml = _needed("yaml")
     try:
         found = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError, yaml.YAMLError) as error:
+    except (OSError, ValueError, TypeError, RecursionError, yaml.YAMLError) as error:
         reason = str(error).replace("\n", " ")[:200]
         raise InputError(
             f"{path}: cannot be read as a task file ({reason}). Give plain YAML; a file that runs functions of its own is refused."
@@ -79,7 +79,8 @@ def read_task(task: str) -> str | dict[str, Any]:
 
 def _with_data(found: dict[str, Any], path: Path) -> dict[str, Any]:
     """A task whose data are .jsonl files beside it, with the rows inside: the harness would copy them into a hidden cache."""
-    files = (found.get("dataset_kwargs") or {}).get("data_files")
+    how = found.get("dataset_kwargs")
+    files = how.get("data_files") if isinstance(how, dict) else None
     if found.get("dataset_path") != "json" or not isinstance(files, dict):
         return found
     rows = {split: _rows(path.parent / str(file)) for split, file in files.items()}
@@ -90,7 +91,7 @@ def _with_data(found: dict[str, Any], path: Path) -> dict[str, Any]:
 def _rows(path: Path) -> list[Any]:
     try:
         return [json.loads(line) for line in path.read_text(encoding="utf-8-sig").split("\n") if line.strip()]
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise InputError(f"{path}: cannot be read as .jsonl ({error}). Give one object a line.") from error
 
 

@@ -8,7 +8,14 @@ from tada_studio.pipeline.analysis import unprobed
 from tada_studio.pipeline.cache import LruCache
 from tada_studio.pipeline.calibration import CANDIDATES, Calibration, Trial, calibrate
 from tada_studio.pipeline.exporting import export, push, verify
-from tada_studio.pipeline.items import sample_inputs, sample_items, sample_split, sample_task_inputs, sample_validation
+from tada_studio.pipeline.items import (
+    sample_inputs,
+    sample_items,
+    sample_readings,
+    sample_split,
+    sample_task_inputs,
+    sample_validation,
+)
 from tada_studio.pipeline.merge import Merge
 from tada_studio.pipeline.opening import check_size, load_base, passports, read_adapter, read_pair, shared_base
 from tada_studio.pipeline.origin import MergeOrigin, calibrated_by, logged, own_version, remarks_on_recipe
@@ -59,6 +66,7 @@ __all__ = [
     "role_of",
     "sample_inputs",
     "sample_items",
+    "sample_readings",
     "sample_split",
     "sample_task_inputs",
     "sample_validation",

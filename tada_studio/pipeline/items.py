@@ -8,6 +8,8 @@ from tada_studio.base_model.model import Base
 from tada_studio.errors import InputError
 from tada_studio.evaluation import Passage, read_items
 from tada_studio.evaluation.effect import PROBE
+from tada_studio.pipeline.cache import LruCache
+from tada_studio.probing import Readings
 from tada_studio.sample_pairs import Sample
 from tada_studio.tuning import QUICK_ITEMS, Split, by_files, halves
 
@@ -61,6 +63,18 @@ def sample_inputs(sample: Sample) -> list[Input]:
 def sample_task_inputs(sample: Sample) -> list[Input] | None:
     """The task inputs of a sample, None where it has none."""
     return None if sample.task_probe is None else read_inputs(sample.task_probe)
+
+
+_READINGS: LruCache[Readings] = LruCache(4)
+
+
+def sample_readings(sample: Sample) -> Readings | None:
+    """The readings that a sample brings, read once for all who open it; None where it brings none. Raises InputError."""
+    if sample.readings is None:
+        return None
+    files = [sample.readings, sample.readings.with_suffix(".safetensors")]
+    stamps = tuple((str(file), file.stat().st_mtime_ns, file.stat().st_size) for file in files if file.is_file())
+    return _READINGS.get(stamps, lambda: Readings.load(str(sample.readings)))
 
 
 def sample_items(sample: Sample) -> dict[str, list[Any]]:

@@ -3,6 +3,7 @@
 Command line, API, screen and report all ask one ``Merge``; each stage is computed when it is first asked for, and once.
 """
 
+import weakref
 from dataclasses import dataclass, field
 from functools import cached_property
 
@@ -29,9 +30,14 @@ from tada_studio.core.stability import Stability, stability
 from tada_studio.lora import Adapter, Address, Pair
 from tada_studio.pipeline.analysis import analysis, unprobed
 from tada_studio.pipeline.ancestry import named
+from tada_studio.pipeline.cache import LruCache
 from tada_studio.pipeline.origin import MergeOrigin
 from tada_studio.pipeline.provenance import Provenance
 from tada_studio.recipe import Recipe
+
+#: Of each readings the last few depth profiles: hands that paint on a map which the method does not compute leave them as they are.
+_DEPTHS: "weakref.WeakKeyDictionary[Readings, LruCache[Depth]]" = weakref.WeakKeyDictionary()
+_DEPTHS_KEPT = 8
 
 
 @dataclass(frozen=True, eq=False)
@@ -177,8 +183,7 @@ class Merge:
     def module_detail(self, address: Address) -> ModuleDetail:
         """One module closely: its directions, how they meet, what becomes of them."""
         row = list(self.pair.addresses.values()).index(address)
-        both = None if self.readings is None else self.readings.moments
-        return module_detail(analysis(self.pair), self.merged, self.recipe, self.moment, row, both)
+        return module_detail(analysis(self.pair), self.merged, self.recipe, self.moment, row)
 
     @cached_property
     def band(self) -> Tensor:
@@ -217,7 +222,9 @@ class Merge:
     @cached_property
     def depth(self) -> Depth:
         """How the paper's asymmetry changes with depth; of what the merge makes of both kinds of inputs see ``separation``."""
-        return depth_profile(self.readings_or_even, self.asymmetry, self._computing)
+        readings = self.readings_or_even
+        kept = _DEPTHS.setdefault(readings, LruCache(_DEPTHS_KEPT))
+        return kept.get(self._computing, lambda: depth_profile(readings, self.asymmetry, self._computing))
 
     @cached_property
     def stability(self) -> Stability:

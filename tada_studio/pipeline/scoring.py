@@ -44,6 +44,7 @@ def score_sides(
     with_heads = {side: attached(base, variants, items) for side, items in sides.items()}
     for name in variants:
         for side, items in sides.items():
+            progress(Progress("evaluate", done, total, f"{name}, {side}", rests=True))
             part = _shifted(progress, done, total)
             score = _score(with_heads[side][name], items, name, part)
             scored = {**scored, side: {**scored[side], name: score}}

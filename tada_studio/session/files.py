@@ -7,8 +7,11 @@ does not name are deleted afterwards. So the folder holds a whole session at eve
 import json
 import os
 import shutil
+import stat
 import tempfile
+import time
 from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
@@ -30,6 +33,8 @@ FORMAT = "tada-studio session 2"
 #: As version 0.1 wrote it; its recipes are those of that version.
 FORMAT_1 = "tada-studio session 1"
 INDEX = "session.json"
+#: Seconds after which what was being written, and is still there, is a dead process's.
+_UNFINISHED = 3600
 #: Steps of undo that are kept on disk.
 _MOST_STEPS = 300
 #: A path that a session may have been opened by, or an error that says why it may not be opened here.
@@ -165,6 +170,18 @@ def _sweep(folder: Path, content: Mapping[str, Any]) -> None:
     for path in folder.glob("*-*"):
         if path.is_file() and path.stem not in named:
             path.unlink(missing_ok=True)
+
+
+def sweep_unfinished(folder: Path, now: float | None = None) -> None:
+    """Delete what a killed process was writing into a session's folder more than an hour ago."""
+    for path in folder.glob(".new-*"):
+        with suppress(OSError):
+            about = path.lstat()
+            if (now or time.time()) - about.st_mtime < _UNFINISHED or (
+                hasattr(os, "getuid") and about.st_uid != os.getuid()
+            ):
+                continue
+            shutil.rmtree(path) if stat.S_ISDIR(about.st_mode) else path.unlink()
 
 
 # -- read ----------------------------------------------------------------------------------------------------------

@@ -1,7 +1,7 @@
 """The recipe with its undo: recipes are immutable, so what was before and what was taken back are two piles of them."""
 
 from collections.abc import Sequence
-from itertools import pairwise, starmap
+from itertools import pairwise
 
 from tada_studio.recipe import Recipe, changes
 
@@ -11,6 +11,7 @@ class History:
 
     def __init__(self, now: Recipe | None = None, before: Sequence[Recipe] = (), after: Sequence[Recipe] = ()) -> None:
         self.now, self.before, self.after = now or Recipe(), [*before], [*after]
+        self._told: list[tuple[Recipe, Recipe, str]] = []  # of each step in the log: from, to, in words
 
     def take(self, recipe: Recipe) -> None:
         """A new step: there is no way on any more to what was undone."""
@@ -36,4 +37,8 @@ class History:
     @property
     def log(self) -> tuple[str, ...]:
         """What was done, in order; what was undone is not in it."""
-        return tuple(starmap(changes, pairwise([*self.before, self.now])))
+        told, steps = self._told, list(pairwise([*self.before, self.now]))
+        for i, (old, new) in enumerate(steps):  # recipes do not change: only steps that are new have to be put in words
+            if i == len(told) or told[i][0] is not old or told[i][1] is not new:
+                told[i:] = [(old, new, changes(old, new))]
+        return tuple(words for _, _, words in told[: len(steps)])

@@ -27,7 +27,7 @@ from typing import IO, NamedTuple
 from tada_studio.errors import InputError, TadaError
 from tada_studio.files import own_path, user_folder
 from tada_studio.scratch import lock_file
-from tada_studio.session.files import INDEX, Allowed, read, read_index, write
+from tada_studio.session.files import INDEX, Allowed, read, read_index, sweep_unfinished, write
 from tada_studio.session.schema import About
 from tada_studio.session.session import Session
 from tada_studio.session.visitor import OWNER, Visitor
@@ -211,6 +211,8 @@ class SessionStore:
         for i, folder in enumerate(by_age):
             if i >= MOST or _changed(folder) < too_old:
                 shutil.rmtree(folder, ignore_errors=True)
+        for folder in (*there, *(self.place / "projects").glob("*")):
+            sweep_unfinished(folder)
 
 
 class Presence:

@@ -87,11 +87,17 @@ def search(
         yield tuning
         if len(tuning.trials) >= plan.trials or not _in_time(clock, benchmark, tuning):
             break
+        _pause(progress, "tune", len(tuning.trials), plan.trials)
         study = min(studies, key=lambda study: (len(study.trials), study.seed))
         _try(benchmark, contest, tuning, study.ask(), _announced(progress, plan.trials, tuning))
     if tuning.best is not None:
         judged = _judge(benchmark, contest, tuning, progress)
         yield replace(tuning, judged=judged, seconds=clock.spent)
+
+
+def _pause(progress: ProgressFn, step: str, done: int, total: int) -> None:
+    """No adapter is worn now: other work may go first."""
+    progress(Progress(step, done, total, "between two parts", rests=True))
 
 
 class _Clock:
@@ -131,6 +137,7 @@ def _measured(
         if number and not clock.has(benchmark.pace * tuning.split.counts[0], REFERENCES):
             tuning = replace(tuning, left_out=list(makers)[number:])
             break
+        _pause(progress, "baselines", number, len(makers))
         step = Progress("baselines", number, len(makers), f"{name} on the items to search on")
         side_scores = benchmark.side_scores(make(), lambda step=step: progress(step))  # type: ignore[misc]
         tuning = replace(tuning, side_scores={**tuning.side_scores, name: side_scores}, seconds=clock.spent)

@@ -8,14 +8,16 @@ import subprocess
 import sys
 import time
 import urllib.request
+import uuid
 from pathlib import Path
+from urllib.parse import urlencode
 
 import pytest
 from pico import pico_adapter, pico_base
 
 sys.path.insert(0, str(Path(__file__).parent))  # the helper that speaks as a browser does
 
-from server import free_port
+from server import Page, free_port
 
 from tada_studio import app, cli
 from tada_studio.app.guard import HostGuard, check_exposure, is_loopback
@@ -151,6 +153,39 @@ def test_accounts_come_from_the_command_line_or_a_file(tmp_path, monkeypatch, ca
     for wrong in ("nobody", ":x", "ann:", f"@{tmp_path / 'gone'}"):
         assert cli.main(["app", "--auth", wrong]) == 2
     assert "NAME:PASSWORD" in capsys.readouterr().err
+
+
+def test_who_signs_in_works_with_sessions_of_their_own_and_nobody_else_gets_anything(serve, place):
+    demo = serve(auth=[("ann", "one"), ("bob", "two")])
+    tab = uuid.uuid4().hex
+
+    def signs_in(name, password):
+        page = Page(demo, tab, cookies=False)
+        form = {"Content-Type": "application/x-www-form-urlencoded"}
+        status, headers, _ = page.request("POST", "/login", urlencode({"username": name, "password": password}), form)
+        page.cookie = "; ".join(one.partition(";")[0] for one in headers.get_all("set-cookie") or ())
+        return status, page
+
+    nobody = Page(demo, tab, cookies=False)
+    asked = json.dumps({"data": [], "fn_index": 0, "session_hash": "x"})
+    for method, path in PATHS:
+        if "heartbeat" in path:  # it says nothing but that there is a server, and goes on for ever
+            continue
+        answer = nobody.request(method, path, asked if method == "POST" else None)
+        assert answer[0] in (401, 404, 422) or (answer[0] == 200 and str(place).encode() not in answer[2]), path
+    assert nobody.get("/config")[0] == nobody.request("POST", "/gradio_api/queue/join", asked)[0] == 401
+    assert nobody.upload("a.txt", b"x")[0] == 401
+    assert signs_in("ann", "two")[0] == signs_in("eve", "")[0] == 400
+    (_, ann), (_, bob) = signs_in("ann", "one"), signs_in("bob", "two")
+    assert ann.cookie and ann.cookie != bob.cookie
+    assert gates(ann.load().stroke([[0, 0]], 1.0))[:2] == [1.0, 0.5]
+    assert gates(bob.load().stroke([[0, 1]], 1.0))[:2] == [0.5, 1.0], "the same tab's id, and not ann's session"
+    again = signs_in("ann", "one")[1]
+    assert gates(again.load().stroke([[0, 1]], 0.0))[:2] == [1.0, 0.0], "ann goes on"
+
+
+def gates(stroke):
+    return stroke[1]["output"]["data"][0]["gates"][0]
 
 
 def test_it_stops_at_once_with_a_page_open(serve):

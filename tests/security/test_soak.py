@@ -11,7 +11,7 @@ sys.path.insert(0, str(Path(__file__).parents[2] / "benchmarks"))
 def test_a_few_visitors_while_one_searches_without_end():
     import soak
 
-    found = soak.soak(visitors=4, seconds=8.0, settles=0.0)
+    found = soak.soak(visitors=4, seconds=8.0, settles=0.0, pause=1.0)
     assert found["strokes"] >= 4 and found["page loads"] + found["builds"] >= 0
     assert (found["errors"], found["mixed"], found["waited without a word"]) == (0, 0, 0), found
 
@@ -20,7 +20,14 @@ def test_a_few_visitors_while_one_searches_without_end():
 def test_what_does_not_hold_is_said(wrong):
     import soak
 
-    good = {"errors": 0, "mixed": 0, "waited without a word": 0, "stroke median, s": 0.1}
+    good = {
+        "errors": 0, "mixed": 0, "waited without a word": 0, "stroke median, s": 0.1, "memory before, MB": 600,
+        "memory after, MB": 650, "temporary files before, MB": 1.0, "temporary files after, MB": 1.5,
+    }  # fmt: skip
     assert soak.holds(good) == []
     assert soak.holds({**good, wrong: 1}) == [wrong]
     assert soak.holds({**good, "stroke median, s": 0.6}) == ["stroke median"]
+    assert soak.holds({**good, "memory after, MB": 700, "temporary files after, MB": 3.0}) == [
+        "memory",
+        "temporary files",
+    ]

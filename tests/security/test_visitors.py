@@ -294,12 +294,12 @@ def test_two_servers_on_one_state_folder_leave_each_others_sessions_alone(pico, 
     assert not old.exists(), "now it is nobody's"
 
 
-def test_the_sweeping_thread_ends_with_its_app(tmp_path):
+def test_the_sweeping_thread_ends_with_its_app(tmp_path, server):
     from tada_studio.app.page import sweep_now_and_then
 
     stores = Stores(tmp_path)
     before = set(threading.enumerate())
-    sweep_now_and_then(stores, every=0.01)
+    sweep_now_and_then(stores, server, 3600.0, 0.01)
     (thread,) = set(threading.enumerate()) - before
     del stores
     thread.join(5)

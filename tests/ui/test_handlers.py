@@ -428,7 +428,7 @@ def test_work_of_another_tab_goes_first_and_this_one_says_so_and_can_be_stopped(
     waiting = steps(in_turn(second, lambda told: message.append("began")))
     assert "goes first" in html.progress_bar(next(waiting))
     second.stop()
-    with pytest.raises(Stopped, match="before it began"):
+    with pytest.raises(Stopped, match="while it waited"):
         list(waiting)
     assert message == []
     waiting = steps(in_turn(second, lambda told: message.append("began")))

@@ -148,7 +148,7 @@ def test_work_that_has_to_wait_says_so_and_can_be_given_up(page, pico):
         page.click("#run")
         expect(bar).to_contain_text("other work on this machine goes first")
         page.click("#stop")
-        expect(bar).to_contain_text("Stopped before it began")
+        expect(bar).to_contain_text("Stopped while it waited")
         page.click("#run")
         expect(bar).to_contain_text("goes first")
     expect(bar).to_contain_text("is done", timeout=60_000)

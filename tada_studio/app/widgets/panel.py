@@ -9,7 +9,7 @@ import gradio as gr
 from gradio.blocks import Block
 from gradio.events import Dependency
 
-from tada_studio.app.fair_queue import EDIT_LANE
+from tada_studio.app.fair_queue import EDIT_LANE, WORK_LANE
 from tada_studio.app.state import TabState
 from tada_studio.app.widgets.messages import is_generator, user_errors
 
@@ -26,7 +26,7 @@ DRAG: dict[str, Any] = {**EDIT, "trigger_mode": "always_last"}
 #: What takes a moment, for a few people at a time; asked for again meanwhile it is not done twice.
 ONCE: dict[str, Any] = {**READ, "concurrency_limit": 4, "trigger_mode": "once"}
 #: Work that fills the machine: ``in_turn`` does one job after the other; all may stand in line, and see their place.
-WORK: dict[str, Any] = {**ONCE, "concurrency_id": "work", "concurrency_limit": None}
+WORK: dict[str, Any] = {**ONCE, "concurrency_id": WORK_LANE, "concurrency_limit": None}
 
 #: What a handler answers: a value or a ``gr.update`` by the name that its panel gave to a component. What is left out stays
 #: as it is.

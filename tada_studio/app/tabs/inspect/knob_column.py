@@ -52,9 +52,7 @@ class Knobs(NamedTuple):
         return {f"knob {name}": control for name, control in self.controls.by_name.items()}
 
     def settings(self, state: TabState) -> Named:
-        readings = state.session.readings
-        both = readings is not None and readings.moments is not None
-        shown = self.controls.showing(state.session.recipe, readings is not None, both)
+        shown = self.controls.showing(state.session.recipe, state.session.readings is not None)
         return {f"knob {name}": update for name, update in shown.items()}
 
 
