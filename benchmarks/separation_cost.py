@@ -15,7 +15,7 @@ from torch import Tensor
 
 from tada_studio.core.factor import CoreSpace
 from tada_studio.core.merge import recompress
-from tada_studio.core.separation import Moments, Settings, separate
+from tada_studio.core.separation import BothMoments, Settings, separate
 
 GOAL = 0.060
 
@@ -48,7 +48,7 @@ class Cost(NamedTuple):
 def cost(modules: int, rank: int, repeats: int) -> Cost:
     """What one turn of a knob takes."""
     known = space(modules, rank)
-    moments = Moments(moment(modules, 2 * rank, 1), moment(modules, 2 * rank, 2))
+    moments = BothMoments(moment(modules, 2 * rank, 1), moment(modules, 2 * rank, 2))
     weights = torch.ones(modules, 2, dtype=torch.float64)
     put_in, roots, found = known.squared_norms.sum(1).sqrt(), known.roots, list[Cost]()
     for turn in range(repeats + 1):  # the first warms up

@@ -17,6 +17,8 @@ from tada_studio.errors import RecipeError
 FORMAT = "tada-studio recipe 2"
 #: What version 0.1 wrote: strength counted from the average, and a share was a weight.
 FORMAT_1 = "tada-studio recipe 1"
+#: The threshold of conflicts that it had where a recipe did not say.
+THRESHOLD_1 = 8.0
 #: What is said when such a recipe is read.
 OLD_WEIGHTS = (
     "The recipe is of version 0.1, where a share was a weight and tada meant gates. It is read as that (weights 0.1, method gates, "
@@ -77,11 +79,16 @@ class Recipe:
         "projection", "what counts as an even reading: the median of the projection, of all, or 1", "projection", "global", "none"
     )  # fmt: skip
     response: str = choice("mean", "how tokens are averaged: mean, or root mean square", "mean", "rms")
-    conflict_threshold: float = knob(8.0, "directions conflict beyond this many times chance", 0.0, 1000.0, 0.5)
+    conflict_threshold: float = knob(16.0, "directions conflict beyond this many times chance", 0.0, 1000.0, 0.5)
     conflict_floor: float = knob(0.0, "and only if their alignment is below minus this", 0.0, 1.0)
     conflict_space: str = choice("weight", "where alignment is measured", "weight", "activation")
     drop: str = choice("weaker", "which of two conflicting directions goes", "weaker", "both", "none")
-    density: float = knob(0.5, "share of entries that ties, dare_ties, knots_ties and magnitude_prune keep", 0.01, 1.0)
+    density: float = knob(
+        0.5,
+        "share of entries that ties, dare_ties, knots_ties, magnitude_prune, core_ties and core_dare keep",
+        0.01,
+        1.0,
+    )
     overrides: tuple[str, ...] = lines(
         "the map set by hand: 'layers 20-31 : attn : 0.7' (share), 'layer 3 : mlp : x 0.5' (strength)"
     )
@@ -149,8 +156,9 @@ def from_version_1(given: Mapping[str, Any]) -> Recipe:
     """
     old = Recipe.from_dict(given)  # judged as it stands, so that a message speaks of what the file says
     strength = old.strength / 2 if "strength" in given else Recipe().strength
+    threshold = old.conflict_threshold if "conflict_threshold" in given else THRESHOLD_1
     method = "gates" if old.method == "tada" else old.method
-    return old.but(strength=strength, method=method, weights="0.1")
+    return old.but(strength=strength, conflict_threshold=threshold, method=method, weights="0.1")
 
 
 def knobs() -> dict[str, Field]:

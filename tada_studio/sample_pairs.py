@@ -1,7 +1,7 @@
 """The embedded samples by name: folders under sample_adapters/ with a sample.json."""
 
 import json
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +9,8 @@ from tada_studio.errors import InputError
 
 #: The sample that the app opens with.
 DEFAULT = "minerals-tiny"
+#: Too large for the installed package; in a checkout, and on a Space, they are samples like the others.
+NOT_PACKAGED = ("smollm2-minerals",)
 
 
 @dataclass(frozen=True)
@@ -67,9 +69,15 @@ def samples() -> dict[str, Sample]:
 def sample(name: str) -> Sample:
     """One sample, listed or not. Raises InputError with the names there are."""
     known = _all()
-    if name not in known:
-        raise InputError(f"{name}: no such sample. There are: {', '.join(samples()) or 'none in this installation'}.")
-    return known[name]
+    if name in known:
+        return known[name]
+    there = f"There are: {', '.join(samples()) or 'none in this installation'}."
+    if name in NOT_PACKAGED:
+        raise InputError(
+            f"{name}: this sample is not in the installed package, which is kept small; it is in a checkout of the "
+            f"repository. {there}"
+        )
+    raise InputError(f"{name}: no such sample. {there}")
 
 
 def planted() -> Sample:
@@ -78,7 +86,26 @@ def planted() -> Sample:
 
 
 def _all() -> dict[str, Sample]:
-    return {path.parent.name: read_sample(path.parent) for path in sorted(_folder().glob("*/sample.json"))}
+    found = [read_sample(path.parent) for path in sorted(_folder().glob("*/sample.json"))]
+    return {one.name: one for one in (*found, *(second(one) for one in found if "second_domain" in one.about))}
+
+
+def second(chosen: Sample) -> Sample:
+    """The same task adapter with the second domain adapter that a sample brings: a pair of its own name, in no list."""
+    about = chosen.about["second_domain"]
+    home, files = chosen.task.parent, about["files"]
+    return replace(
+        chosen,
+        name=about["name"],
+        title=about["title"],
+        story=about["story"],
+        domain=home / files["domain"],
+        probe=home / files["probe"],
+        items={**chosen.items, "domain": home / files["items"]},
+        validation={**chosen.validation, "domain": home / files["validation"]},
+        readings=None,
+        about={**about, "hidden": True},
+    )
 
 
 def read_sample(folder: Path) -> Sample:

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tada_studio.errors import RecipeError
-from tada_studio.recipe import FORMAT, Recipe, changes, knobs, read_log
+from tada_studio.recipe import FORMAT, FORMAT_1, Recipe, changes, knobs, read_log, recipe_in
 
 NUMBERS = {name: spec.metadata for name, spec in knobs().items() if "low" in spec.metadata}
 WORDS = {name: spec.metadata["options"] for name, spec in knobs().items() if "options" in spec.metadata}
@@ -35,7 +35,7 @@ def test_the_defaults_are_those_of_the_method():
         "weaker",
         "weight",
     )
-    assert (recipe.conflict_threshold, recipe.conflict_floor, recipe.dtype, recipe.seed) == (8.0, 0.0, "auto", 0)
+    assert (recipe.conflict_threshold, recipe.conflict_floor, recipe.dtype, recipe.seed) == (16.0, 0.0, "auto", 0)
 
 
 @pytest.mark.parametrize("name", NUMBERS)
@@ -180,3 +180,9 @@ def test_what_was_done_between_two_recipes_is_one_line():
 def test_a_log_is_read_as_far_as_it_can_be():
     assert read_log({"log": ["rank automatic to 8", 3]}) == ("rank automatic to 8",)
     assert read_log({"log": "x"}) == read_log({}) == ()
+
+
+def test_a_recipe_of_version_one_that_does_not_say_keeps_the_threshold_of_its_day():
+    old = {"format": FORMAT_1, "recipe": {"method": "tada"}}
+    assert recipe_in(old).conflict_threshold == 8.0 != Recipe().conflict_threshold
+    assert recipe_in({**old, "recipe": {"conflict_threshold": 3.0}}).conflict_threshold == 3.0

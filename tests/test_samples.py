@@ -46,6 +46,19 @@ def test_the_planted_pair_is_not_among_the_samples_to_try():
     assert "planted-conflict" not in samples() and sample("planted-conflict").title
 
 
+def test_a_second_domain_is_a_sample_by_its_own_name_and_in_no_list():
+    """``evaluate --sample smollm2-birds``: the same task adapter, another domain with its own items, validation items and probe."""
+    one, other = sample("smollm2-minerals"), sample("smollm2-birds")
+    assert "smollm2-birds" not in samples() and (other.task, other.base) == (one.task, one.base)
+    assert other.domain.name == "domain-birds" and other.readings is None
+    assert other.items["task"] == one.items["task"] and other.validation["task"] == one.validation["task"]
+    files = [other.items["domain"], other.validation["domain"]]
+    asked = [{item.question for item in read_items(file)} for file in files]
+    assert [len(some) for some in asked] == [208, 80] and not asked[0] & asked[1]
+    assert not set.union(*asked) & set(read_inputs(other.probe)) and len(read_inputs(other.probe)) == 32
+    assert set(other.about["measured"]) == {"domain", "task"}
+
+
 def test_items_of_the_language_sample_are_in_one_file_only():
     """What knobs are chosen on, what is reported and what is probed with are different questions, of different facts."""
     chosen = sample("smollm2-minerals")

@@ -10,7 +10,6 @@ are listed in it under "seeds". float32, the same items for all, exact McNemar t
 import argparse
 import json
 import math
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +23,7 @@ from tada_studio.lora import Adapter, Pair
 from tada_studio.pipeline.merge import merge
 from tada_studio.probing import Readings
 from tada_studio.recipe import Recipe
-from tada_studio.sample_pairs import Sample, read_sample
+from tada_studio.sample_pairs import Sample, read_sample, second
 
 #: What ``tada`` must beat, and the sum, beside which it is always shown. All at the rank of the parents.
 OTHERS = ("base", "task", "domain", "average", "ties", "dare_ties", "gates", "sum")
@@ -121,14 +120,6 @@ def table(about: dict[str, Any]) -> str:
     return "\n".join([*lines, f"depth asymmetry {about['depth']}"])
 
 
-def second(folder: Path) -> Sample:
-    """The sample with its second domain adapter, that one's items and its probe questions."""
-    chosen = read_sample(folder)
-    other = {name: folder / path for name, path in chosen.about["second_domain"]["files"].items()}
-    items = {"domain": other["items"], "task": chosen.items["task"]}
-    return replace(chosen, domain=other["domain"], probe=other["probe"], items=items, readings=None)
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("sample", type=Path)
@@ -137,7 +128,7 @@ def main() -> None:
     options = parser.parse_args()
     folder = options.sample
     if options.second:
-        found = measure(second(folder))
+        found = measure(second(read_sample(folder)))
         about = json.loads((folder / "sample.json").read_text(encoding="utf-8"))["second_domain"]
         update(folder, {"second_domain": about | found})
     else:

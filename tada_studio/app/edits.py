@@ -264,7 +264,7 @@ def compare(state: TabState, files: Sequence[str] | None) -> None:
         shutil.copyfile(file, folder / f"readings{kind}")
     readings = SavedReadings.load(folder / "readings.json")
     readings.belongs_to(pair)
-    state.compared = by_kind[".json"].stem[:60], pair, readings
+    state.compared, state.depth_of = (by_kind[".json"].stem[:60], pair, readings), "asymmetry"
     state.acted(f"The depth profile shows {state.compared[0]} beside the readings in force.")
 
 

@@ -22,6 +22,7 @@ class TabState:
     ack:   number of the last stroke that was answered
     cell:  (layer, projection) indexes of the cell whose spectrum is shown
     section: which section under the map is in sight
+    depth_of: what is drawn over depth, "separation" or "asymmetry"
     sourced: the pair for which the page shows where probe inputs can come from
     message: what just happened, in words
     archive: the zip of the last export
@@ -37,6 +38,7 @@ class TabState:
     ack: int | None = None
     cell: tuple[int, int] = (0, 0)
     section: str = "cell"
+    depth_of: str = "separation"
     sourced: Opened | None = None
     message: str = ""
     archive: str | None = None

@@ -8,8 +8,13 @@ from torch import Tensor
 
 from tada_studio.core.conflict import Directions, Side, as_merged, in_units_of_chance
 from tada_studio.core.merge import Merged
-from tada_studio.core.mix import Analysis
+from tada_studio.core.mix import Analysis, Mix
+from tada_studio.core.separation import BothMoments
+from tada_studio.core.separation_map import kept_by_direction
 from tada_studio.recipe import Recipe
+
+#: A direction is called silenced where less than this share of what the merge keeps of it on its own inputs is left on the other's.
+SILENT = 0.9
 
 
 @dataclass(frozen=True)
@@ -23,6 +28,8 @@ class DirectionState:
     units:    how the two meet, in multiples of chance: in weight space, and over the probe inputs (None without readings)
     opposed:  whether it conflicts with any direction at all
     by_hand:  whether a hand, not the rule, decided if it is dropped
+    kept:     share of what it says as trained that the merge keeps, on its own adapter's inputs and on the other's; None where
+              inputs of both kinds are not known
     """
 
     number: int
@@ -33,6 +40,12 @@ class DirectionState:
     opposed: bool
     dropped: bool
     by_hand: bool
+    kept: tuple[float, float] | None = None
+
+    @property
+    def silenced(self) -> bool:
+        """Whether it is in the merge and is quieter on the other's inputs than on its own."""
+        return self.kept is not None and not self.dropped and self.kept[1] < SILENT * self.kept[0]
 
 
 @dataclass(frozen=True, eq=False)
@@ -63,9 +76,14 @@ class ModuleDetail:
 
 
 def module_detail(
-    analysis: Analysis, merged: Merged, recipe: Recipe, moment: Float64[Tensor, "n k k"] | None, row: int
+    analysis: Analysis,
+    merged: Merged,
+    recipe: Recipe,
+    moment: Float64[Tensor, "n k k"] | None,
+    row: int,
+    moments: BothMoments | None = None,
 ) -> ModuleDetail:
-    """Module ``row`` of a merge; moment: from the probe, None without one."""
+    """Module ``row`` of a merge; moment: from the probe, None without one; moments: of both kinds of inputs, if both were read."""
     found, drops = analysis.directions, merged.how.drops
     alone = found.only(row)  # tables of all other modules would be thrown away
     sign = as_merged(merged.how.weights[row : row + 1])
@@ -82,11 +100,14 @@ def module_detail(
     order = torch.where(there, in_force, torch.inf)
     hands = _hands(merged, found, row)
     flipped = weight.mT, None if activation is None else activation.mT
+    kept: list[Tensor | None] = [None, None]
+    if moments is not None and isinstance(merged.how, Mix):
+        kept = [*kept_by_direction(analysis.space, (found.task, found.domain), merged.how.mix, moments, row)]
     energy, size = merged.spectrum[row].square(), strengths[0][:, None] * strengths[1][None, :]
     return ModuleDetail(
         row,
-        _direction_states(found.task, row, strengths[0], order, (weight, activation), opposed, hands[0]),
-        _direction_states(found.domain, row, strengths[1], order.mT, flipped, opposed.mT, hands[1]),
+        _direction_states(found.task, row, strengths[0], order, (weight, activation), opposed, hands[0], kept[0]),
+        _direction_states(found.domain, row, strengths[1], order.mT, flipped, opposed.mT, hands[1], kept[1]),
         weight,
         activation,
         in_force,
@@ -115,6 +136,7 @@ def _direction_states(
     units: tuple[Tensor, Tensor | None],
     opposed: Bool[Tensor, "r r_other"],
     hand: tuple[Bool[Tensor, " r"], Bool[Tensor, " r"]],
+    kept: Float64[Tensor, "2 r"] | None,
 ) -> list[DirectionState]:
     """hand: which directions are dropped, and about which of them a hand decided."""
     share = strength.square() / strength.square().sum().clamp_min(1e-300)
@@ -130,6 +152,7 @@ def _direction_states(
             opposed=bool(opposed[i].any()),
             dropped=bool(hand[0][i]),
             by_hand=bool(hand[1][i]),
+            kept=None if kept is None else (float(kept[0, i]), float(kept[1, i])),
         )
         for i in range(len(strength))
         if side.strength[row, i] > 0

@@ -9,6 +9,7 @@ separation    the gate on domain inputs less the gate on task inputs: how far a 
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import NamedTuple
 
 import torch
@@ -16,9 +17,10 @@ from jaxtyping import Bool, Float64
 from torch import Tensor
 
 from tada_studio.core import stats
+from tada_studio.core.conflict import Side
 from tada_studio.core.factor import CoreSpace
 from tada_studio.core.gates import DRAWS, SHUFFLES, Gates, Readings
-from tada_studio.core.separation import BothMoments, response, spread
+from tada_studio.core.separation import BothMoments, response, sides, spread
 from tada_studio.lora import Address
 
 Cell = Float64[Tensor, "layers projections"]
@@ -55,7 +57,7 @@ class SeparationMap:
     own, foreign: (task, domain) own kept and foreign left of each cell
     own_in_all, foreign_in_all: the same over all modules together, by response energy
     on_domain, on_task: the gate on each kind of inputs
-    depth:        both gates by layer, and how their difference changes with depth
+    drawn:        both gates first as they are and then as other draws of inputs would have given them (``_answered``)
     """
 
     layers: tuple[int, ...]
@@ -66,7 +68,13 @@ class SeparationMap:
     foreign_in_all: tuple[float, float]
     on_domain: Cell
     on_task: Cell
-    depth: SeparationDepth
+    drawn: tuple[Float64[Tensor, "draws layers projections"], Float64[Tensor, "draws layers projections"]]
+    seed: int = 0
+
+    @cached_property
+    def depth(self) -> SeparationDepth:
+        """Both gates by layer, and how their difference changes with depth; not needed while a hand paints."""
+        return _depth(self.layers, *self.drawn, self.seed)
 
     @property
     def separation(self) -> Cell:
@@ -96,6 +104,25 @@ def kept(space: CoreSpace, mix: Float64[Tensor, "n k k"], moments: BothMoments) 
     )  # fmt: skip
 
 
+def kept_by_direction(
+    space: CoreSpace, sides_of: Sequence[Side], mix: Float64[Tensor, "n k k"], moments: BothMoments, row: int
+) -> list[Float64[Tensor, "2 r"]]:
+    """Of each singular direction of (task, domain) in module ``row``: the share of what it says as trained that the merge keeps, on
+    its own adapter's inputs and on the other's. NaN where it says nothing.
+
+    Direction i says ``u_i . dW_a x = s_i v_i . x`` as trained and ``u_i . B_a mix_a z`` in the merge.
+    """
+    found = []
+    for a, (side, columns) in enumerate(zip(sides_of, sides(space), strict=True)):
+        own, other = (moments.task, moments.domain) if a == 0 else (moments.domain, moments.task)
+        after = side.up[row].mT @ space.gram_up[row, columns, columns] @ mix[row, columns]
+        before = torch.zeros_like(after)
+        before[:, columns] = side.strength[row, :, None] * side.down[row].mT
+        energies = [[((rows @ moment[row]) * rows).sum(1) for rows in (after, before)] for moment in (own, other)]
+        found.append(torch.stack([new.clamp_min(0) / old for new, old in energies]))
+    return found
+
+
 def separation_map(
     space: CoreSpace, mix: Float64[Tensor, "n k k"], readings: Readings, gates: Gates, seed: int = 0
 ) -> SeparationMap:
@@ -117,7 +144,8 @@ def separation_map(
         _in_all(energies.foreign_after, energies.foreign_before),
         maps["domain"][0],
         maps["task"][0],
-        _depth(gates.layers, maps["domain"], maps["task"], seed),
+        (maps["domain"], maps["task"]),
+        seed,
     )
 
 

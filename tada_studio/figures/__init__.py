@@ -16,7 +16,14 @@ from tada_studio.figures.conflict import (
     merged_spectrum,
     overlap_table,
 )
-from tada_studio.figures.depth import DEPTH, DEPTH_MARGIN, DEPTH_MARGIN_RIGHT, depth_profile
+from tada_studio.figures.depth import (
+    DEPTH,
+    DEPTH_MARGIN,
+    DEPTH_MARGIN_RIGHT,
+    SEPARATION,
+    depth_profile,
+    separation_depth,
+)
 from tada_studio.figures.effect import CELLS, EFFECT, effect_bars, effect_cells
 from tada_studio.figures.figure import Figure
 from tada_studio.figures.maps import GATES, LOST, gate_picture, lost_picture
@@ -47,6 +54,7 @@ __all__ = [
     "OVERLAP",
     "RANK",
     "SCORES",
+    "SEPARATION",
     "SPECTRUM",
     "SUBSETS",
     "THREE_WAY",
@@ -65,6 +73,7 @@ __all__ = [
     "norms_by_layer",
     "overlap_table",
     "score_bars",
+    "separation_depth",
     "stability_curve",
     "three_way_bars",
     "tuning_scatter",

@@ -12,7 +12,8 @@ from tada_studio.figures.palette import BASE, CONFLICT, DOMAIN, MERGE, OPPOSE_TO
 SPECTRUM = Figure(
     "Conflict spectrum",
     "Each bar is one singular direction after weighting, strongest first: task above, domain below. A red line joins two "
-    "that oppose each other. Hatched with a red edge: dropped. A dot: decided by hand.",
+    "that oppose each other. Full: kept. Dotted: silenced, which is in the merge and a tenth or more weaker on the other's "
+    "inputs than on its own. Hatched with a red edge: dropped. A dot above: decided by hand.",
 )
 OVERLAP = Figure(
     "How directions meet",
@@ -54,21 +55,39 @@ def conflict_spectrum(near: ModuleDetail, where: str = "") -> Figure:
     return SPECTRUM.of(figure, where)
 
 
+#: How a direction looks by what becomes of it: (pattern, opacity, width of the red edge).
+_LOOKS = {"kept": ("", 1.0, 0), "silenced": (".", 0.85, 0), "dropped": ("/", 0.45, 2)}
+
+
+def _becomes(direction: DirectionState) -> str:
+    return "dropped" if direction.dropped else "silenced" if direction.silenced else "kept"
+
+
 def _bars(name: str, colour: str, directions: Sequence[DirectionState], module: int) -> go.Bar:
     """A click on a bar carries its customdata."""
-    gone = [direction.dropped for direction in directions]
+    other = "domain" if name == "task" else "task"
+    looks = [_LOOKS[_becomes(direction)] for direction in directions]
     marker = {
         "color": colour,
-        "opacity": [0.45 if is_gone else 1.0 for is_gone in gone],
-        "pattern": {"shape": ["/" if is_gone else "" for is_gone in gone], "solidity": 0.35},
-        "line": {"color": CONFLICT, "width": [2 if is_gone else 0 for is_gone in gone]},
+        "opacity": [opacity for _, opacity, _ in looks],
+        "pattern": {"shape": [shape for shape, _, _ in looks], "solidity": 0.35, "size": 7},
+        "line": {"color": CONFLICT, "width": [width for _, _, width in looks]},
     }
-    labels = [[name, direction.number, "dropped" if direction.dropped else "kept", module] for direction in directions]
+    labels = [
+        [name, direction.number, _becomes(direction), module, _keeps(direction, other)] for direction in directions
+    ]
     return go.Bar(
         x=[direction.number for direction in directions], y=[direction.strength for direction in directions],
         marker=marker, name=name, customdata=labels,
-        hovertemplate=f"{name} %{{x}}: %{{y:.4g}}, %{{customdata[2]}}<extra></extra>",
+        hovertemplate=f"{name} %{{x}}: %{{y:.4g}}, %{{customdata[2]}}%{{customdata[4]}}<extra></extra>",
     )  # fmt: skip
+
+
+def _keeps(direction: DirectionState, other: str) -> str:
+    if direction.kept is None or direction.dropped:
+        return ""
+    own, foreign = direction.kept
+    return f"<br>keeps {own:.0%} on its own inputs, {foreign:.0%} on the {other}'s"
 
 
 def _by_hand(directions: Sequence[DirectionState]) -> go.Scatter:

@@ -5,8 +5,9 @@ from html import escape
 import plotly.graph_objects as go
 
 from tada_studio.core.gates import Depth, Gates
+from tada_studio.core.separation_map import Line, SeparationMap
 from tada_studio.figures.figure import Figure
-from tada_studio.figures.palette import BASE, LINES, MERGE, TASK_TO_DOMAIN, plain, short_name
+from tada_studio.figures.palette import BASE, DOMAIN, LINES, MERGE, TASK, TASK_TO_DOMAIN, plain, short_name
 
 #: Left margin of figures over depth, in pixels; the gate map reserves as much for its row names: layers line up.
 DEPTH_MARGIN = 72
@@ -18,6 +19,46 @@ DEPTH = Figure(
     "Mean gate of each layer, on the depth axis of the map; above the dashed line the domain has the larger share. "
     "The band is the 95 % range over resampled probe inputs; a click on a projection's name adds its own line.",
 )
+
+SEPARATION = Figure(
+    "Who speaks on which inputs, over depth",
+    "Mean gate of each layer on the depth axis of the map: orange on domain inputs, blue on task inputs; 0 is all task, "
+    "1 all domain. Bands are 95 % over resampled inputs. The further the lines lie apart, the more a layer gates itself.",
+)
+
+
+def separation_depth(found: SeparationMap) -> Figure:
+    """The gate on both kinds of inputs by layer, with bands, and Spearman's rho of their difference with depth."""
+    depth, layers = found.depth, found.layers
+    figure = go.Figure()
+    kinds = (
+        ("on domain inputs", depth.on_domain, DOMAIN, "207,99,33"),
+        ("on task inputs", depth.on_task, TASK, "47,118,196"),
+    )
+    for name, line, colour, shade in kinds:
+        _banded(figure, line, layers, name, colour, f"rgba({shade},0.18)")
+    figure.add_hline(y=0.5, line_dash="dash", line_width=1, line_color=BASE)
+    known = f" (95 %: {depth.interval.low:+.2f} to {depth.interval.high:+.2f})" if depth.interval else ""
+    rho = "separation does not vary" if depth.rho is None else f"separation with depth: rho {depth.rho:+.2f}{known}"
+    return SEPARATION.of(_over_depth(figure, layers, rho, "gate"))
+
+
+def _banded(figure: go.Figure, line: Line, layers: tuple[int, ...], name: str, colour: str, shade: str) -> None:
+    place = list(range(len(layers)))
+    bounds = {
+        "x": place,
+        "mode": "lines",
+        "line_width": 0,
+        "hoverinfo": "skip",
+        "showlegend": False,
+        "legendgroup": name,
+    }
+    figure.add_scatter(y=plain(line.high), **bounds)
+    figure.add_scatter(y=plain(line.low), fill="tonexty", fillcolor=shade, **bounds)
+    figure.add_scatter(
+        x=place, y=plain(line.mean), mode="lines+markers", name=name, line={"color": colour, "width": 2}, marker={"size": 8},
+        customdata=layers, hovertemplate=f"layer %{{customdata}}: {name} %{{y:.3f}}<extra></extra>", legendgroup=name,
+    )  # fmt: skip
 
 
 def depth_profile(depth: Depth, gates: Gates, other: tuple[str, Depth] | None = None) -> Figure:
@@ -52,15 +93,19 @@ def depth_profile(depth: Depth, gates: Gates, other: tuple[str, Depth] | None = 
         )  # fmt: skip
     figure.add_hline(y=0.5, line_dash="dash", line_width=1, line_color=BASE)
     rho = _rho(depth) if other is None else f"{_rho(depth)}; compared {_short_rho(other[1])}"
+    return DEPTH.of(_over_depth(figure, gates.layers, rho, "domain's share"))
+
+
+def _over_depth(figure: go.Figure, layers: tuple[int, ...], rho: str, what: str) -> go.Figure:
+    """With the axes of the map, and a correlation in words above them."""
+    place = list(range(len(layers)))
     figure.add_annotation(text=rho, xref="paper", yref="paper", x=0, y=1.12, xanchor="left", showarrow=False)
-    figure.update_xaxes(
-        range=[-0.5, len(place) - 0.5], tickvals=_every_other(place), ticktext=_every_other(gates.layers)
-    )
+    figure.update_xaxes(range=[-0.5, len(place) - 0.5], tickvals=_every_other(place), ticktext=_every_other(layers))
     figure.update_xaxes(title={"text": "layer", "standoff": 4}, fixedrange=True, zeroline=False)
-    figure.update_yaxes(title="domain's share", range=[0, 1], tickvals=[0, 0.5, 1], fixedrange=True, automargin=False)
+    figure.update_yaxes(title=what, range=[0, 1], tickvals=[0, 0.5, 1], fixedrange=True, automargin=False)
     legend = {"orientation": "h", "y": -0.34, "x": 0, "itemwidth": 30, "traceorder": "normal"}
     margin = {"l": DEPTH_MARGIN, "r": DEPTH_MARGIN_RIGHT, "t": 28, "b": 36}
-    return DEPTH.of(figure.update_layout(height=270, margin=margin, legend=legend))
+    return figure.update_layout(height=270, margin=margin, legend=legend)
 
 
 def _rho(depth: Depth) -> str:

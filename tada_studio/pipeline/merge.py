@@ -183,7 +183,8 @@ class Merge:
     def module_detail(self, address: Address) -> ModuleDetail:
         """One module closely: its directions, how they meet, what becomes of them."""
         row = list(self.pair.addresses.values()).index(address)
-        return module_detail(analysis(self.pair), self.merged, self.recipe, self.moment, row)
+        both = None if self.readings is None else self.readings.moments
+        return module_detail(analysis(self.pair), self.merged, self.recipe, self.moment, row, both)
 
     @cached_property
     def band(self) -> Tensor:

@@ -19,7 +19,7 @@ from tada_studio.report.history import (  # noqa: F401 - and those of the histor
     runs_csv,
     two_sides,
 )
-from tada_studio.report.inputs import inputs_sentence  # noqa: F401
+from tada_studio.report.inputs import ABOUT_TASK_INPUTS, inputs_sentence  # noqa: F401
 from tada_studio.report.merge import (  # noqa: F401 - the words of the merge are asked for here
     ENOUGH,
     cell_sentence,
@@ -50,6 +50,11 @@ from tada_studio.report.scores import (  # noqa: F401 - and those of scores
     score_table,
 )
 from tada_studio.report.search import knobs_turned, search_sentences, tuning_dict  # noqa: F401
+from tada_studio.report.separation import (  # noqa: F401 - and those of the two kinds of inputs
+    separation_rows,
+    separation_sentence,
+    separation_trend,
+)
 from tada_studio.report.stability import stability_sentences  # noqa: F401
 from tada_studio.report.tables import markdown_table, text_table  # noqa: F401
 

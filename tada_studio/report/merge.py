@@ -139,7 +139,12 @@ def direction_says(direction: DirectionState, other: str) -> str:
         return f"{word} by hand"
     if direction.dropped:
         return f"dropped: opposes {other} {direction.rival}"
-    return f"kept, though it opposes {other} {direction.rival}" if direction.opposed else "kept"
+    if direction.opposed:
+        return f"kept, though it opposes {other} {direction.rival}"
+    if direction.silenced and direction.kept is not None:
+        own, foreign = direction.kept
+        return f"silenced: {foreign / own:.0%} left on {other} inputs"
+    return "kept"
 
 
 def direction_meets(direction: DirectionState, other: str) -> tuple[str, str, str]:

@@ -23,7 +23,7 @@ from tada_studio.pipeline.calibration import Calibration
 from tada_studio.pipeline.items import to_evaluate, to_leave_out_on, to_tune, with_probe_texts
 from tada_studio.pipeline.merge import Merge
 from tada_studio.progress import ProgressFn, silent
-from tada_studio.session.state import Exported
+from tada_studio.session.state import BothInputs, Exported
 from tada_studio.session.workspace import Workspace
 from tada_studio.tuning import Plan, Tuning
 
@@ -57,6 +57,7 @@ class Session(Workspace):
         progress = self._started(progress)
         readings = pipeline.probe(pair, self.load_base(progress=progress), inputs, n, progress, task_inputs)
         self.use_readings(readings)
+        self._inputs = BothInputs(inputs, task_inputs, n) if task_inputs else None
         return readings
 
     def probe_generic(self, n: int = 32, progress: ProgressFn = silent) -> Readings:
@@ -69,25 +70,35 @@ class Session(Workspace):
         self,
         inputs: Sequence[Input] | None = None,
         task_inputs: Sequence[Input] | None = None,
-        n: int = 32,
+        n: int | None = None,
         progress: ProgressFn = silent,
     ) -> Calibration:
-        """Let auto choose the separation, from inputs of both kinds (None: the sample's), and make it the recipe, undoably.
+        """Let auto choose the separation, from inputs of both kinds (None: those probed with, or the sample's), and make it the
+        recipe, undoably.
 
         The readings become those of these inputs. Raises InputError if there are too few inputs, or none of one kind.
         """
         pair = self._open_pair()
-        if inputs is None and self.sample is not None:
-            inputs, task_inputs = pipeline.sample_inputs(self.sample), pipeline.sample_task_inputs(self.sample)
-        if not inputs or not task_inputs:
+        known = self._both_inputs if inputs is None else BothInputs(inputs, task_inputs or (), 32)
+        if known is None or not known.domain or not known.task:
             raise InputError("Auto needs domain inputs and task inputs, about 32 of each. Give both on the Open tab.")
+        known = known._replace(n=n or known.n)
+        self.visitor.limits.check_probe(min(known.n, max(len(known.domain), len(known.task))))
         progress = self._started(progress)
         base = self.load_base(progress=progress)
-        found = pipeline.calibrate(pair, base, inputs, task_inputs, self.recipe, n, progress)
-        self.use_readings(pipeline.probe(pair, base, inputs, n, progress, task_inputs))
+        found = pipeline.calibrate(pair, base, known.domain, known.task, self.recipe, known.n, progress)
+        self.use_readings(pipeline.probe(pair, base, known.domain, known.n, progress, known.task))
+        self._inputs = known
         self.restore(found.recipe)
         self._take(pair, calibration=found)
         return found
+
+    @property
+    def _both_inputs(self) -> BothInputs | None:
+        """What the pair was probed with, if that was both kinds; else what its sample ships."""
+        if self._inputs is not None or self.sample is None:
+            return self._inputs
+        return BothInputs(pipeline.sample_inputs(self.sample), pipeline.sample_task_inputs(self.sample) or (), 32)
 
     # -- Evaluate --------------------------------------------------------------------------------------------------
 

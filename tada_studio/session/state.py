@@ -1,9 +1,10 @@
 """What of a session is kept: how its pair was opened, its last export, and all that is worth saving."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
+from tada_studio.base_model.inputs import Input
 from tada_studio.core.gates import Readings
 from tada_studio.evaluation.runs import Run
 from tada_studio.exporting.certify import Certificate
@@ -19,6 +20,14 @@ class Opened(NamedTuple):
     base: str | None = None
     sample: str | None = None
     dora_rank: int | None = None
+
+
+class BothInputs(NamedTuple):
+    """Inputs of both kinds, and how many of each were used."""
+
+    domain: Sequence[Input]
+    task: Sequence[Input]
+    n: int
 
 
 class Exported(NamedTuple):

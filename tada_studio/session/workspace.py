@@ -32,7 +32,7 @@ from tada_studio.recipe import Recipe
 from tada_studio.sample_pairs import Sample
 from tada_studio.sample_pairs import sample as sample_named
 from tada_studio.session.history import History
-from tada_studio.session.state import Exported, Opened, State
+from tada_studio.session.state import BothInputs, Exported, Opened, State
 from tada_studio.session.visitor import OWNER, Visitor
 from tada_studio.tuning import Tuning
 
@@ -69,6 +69,7 @@ class Workspace:
         self.effects: Effects | None = None
         self.exported: Exported | None = None
         self.calibration: Calibration | None = None
+        self._inputs: BothInputs | None = None  # of the last probe, if it was of both kinds
         self._looks: dict[str, int] = {}  # at the items that a search holds out, by their digest
         self._runs_made = 0
         self._view: Merge | None = None
@@ -113,7 +114,7 @@ class Workspace:
             self.opened, self.project = Opened(task, domain, base or None, None, dora_rank), None
             self.base = self.base if self.base is not None and self.base.ref == base else None
             self.answers, self.tuning, self.effects, self.exported = {}, None, None, None
-            self.calibration = None
+            self.calibration, self._inputs = None, None
             self.history, self.runs, self._runs_made = History(), (), 0
             self._changed()
 
@@ -158,8 +159,14 @@ class Workspace:
         """Take readings probed elsewhere. Raises MismatchError if they belong to another pair."""
         readings.belongs_to(self._open_pair())
         with self.lock:
-            self.readings = readings
+            self.readings, self._inputs = readings, None
             self._changed()
+
+    @property
+    def auto_lacks(self) -> str:
+        """What self-calibration lacks: "base", "inputs", or "" for nothing."""
+        ships = self.sample is not None and self.sample.task_probe is not None
+        return "base" if not self.base_ref else "" if self._inputs is not None or ships else "inputs"
 
     # -- Tune ------------------------------------------------------------------------------------------------------
 

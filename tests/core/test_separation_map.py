@@ -2,12 +2,13 @@
 
 import pytest
 import torch
-from dense import analysis, deltas, lora, name_of, pair_of
+from dense import analysis, deltas, lora, name_of, pair_of, svd
 from test_separation import codes, inputs_of
 
 from tada_studio.core.gates import Readings, gates
+from tada_studio.core.module_detail import SILENT
 from tada_studio.core.separation import Settings, separate
-from tada_studio.core.separation_map import separation_map
+from tada_studio.core.separation_map import kept_by_direction, separation_map
 from tada_studio.recipe import Recipe
 
 
@@ -86,3 +87,23 @@ def test_the_lines_have_bands_around_them_and_a_trend_is_told_from_chance(seen):
     assert 0 < found.depth.by_chance <= 1
     again, _ = mapped(seen)
     assert torch.equal(again.depth.on_task.low, found.depth.on_task.low)
+
+
+def test_what_is_kept_of_a_direction_is_what_the_merge_says_along_it(seen):
+    """On each kind of inputs, against the dense singular vectors and the inputs themselves."""
+    pair, known, inputs, readings = seen
+    through = separate(known.space, readings.moments, Settings(0.5, 1.0))
+    mix = through.mix(known.space, torch.ones(len(pair.names), 2, dtype=torch.float64))
+    name, sides = pair.names[1], (known.directions.task, known.directions.domain)
+    found = kept_by_direction(known.space, sides, mix, readings.moments, 1)
+    silenced = 0
+    for a, columns in enumerate((slice(0, 3), slice(3, 5))):
+        up = [m.up.double() * m.scale for m in pair.both(name)][a]
+        new, old = up @ through.through[1, columns] @ codes(pair, name, known), deltas(pair, name)[a]
+        for i, u in enumerate(svd(old).u.mT[: found[a].shape[1]]):
+            for kind in (0, 1):  # its own inputs, the other's
+                x = inputs[name][a if kind == 0 else 1 - a]
+                want = (x @ new.mT @ u).square().sum() / (x @ old.mT @ u).square().sum()
+                assert float(found[a][kind, i]) == pytest.approx(float(want), rel=1e-5)
+            silenced += bool(found[a][1, i] < SILENT * found[a][0, i])
+    assert silenced  # or the whole test says nothing of silence

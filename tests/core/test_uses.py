@@ -116,7 +116,7 @@ def test_what_counts_for_nothing_is_said_with_who_would_use_it():
     assert ignored_sentence((), "svd") == ""
     assert (
         ignored_sentence(("density",), "gates")
-        == "The method gates does not use density; dare_ties, knots_ties, magnitude_prune and ties do."
+        == "The method gates does not use density; core_dare, core_ties, dare_ties, knots_ties, magnitude_prune and ties do."
     )
     assert "linear does not use sharpness and overrides; gates does." in ignored_sentence(
         ("sharpness", "overrides"), "linear"

@@ -14,7 +14,7 @@ function script(file, names, globals = {}) {
 const plain = (value) => JSON.parse(JSON.stringify(value));  // from the other context into this one
 const looks = script('app/widgets/gate_looks.js', [
   'mean', 'shortName', 'number', 'percent', 'gateColour', 'strengthColour', 'lostColour', 'halves', 'rectangle', 'between',
-  'typedStroke', 'brushName', 'chain', 'PLANES',
+  'typedStroke', 'brushName', 'chain', 'PLANES', 'signed', 'keeps',
 ]);
 
 test('a mean passes over what is not known, and of nothing is not known', () => {
@@ -74,6 +74,11 @@ test('the brush is named as selector lines are', () => {
   assert.equal(looks.brushName('share', 'task'), 'share');
   assert.equal(looks.brushName('strength', 'both'), 'strength');
   assert.equal(looks.brushName('strength', 'domain'), 'domain strength');
+});
+
+test('what an adapter keeps and is left with, and a difference that rounds to nothing has no minus', () => {
+  assert.equal(looks.keeps([0.998, 0.6049], 'domain'), '100 % on its own inputs, 60 % on the domain’s');
+  assert.deepEqual([0.421, -0.421, -0.001].map(looks.signed), ['+0.42', '−0.42', '+0.00']);
 });
 
 test('the chain from response to share, as far as it is known', () => {

@@ -29,7 +29,7 @@ def labelled(page: Page, layer: int, projection: str, says: str) -> None:
 
 def test_every_gesture_on_the_default_sample_and_undo_through_all_of_them(page, tmp_path):
     expect(page.locator("#message")).to_contain_text("Ctrl+Z")
-    expect(page.locator("#verdict")).to_contain_text("The domain's share")
+    expect(page.locator("#verdict")).to_contain_text("is the domain's on domain inputs")
     dropped = stat(page, "dropped as conflict").inner_text()
     labelled(page, 5, "v_proj", r"task response 0\.\d+, domain response 0\.\d+")
     stroke(page, (0, "v_proj"), (3, "v_proj"))
@@ -86,7 +86,7 @@ def test_by_keyboard_alone_in_the_dark_on_a_phone(open_page):
     for key in ("End", "ArrowDown", "ArrowDown", "7", "Shift+Home", "Enter"):
         page.keyboard.press(key)
     settled(page, 6)
-    labelled(page, 3, "v_proj", r"gate 0\.70, set by hand")
+    labelled(page, 3, "v_proj", r"share 0\.70, set by hand")
     page.keyboard.press("Control+z")
     settled(page, 0)
     page.keyboard.press("Control+y")

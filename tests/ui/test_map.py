@@ -57,7 +57,7 @@ def test_keys_move_paint_reset_undo_and_redo(page):
     page.keyboard.press("ArrowDown")
     page.keyboard.press("Enter")
     expect(cell(page, 1, "k_proj")).to_have_class(re.compile("edited"))
-    expect(cell(page, 1, "k_proj")).to_have_accessible_name(re.compile(r"layer 1 k_proj: gate 1\.00, set by hand"))
+    expect(cell(page, 1, "k_proj")).to_have_accessible_name(re.compile(r"layer 1 k_proj: share 1\.00, set by hand"))
     settled(page, 1)
     page.keyboard.press("Control+z")
     settled(page, 0)
@@ -92,7 +92,7 @@ def test_the_brush_sets_the_gate(page):
     box.blur()
     stroke(page, (0, "o_proj"))
     settled(page, 1)
-    expect(cell(page, 0, "o_proj")).to_have_accessible_name(re.compile(r"gate 0\.25"))
+    expect(cell(page, 0, "o_proj")).to_have_accessible_name(re.compile(r"share 0\.25"))
 
 
 def test_a_click_with_the_inspect_tool_shows_that_cell_and_changes_nothing(page):
@@ -137,7 +137,7 @@ def test_selector_lines_are_checked_while_they_are_written_and_added_together(pa
 
 def test_every_tool_and_undo_and_redo_through_all_of_them(page):
     def gate(layer, projection, says):
-        expect(cell(page, layer, projection)).to_have_accessible_name(re.compile(f"gate {says}"))
+        expect(cell(page, layer, projection)).to_have_accessible_name(re.compile(f"share {says}"))
 
     tool(page, "Rectangle")
     page.mouse.move(*middle(cell(page, 0, "q_proj")))
@@ -198,7 +198,7 @@ def test_by_keyboard_alone_a_range_is_selected_painted_and_locked(page):
     expect(page.locator("#gates .ranged")).to_have_count(4)
     page.keyboard.press("Enter")
     settled(page, 4)
-    expect(cell(page, 1, "v_proj")).to_have_accessible_name(re.compile("gate 0\\.30, set by hand"))
+    expect(cell(page, 1, "v_proj")).to_have_accessible_name(re.compile("share 0\\.30, set by hand"))
     page.keyboard.press("Control+ ")
     expect(page.locator("#gates .ranged")).to_have_count(7)
     page.keyboard.press("Delete")
@@ -230,7 +230,7 @@ def test_the_table_edits_the_same_cells_by_keyboard(page):
     page.keyboard.press("Control+z")
     expect(page.get_by_label("layer 1 v_proj, computed, locked")).to_have_count(0)
     page.locator("#shows").get_by_label("Share", exact=True).check()
-    expect(cell(page, 0, "v_proj")).to_have_accessible_name(re.compile(r"gate 0\.25, set by hand"))
+    expect(cell(page, 0, "v_proj")).to_have_accessible_name(re.compile(r"share 0\.25, set by hand"))
 
 
 def test_a_finger_paints_on_a_phone_and_inspects(open_page):
@@ -325,7 +325,7 @@ def test_strength_is_painted_for_one_adapter_and_what_the_method_does_not_read_i
     box.press("Enter")
     stroke(page, (1, "v_proj"))
     settled(page, 1)
-    expect(cell(page, 1, "v_proj")).to_have_accessible_name(re.compile(r"gate 0\.50, strength task x 1, domain x -1"))
+    expect(cell(page, 1, "v_proj")).to_have_accessible_name(re.compile(r"share 0\.50, strength task x 1, domain x -1"))
     page.click("#all-lines > button")
     expect(page.locator("#lines-overrides textarea")).to_have_value("layer 1 : v_proj : domain x -1")
     page.locator("#shows").get_by_label("Share", exact=True).check()

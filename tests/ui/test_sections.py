@@ -1,10 +1,12 @@
 """What the sections under the map say and do, without a browser: on the pair whose conflicts are known."""
 
 import json
+from dataclasses import replace
 from functools import partial
 
 import pytest
 
+from tada_studio import figures, report
 from tada_studio.app import edits
 from tada_studio.app.state import TabState
 from tada_studio.app.tabs import help as help_tab
@@ -112,7 +114,7 @@ def test_a_linked_control_is_moved_only_when_it_shows_something_else(state):
     turn_linked(state, 12.0, "conflict_threshold")
     assert follow(state, "conflict_threshold") == {}
     edits.undo(state)
-    assert follow(state, "conflict_threshold")["slider"]["value"] == 8.0
+    assert follow(state, "conflict_threshold")["slider"]["value"] == 16.0
     assert follow(state, "conflict_threshold") == {}
 
 
@@ -139,6 +141,17 @@ def test_the_spectrum_shows_lines_hatches_and_dots(state):
     lines = [trace for trace in traces if trace.get("mode") == "lines"]
     assert [trace["x"] for trace in lines] == [[1, 0], [2, 1]]
     assert [trace["x"] for trace in traces if trace.get("meta") == "ink"] == [[], [2]]
+
+
+def test_a_silenced_direction_looks_unlike_a_kept_and_a_dropped_one(state):
+    near = state.session.view.module_detail(list(state.session.view.pair.addresses.values())[row_of(state)])
+    assert all(one.kept is None for one in near.task)  # the pair was not probed with task inputs
+    first, *rest = near.task
+    quiet = replace(near, task=[replace(first, kept=(1.0, 0.6)), *rest])
+    bars = figures.conflict_spectrum(quiet).plot.to_plotly_json()["data"][0]
+    assert bars["marker"]["pattern"]["shape"] == [".", "/", "/"]
+    assert "keeps 100% on its own inputs, 60% on the domain's" in bars["customdata"][0][4]
+    assert report.direction_says(quiet.task[0], "domain") == "silenced: 60% left on domain inputs"
 
 
 # -- the whole merge -------------------------------------------------------------------------------------------------

@@ -13,13 +13,13 @@ from gradio.events import Dependency
 from tada_studio.app import edits
 from tada_studio.app.state import TabState
 from tada_studio.app.widgets.panel import Named, listen
-from tada_studio.core.methods import METHODS, idle
+from tada_studio.core.methods import METHODS, OF_BOTH_INPUTS, idle
 from tada_studio.recipe import Recipe, knobs
 
 #: Always in sight, in this order.
-MAIN = ("method", "sharpness", "strength", "conflict_threshold", "rank")
+MAIN = ("method", "ridge", "own_weight", "strength", "conflict_threshold", "rank", "sharpness")
 #: A slider's far end where a knob's own range is longer than a hand can aim on; the recipe file can go further.
-_REACH = {"conflict_threshold": 50.0}
+_REACH = {"conflict_threshold": 50.0, "ridge": 10.0, "own_weight": 20.0}
 #: Ranges with more steps than this are typed, not dragged.
 _MOST_STEPS = 500
 
@@ -30,9 +30,10 @@ class Controls:
 
     by_name: dict[str, Component]
 
-    def showing(self, recipe: Recipe, probed: bool = True) -> Named:
-        """Updates that make every control show the recipe; those that change nothing in it are closed, and say so."""
-        useless = idle(recipe.method, probed)
+    def showing(self, recipe: Recipe, probed: bool = True, separable: bool = True) -> Named:
+        """Updates that make every control show the recipe; those that change nothing in it are closed, and say so. separable:
+        inputs of both kinds were read."""
+        useless = idle(recipe.method, probed, separable)
         return {name: _shown(knobs()[name], recipe, name in useless) for name in self.by_name}
 
 
@@ -105,7 +106,8 @@ def _reach(spec: Field, value: float) -> float:
 
 def _shown(spec: Field, recipe: Recipe, is_idle: bool) -> Any:
     says, name = spec.metadata["says"], spec.name
-    why = "needs a probe" if name in METHODS[recipe.method].uses else f"{recipe.method} does not use it"
+    needs = "needs a probe with task inputs too" if name in OF_BOTH_INPUTS else "needs a probe"
+    why = needs if name in METHODS[recipe.method].uses else f"{recipe.method} does not use it"
     info = f"{says} ({why})" if is_idle else says
     return {**_update(spec, getattr(recipe, name)), "info": info, "interactive": not is_idle}
 

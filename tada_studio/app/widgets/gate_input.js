@@ -16,6 +16,8 @@ const GESTURES = {
 };
 // What the views show; those without a plane only tell.
 const ABOUT = {
+  split: 'Who speaks on which inputs: above the diagonal on task inputs, below it on domain inputs; blue the task, orange the domain. The further the halves differ, the more a module gates itself by its input.',
+  asymmetry: 'The paper’s picture: which adapter, as trained, reacts more to the domain inputs, whatever the merge makes of it. Click a cell to look into it.',
   strength: 'How strongly each adapter speaks in a cell, on top of the share: x 1 as trained, x 0 not at all, below 0 subtracted. Where two colours meet, the upper is the task, the lower the domain.',
   separation: 'How far each adapter is kept to its own inputs in a cell: 1 fully, 0 not at all.',
   merged: 'What comes out: how much of each merged update’s energy is the domain’s. Click a cell to look into it.',
@@ -216,12 +218,12 @@ function setBrush(to) {
   const [low, high] = BRUSH_RANGE[of];
   tools.brushes[of] = within(low, high, Math.round(to * 100) / 100);
   for (const control of [brushBar, brushBox]) Object.assign(control, { min: low, max: high, value: brush() });
-  element.querySelector('.gm-brush').style.setProperty('--gm-chip', VIEWS[plane() ? tools.shows : 'gate']?.chip(brush()) ?? gateColour(brush()));
+  element.querySelector('.gm-brush').style.setProperty('--gm-chip', CHIPS[of](brush()));
   root.dataset.brush = brush();
 }
 
 function look() {
-  Object.assign(root.dataset, { tool: tools.tool, shows: tools.shows, whose: tools.whose });
+  Object.assign(root.dataset, { tool: tools.tool, shows: tools.shows, whose: tools.whose, plane: plane() ?? '' });
   root.classList.toggle('unread', Boolean(unread()));
   root.classList.toggle('read-only', plane() === null);
   setBrush(brush());
@@ -232,8 +234,20 @@ function look() {
 
 element.querySelectorAll('.gm-choice').forEach((group) => group.addEventListener('change', (event) => {
   tools[group.dataset.sets] = event.target.value;
+  if (group.dataset.sets === 'shows') tools.chosen = true;
   look();
 }));
+
+// The split map is what comes first where there is one; a view that there is nothing for is left.
+function bestView() {
+  const known = { split: map.split, separation: map.separation, asymmetry: map.asymmetry };
+  const best = tools.shows in known && !known[tools.shows] ? 'gate' : !tools.chosen && map.split ? 'split' : tools.shows;
+  if (tools.paints === 'separation' && !map.separation) tools.paints = 'share';
+  if (best === tools.shows) return;
+  tools.shows = best;
+  element.querySelector(`#shows input[value=${best}]`).checked = true;
+  look();
+}
 brushBar.addEventListener('input', () => setBrush(Number(brushBar.value)));
 brushBox.addEventListener('change', () => setBrush(Number(brushBox.value) || 0));
 
@@ -333,6 +347,7 @@ function arrived() {
   const isStale = news && news.ack !== null && news.ack < sent;
   if (!news || stroke || isStale) return;
   load();
+  if (live()) bestView();
   root.classList.toggle('unread', Boolean(unread()));
   if (root.dataset.method !== map.method) { root.dataset.method = map.method ?? ''; gestures(); }
   retell();  // the hand still rests there: say what is true now

@@ -12,6 +12,8 @@ const mean = (values) => {
 const shortName = (name) => name.replace(/^(\w+)_proj$/, (whole, short) => (short === 'gate' ? whole : short));
 const number = (value, digits = 3) => (value === null ? 'unknown' : Number(value.toPrecision(digits)).toString());
 const percent = (share) => (share > 0 && share < 0.0005 ? 'under 0.1%' : `${(100 * share).toFixed(1)}%`);
+// A share of energy as people say it: the last half of a percent is not held against it.
+const asPercent = (share) => (share === null ? 'unknown' : `${Math.round(100 * share)} %`);
 const gateWord = (gate) => (gate < 0.45 ? 'leans to task' : gate > 0.55 ? 'leans to domain' : 'about even');
 const within = (low, high, value) => Math.min(high, Math.max(low, value));
 
@@ -23,7 +25,8 @@ const strengthColour = (times) => mixed(times < 0 ? 'conflict' : 'merge', Math.a
 // The same on every map: by the root of the share of energy, so that 1 % shows and 1 % is not taken for much.
 const lostColour = (lost) => mixed('conflict', Math.sqrt(within(0, 1, lost)));
 const separationColour = (how) => mixed('merge', how);
-// The task's half above the diagonal, the domain's below.
+const signed = (value) => `${Number(value.toFixed(2)) < 0 ? '−' : '+'}${Math.abs(value).toFixed(2)}`;
+// What is the task's, or of its inputs, above the diagonal; what is the domain's below.
 const halves = (task, domain) => (task === domain ? task : `linear-gradient(135deg, ${task} 0 49%, ${domain} 51%)`);
 
 // -- places ----------------------------------------------------------------------------------------------------------
@@ -54,6 +57,9 @@ function typedStroke(typed) {
 
 // The brush as selector lines and Python call it.
 const brushName = (plane, whose) => (plane === 'strength' && whose !== 'both' ? `${whose} strength` : plane);
+
+// What one adapter keeps on its own inputs and is left with on the other's, of [own kept, foreign left].
+const keeps = ([own, foreign], other) => `${asPercent(own)} on its own inputs, ${asPercent(foreign)} on the ${other}’s`;
 
 // How a gate came about: what each adapter did with the inputs, by how much the domain's was more, and what counts as even.
 function chain({ task, domain, even, gate }, where) {

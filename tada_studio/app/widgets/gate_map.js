@@ -5,7 +5,7 @@ const grid = element.querySelector('.gm-grid');
 const scroller = element.querySelector('.gm-scroll');
 const tip = element.querySelector('.gm-tip');
 
-const tools = { tool: 'paint', shows: 'gate', whose: 'both', brushes: { share: 1, strength: 0.5, separation: 0.5 } };
+const tools = { tool: 'paint', shows: 'gate', whose: 'both', paints: 'share', chosen: false, brushes: { share: 1, strength: 0.5, separation: 0.5 } };
 let map = null;        // the last accepted payload; strokes in progress are drawn into it
 let cells = [];        // cells[layer][projection], DOM nodes
 let drawn = [];        // what each cell shows, to leave alone those that stay as they are
@@ -16,8 +16,8 @@ const live = () => Boolean(map && map.live && map.layers.length);
 const isThere = (i, j) => map.gates[i] !== undefined && map.gates[i][j] !== null && map.gates[i][j] !== undefined;
 const isInside = ([i, j]) => i < map.layers.length && j < map.projections.length;
 const known = (name, i, j) => props.facts?.[name]?.[i]?.[j] ?? null;
-// The plane that the view shows and a hand would set; null for a view of what follows from them.
-const plane = () => PLANES[tools.shows] ?? null;
+// The plane that a hand would set: the one in view, or the one chosen where all meet; null for a view that only tells.
+const plane = () => PLANES[tools.shows] ?? (tools.shows === 'split' ? tools.paints : null);
 const unread = () => (plane() ? map?.unread?.[plane()] ?? '' : '');
 const canPaint = () => plane() !== null && !unread();
 const times = (i, j) => map.strength[i][j];  // [task's, domain's]
@@ -83,6 +83,14 @@ function column(className, text, i, layer) {
 
 // What a view shows of a cell: its colour, a number for means and labels, how that number reads.
 const VIEWS = {
+  split: {
+    colour: (i, j) => (apart(i, j) === null ? 'none' : halves(gateColour(map.split.task[i][j]), gateColour(map.split.domain[i][j]))),
+    of: (i, j) => apart(i, j), label: signed, chip: separationColour,
+  },
+  asymmetry: {
+    colour: (i, j) => (map.asymmetry?.[i]?.[j] == null ? 'none' : gateColour(map.asymmetry[i][j])), of: (i, j) => map.asymmetry?.[i]?.[j] ?? null,
+    label: (v) => v.toFixed(2), chip: gateColour,
+  },
   gate: { colour: (i, j) => gateColour(map.gates[i][j]), of: (i, j) => map.gates[i][j], label: (v) => v.toFixed(2), chip: gateColour },
   strength: {
     colour: (i, j) => (tools.whose === 'both' ? halves(...times(i, j).map(strengthColour)) : strengthColour(times(i, j)[tools.whose === 'task' ? 0 : 1])),
@@ -98,6 +106,10 @@ const VIEWS = {
     label: percent, chip: lostColour,
   },
 };
+// How a brush of each plane is coloured.
+const CHIPS = { share: gateColour, strength: strengthColour, separation: separationColour };
+// The gate on domain inputs less the gate on task inputs.
+const apart = (i, j) => (map.split?.domain[i]?.[j] == null ? null : map.split.domain[i][j] - map.split.task[i][j]);
 const view = () => VIEWS[tools.shows] ?? VIEWS.gate;
 const value = (i, j) => (isThere(i, j) ? view().of(i, j) : null);
 const labelOf = (shown) => (shown === null ? '' : view().label(shown));
@@ -106,12 +118,12 @@ const labelOf = (shown) => (shown === null ? '' : view().label(shown));
 function isSet(i, j) {
   const strong = times(i, j).some((one) => one !== 1);
   const kept = map.separation ? map.separation[i][j] !== 1 : false;
-  return Boolean({ share: map.edited[i][j], strength: strong, separation: kept }[plane()] ?? (map.edited[i][j] || strong || kept));
+  return Boolean({ share: map.edited[i][j], strength: strong, separation: kept }[PLANES[tools.shows]] ?? (map.edited[i][j] || strong || kept));
 }
 
 function drawCell(i, j) {
   const there = isThere(i, j);
-  const all = [map.gates, map.computed, map.edited, map.locked, map.strength, map.separation, map.merged, map.lost, map.dropped];
+  const all = [map.gates, map.computed, map.edited, map.locked, map.strength, map.separation, map.merged, map.lost, map.dropped, map.split?.task, map.split?.domain, map.asymmetry];
   const looks = there ? [...all.map((grid) => grid?.[i]?.[j]), tools.shows, tools.whose].join() : 'absent';
   const key = `${i},${j}`;
   if (drawn[key] === looks) return;
@@ -145,7 +157,7 @@ function load() {
   map = structuredClone(news);
   if (!sameGrid) build();
   root.classList.toggle('empty', !map.layers.length);
-  root.classList.toggle('separates', Boolean(map.separation));
+  for (const [name, there] of [['separates', map.separation], ['splits', map.split], ['asymmetric', map.asymmetry]]) root.classList.toggle(name, Boolean(there));
   if (!map.layers.length) return;
   drawAll();
   if (!isInside(selected) || !isInside(anchor)) select(0, 0, false);
@@ -157,12 +169,13 @@ function load() {
 function facts(i, j) {
   const where = `layer ${map.layers[i]} ${map.projections[j]}`;
   if (!isThere(i, j)) return [`${where}: neither adapter changes this module`];
-  const words = [`${where}: gate ${map.gates[i][j].toFixed(2)}`];
+  const words = [`${where}: share ${map.gates[i][j].toFixed(2)}`];
   if (map.edited[i][j]) words.push(`set by hand (computed ${map.computed[i][j].toFixed(2)})`);
   const [task, domain] = times(i, j);
   if (task !== 1 || domain !== 1) words.push(`strength task x ${number(task)}, domain x ${number(domain)}`);
   if (map.separation && map.separation[i][j] !== 1) words.push(`separation ${map.separation[i][j].toFixed(2)}`);
   if (map.locked[i][j]) words.push('locked');
+  if (apart(i, j) !== null) words.push(`gate ${map.split.domain[i][j].toFixed(2)} on domain inputs, ${map.split.task[i][j].toFixed(2)} on task inputs`);
   if (props.facts?.task) words.push(`task response ${number(known('task', i, j))}`, `domain response ${number(known('domain', i, j))}`);
   if (map.lost) words.push(dropped(i, j));
   return words;
@@ -182,17 +195,31 @@ function details(i, j) {
   const by = map.edited[i][j] ? `set by hand; computed ${map.computed[i][j].toFixed(2)}` : 'as computed';
   const [low, high] = [known('low', i, j), known('high', i, j)];
   if (low !== null) rows.push(['95 % band', `${low.toFixed(2)} to ${high.toFixed(2)} (computed)`]);
-  rows.push(['gate', `${gate.toFixed(2)}, ${gateWord(gate)}`], ['', map.locked[i][j] ? `${by}; locked` : by]);
+  rows.push(['share', `${gate.toFixed(2)}, ${gateWord(gate)}`], ['', map.locked[i][j] ? `${by}; locked` : by]);
   if (map.unread?.share) rows.push(['', `${map.method} does not read it`]);
   const [task, domain] = times(i, j);
   if (task !== 1 || domain !== 1) rows.push(['strength', `task x ${number(task)}, domain x ${number(domain)}`]);
   const weights = map.weights?.[i]?.[j];
   if (weights) rows.push(['weights', `task ${number(weights[0])}, domain ${number(weights[1])}`]);
+  rows.push(...splitRows(i, j));
   const out = map.merged?.[i]?.[j];
   if (out != null) rows.push(['in the merge', `${Math.round(100 * (1 - out))} % task, ${Math.round(100 * out)} % domain, of its energy`]);
   rows.push(['norms', `task ${number(known('norm_task', i, j))}, domain ${number(known('norm_domain', i, j))}`]);
   if (map.lost) rows.push(['conflict', dropped(i, j), 'conflict']);
   return rows;
+}
+
+// Who speaks on which inputs, and what each adapter keeps there.
+function splitRows(i, j) {
+  if (apart(i, j) === null) return [];
+  const [domain, task] = [map.split.domain[i][j], map.split.task[i][j]];
+  const of = (name) => ['own', 'foreign'].map((kind) => map.kept[`${name} ${kind}`][i][j]);
+  const kept = [['task', 'domain'], ['domain', 'task']].filter(([name]) => of(name)[0] !== null);
+  return [
+    ['on domain inputs', `gate ${domain.toFixed(2)}, ${gateWord(domain)}`], ['on task inputs', `gate ${task.toFixed(2)}, ${gateWord(task)}`],
+    ['separation', `${signed(domain - task)}, the first less the second`],
+    ...kept.map(([name, other]) => [`${name} keeps`, keeps(of(name), other), name]),
+  ];
 }
 
 let tipOf = null;

@@ -28,9 +28,11 @@ _CSS = (_HERE / "gate_map.css").read_text(encoding="utf-8")
 TOOLS = ("paint", "rectangle", "reset", "lock", "smooth", "inspect")
 #: What the map shows: name -> label.
 SHOWS = {
-    "gate": "Share", "strength": "Strength", "separation": "Separation", "merged": "In the merge", "conflict": "Conflict",
-    "table": "Table",
+    "split": "Split", "gate": "Share", "strength": "Strength", "separation": "Separation", "merged": "In the merge",
+    "conflict": "Conflict", "asymmetry": "Asymmetry", "table": "Table",
 }  # fmt: skip
+#: What a brush sets on the split map, where all planes meet.
+PAINTS = {"share": "Share", "strength": "Strength", "separation": "Separation"}
 #: Whose strength is shown and painted.
 WHOSE = {"both": "Both", "task": "Task", "domain": "Domain"}
 #: Planes of the map, and what a method without one is said not to read.
@@ -52,6 +54,8 @@ _HTML = f"""
   <div class="gm-none empty-state"><b>Nothing is open yet</b>Choose a sample or two adapters on the Open tab.</div>
   <div class="gm-head">
     {_choice("shows", "Map shows", SHOWS)}
+    <span class="gm-scale gm-halves"><span class="gm-half"></span>
+      <span>upper left: on task inputs, lower right: on domain inputs</span></span>
     <span class="gm-scale gm-gate"><span>task 0</span><span class="gm-bar"></span><span>1 domain</span>
       <span class="gm-sign"><span class="gm-dot"></span>set by hand</span>
       <span class="gm-sign"><span class="gm-box"></span>locked</span></span>
@@ -63,6 +67,7 @@ _HTML = f"""
   </div>
   <div class="gm-tools">
     {_choice("tool", "Tool", {name: name.capitalize() for name in TOOLS})}
+    {_choice("paints", "The brush sets", PAINTS)}
     {_choice("whose", "Whose strength", WHOSE)}
     <div class="gm-brush" id="brush"><span>brush</span>
       <input type="range" min="0" max="1" step="0.05" aria-label="Brush: what is painted">
@@ -118,6 +123,7 @@ def payload(view: Merge | None, ack: int | None) -> dict[str, Any]:
         "separation": _rows(gates.separation) if "separation" in METHODS[view.recipe.method].planes else None,
         "edited": gates.edited.int().tolist(),
         "locked": gates.locked.int().tolist(),
+        **split(view),
         "weights": _on_grid(view, view.how.weights),
         "merged": None if view.contributions is None else _on_grid(view, view.contributions[:, 1]),
         "lost": None if drops is None else _on_grid(view, drops.lost_by_cell),
@@ -125,6 +131,21 @@ def payload(view: Merge | None, ack: int | None) -> dict[str, Any]:
         "method": view.recipe.method,
         "unread": unread(view),
     }
+
+
+def split(view: Merge) -> dict[str, Any]:
+    """What the merge makes of both kinds of inputs, by cell; and the paper's asymmetry, where shares are not that already."""
+    found = view.separation
+    asymmetry = _rows(view.asymmetry.values) if view.probed and view.gates is not view.asymmetry else None
+    if found is None:
+        return {"split": None, "kept": None, "asymmetry": asymmetry}
+    both = {"task": found.on_task, "domain": found.on_domain}
+    kept = {
+        f"{name} {kind}": _rows(values[a])
+        for kind, values in (("own", found.own), ("foreign", found.foreign))
+        for a, name in enumerate(("task", "domain"))
+    }
+    return {"split": {kind: _rows(gate) for kind, gate in both.items()}, "kept": kept, "asymmetry": asymmetry}
 
 
 def unread(view: Merge) -> dict[str, str]:
@@ -150,12 +171,11 @@ def cell_facts(view: Merge | None) -> dict[str, Any] | None:
     if view.readings is None:
         return facts
     task, domain = view.readings.average(view.recipe)
-    # of a method whose shares are a hand's there is no computed gate for a band to lie around
-    band = zip(("low", "high"), view.band, strict=True) if view.gates is view.asymmetry else ()
-    return {
-        **facts, "task": _on_grid(view, task), "domain": _on_grid(view, domain), "even": _on_grid(view, _even(view)),
-        "where": _EVEN[view.recipe.calibration], **{name: _rows(values) for name, values in band},
-    }  # fmt: skip
+    facts |= {"task": _on_grid(view, task), "domain": _on_grid(view, domain)}
+    if view.gates is not view.asymmetry:  # shares are a hand's: no response makes them, and no band lies around them
+        return facts
+    band = {name: _rows(values) for name, values in zip(("low", "high"), view.band, strict=True)}
+    return {**facts, "even": _on_grid(view, _even(view)), "where": _EVEN[view.recipe.calibration], **band}
 
 
 #: Where a ratio of responses counts as even.

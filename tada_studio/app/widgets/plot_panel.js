@@ -7,11 +7,11 @@
 
 const PLOT_SETTINGS = { responsive: true, displayModeBar: false };
 
-// What the panel shows: { title, figure }, or nothing.
+// What the panel shows: { title, caption, figure }, or nothing.
 function shownIn(value, title) {
   if (!value) return null;
   const news = JSON.parse(value);
-  return { title: news.title || title, figure: news.figure };
+  return { title: news.title || title, caption: news.caption ?? '', figure: news.figure };
 }
 
 // A page of its own from the template's gaps; what fills one gap is not searched for others.
@@ -24,7 +24,7 @@ const asHtml = (text) => Object.assign(document.createElement('i'), { textConten
 async function savePage(element, shown, get) {
   const [template, css, script, plotly] = await Promise.all(['template', 'css', 'themed', 'plotly'].map(get));
   const body = element.querySelector('.pp-page').innerHTML
-    .replace(/%(heading|figure)%/g, (_, gap) => asHtml(gap === 'heading' ? shown.title : JSON.stringify(shown.figure)));
+    .replace(/%(heading|caption|figure)%/g, (_, gap) => asHtml({ heading: shown.title, caption: shown.caption, figure: JSON.stringify(shown.figure) }[gap]));
   const page = filledPage(template, { title: asHtml(shown.title), body, css, themed: script, plotly });
   const url = URL.createObjectURL(new Blob([page], { type: 'text/html' }));
   saveAs(url, fileName(shown.title) + '.html');
@@ -35,6 +35,7 @@ function plotPanel({ element, props, trigger, watch }, get, library) {
   const panel = element.querySelector('.pp');
   const chart = element.querySelector('.pp-chart');
   const heading = element.querySelector('.pp-title');
+  const caption = element.querySelector('.pp-caption');
   const title = heading.textContent;
   const css = (name) => getComputedStyle(element).getPropertyValue(name).trim();
   let Plotly = null;
@@ -48,8 +49,10 @@ function plotPanel({ element, props, trigger, watch }, get, library) {
     panel.classList.toggle('empty', !shown);
     heading.textContent = shown ? shown.title : title;
     chart.setAttribute('aria-label', heading.textContent);
+    if (shown?.caption) caption.textContent = `${shown.caption} ${caption.dataset.here}`.trim();
     if (!shown) { if (drawn) Plotly.purge(chart); hooked = false; return; }
     const { data, layout } = themed(shown.figure, css);
+    chart.style.height = `${layout.height}px`;  // plotly takes a chart that is resized for as high as its frame, which would be 0
     await Plotly.react(chart, data, layout, PLOT_SETTINGS);
     hook();
     chart.dataset.draws = Number(chart.dataset.draws || 0) + 1;

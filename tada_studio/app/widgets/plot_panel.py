@@ -30,7 +30,7 @@ _PANEL = template("""
 <button type="button" data-save="{{ kind.lower() }}" title="{{ says }}" aria-label="{{ says }}">{{ kind }}</button>
 {% endfor %}</div></div>
 <div class="pp-chart" role="img" aria-label="{{ title }}"></div><div class="pp-none empty-state">{{ none }}</div>
-<div class="pp-caption caption">{{ caption }}</div><template class="pp-page">{{ page }}</template></div>
+<div class="pp-caption caption" data-here="{{ here }}">{{ caption }}</div><template class="pp-page">{{ page }}</template></div>
 """)
 
 
@@ -47,8 +47,8 @@ def plot_panel(frame: Figure, none: str, elem_id: str, here: str = "", drawn: st
     data). ``elem_id`` is for tests and style sheets only.
     """
     made = _PANEL(
-        title=frame.title, caption=f"{frame.caption} {here}".strip(), none=none, files=_PATHS, saves=_SAVES,
-        page=standalone.figure_block(Figure("%heading%", frame.caption)),
+        title=frame.title, caption=f"{frame.caption} {here}".strip(), none=none, files=_PATHS, saves=_SAVES, here=here,
+        page=standalone.figure_block(Figure("%heading%", "%caption%")),
     )  # fmt: skip
     return gr.HTML(
         value=drawn, html_template=made, css_template=_CSS,
@@ -60,4 +60,5 @@ def drawing(figure: Figure | None) -> str | None:
     """A figure as the panel takes it; None leaves the panel empty."""
     if figure is None or figure.plot is None:
         return None
-    return f'{{"title": {json.dumps(figure.title)}, "figure": {figure.plot.to_json()}}}'
+    about = json.dumps({"title": figure.title, "caption": figure.caption})
+    return f'{about[:-1]}, "figure": {figure.plot.to_json()}}}'

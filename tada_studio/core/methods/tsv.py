@@ -18,6 +18,16 @@ def run(analysis: Analysis, gates: Gates, recipe: Recipe, moments: Moments) -> M
     by the nearest orthonormal ones, ``U (U^T U)^(-1/2)``, so that no direction of one writes or reads where the other does.
     Singular values times strength. A module that only one adapter changes stays as it is.
     """
+    left, right, strength = orthogonal(analysis, recipe)
+    mix = recipe.strength * (left * strength[:, None, :]) @ right.mT
+    weights = even_weights(analysis.space, recipe.strength)
+    if recipe.weights != "0.1":
+        mix = torch.where(alone(analysis.space.present)[:, None, None], weighted_sum(analysis.space, weights).mix, mix)
+    return Mix(mix, weights)
+
+
+def orthogonal(analysis: Analysis, recipe: Recipe) -> tuple[Tensor, Tensor, Tensor]:
+    """(left, right, strength): coefficients of all k columns that make the orthonormal directions, and their singular values."""
     rank, directions = rank_of(analysis.pair, recipe), analysis.directions
     sides = (directions.task, -(-rank // 2), 0), (directions.domain, rank // 2, analysis.space.rank_task)
     up, down, strength = (
@@ -27,11 +37,7 @@ def run(analysis: Analysis, gates: Gates, recipe: Recipe, moments: Moments) -> M
         factors @ _inverse_root(factors.mT @ gram @ factors)
         for factors, gram in ((up, analysis.space.gram_up), (down, analysis.space.gram_down))
     )
-    mix = recipe.strength * (left * strength[:, None, :]) @ right.mT
-    weights = even_weights(analysis.space, recipe.strength)
-    if recipe.weights != "0.1":
-        mix = torch.where(alone(analysis.space.present)[:, None, None], weighted_sum(analysis.space, weights).mix, mix)
-    return Mix(mix, weights)
+    return left, right, strength
 
 
 def _strongest(analysis: Analysis, side: Side, many: int, first: int) -> tuple[Tensor, Tensor, Tensor]:

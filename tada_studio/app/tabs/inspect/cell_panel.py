@@ -164,6 +164,6 @@ def _picks(state: gr.State, at: Mapping[str, Any]) -> list[Any]:
 def bar(data: Any) -> tuple[int, str, int] | None:
     """(row, side, number) of a clicked bar; None for a click on anything else."""
     match data:
-        case ["task" | "domain" as side, int() as number, str(), int() as row]:
+        case ["task" | "domain" as side, int() as number, str(), int() as row, *_]:
             return row, side, number
     return None

@@ -1,4 +1,5 @@
-"""The depth profile, right under the map and on its axis, and other readings of the same pair drawn beside it."""
+"""Over depth, right under the map and on its axis: who speaks on which inputs, or the paper's asymmetry, with other readings of the
+same pair drawn beside it."""
 
 from typing import Any
 
@@ -13,16 +14,37 @@ from tada_studio.app.widgets.plot_panel import drawing, plot_panel
 from tada_studio.core.gates import Depth
 from tada_studio.pipeline.merge import Merge
 
+#: What can be drawn over depth.
+KINDS = {"separation": "Who speaks on which inputs", "asymmetry": "The paper's asymmetry"}
+
 
 def show(state: TabState) -> Named:
     """The profile, what other readings say if there are any, and the button that takes them away."""
     view = state.session.view
     if view is None:
-        return {"profile": None, "message": "", "drop": gr.update(visible=False)}
+        return {"profile": None, "message": "", "drop": gr.update(visible=False), "kind": gr.update(visible=False)}
     other = compared(state, view)
-    message = html.note(report.compared_depth_sentence(*other)) if other else ""
-    profile = figures.depth_profile(view.depth, view.gates, other)
-    return {"profile": drawing(profile), "message": message, "drop": gr.update(visible=other is not None)}
+    both = view.separation is not None
+    return {
+        "profile": drawing(profile(state, view, other)), "message": message(state, view, other),
+        "drop": gr.update(visible=other is not None),
+        "kind": gr.update(visible=both, value=state.depth_of),
+    }  # fmt: skip
+
+
+def profile(state: TabState, view: Merge, other: tuple[str, Depth] | None) -> figures.Figure:
+    """Both gates over depth where there are two; the asymmetry where it was asked for, or where there is nothing else."""
+    if view.separation is None or state.depth_of == "asymmetry":
+        return figures.depth_profile(view.depth, view.asymmetry, other)
+    return figures.separation_depth(view.separation)
+
+
+def message(state: TabState, view: Merge, other: tuple[str, Depth] | None) -> str:
+    """What other readings say; of the asymmetry, where the sentence under the map is of something else, what it comes to."""
+    if view.separation is None or state.depth_of != "asymmetry":
+        return html.note(report.compared_depth_sentence(*other)) if other else ""
+    points = [report.compared_depth_sentence(*other)] if other else []
+    return html.note(report.depth_sentence(view.depth, view.probed), points=points)
 
 
 def compared(state: TabState, view: Merge) -> tuple[str, Depth] | None:
@@ -33,8 +55,17 @@ def compared(state: TabState, view: Merge) -> tuple[str, Depth] | None:
     return label, Merge(view.pair, readings, view.recipe.but(overrides=())).depth
 
 
+def on_kind(state: TabState, kind: Any) -> None:
+    """Something else is to be drawn over depth."""
+    state.depth_of = kind if kind in KINDS else "separation"
+
+
 def depth_panel(state: gr.State) -> Panel:
     """Builds and wires the panel."""
+    kind = gr.Radio(
+        [(says, name) for name, says in KINDS.items()], value="separation", show_label=False, label="Over depth", container=False,
+        visible=False, elem_id="depth-kind",
+    )  # fmt: skip
     profile = plot_panel(figures.DEPTH, "Open two adapters to see their depth profile.", "depth")
     message = words(elem_id="compared-depth")
     with gr.Accordion("Compare with other readings of this pair", open=False, elem_id="compare"):
@@ -43,7 +74,7 @@ def depth_panel(state: gr.State) -> Panel:
             file_types=[".json", ".safetensors"], height=120, elem_id="compare-files",
         )  # fmt: skip
     drop = gr.Button("Remove the compared readings", visible=False, size="sm", elem_id="compare-drop")
-    panel = Panel({"profile": profile, "message": message, "drop": drop}, show)
+    panel = Panel({"profile": profile, "message": message, "drop": drop, "kind": kind}, show)
 
     def act(does: Any) -> Any:
         def handler(state: TabState, *values: Any) -> Named:
@@ -52,6 +83,7 @@ def depth_panel(state: gr.State) -> Panel:
 
         return handler
 
+    listen(kind.input, act(on_kind), [state, kind], panel.at, **READ)
     listen(files.upload, act(edits.compare), [state, files], panel.at, **READ)
     removed = listen(drop.click, act(edits.forget_compared), [state], panel.at, **READ)
     removed.then(lambda: None, None, files, **READ)

@@ -52,7 +52,9 @@ class Knobs(NamedTuple):
         return {f"knob {name}": control for name, control in self.controls.by_name.items()}
 
     def settings(self, state: TabState) -> Named:
-        shown = self.controls.showing(state.session.recipe, state.session.readings is not None)
+        readings = state.session.readings
+        both = readings is not None and readings.moments is not None
+        shown = self.controls.showing(state.session.recipe, readings is not None, both)
         return {f"knob {name}": update for name, update in shown.items()}
 
 

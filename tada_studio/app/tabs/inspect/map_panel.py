@@ -76,6 +76,8 @@ def verdict(view: Merge | None) -> str:
     if "share" not in METHODS[view.recipe.method].planes:
         says = f"The map shows what the readings say of the two adapters; {view.recipe.method} does not read it. "
         return html.note(f"{says}{report.readers('share')}. {unused}".strip())
+    if view.separation is not None:  # what comes out; the asymmetry under it has its own sentence
+        return html.note(f"{report.separation_sentence(view.separation)} {unused}".strip())
     trend = report.depth_sentence(view.depth, view.probed, int(view.gates.edited.sum()))
     return html.note(f"{report.lean_sentence(view.gates)} {trend} {unused}".strip())
 

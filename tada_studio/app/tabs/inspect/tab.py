@@ -13,6 +13,7 @@ import gradio as gr
 from tada_studio.app import edits
 from tada_studio.app.state import TabState
 from tada_studio.app.tabs.inspect import map_panel
+from tada_studio.app.tabs.inspect.auto_panel import auto_panel
 from tada_studio.app.tabs.inspect.cell_panel import cell_panel
 from tada_studio.app.tabs.inspect.depth_panel import depth_panel
 from tada_studio.app.tabs.inspect.effect_panel import effect_panel
@@ -41,6 +42,7 @@ Show = Callable[[TabState], Named]
 #: when it is in sight and the map has come to rest; its ``changes`` are edits, after which everything is shown anew.
 SECTIONS: dict[str, tuple[str, Callable[[gr.State], Panel]]] = {
     "cell": ("Conflict", cell_panel),
+    "auto": ("Auto", auto_panel),
     "rank": ("Rank", rank_panel),
     "norms": ("Norms and balance", norms_panel),
     "layer": ("One layer, three ways", layer_panel),

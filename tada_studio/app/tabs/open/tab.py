@@ -18,6 +18,7 @@ from tada_studio.base_model.images import SUFFIXES
 from tada_studio.base_model.inputs import Input, read_inputs
 from tada_studio.errors import BaseError, InputError, TadaError
 from tada_studio.lora import Passport
+from tada_studio.probing import Readings as SavedReadings
 from tada_studio.progress import Progress, ProgressFn
 
 SOURCES = [("The sample's inputs", "sample"), ("Pasted text", "pasted"), ("A file", "file")]
@@ -67,7 +68,11 @@ def probe_state(state: TabState) -> Markup:
 
 def probed_words(state: TabState) -> str:
     readings = state.session.readings
-    return f"Probed with {len(readings.tokens) if readings else 0} inputs. Look at the map on the Inspect tab."
+    if readings is None:
+        return "Not probed."
+    of_task = f" of the domain and {len(readings.on_task.tokens)} of the task" if readings.on_task is not None else ""
+    fit = "" if not isinstance(readings, SavedReadings) else f" {report.inputs_sentence(readings)}"
+    return f"Probed with {len(readings.tokens)} inputs{of_task}.{fit} Look at the map on the Inspect tab."
 
 
 def show(state: TabState) -> Named:
@@ -123,13 +128,28 @@ def on_own(
     yield show(state)
 
 
-def probing(state: TabState, source: str, pasted: str | None, files: Sequence[str] | None, n: int | float) -> Job:
-    """Run the probe inputs through the base."""
+def probing(
+    state: TabState,
+    source: str,
+    pasted: str | None,
+    files: Sequence[str] | None,
+    pasted_task: str | None,
+    task_files: Sequence[str] | None,
+    n: int | float,
+    auto: bool,
+) -> Job:
+    """Run the probe inputs through the base; with inputs of both kinds, and unless that is switched off, let auto choose too."""
     session, inputs = state.session, _inputs(state, source, pasted, files)
+    on_task = None if inputs is None else _inputs(state, source, pasted_task, task_files, needed=False)
+    ships = inputs is None and session.sample is not None and session.sample.task_probe is not None
 
     def work(progress: ProgressFn) -> None:
-        session.probe(inputs, int(n), progress)
-        state.acted("Probed. The gates now follow the readings.")
+        if auto and (on_task or ships):
+            chosen = session.calibrate(inputs, on_task, int(n), progress)
+            state.acted(f"Probed. {report.calibration_sentence(chosen.to_dict())} Undo: Ctrl+Z.")
+            return
+        session.probe(inputs, int(n), progress, on_task or None)
+        state.acted("Probed. The map now follows the readings.")
 
     return Job(
         work=work,
@@ -138,11 +158,15 @@ def probing(state: TabState, source: str, pasted: str | None, files: Sequence[st
     )
 
 
-def _inputs(state: TabState, source: str, pasted: str | None, files: Sequence[str] | None) -> Sequence[Input] | None:
+def _inputs(
+    state: TabState, source: str, pasted: str | None, files: Sequence[str] | None, needed: bool = True
+) -> Sequence[Input] | None:
     """None stands for the sample's own inputs."""
     if source == "pasted":
         return [line.strip() for line in (pasted or "").splitlines() if line.strip()]
     if source == "file":
+        if not files and not needed:
+            return []
         if not files:
             raise InputError(
                 "No file was uploaded. Choose a .txt (one input a line), a .jsonl with text or question, images, or a zip of them."
@@ -172,7 +196,7 @@ def sources(state: TabState) -> Named:
 
 
 def on_source(source: str) -> Named:
-    """Show only the box that the source needs."""
+    """Show only the boxes that the source needs: one for each kind of inputs."""
     return {"pasted": gr.update(visible=source == "pasted"), "file": gr.update(visible=source == "file")}
 
 
@@ -197,7 +221,10 @@ class Probe(NamedTuple):
     source: gr.Radio
     pasted: gr.Textbox
     file: gr.File
+    pasted_task: gr.Textbox
+    task_file: gr.File
     n: gr.Slider
+    auto: gr.Checkbox
 
 
 def open_tab(state: gr.State, paths: AllowedPaths) -> Panel:
@@ -208,11 +235,11 @@ def open_tab(state: gr.State, paths: AllowedPaths) -> Panel:
     roles = role_box.role_box()
     with gr.Row():
         tables = {f"{role} passport": _column_of_words() for role in ("Task", "Domain")}
-    probe, task = _probe()
+    probe, boxes, task = _probe()
     at = {**cards, "verdict": found, "roles": roles, **tables, "bar": task.bar, "source": probe.source}
     changes = [listen(button.click, partial(on_sample, name), [state], at, **EDIT) for name, button in opens.items()]
     changes.append(listen(own.button.click, partial(on_own, paths), [state, *own[:6]], at, **ONCE))
-    listen(probe.source.change, on_source, [probe.source], {"pasted": probe.pasted, "file": probe.file}, **READ)
+    listen(probe.source.change, on_source, [probe.source], boxes, **READ)
 
     def on_role(state: TabState, news: gr.EventData) -> Named:  # gradio looks for its event in the annotations
         role_box.press(state, getattr(news, "what", None), getattr(news, "key", None))
@@ -255,23 +282,36 @@ def _zip(role: str) -> gr.File:
     return gr.File(label=f"{role} adapter (.zip)", file_types=[".zip"], elem_id=f"{role.lower()}-zip", height=110)
 
 
-def _probe() -> tuple[Probe, LongTask]:
-    words(html.heading("Probe", "About 32 domain inputs go through the base once and show which adapter reacts where."))
+def _probe() -> tuple[Probe, dict[str, gr.Row], LongTask]:
+    about = "About 32 domain inputs, and about 32 prompts of the task without answers, go through the base once."
+    words(html.heading("Probe", f"{about} {report.ABOUT_TASK_INPUTS}"))
     with gr.Row(equal_height=True):
         source = gr.Radio(SOURCES, value="sample", label="Inputs from", elem_id="probe-source", scale=3, min_width=320)
-        n = gr.Slider(2, 256, 32, step=1, label="How many inputs", elem_id="probe-n", scale=2, min_width=220)
+        n = gr.Slider(
+            2, 256, 32, step=1, label="How many inputs of each kind", elem_id="probe-n", scale=2, min_width=220
+        )
         button = gr.Button("Probe", variant="primary", elem_id="probe", elem_classes="act", scale=1, min_width=110)
         stop = stop_button("probe-stop")
-    pasted = gr.Textbox(label="Inputs, one a line", lines=5, max_lines=12, visible=False, elem_id="probe-text")
-    file = gr.File(
-        label="Inputs: .txt (one a line), .jsonl (text or question), images, or a zip of images",
-        file_count="multiple",
-        file_types=[".txt", ".jsonl", ".zip", *SUFFIXES],
-        visible=False,
-        elem_id="probe-file",
-    )
+    auto = gr.Checkbox(
+        True, label="Let auto choose how strongly to separate", container=False, elem_id="probe-auto",
+        info="with inputs of both kinds: five candidates, judged without labels. Off: the recipe stays as it is.",
+    )  # fmt: skip
+    with gr.Row(visible=False) as pasted:
+        texts = [
+            gr.Textbox(label=f"{kind}, one a line", lines=5, max_lines=12, elem_id=name, min_width=280)
+            for kind, name in (("Domain inputs", "probe-text"), ("Task inputs", "probe-task-text"))
+        ]
+    with gr.Row(visible=False) as file:
+        files = [
+            gr.File(
+                label=f"{kind}: .txt (one a line), .jsonl (text or question), images, or a zip of images",
+                file_count="multiple", file_types=[".txt", ".jsonl", ".zip", *SUFFIXES], elem_id=name,
+            )
+            for kind, name in (("Domain inputs", "probe-file"), ("Task inputs", "probe-task-file"))
+        ]  # fmt: skip
     bar = words(probe_state(TabState()), elem_id="probe-bar")
-    return Probe(source, pasted, file, n), LongTask({"probe": button}, stop, bar)
+    probe = Probe(source, texts[0], files[0], texts[1], files[1], n, auto)
+    return probe, {"pasted": pasted, "file": file}, LongTask({"probe": button}, stop, bar)
 
 
 def _wire_readings(state: gr.State, task: LongTask) -> Any:
