@@ -7,7 +7,7 @@ import torch
 
 from tada_studio import cli, pipeline, report
 from tada_studio.evaluation import Score, choose, read_items
-from tada_studio.evaluation.compare import LEVEL, compared, word
+from tada_studio.evaluation.compare import LEVEL, Comparison, compared, word
 from tada_studio.evaluation.runs import Run
 from tada_studio.lora import Adapter, LoraModule
 from tada_studio.recipe import Recipe
@@ -149,3 +149,34 @@ def test_the_command_line_says_what_the_scores_say(pico, capsys):
     assert [row["compared"] for row in rows] == [json.loads(json.dumps(report.comparison_dict(found))), None]
     assert cli.main(where) == 0
     assert report.comparison_sentences(scores)[0] in capsys.readouterr().out
+
+
+# -- in one sentence -------------------------------------------------------------------------------------------------
+
+
+def comparison(against, word, p=0.5, needed=None):
+    return Comparison("tada", against, word, 60, 1, 1, p, None, None, needed, {})
+
+
+def test_a_verdict_names_both_parents_at_once_and_the_largest_p_of_a_group():
+    found = [
+        comparison("base", "better", 1e-9),
+        comparison("task", "better", 0.02),
+        comparison("domain", "better", 1e-4),
+        comparison("sum", "cannot tell", needed=900),
+        comparison("ties", "cannot tell", needed=400),
+    ]
+    assert report.verdict_words(found) == (
+        "Better than both parents and the base, p = 0.02; cannot be told from the sum and ties."
+    )
+    assert report.verdict_kind(found) == "good"
+    assert report.verdict_note(found) == (
+        "Paired tests on the same 60 items, corrected for 5 comparisons. About 400 items could tell more."
+    )
+    one = [comparison("task", "better", 1e-5), comparison("domain", "worse", 0.01), comparison("sum", "mixed", 0.01)]
+    assert report.verdict_words(one) == (
+        "Better than the task adapter, p < 0.001; worse than the domain adapter, p = 0.01; "
+        "better by one measure and worse by the other than the sum."
+    )
+    assert report.verdict_kind(one) == "bad" and report.verdict_kind(found[3:]) == "" and report.verdict_words([]) == ""
+    assert report.verdict_kind([*found, comparison("svd", "worse", 0.01)]) == "", "better than its parents is not all"

@@ -29,6 +29,8 @@ class TabState:
     role: (pair, what a person says its adapters are to each other), against what was found
     ticked: numbers of the runs that are marked to be compared
     linked: by knob, what a second control of it shows
+    shown_run: number of the run whose scores are shown; None: the latest
+    against: the variant that the cards of Evaluate compare with
     compared: (name, pair, readings) of other readings drawn in the depth profile
     """
 
@@ -45,6 +47,8 @@ class TabState:
     role: tuple[Pair, str] | None = None
     ticked: tuple[int, ...] = ()
     linked: dict[str, Any] = field(default_factory=dict)
+    shown_run: int | None = None
+    against: str = "task"
     compared: tuple[str, Pair, Readings] | None = None
     _turned: tuple[str, float] = ("", 0.0)
 

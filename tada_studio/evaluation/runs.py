@@ -30,6 +30,7 @@ class Run:
     items:  side -> the items, in the order of the scores
     sides:  side -> variant -> score
     when:   its beginning, ISO 8601 in UTC
+    recipes: variant -> the recipe that made it, where one did, so that any of them can become the recipe
     digest: of the pair, the readings and the recipe that it scores (``pipeline.provenance``); "" where nobody has said
     """
 
@@ -43,6 +44,7 @@ class Run:
     when: str = field(default_factory=now)
     finished: bool = False
     digest: str = ""
+    recipes: Mapping[str, Recipe] = field(default_factory=dict)
 
     @property
     def scored(self) -> int:

@@ -26,7 +26,7 @@ from tada_studio.pipeline.roles import ROLES, PairRole, alone, recipes_for, role
 from tada_studio.pipeline.scoring import Sides, evaluate, score_sides, score_tasks
 from tada_studio.pipeline.shared_bases import BASES
 from tada_studio.pipeline.tuning import search
-from tada_studio.pipeline.variants import STRENGTHS, TURNED, USUAL, Beside, by_name, tuned, variants
+from tada_studio.pipeline.variants import STRENGTHS, TURNED, USUAL, Beside, by_name, recipes_of, tuned, variants
 
 __all__ = [
     "BASES",
@@ -62,6 +62,7 @@ __all__ = [
     "read_pair",
     "read_rack",
     "recipes_for",
+    "recipes_of",
     "remarks_on_recipe",
     "role_of",
     "sample_inputs",

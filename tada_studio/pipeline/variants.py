@@ -47,6 +47,16 @@ def by_name(method: str) -> list[str]:
     return [*PARENTS, *TURNED, *(name for name in METHODS if name not in same), method]
 
 
+def variant_words(name: str, method: str = "") -> str:
+    """A variant by the words that the knobs use: the sum is ``linear`` at strength 1. method: of the recipe on screen."""
+    if name == method:
+        return f"{name} (this recipe)"
+    turned = {**TURNED, **RESIZED}.get(name)
+    if turned is not None:
+        return f"{name} ({turned.method}, strength {turned.strength:g})"
+    return f"{name} adapter" if name in PARENTS and name != "base" else name
+
+
 def run_name(run: Run) -> str:
     """What the recipe of an earlier run is called among the variants."""
     return f"run {run.number}"
@@ -116,6 +126,16 @@ def _tuned(
             "Tuned baselines need validation items that are not among those scored, and a base. Leave them out."
         )
     return merge(view.pair, None, tuned(base, view.pair, start, validation, progress=progress))
+
+
+def recipes_of(adapters: Mapping[str, Adapter | None], view: Merge) -> dict[str, Recipe]:
+    """The recipe of each variant that a merge of this very pair made."""
+    found = {}
+    for name, adapter in adapters.items():
+        origin = adapter.origin if adapter is not None else None
+        if isinstance(origin, MergeOrigin) and origin.pair is view.pair and name not in PARENTS:
+            found[name] = view.recipe if adapter is view.adapter else origin.recipe
+    return found
 
 
 def weights_sentences(adapters: Mapping[str, Adapter | None]) -> list[str]:

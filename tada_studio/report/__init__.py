@@ -15,6 +15,7 @@ from tada_studio.report.history import (  # noqa: F401 - and those of the histor
     flips,
     flips_csv,
     flips_jsonl,
+    likelihood_card,
     recipe_words,
     runs_csv,
     two_sides,
@@ -57,6 +58,7 @@ from tada_studio.report.separation import (  # noqa: F401 - and those of the two
 )
 from tada_studio.report.stability import stability_sentences  # noqa: F401
 from tada_studio.report.tables import markdown_table, text_table  # noqa: F401
+from tada_studio.report.verdict import verdict_kind, verdict_note, verdict_words  # noqa: F401
 
 # -- the pair ------------------------------------------------------------------------------------------------------
 

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import torch
 
 from tada_studio.evaluation import Score, flipped
-from tada_studio.evaluation.compare import AccuracyChange, accuracy_changes
+from tada_studio.evaluation.compare import AccuracyChange, Comparison, accuracy_changes
 from tada_studio.evaluation.shown import Shown
 from tada_studio.files import plain_json
 from tada_studio.recipe import Recipe, knobs
@@ -44,19 +44,31 @@ class SideWords(NamedTuple):
     name: str
 
 
-def two_sides(sides: Sides, variant: str) -> list[SideWords]:
+def two_sides(sides: Sides, variant: str, against: str = "task") -> list[SideWords]:
     """What the variant gained in the domain and what it kept of the task, each apart; what nobody knows is left out."""
+    alone = " alone" if against in ("base", "task", "domain") else ""
     return [
         SideWords(
             f"{100 * change.share:+.1f} points",
-            f"{_meaning(change.side)}, against {change.against} alone{_band(change)}",
+            f"{_meaning(change.side, against)}, against {change.against}{alone}{_band(change)}",
         )
-        for change in accuracy_changes(sides, variant, against="task")
+        for change in accuracy_changes(sides, variant, against)
     ]
 
 
-def _meaning(side: str) -> str:
-    return {"task": "task retention", "domain": "domain gain"}.get(side, f"gain on {side}")
+def likelihood_card(found: Comparison) -> SideWords | None:
+    """By how many nats an item the right answers became likelier, with its corrected p; None where nobody knows."""
+    if found.gain is None or found.p_gold is None:
+        return None
+    return SideWords(
+        f"{found.gain.mean:+.2f} nats",
+        f"log-likelihood of the right answers, against {found.against}; p = {found.p_gold:.2g}",
+    )
+
+
+def _meaning(side: str, against: str) -> str:
+    by_side = {"task": "task retention", "domain": "domain gain"} if against == "task" else {}
+    return by_side.get(side, f"gain on {side}")
 
 
 def _band(change: AccuracyChange) -> str:

@@ -95,6 +95,7 @@ def _write_run(run: Run, folder: Path) -> dict[str, Any]:
         "gates": run.gates,
         "items": {side: _write_items(items, folder) for side, items in run.items.items()},
         "scores": name,
+        "recipes": {variant: recipe.to_dict() for variant, recipe in run.recipes.items()},
     }
 
 
@@ -284,13 +285,13 @@ def _found(saved: SavedSession, role: str, folder: Path, allowed: Allowed) -> st
 def _runs(saved: SavedSession, pair: Pair, folder: Path, remarks: list[str]) -> Iterable[Run]:
     for row in saved.runs:
         try:
-            yield _run(row, pair, folder, _recipe_reader(saved)(row.recipe))
+            yield _run(row, pair, folder, _recipe_reader(saved))
         except (TadaError, OSError) as error:
             remarks.append(f"Run {row.number} was left out: {error}")
 
 
-def _run(row: SavedRun, pair: Pair, folder: Path, recipe: Recipe) -> Run:
-    readings = _readings(row.readings, folder)
+def _run(row: SavedRun, pair: Pair, folder: Path, read_recipe: Callable[[Mapping[str, Any]], Recipe]) -> Run:
+    readings, recipe = _readings(row.readings, folder), read_recipe(row.recipe)
     return Run(
         number=row.number,
         recipe=recipe,
@@ -302,6 +303,7 @@ def _run(row: SavedRun, pair: Pair, folder: Path, recipe: Recipe) -> Run:
         when=row.when,
         finished=row.finished,
         digest=Provenance.of(pair, readings, recipe).digest,
+        recipes={variant: read_recipe(knobs) for variant, knobs in row.recipes.items()},
     )
 
 

@@ -46,7 +46,7 @@ class Sources(Saved):
 
 
 class SavedRun(Saved):
-    """One evaluation. scores, items, readings: files of the folder; gates: None where no module is."""
+    """One evaluation. scores, items, readings: files of the folder; gates: None where no module is; recipes: by variant."""
 
     number: NonNegativeInt
     when: str
@@ -57,6 +57,7 @@ class SavedRun(Saved):
     gates: list[list[FiniteFloat | None]]
     items: dict[str, FileName]
     scores: FileName
+    recipes: dict[str, Knobs] = Field(default_factory=dict)
 
 
 class SavedSession(Saved):

@@ -128,8 +128,9 @@ class Session(Workspace):
         with self.lock:
             self._runs_made += 1
             run = Run(
-                self._runs_made, view.recipe, view.readings, limit, cells(view.gates.values), items, digest=view.digest
-            )
+                self._runs_made, view.recipe, view.readings, limit, cells(view.gates.values), items, digest=view.digest,
+                recipes=pipeline.recipes_of(adapters, view),
+            )  # fmt: skip
             self.runs = (*self.runs, run)
 
         def publish(scored: Mapping[str, Mapping[str, Score]], finished: bool = False) -> None:

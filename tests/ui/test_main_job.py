@@ -42,7 +42,7 @@ def probe(page, pico):
 
 def evaluate(page, pico):
     tab(page, "evaluate")
-    page.locator("#variants").get_by_label("sum", exact=True).uncheck()
+    page.locator("#variants").get_by_label("sum (linear").uncheck()
     page.locator("#variants").get_by_label("average").check()
     page.click("#own-items > button")
     page.set_input_files("#domain-items input[type=file]", str(pico.items))

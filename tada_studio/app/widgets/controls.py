@@ -18,6 +18,8 @@ from tada_studio.recipe import Recipe, knobs
 
 #: Always in sight, in this order.
 MAIN = ("method", "ridge", "own_weight", "strength", "conflict_threshold", "rank", "sharpness")
+#: Options that have another name where variants are compared.
+_OPTIONS = {"linear": "linear (the sum, at strength 1)"}
 #: A slider's far end where a knob's own range is longer than a hand can aim on; the recipe file can go further.
 _REACH = {"conflict_threshold": 50.0, "ridge": 10.0, "own_weight": 20.0}
 #: Ranges with more steps than this are typed, not dragged.
@@ -87,7 +89,8 @@ def _control(spec: Field, value: Any, elem_id: str | None = None) -> Component:
     label = spec.name.replace("_", " ").capitalize()
     shared = {"label": label, "info": about["says"], "elem_id": elem_id or f"knob-{spec.name}", "min_width": 180}
     if "options" in about:
-        return gr.Dropdown(list(about["options"]), value=value, filterable=False, **shared)
+        choices = [(_OPTIONS.get(option, option), option) for option in about["options"]]
+        return gr.Dropdown(choices, value=value, filterable=False, **shared)
     if _is_typed(spec):
         precision = 0 if about["step"] == 1 else None
         return gr.Number(value=value, precision=precision, step=about["step"], **shared)

@@ -29,7 +29,7 @@ _PANEL = template("""
 {% for kind, says in saves.items() %}
 <button type="button" data-save="{{ kind.lower() }}" title="{{ says }}" aria-label="{{ says }}">{{ kind }}</button>
 {% endfor %}</div></div>
-<div class="pp-chart" role="img" aria-label="{{ title }}"></div><div class="pp-none empty-state">{{ none }}</div>
+<div class="pp-chart" role="img" aria-label="{{ title }}"></div><div class="pp-none empty-state">{{ empty }}</div>
 <div class="pp-caption caption" data-here="{{ here }}">{{ caption }}</div><template class="pp-page">{{ page }}</template></div>
 """)
 
@@ -47,7 +47,7 @@ def plot_panel(frame: Figure, none: str, elem_id: str, here: str = "", drawn: st
     data). ``elem_id`` is for tests and style sheets only.
     """
     made = _PANEL(
-        title=frame.title, caption=f"{frame.caption} {here}".strip(), none=none, files=_PATHS, saves=_SAVES, here=here,
+        title=frame.title, caption=f"{frame.caption} {here}".strip(), empty=none, files=_PATHS, saves=_SAVES, here=here,
         page=standalone.figure_block(Figure("%heading%", "%caption%")),
     )  # fmt: skip
     return gr.HTML(

@@ -12,7 +12,8 @@ from markupsafe import Markup
 from tada_studio import report
 from tada_studio.app.state import TabState
 from tada_studio.app.widgets import html
-from tada_studio.app.widgets.panel import READ, Named, Panel, listen, words
+from tada_studio.app.widgets.action_list import action_list, button, rows
+from tada_studio.app.widgets.panel import READ, Named, Panel, listen
 from tada_studio.base_model.images import thumbnail
 from tada_studio.errors import InputError
 from tada_studio.markup import joined, template
@@ -20,14 +21,21 @@ from tada_studio.report.history import Flip
 from tada_studio.session import Run
 
 DIRECTIONS = [("Both ways", ""), ("Right now", "won"), ("Wrong now", "lost")]
-#: More are in the download; a page of thousands would help nobody.
-MOST = 60
-_PAGE = template('{{ head }}<div class="flips">{{ cards }}</div>{{ more }}')
-_CARD = template("""
-<article class="flip {{ "won" if won else "lost" }}"><header>
-<span class="state">{{ "right now" if won else "wrong now" }}</span> {{ side }}: item {{ number }}<span>{{ moved }}</span></header>
+#: Rows of one page; the downloads have all.
+PER_PAGE = 25
+_PAGE = template("""
+{{ head }}{% if rows %}<div class="flips"><div class="flip-row flip-head" aria-hidden="true">
+<span>Now</span><span>Item</span><span>What it asks</span><span>Margin, nats</span></div>{{ rows }}</div>{% endif %}{{ pages }}
+""")
+_ROW = template("""
+<details class="flip {{ "won" if won else "lost" }}"><summary class="flip-row">
+<span class="state">{{ "right" if won else "wrong" }}<span class="unseen"> now</span></span><span>{{ side }} {{ number }}</span>
+<span class="flip-text">{{ line }}</span><span class="flip-margin">{{ moved }}</span></summary><div class="flip-body">
 {% if picture %}<img src="data:image/png;base64,{{ picture }}" alt="">{% endif %}<p>{{ prompt }}</p>
-<div class="table-scroll"><table class="plain-table">{{ rows }}</table></div></article>
+<div class="table-scroll"><table class="plain-table">{{ rows }}</table></div></div></details>
+""")
+_PAGES = template("""
+<div class="flip-pages">{{ before }} <span>{{ first }} to {{ last }} of {{ count }}</span> {{ after }}</div>
 """)
 _CHOICES = template("""
 <thead><tr><th scope="col">choice</th><th scope="col">{{ before }}</th><th scope="col">{{ after }}</th></tr></thead><tbody>
@@ -44,25 +52,41 @@ EMPTY = "Evaluate two variants on the same items first: here is each item that o
 # -- what is shown ---------------------------------------------------------------------------------------------------
 
 
-def page(found: Sequence[Flip], chosen: Sequence[Flip], before: str, after: str) -> Markup:
-    """How many flipped each way, and the chosen ones."""
+def page(found: Sequence[Flip], chosen: Sequence[Flip], before: str, after: str, number: int = 0) -> Markup:
+    """How many flipped each way, and one page of the chosen ones as rows that open."""
     won, lost = sum(flip.won for flip in found), sum(not flip.won for flip in found)
     head = html.note(
         f"From {before} to {after}: {won} items are right now and were wrong, {lost} are wrong now and were right. "
         + (f"{len(chosen)} of them fit the filter." if len(chosen) < len(found) else "")
     )
-    more = html.message(f"The first {MOST} are shown; the download has all.") if len(chosen) > MOST else ""
-    return _PAGE(head=head, cards=joined(_card(flip, before, after) for flip in chosen[:MOST]), more=more)
+    number = max(0, min(number, (len(chosen) - 1) // PER_PAGE))
+    shown = chosen[number * PER_PAGE : (number + 1) * PER_PAGE]
+    return _PAGE(head=head, rows=joined(_row(flip, before, after) for flip in shown), pages=_pages(number, len(chosen)))
 
 
-def _card(flip: Flip, before: str, after: str) -> Markup:
+def _pages(number: int, count: int) -> Markup:
+    """Buttons to the pages before and after; none where there is a single page."""
+    if count <= PER_PAGE:
+        return Markup()
+    last = min(count, (number + 1) * PER_PAGE)
+    before = button("Earlier", "page", number - 1, "Earlier flips") if number else Markup()
+    after = button("Further", "page", number + 1, "Further flips") if last < count else Markup()
+    return _PAGES(before=before, after=after, first=number * PER_PAGE + 1, last=last, count=count)
+
+
+def _row(flip: Flip, before: str, after: str) -> Markup:
     margins = (flip.margin_before, flip.margin_after)
-    moved = "" if None in margins else f"margin {margins[0]:+.2f} → {margins[1]:+.2f} nats"
-    rows = _choices(flip, before, after) if flip.before and flip.after else _answers(flip, before, after)
-    return _CARD(
+    moved = "" if None in margins else f"{margins[0]:+.2f} → {margins[1]:+.2f}"
+    inside = _choices(flip, before, after) if flip.before and flip.after else _answers(flip, before, after)
+    return _ROW(
         won=flip.won, side=flip.side, number=flip.item + 1, moved=moved, picture=_picture(flip.shown.image),
-        prompt=flip.shown.prompt, rows=rows,
+        line=_line(flip.shown.prompt), prompt=flip.shown.prompt, rows=inside,
     )  # fmt: skip
+
+
+def _line(prompt: str) -> str:
+    """The prompt in one line; the style sheet cuts it where the room ends."""
+    return " ".join(prompt.split())[:160]
 
 
 def _picture(path: str | None) -> str:
@@ -74,8 +98,8 @@ def _picture(path: str | None) -> str:
 
 
 def _choices(flip: Flip, before: str, after: str) -> Markup:
-    rows = [_choice(flip, i, text) for i, text in enumerate(flip.shown.choices)]
-    return _CHOICES(before=before, after=after, rows=rows)
+    each = [_choice(flip, i, text) for i, text in enumerate(flip.shown.choices)]
+    return _CHOICES(before=before, after=after, rows=each)
 
 
 def _choice(flip: Flip, i: int, text: str) -> tuple[str, list[tuple[float, bool]]]:
@@ -117,7 +141,7 @@ def show_run(state: TabState, number: int | None) -> Named:
     if run is None:
         none = gr.update(choices=[], value=None)
         nothing = {"controls": gr.update(visible=False), "run": none, "before": none, "after": none}
-        return {**nothing, "page": html.note(EMPTY, "next"), **files(state, [])}
+        return {**nothing, "page": rows(html.note(EMPTY, "next")), **files(state, [])}
     names = run.variants
     before, after = ("task" if "task" in names[:-1] else names[0]), names[-1]
     return {
@@ -136,14 +160,25 @@ def show_run(state: TabState, number: int | None) -> Named:
 def on_choice(
     state: TabState, number: int | None, before: str | None, after: str | None, side: str, direction: str, text: str
 ) -> Named:
-    """The flips that were asked for: page and both downloads."""
+    """The flips that were asked for: the first page of them and both downloads."""
     run = _run(state, number)
     if run is None or not before or not after or before == after:
         nothing = html.note(EMPTY if run is None else "Choose two different variants.", "next")
-        return {"page": nothing, **files(state, [])}
+        return {"page": rows(nothing), **files(state, [])}
     found = report.flips(run.sides, run.items, before, after)
     chosen = report.chosen_flips(found, side or "", direction or "", text or "")
-    return {"page": page(found, chosen, before, after), **files(state, chosen)}
+    return {"page": rows(page(found, chosen, before, after)), **files(state, chosen)}
+
+
+def turned(state: TabState, pick: Sequence[Any], key: Any) -> Named:
+    """Another page of the same flips. Raises InputError."""
+    number, before, after, side, direction, text = pick
+    run = _run(state, number)
+    if run is None or not before or not after or not str(key).isdigit():
+        raise InputError("That page is not there any more. Choose the run again.")
+    found = report.flips(run.sides, run.items, before, after)
+    chosen = report.chosen_flips(found, side or "", direction or "", text or "")
+    return {"page": rows(page(found, chosen, before, after, int(key)))}
 
 
 def _run(state: TabState, number: int | None) -> Run | None:
@@ -178,7 +213,7 @@ def flips_panel(state: gr.State) -> Panel:
             gr.DownloadButton(text, size="sm", visible=False, elem_id=name, min_width=120, scale=0)
             for text, name in (("Download CSV", "flips-csv"), ("Download JSONL", "flips-jsonl"))
         )
-    found = words(html.note(EMPTY, "next"), elem_id="flips")
+    found = action_list("flips", html.note(EMPTY, "next"))
     shown = {"page": found, "table": table, "lines": lines}
     chosen = {"run": pick.run, "before": pick.before, "after": pick.after, "side": pick.side}
     everything = {"controls": controls, **chosen, **shown}
@@ -186,6 +221,13 @@ def flips_panel(state: gr.State) -> Panel:
     # change: gradio tells of no input when a text is pasted into an empty box
     events = [*(control.input for control in pick[1:-1]), pick.text.change]
     listen(partial(gr.on, events), on_choice, [state, *pick], shown, **{**READ, "trigger_mode": "always_last"})
+
+    def on_page(
+        state: TabState, run: Any, before: Any, after: Any, side: Any, direction: Any, text: Any, news: gr.EventData
+    ) -> Named:  # gradio looks for its event in the annotations
+        return turned(state, (run, before, after, side, direction, text), getattr(news, "key", None))
+
+    listen(found.press, on_page, [state, *pick], {"page": found}, **READ)
     return Panel(everything, show)
 
 

@@ -4,20 +4,23 @@ import time
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import gradio as gr
+from gradio.blocks import Block
 from markupsafe import Markup
 
 from tada_studio import figures, report
 from tada_studio.app.paths import AllowedPaths
 from tada_studio.app.state import TabState
+from tada_studio.app.tabs.evaluate import variant_box
 from tada_studio.app.widgets import html
-from tada_studio.app.widgets.panel import Named, Panel, words
+from tada_studio.app.widgets.panel import READ, Named, Panel, listen, words
 from tada_studio.app.widgets.plot_panel import drawing, plot_panel
 from tada_studio.app.widgets.task import Job, LongTask, bar, own_items, stop_button
 from tada_studio.errors import InputError
-from tada_studio.pipeline.variants import TUNED, USUAL, by_name, run_name
+from tada_studio.evaluation.compare import Comparison, compared
+from tada_studio.pipeline.variants import TUNED, USUAL, by_name, run_name, variant_words
 from tada_studio.progress import Progress
 from tada_studio.session import Run
 
@@ -31,26 +34,76 @@ ITEM_FILES = [".jsonl", ".zip"]
 
 
 def results(state: TabState, run: Run | None) -> Named:
-    """Two sides, table, bars and sentences of a run, as far as it has come; pale and named so if it is of an earlier recipe."""
+    """The verdict on a run as far as it has come, then what it rests on; pale and named so if it is of an earlier recipe."""
+    state.shown_run = run.number if run is not None else None
     if run is None or not run.sides:
-        return {"cards": "", "table": html.note(NOT_YET, "next"), "bars": None, "sentences": ""}
-    changes = report.two_sides(run.sides, run.recipe.method)
-    sentences, old = report.comparison_sentences(run.sides), state.session.stale(run)
-    cards = html.cards([(change.figure, change.name) for change in changes]) if changes else Markup()
-    says = f"Run {run.number} is of an earlier recipe, not of the merge on screen: run again, or restore it from the history."
+        closed = gr.update(visible=False)
+        nothing = {"cards": "", "table": "", "bars": None, "sentences": "", "csv": closed, "against": closed}
+        return {"verdict": html.note(NOT_YET, "next"), **nothing, **variant_box.show(None)}
+    old = state.session.stale(run)
+    found = compared(run.sides, own_variant(run))
     return {
-        "cards": html.note(says, "bad") + html.faded(cards) if old else cards,
+        "verdict": _verdict(run, found, old),
+        **_against(state, run, found),
         "table": html.faded(html.box(html.table(*report.score_table(run.sides))), old),
         "bars": drawing(figures.score_bars(run.sides, "of an earlier recipe" if old else "", pale=old)),
-        "sentences": html.note("Paired tests on the same items:", points=sentences) if sentences else "",
+        "sentences": _sentences(report.comparison_sentences(run.sides)),
+        "csv": _csv(state, run),
+        **variant_box.show(run),
     }
+
+
+def own_variant(run: Run) -> str | None:
+    """The variant that a run is about: its own recipe's; None, the last one, if that was not scored."""
+    return run.recipe.method if run.recipe.method in run.variants else None
+
+
+def _verdict(run: Run, found: Sequence[Comparison], old: bool) -> Markup:
+    """The one sentence, and under it what it rests on."""
+    says = report.verdict_words(found) or "Scored. Tick a second variant, such as the sum, to compare it with."
+    points = [report.verdict_note(found)] if found else []
+    if old:
+        points += [f"Run {run.number} is of an earlier recipe, not of the merge on screen: run again, or restore it."]
+    return html.note(says, "bad" if old else report.verdict_kind(found), points=points)
+
+
+def _against(state: TabState, run: Run, found: Sequence[Comparison]) -> Named:
+    """Whom the cards compare with, and the cards."""
+    others = [one.against for one in found]
+    if not others:
+        return {"against": gr.update(visible=False), "cards": ""}
+    against = state.against if state.against in others else others[0]
+    [one] = [each for each in found if each.against == against]
+    likelier = report.likelihood_card(one)
+    cards = [*report.two_sides(run.sides, one.variant, against), *([likelier] if likelier else [])]
+    offered = [(variant_words(name, run.recipe.method), name) for name in others]
+    shown = html.cards([(card.figure, card.name) for card in cards]) if cards else Markup()
+    return {
+        "against": gr.update(choices=offered, value=against, visible=True), "cards": html.faded(shown, state.session.stale(run)),
+    }  # fmt: skip
+
+
+def _sentences(sentences: Sequence[str]) -> str:
+    return html.note("Paired tests on the same items:", points=sentences) if sentences else ""
+
+
+def _csv(state: TabState, run: Run) -> Any:
+    path = state.session.folder / "scores.csv"
+    path.write_text(report.runs_csv([run]), encoding="utf-8")
+    return gr.update(value=str(path), visible=True)
+
+
+def shown_run(state: TabState) -> Run | None:
+    """The run whose scores are on the screen."""
+    runs = state.session.runs
+    return next((run for run in runs if run.number == state.shown_run), runs[-1] if runs else None)
 
 
 def choices(state: TabState) -> list[tuple[str, str]]:
     """Everybody who can be scored now: (what it says, name)."""
     session = state.session
     method = session.recipe.method
-    plain = [(f"{name} (this recipe)" if name == method else name, name) for name in by_name(method)]
+    plain = [(variant_words(name, method), name) for name in by_name(method)]
     tuned = list(TUNED) if session.sample is not None and session.sample.validation else []
     runs = [run for run in session.runs if run.sides][-EARLIER:]
     earlier = [(f"{run_name(run)} ({run.recipe.method})", run_name(run)) for run in runs]
@@ -59,7 +112,7 @@ def choices(state: TabState) -> list[tuple[str, str]]:
 
 def show(state: TabState) -> Named:
     """Results, bar, choice of variants."""
-    run = state.session.runs[-1] if state.session.runs else None
+    run = shown_run(state)
     message = "Ready." if state.session.pair else "Open a pair first."
     if run is not None:
         message = f"Run {run.number} is shown{'' if run.finished else '; it was stopped early'}."
@@ -69,6 +122,12 @@ def show(state: TabState) -> Named:
 
 
 # -- handlers --------------------------------------------------------------------------------------------------------
+
+
+def on_against(state: TabState, against: str | None) -> Named:
+    """The cards, against another variant."""
+    state.against, run = against or state.against, shown_run(state)
+    return {} if run is None or not run.sides else _against(state, run, compared(run.sides, own_variant(run)))
 
 
 def evaluation(
@@ -159,15 +218,30 @@ class RunInputs(NamedTuple):
 def run_panel(state: gr.State, paths: AllowedPaths) -> Panel:
     """Builds and wires the section."""
     inputs, task = _inputs(paths)
-    at = {
-        "cards": words(elem_id="two-sides"),
-        "table": words(html.note(NOT_YET, "next"), elem_id="scores"),
-        "bars": plot_panel(figures.SCORES, "Bars appear here, variant by variant.", "bars"),
-        "sentences": words(elem_id="sentences"),
-    }
+    at, against = _results()
+    box, made = variant_box.variant_box(state, shown_run)
+    at |= box
     ran = task.begins(state, "run", partial(evaluation, paths), [*inputs], at)
     task.can_stop(state)
-    return Panel({**at, "bar": task.bar, "variants": inputs.variants}, show, news=(ran,))
+    listen(against.input, on_against, [state, against], {"against": against, "cards": at["cards"]}, **READ)
+    return Panel({**at, "bar": task.bar, "variants": inputs.variants}, show, (made,), (ran,))
+
+
+def _results() -> tuple[dict[str, Block], gr.Dropdown]:
+    """Where results stand, the verdict first; and the choice of whom the cards compare with."""
+    verdict = words(html.note(NOT_YET, "next"), elem_id="eval-verdict")
+    with gr.Row(equal_height=False, elem_classes="beside-cards"):
+        against = gr.Dropdown(
+            [], label="Cards compare with", filterable=False, visible=False, elem_id="against", scale=1, min_width=180
+        )
+        with gr.Column(scale=4, min_width=320):
+            cards = words(elem_id="two-sides")
+    bars = plot_panel(figures.SCORES, "Bars appear here, variant by variant.", "bars")
+    table = words(elem_id="scores")
+    csv = gr.DownloadButton("Scores as CSV", size="sm", visible=False, elem_id="scores-csv", min_width=130, scale=0)
+    sentences = words(elem_id="sentences")
+    shown = {"verdict": verdict, "against": against, "cards": cards, "bars": bars, "table": table, "csv": csv}
+    return {**shown, "sentences": sentences}, against
 
 
 def _inputs(paths: AllowedPaths) -> tuple[RunInputs, LongTask]:
