@@ -15,7 +15,7 @@ import stat
 import tempfile
 import zipfile
 import zlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
 from typing import Any, Literal
@@ -23,6 +23,7 @@ from typing import Any, Literal
 import platformdirs
 
 from tada_studio.errors import AdapterError, InputError, TadaError
+from tada_studio.progress import ignore
 
 MOST_FILES, MOST_BYTES, MOST_RATIO = 64, 2_000_000_000, 100
 _ARCHIVES = (".zip", ".tar", ".gz", ".tgz", ".7z", ".rar", ".bz2", ".xz")
@@ -71,12 +72,13 @@ def own_path(variable: str) -> Path | None:
         raise InputError(f"{variable} = {given}: there is no home folder here. Give a full path.") from error
 
 
-def sha256(path: str | Path) -> str:
-    """Hex SHA-256 of a file, as sha256sum prints it."""
+def sha256(path: str | Path, read: Callable[[int], None] = ignore) -> str:
+    """Hex SHA-256 of a file, as sha256sum prints it. read: receives the bytes read so far, again and again."""
     sha = hashlib.sha256()
     with Path(path).open("rb") as file:
         while block := file.read(1 << 20):
             sha.update(block)
+            read(file.tell())
     return sha.hexdigest()
 
 

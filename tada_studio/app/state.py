@@ -30,6 +30,8 @@ class TabState:
     ticked: numbers of the runs that are marked to be compared
     linked: by knob, what a second control of it shows
     shown_run: number of the run whose scores are shown; None: the latest
+    planned: what each long task was last set to, for its estimate
+    items: files of own items, of the domain and of the task, that Evaluate ran on last; Auto-tune takes them too
     against: the variant that the cards of Evaluate compare with
     compared: (name, pair, readings) of other readings drawn in the depth profile
     """
@@ -48,6 +50,8 @@ class TabState:
     ticked: tuple[int, ...] = ()
     linked: dict[str, Any] = field(default_factory=dict)
     shown_run: int | None = None
+    planned: dict[str, tuple] = field(default_factory=dict)
+    items: tuple[str | None, str | None] = (None, None)
     against: str = "task"
     compared: tuple[str, Pair, Readings] | None = None
     _turned: tuple[str, float] = ("", 0.0)

@@ -18,6 +18,8 @@ from tada_studio.session import Session
 
 T = TypeVar("T")
 
+#: The step of work that others' goes before.
+WAITING = "waiting"
 #: Seconds between two words to someone who waits: with many who do, more would keep the server from its work.
 EVERY = 1.0
 #: Seconds of long work after which it gives way, at its next pause.
@@ -168,7 +170,7 @@ def in_turn(
                 raise Stopped("Stopped while it waited.")
             if time.monotonic() - shown >= EVERY:
                 shown = time.monotonic()
-                progress(Progress("waiting", 0, 0, waiting_words(place, seconds)))
+                progress(Progress(WAITING, 0, 0, waiting_words(place, seconds)))
 
         with queue.turn(visitor, waits, session.visitor.limits.jobs) as ticket:
 

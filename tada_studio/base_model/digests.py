@@ -3,9 +3,12 @@
 import hashlib
 import json
 import os
+from collections.abc import Callable
 from pathlib import Path
 
+from tada_studio.base_model.loading import in_bytes
 from tada_studio.files import sha256
+from tada_studio.progress import ProgressFn, ignore, silent
 
 #: What changes a base's answers: its weights, its config, how text becomes tokens, how images are prepared.
 _FILES = (
@@ -16,25 +19,32 @@ _FILES = (
 _MOST = 4096
 
 
-def folder_digest(folder: Path, memory: Path | None = None) -> str:
+def folder_digest(folder: Path, memory: Path | None = None, progress: ProgressFn = silent) -> str:
     """One digest of all the files in a model's folder that its answers depend on. memory: where digests are remembered."""
     files = sorted({file for pattern in _FILES for file in folder.glob(pattern) if file.is_file()})
     known = _remembered(memory)
     before = dict(known)
     sha = hashlib.sha256()
+    done, total = 0, sum(file.stat().st_size for file in files)
     for file in files:
-        sha.update(f"{file.name} {file_digest(file, known)}\n".encode())
+        start = done
+
+        def read(count: int, start: int = start) -> None:
+            progress(in_bytes(f"checking every byte of {folder.name}", start + count, total))
+
+        sha.update(f"{file.name} {file_digest(file, known, read)}\n".encode())
+        done += file.stat().st_size
     if memory is not None and known != before:
         _remember(memory, known)
     return sha.hexdigest()
 
 
-def file_digest(file: Path, known: dict[str, list[str]]) -> str:
-    """The SHA-256 of a file, taken from ``known`` while the file is the same, and put there."""
+def file_digest(file: Path, known: dict[str, list[str]], read: Callable[[int], None] = ignore) -> str:
+    """The SHA-256 of a file, taken from ``known`` while the file is the same, and put there. read: receives the bytes so far."""
     path, found = str(file.resolve()), file.stat()
     stamp = f"{found.st_size} {found.st_mtime_ns} {found.st_ctime_ns} {found.st_ino}"
     kept = known.pop(path, None)
-    known[path] = kept if kept is not None and kept[0] == stamp else [stamp, sha256(file)]
+    known[path] = kept if kept is not None and kept[0] == stamp else [stamp, sha256(file, read)]
     return known[path][1]
 
 

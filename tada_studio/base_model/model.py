@@ -16,8 +16,9 @@ from torch import Tensor, nn
 
 from tada_studio.base_model.digests import folder_digest
 from tada_studio.base_model.files import cache_folder, folder_of, open_files
-from tada_studio.errors import BaseError, MismatchError
+from tada_studio.errors import BaseError, MismatchError, Stopped
 from tada_studio.lora import Adapter
+from tada_studio.progress import ProgressFn, silent
 
 
 @dataclass(frozen=True, eq=False)
@@ -208,23 +209,23 @@ def layer_size(layer: nn.Module) -> tuple[int, int] | None:
     return weight.shape[0], weight[0].numel()
 
 
-def load_base(ref: str | Path, device: str = "auto", dtype: str = "auto") -> Base:
+def load_base(ref: str | Path, device: str = "auto", dtype: str = "auto", progress: ProgressFn = silent) -> Base:
     """A base model by Hub id, folder or .gguf file: one that writes, or one that classifies images or text.
 
     device: "auto" takes cuda, then mps, then cpu. dtype: "auto" is float32, except on a GPU that it would fill (bfloat16).
     Nothing of the model's own code is ever run. Looks in this order: path, Hub cache, a package that carries a copy, the Hub
-    itself. Raises BaseError.
+    itself. Raises BaseError, and Stopped from ``progress``.
     """
     ref, where = str(ref), _device(device)
     try:
-        found = open_files(ref)
+        found = open_files(ref, progress)
         model = found.model.to(device=where, dtype=_dtype(dtype, found.model, where)).eval().requires_grad_(False)
-    except BaseError:
+    except (BaseError, Stopped):
         raise
     except Exception as error:  # transformers raises anything from OSError to KeyError for a folder it cannot read
         raise BaseError(_cannot(ref, error)) from error
     digest, about = (
-        _digest(ref, model, found.reads),
+        _digest(ref, model, found.reads, progress),
         (found.kind, found.labels, found.says, found.classifies, found.has_head),
     )
     return Base(ref, model, found.tokenizer, digest, *about)
@@ -253,10 +254,10 @@ def _dtype(name: str, model: nn.Module, device: torch.device) -> torch.dtype:
     return torch.float32 if needed < torch.cuda.get_device_properties(device).total_memory / 3 else torch.bfloat16
 
 
-def _digest(ref: str, model: nn.Module, reads: str) -> str:
+def _digest(ref: str, model: nn.Module, reads: str, progress: ProgressFn) -> str:
     """Tells bases apart by every byte of their files, by name, and by the number format they run in.
 
     reads: how it prepares images, "" for text
     """
-    files = folder_digest(folder_of(ref), cache_folder() / "digests.json")
+    files = folder_digest(folder_of(ref), cache_folder() / "digests.json", progress)
     return hashlib.sha256(f"{Path(ref).name} {next(model.parameters()).dtype}{reads} {files}".encode()).hexdigest()

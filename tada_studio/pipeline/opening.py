@@ -242,9 +242,9 @@ def _mark(base: Base | str | Path | None) -> Hashable:
     return str(base), tuple((file.name, file.stat().st_mtime_ns, file.stat().st_size) for file in files)
 
 
-def shared_base(ref: str) -> Base:
-    """A base model that all sessions of this process share. Raises BaseError."""
-    return BASES.get(base_key(ref, "auto", "auto"), lambda: load_base(ref))
+def shared_base(ref: str, progress: ProgressFn = silent) -> Base:
+    """A base model that all sessions of this process share. Raises BaseError, and Stopped from ``progress``."""
+    return BASES.get(base_key(ref, "auto", "auto"), lambda: load_base(ref, progress=progress))
 
 
 def check_size(ref: str, most: int | None) -> None:
@@ -256,6 +256,6 @@ def check_size(ref: str, most: int | None) -> None:
         )
 
 
-def load_base(ref: str | Path, device: str = "auto", dtype: str = "auto") -> Base:
+def load_base(ref: str | Path, device: str = "auto", dtype: str = "auto", progress: ProgressFn = silent) -> Base:
     """A base model by Hub id, folder or GGUF file; see ``base.load_base``. Raises BaseError."""
-    return bases.load_base(ref, device, dtype)
+    return bases.load_base(ref, device, dtype, progress)

@@ -221,7 +221,7 @@ class Session(Workspace):
     def export(self, out: str | Path, progress: ProgressFn = silent) -> Certificate:
         """Write the merge on screen as a PEFT folder, read it back and certify it. Raises ExportError if that does not hold."""
         view, progress = self._open_view(), self._started(progress)
-        self.visitor.check_room(_size(view.pair))
+        self.visitor.check_room(size_of_merge(view.pair))
         latest = next((run for run in reversed(self.runs) if run.digest == view.digest and run.sides), None)
         certificate = pipeline.export(
             pipeline.calibrated_by(pipeline.logged(view.adapter, self.log), self._auto),
@@ -240,7 +240,7 @@ class Session(Workspace):
         return found.to_dict() if found is not None and found.recipe == self.recipe else None
 
 
-def _size(pair: Pair) -> int:
+def size_of_merge(pair: Pair) -> int:
     """Bytes that a merge of the pair may take, its zip included."""
     modules = [module for adapter in (pair.task, pair.domain) for module in adapter.modules.values()]
     return 2 * 4 * sum(module.up.numel() + module.down.numel() for module in modules)

@@ -27,7 +27,7 @@ from tada_studio.lora import Pair
 from tada_studio.pipeline.calibration import Calibration
 from tada_studio.pipeline.merge import Merge
 from tada_studio.pipeline.opening import UnpackTo
-from tada_studio.progress import Progress, ProgressFn, silent
+from tada_studio.progress import LOAD, Progress, ProgressFn, silent
 from tada_studio.recipe import Recipe
 from tada_studio.sample_pairs import Sample
 from tada_studio.sample_pairs import sample as sample_named
@@ -148,10 +148,10 @@ class Workspace:
         if not ref:
             raise BaseError("No base model was named. Give a Hub id, a folder or a GGUF file on the Open tab.")
         if (base := self.base) is None or base.ref != ref:
-            progress(Progress("load base", 0, 1, f"loading {ref}"))
+            progress(Progress(LOAD, 0, 1, f"loading {ref}"))
             pipeline.check_size(ref, self.visitor.limits.base_parameters)
-            base = self.base = pipeline.shared_base(ref)
-            progress(Progress("load base", 1, 1, f"loaded {ref} on {base.device}"))
+            base = self.base = pipeline.shared_base(ref, progress)
+            progress(Progress(LOAD, 1, 1, f"loaded {ref} on {base.device}"))
         self.base_ref = ref
         return base
 

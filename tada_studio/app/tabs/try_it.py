@@ -1,7 +1,7 @@
 """Try it: one prompt, and what base, parents and merge say to it, side by side and word by word."""
 
 from collections.abc import Mapping, Sequence
-from functools import lru_cache
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -10,7 +10,8 @@ from markupsafe import Markup
 
 from tada_studio.app.state import TabState
 from tada_studio.app.widgets import html
-from tada_studio.app.widgets.panel import READ, Named, Panel, listen, words
+from tada_studio.app.widgets.estimate import Pace, estimated
+from tada_studio.app.widgets.panel import READ, Named, Panel, listen, listen_early, words
 from tada_studio.app.widgets.task import Job, LongTask, bar, stop_button
 from tada_studio.base_model.generate import Sampling
 from tada_studio.errors import InputError
@@ -93,6 +94,7 @@ def show(state: TabState) -> Named:
         "answers": cards(dict(session.answers)),
         "examples": gr.update(choices=choices, visible=bool(choices)),
         "bar": html.progress_bar(None, "Ready." if session.pair else "Open a pair first."),
+        **estimate(state, *state.planned.get("ask", (list(VARIANTS), 32))),
     }
 
 
@@ -127,8 +129,18 @@ def asking(
         first={"answers": cards({})},
         says=lambda step: step.note,
         done=lambda _: "All have answered.",
+        pace=Pace("ask", "answer", len(names) * how.most),
         stopped=lambda _: "Stopped. What was said so far is kept.",
     )
+
+
+def estimate(state: TabState, who: Sequence[str] | None, most: Any) -> Named:
+    """About how long the answers take at most."""
+    state.planned["ask"] = (who, most)
+    count = len(who or ())
+    tokens = count * int(most) if isinstance(most, int | float) else 0
+    what = f"{count} answer{'' if count == 1 else 's'} of {most} tokens"
+    return {"estimate": html.caption(estimated(state.session, "ask", tokens, what))}
 
 
 def _item(state: TabState, prompt: str | None, example: str | None) -> Item | None:
@@ -173,12 +185,18 @@ def try_tab(state: gr.State) -> Panel:
     with gr.Row():
         go = gr.Button("Ask", variant="primary", elem_id="ask", elem_classes="act", scale=1, min_width=110)
         stop = stop_button("ask-stop")
+    about = words(elem_id="ask-estimate")
+    changed = partial(gr.on, [inputs.who.change, inputs.most.change])
+    how = {**READ, "trigger_mode": "always_last"}
+    listen_early(changed, estimate, [state, inputs.who, inputs.most], {"estimate": about}, **how)
     task = LongTask({"ask": go}, stop, bar("Open a pair first.", "ask-bar"))
     answers = words(cards({}), elem_id="answers")
     listen(inputs.example.input, on_example, [state, inputs.example], {"prompt": inputs.prompt}, **READ)
     ran = task.begins(state, "ask", asking, [*inputs], {"answers": answers})
     task.can_stop(state)
-    return Panel({"answers": answers, "examples": inputs.example, "bar": task.bar}, show, news=(ran,))
+    return Panel(
+        {"answers": answers, "examples": inputs.example, "bar": task.bar, "estimate": about}, show, news=(ran,)
+    )
 
 
 def _inputs() -> TryInputs:

@@ -1,5 +1,6 @@
 """Auto-tune: the knobs searched on some items while one watches, and a verdict from items that the search never saw."""
 
+from functools import partial
 from typing import Any, NamedTuple
 
 import gradio as gr
@@ -9,12 +10,15 @@ from tada_studio import figures, report
 from tada_studio.app import edits
 from tada_studio.app.state import TabState
 from tada_studio.app.widgets import html
-from tada_studio.app.widgets.panel import EDIT, Named, Panel, listen, words
+from tada_studio.app.widgets.estimate import UNKNOWN, base_of, duration
+from tada_studio.app.widgets.panel import EDIT, READ, Named, Panel, listen, listen_early, words
 from tada_studio.app.widgets.plot_panel import drawing, plot_panel
 from tada_studio.app.widgets.task import Job, LongTask, bar, own_items, stop_button, whole
-from tada_studio.errors import InputError
+from tada_studio.errors import InputError, TadaError
 from tada_studio.markup import template
-from tada_studio.tuning import Plan, Tuning
+from tada_studio.pipeline.items import to_tune
+from tada_studio.session.rates import RATES
+from tada_studio.tuning import JUDGED, REFERENCES, Plan, Tuning
 
 NOT_YET = (
     "Nothing was searched yet. A search turns the method's knobs (ridge and own weight, or sharpness), strength, balance, "
@@ -59,7 +63,8 @@ def pictures(state: TabState) -> Named:
 def show(state: TabState) -> Named:
     """Pictures and bar."""
     ready = "Ready." if state.session.pair else "Open a pair first."
-    return {**pictures(state), "bar": html.progress_bar(None, ready)}
+    chosen = state.planned.get("tune", (60, 5, 2, 0, None, None))
+    return {**pictures(state), "bar": html.progress_bar(None, ready), **estimate(state, *chosen)}
 
 
 # -- handlers --------------------------------------------------------------------------------------------------------
@@ -70,7 +75,7 @@ def searching(
 ) -> Job:
     """Search, and judge what was found."""
     session, plan = state.session, _plan(trials, minutes, seeds)
-    sides, limit = own_items(domain_file, task_file), whole(most, "The number of items a side") or None
+    sides, limit = _items(state, domain_file, task_file), whole(most, "The number of items a side") or None
 
     def news() -> Any:
         tuning = session.tuning
@@ -86,9 +91,43 @@ def searching(
     )
 
 
+def estimate(
+    state: TabState, trials: Any, minutes: Any, seeds: Any, most: Any, domain_file: str | None, task_file: str | None
+) -> Named:
+    """How many trials fit into the time, by what an answer takes here."""
+    state.planned["tune"] = (trials, minutes, seeds, most, domain_file, task_file)
+    session = state.session
+    try:
+        split = to_tune(session.sample, _items(state, domain_file, task_file), 0, whole(most, "") or None)
+        limit, wanted = float(minutes or 0) * 60, int(trials)
+    except (TadaError, TypeError, ValueError):
+        return {"estimate": ""}
+    search, held = split.counts
+    base = base_of(session)
+    one = RATES.estimate("evaluate", base, search) if base else None
+    if one is None:
+        return {"estimate": html.caption(UNKNOWN if base else "")}
+    return {"estimate": html.caption(_fits(one.seconds, wanted, limit, held / search))}
+
+
+def _fits(trial: float, wanted: int, limit: float, verdict: float) -> str:
+    """trial: seconds of one; limit: seconds of all, 0 for none; verdict: trials' worth of items that one verdict is scored on."""
+    whole_search = trial * (wanted + JUDGED * verdict)
+    start = f"A whole trial takes about {duration(trial)} here (poor ones are stopped early)"
+    if not limit or whole_search < limit:
+        return f"{start}: at most {duration(whole_search)} for {wanted} trials and the verdict, beside what they are compared with."
+    room = max(0.0, (1 - REFERENCES) * limit / trial - JUDGED * verdict)
+    return f"{start}: {duration(limit)} hold about {room:.0f} of {wanted}, beside what they are compared with and the verdict."
+
+
 def judging(state: TabState, trials: Any, *rest: Any) -> Job:
     """The best so far on the untouched items, without another trial."""
     return searching(state, 0, *rest)
+
+
+def _items(state: TabState, domain_file: str | None, task_file: str | None) -> Any:
+    """The files given here, or else those that Evaluate ran on; None stands for the sample's own items."""
+    return own_items(domain_file, task_file) or own_items(*state.items)
 
 
 def _plan(trials: Any, minutes: Any, seeds: Any) -> Plan:
@@ -127,7 +166,9 @@ def tune_tab(state: gr.State) -> Panel:
     """Builds and wires the tab."""
     line = "Starts from the recipe on screen: gates painted by hand stay. What it finds is judged on items that it never saw."
     words(html.heading("Auto-tune", line))
-    inputs = _inputs()
+    inputs, about = _inputs(), words(elem_id="tune-estimate")
+    changed = partial(gr.on, [control.change for control in inputs])
+    listen_early(changed, estimate, [state, *inputs], {"estimate": about}, **{**READ, "trigger_mode": "always_last"})
     with gr.Row():
         go = _button("Search", "tune", variant="primary")
         stop = stop_button("tune-stop")
@@ -142,7 +183,7 @@ def tune_tab(state: gr.State) -> Panel:
     ran = [task.begins(state, name, job, [*inputs], at) for name, job in (("search", searching), ("judge", judging))]
     task.can_stop(state)
     taken = listen(take.click, on_take, [state], task.at, **EDIT)
-    return Panel({**at, "judge": judge, "bar": task.bar}, show, (taken,), tuple(ran))
+    return Panel({**at, "judge": judge, "bar": task.bar, "estimate": about}, show, (taken,), tuple(ran))
 
 
 def _button(text: str, elem_id: str, **how: Any) -> gr.Button:
@@ -158,7 +199,11 @@ def _inputs() -> TuneInputs:
         info = "to search on; 0: all"
         most = gr.Number(0, label="Items a side", info=info, precision=0, elem_id="tune-most", **narrow)
     with gr.Accordion("Items of your own (otherwise the sample's)", open=False, elem_id="tune-own"):
-        words(html.note("Half of each file is searched on; the other half is kept for the verdict."))
+        words(
+            html.note(
+                "Half of each file is searched on; the other half is kept for the verdict. Without a file here: Evaluate's."
+            )
+        )
         with gr.Row():
             domain = gr.File(label="Domain items (.jsonl)", file_types=[".jsonl"], elem_id="tune-domain", height=120)
             task = gr.File(label="Task items (.jsonl)", file_types=[".jsonl"], elem_id="tune-task", height=120)

@@ -5,7 +5,7 @@ from collections.abc import Iterable, Sequence
 from markupsafe import Markup
 
 from tada_studio.markup import template
-from tada_studio.progress import Progress
+from tada_studio.progress import LOAD, Progress
 
 _HEADING = template('<div class="heading">{{ title }}<small>{{ line }}</small></div>')
 _PROSE = template("""
@@ -125,6 +125,8 @@ def progress_bar(progress: Progress | None, text: str | None = None, outcome: st
 def progress_words(progress: Progress) -> str:
     """What is being done, and how far that is."""
     what = progress.note or progress.step
+    if progress.step == LOAD:
+        return what
     return f"{what} ({progress.done} of {progress.total})" if progress.total else what
 
 

@@ -18,16 +18,20 @@ from gradio.events import Dependency
 
 from tada_studio.app.state import TabState
 from tada_studio.app.widgets import html
+from tada_studio.app.widgets.estimate import Pace, Stopwatch, base_of
 from tada_studio.app.widgets.messages import user_errors
 from tada_studio.app.widgets.panel import READ, WORK, Named, listen, words
+from tada_studio.app.work_queue import WAITING
 from tada_studio.app.work_queue import in_turn as in_turn
 from tada_studio.errors import InputError, Stopped, TadaError
 from tada_studio.evaluation import read_items
-from tada_studio.progress import Progress, ProgressFn, stream
+from tada_studio.progress import Progress, ProgressFn, never, stream
 from tada_studio.session import Session
 
 T = TypeVar("T")
 
+#: What is said of work that could not end at once.
+LEFT = "Stopped. What is being computed at this moment ends by itself; what was there before is kept."
 #: Seconds between two updates of a progress bar; more often only keeps the browser busy.
 EVERY = 0.12
 
@@ -46,6 +50,7 @@ class Job:
     first:   what is shown when it begins;  held: what stays so while it runs
     done, stopped, failed: what the bar says at the end, of the result or of what ended it
     says:    what the bar says of a step
+    pace:    what of it is measured, for the estimate before the next one
     """
 
     work: Callable[[ProgressFn], Any]
@@ -57,6 +62,7 @@ class Job:
     stopped: Callable[[Stopped], str] = str
     failed: Callable[[Exception], str] = str
     says: Callable[[Progress], str] = html.progress_words
+    pace: Pace | None = None
 
 
 #: Looks at what a person asked for and gives the job. Raises TadaError if it cannot begin.
@@ -131,14 +137,34 @@ def running(prepare: Prepare, starts: tuple[str, ...]) -> Callable[..., Iterator
 def _steps(session: Session, job: Job, starts: tuple[str, ...]) -> Generator[Named, None, Any]:
     """An update for each step of the work; returns its result."""
     mark, result = job.mark(), cast(Any, None)
-    for step in steps(in_turn(session, job.work)):
+    before, watch = session.stops, Stopwatch(job.pace, base_of(session)) if job.pace is not None else None
+    latest = Progress("", 0, 0)
+
+    def gives_up() -> Stopped | None:
+        if session.stops == before:
+            return None
+        return Stopped("Stopped while it waited." if latest.step == WAITING else LEFT)
+
+    for step in _watched(steps(in_turn(session, job.work), gives_up), watch):
         if isinstance(step, Progress):
-            now = job.mark()
+            now, latest = job.mark(), step
             shown, mark = (job.show() if now != mark else {}), now
             yield {**shown, **_running(step, starts, job.says(step)), **job.held}
         else:
             result = step
     return result
+
+
+def _watched(found: Iterator[Progress | T], watch: Stopwatch | None) -> Iterator[Progress | T]:
+    """The same steps; what was seen of their pace is kept at the end, also if that is an error."""
+    try:
+        for step in found:
+            if watch is not None and isinstance(step, Progress):
+                watch.saw(step)
+            yield step
+    finally:
+        if watch is not None:
+            watch.keep()
 
 
 def _running(at: Progress | str, starts: tuple[str, ...], text: str = "") -> Named:
@@ -151,10 +177,10 @@ def _ended(outcome: str, text: str, starts: tuple[str, ...]) -> Named:
     return {**free, "stop": gr.update(interactive=False), "bar": html.ended_bar(outcome, text)}
 
 
-def steps(work: Callable[[ProgressFn], T]) -> Iterator[Progress | T]:
+def steps(work: Callable[[ProgressFn], T], gives_up: Callable[[], Exception | None] = never) -> Iterator[Progress | T]:
     """``stream`` with the progress thinned out; the result always comes."""
     shown = 0.0
-    for step in stream(work):
+    for step in stream(work, gives_up):
         now = time.monotonic()
         if not isinstance(step, Progress) or now - shown >= EVERY:
             shown = now

@@ -1,7 +1,7 @@
 """Run: who is scored on what, and the scores as they come in."""
 
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -15,12 +15,14 @@ from tada_studio.app.paths import AllowedPaths
 from tada_studio.app.state import TabState
 from tada_studio.app.tabs.evaluate import variant_box
 from tada_studio.app.widgets import html
-from tada_studio.app.widgets.panel import READ, Named, Panel, listen, words
+from tada_studio.app.widgets.estimate import Pace, estimated
+from tada_studio.app.widgets.panel import READ, Named, Panel, listen, listen_early, words
 from tada_studio.app.widgets.plot_panel import drawing, plot_panel
 from tada_studio.app.widgets.task import Job, LongTask, bar, own_items, stop_button
-from tada_studio.errors import InputError
+from tada_studio.errors import InputError, TadaError
 from tada_studio.evaluation.compare import Comparison, compared
-from tada_studio.pipeline.variants import TUNED, USUAL, by_name, run_name, variant_words
+from tada_studio.pipeline.items import sample_validation, to_evaluate
+from tada_studio.pipeline.variants import STRENGTHS, TUNED, USUAL, by_name, run_name, variant_words
 from tada_studio.progress import Progress
 from tada_studio.session import Run
 
@@ -118,6 +120,7 @@ def show(state: TabState) -> Named:
         message = f"Run {run.number} is shown{'' if run.finished else '; it was stopped early'}."
     return {
         **results(state, run), "bar": html.progress_bar(None, message), "variants": gr.update(choices=choices(state)),
+        **planned(state),
     }  # fmt: skip
 
 
@@ -142,6 +145,7 @@ def evaluation(
     """Score the chosen variants, each shown as soon as it is scored."""
     session, before = state.session, state.session.runs[-1:]
     sides, folders = own_items(domain_file, task_file), _folders(paths, exported)
+    state.items = (domain_file, task_file)
     names = ordered(variants, session.recipe.method, bool(folders))
 
     def so_far() -> Run | None:
@@ -151,15 +155,47 @@ def evaluation(
         run = so_far()
         return run.scored if run else 0
 
+    count = units(state, [*names, *folders], limit, to_evaluate(session.sample, sides))
     return Job(
         work=lambda progress: session.evaluate(sides, names, int(limit), progress, folders),
-        show=lambda: results(state, so_far()),
+        show=lambda: {**results(state, so_far()), **planned(state)},
         mark=scored,
         first=results(state, None),
         says=Clock().says,
+        pace=Pace("evaluate", "evaluate", count),
         done=lambda run: f"Run {run.number} is done. Change the recipe and run again to compare.",
         stopped=lambda stopped: f"{stopped} What is scored is in the history." if so_far() else str(stopped),
     )
+
+
+def units(state: TabState, variants: Sequence[str], limit: int | float, sides: Mapping[str, Sequence[Any]]) -> int:
+    """Answers that a run takes: each variant's to each item; a tuned baseline's at every strength to its validation items."""
+    items = sum(min(len(ones), int(limit)) for ones in sides.values())
+    tuned, sample = [name for name in variants if name in TUNED], state.session.sample
+    more = (
+        sum(map(len, sample_validation(sample).values())) if tuned and sample is not None and sample.validation else 0
+    )
+    return items * len(variants) + more * len(STRENGTHS) * len(tuned)
+
+
+def estimate(
+    state: TabState, variants: Sequence[str], limit: int | float, domain_file: str | None, task_file: str | None
+) -> Named:
+    """About how long a run would take; nothing where it could not begin."""
+    state.planned["evaluate"] = (variants, limit, domain_file, task_file)
+    try:
+        sides = to_evaluate(state.session.sample, own_items(domain_file, task_file))
+        count = units(state, variants, limit, sides)
+    except (TadaError, TypeError, ValueError):
+        return {"estimate": ""}
+    items = sum(min(len(ones), int(limit)) for ones in sides.values())
+    what = f"{len(variants)} variant{'' if len(variants) == 1 else 's'} on {items} items"
+    return {"estimate": html.caption(estimated(state.session, "evaluate", count, what))}
+
+
+def planned(state: TabState) -> Named:
+    """The same of what was chosen last."""
+    return estimate(state, *state.planned.get("evaluate", (USUAL, 50, None, None)))
 
 
 class Clock:
@@ -217,10 +253,14 @@ class RunInputs(NamedTuple):
 
 def run_panel(state: gr.State, paths: AllowedPaths) -> Panel:
     """Builds and wires the section."""
-    inputs, task = _inputs(paths)
+    inputs, task, about = _inputs(paths)
     at, against = _results()
     box, made = variant_box.variant_box(state, shown_run)
-    at |= box
+    at |= {**box, "estimate": about}
+    changed = partial(gr.on, [control.change for control in inputs[:4]])
+    listen_early(
+        changed, estimate, [state, *inputs[:4]], {"estimate": about}, **{**READ, "trigger_mode": "always_last"}
+    )
     ran = task.begins(state, "run", partial(evaluation, paths), [*inputs], at)
     task.can_stop(state)
     listen(against.input, on_against, [state, against], {"against": against, "cards": at["cards"]}, **READ)
@@ -244,7 +284,7 @@ def _results() -> tuple[dict[str, Block], gr.Dropdown]:
     return {**shown, "sentences": sentences}, against
 
 
-def _inputs(paths: AllowedPaths) -> tuple[RunInputs, LongTask]:
+def _inputs(paths: AllowedPaths) -> tuple[RunInputs, LongTask, gr.HTML]:
     with gr.Row(equal_height=True):
         variants = gr.CheckboxGroup(
             by_name("tada"), value=list(USUAL), label="Variants", elem_id="variants", scale=4, min_width=320
@@ -252,6 +292,7 @@ def _inputs(paths: AllowedPaths) -> tuple[RunInputs, LongTask]:
         limit = gr.Slider(10, 1000, 50, step=10, label="Items a side", elem_id="limit", scale=2, min_width=200)
         run = gr.Button("Run", variant="primary", elem_id="run", elem_classes="act", scale=1, min_width=110)
         stop = stop_button("stop")
+    about = words(elem_id="eval-estimate")
     with gr.Accordion("Items of your own (otherwise the sample's)", open=False, elem_id="own-items"):
         words(
             html.note(
@@ -267,7 +308,7 @@ def _inputs(paths: AllowedPaths) -> tuple[RunInputs, LongTask]:
             label="Exported adapters", info=f"Scored beside the variants: {where} on each line.", lines=2, elem_id="exported"
         )  # fmt: skip
     running = LongTask({"run": run}, stop, bar("Open a pair first.", "eval-bar"))
-    return RunInputs(variants, limit, domain, task, exported), running
+    return RunInputs(variants, limit, domain, task, exported), running, about
 
 
 def _items(side: str) -> gr.File:

@@ -14,6 +14,7 @@ from tada_studio.app.paths import AllowedPaths
 from tada_studio.app.state import TabState
 from tada_studio.app.tabs.export.push_box import push_box
 from tada_studio.app.widgets import html
+from tada_studio.app.widgets.estimate import UNKNOWN, Pace, duration
 from tada_studio.app.widgets.panel import ONCE, Named, Panel, listen, words
 from tada_studio.app.widgets.task import Job, LongTask, bar, stop_button
 from tada_studio.core.merge import whose_heads
@@ -21,6 +22,8 @@ from tada_studio.errors import ExportError, InputError
 from tada_studio.exporting.certify import Certificate, read_certificate
 from tada_studio.html_report import html_report
 from tada_studio.progress import ProgressFn
+from tada_studio.session.rates import RATES
+from tada_studio.session.session import size_of_merge
 
 NOT_YET = "Nothing was built yet. Building writes the folder, reads it back with PEFT and compares every module."
 
@@ -68,7 +71,17 @@ def built(state: TabState) -> Named:
 
 def show(state: TabState) -> Named:
     """Summary, recipe preview and what was built."""
-    return {"summary": summary(state), "recipe": preview(state), **built(state)}
+    return {"summary": summary(state), "recipe": preview(state), **built(state), **estimate(state)}
+
+
+def estimate(state: TabState) -> Named:
+    """About how long building takes on this machine, by the bytes of the pair."""
+    pair = state.session.pair
+    found = RATES.estimate("export", "", size_of_merge(pair)) if pair is not None else None
+    says = (
+        "" if pair is None else UNKNOWN if found is None else f"About {duration(found.seconds)}, certificate included."
+    )
+    return {"estimate": html.caption(says)}
 
 
 def suggested_name(state: TabState) -> str:
@@ -104,6 +117,9 @@ def building(paths: AllowedPaths, state: TabState, name: str | None, logits: boo
         show=lambda: built(state),
         first={"result": "", "download": gr.update(visible=False), "push": gr.update(interactive=False)},
         done=lambda _: f"Written to {target}",
+        pace=Pace("export", "export", size_of_merge(session.pair), by_note=False, of_base=False)
+        if session.pair is not None
+        else None,
     )
 
 
@@ -152,6 +168,7 @@ def export_tab(state: gr.State, paths: AllowedPaths) -> Panel:
             with gr.Row():
                 build = gr.Button("Build and certify", variant="primary", elem_id="build", elem_classes="act", scale=3)
                 stop = stop_button("build-stop")
+            about = words(elem_id="export-estimate")
             task = LongTask({"build": build}, stop, bar("", "export-bar"))
             result = words(html.note(NOT_YET, "next"), elem_id="certificate")
             download = gr.DownloadButton("Download the zip", variant="primary", visible=False, elem_id="download")
@@ -170,7 +187,7 @@ def export_tab(state: gr.State, paths: AllowedPaths) -> Panel:
     at = {"result": result, "download": download, "push": push}
     finished = task.begins(state, "build", partial(building, paths), [name, logits], at)
     task.can_stop(state)
-    return Panel({"summary": what, "recipe": recipe, **at}, show, news=(finished,))
+    return Panel({"summary": what, "recipe": recipe, "estimate": about, **at}, show, news=(finished,))
 
 
 def _report_box(state: gr.State) -> None:

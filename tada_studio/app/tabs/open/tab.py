@@ -12,7 +12,8 @@ from tada_studio.app.paths import AllowedPaths
 from tada_studio.app.state import TabState
 from tada_studio.app.tabs.open import readings_box, role_box, sample_cards
 from tada_studio.app.widgets import html
-from tada_studio.app.widgets.panel import EDIT, ONCE, READ, Named, Panel, listen, words
+from tada_studio.app.widgets.estimate import Pace, estimated
+from tada_studio.app.widgets.panel import EDIT, ONCE, READ, Named, Panel, listen, listen_early, words
 from tada_studio.app.widgets.task import Job, LongTask, steps, stop_button, uploaded
 from tada_studio.base_model.images import SUFFIXES
 from tada_studio.base_model.inputs import Input, read_inputs
@@ -78,7 +79,8 @@ def probed_words(state: TabState) -> str:
 def show(state: TabState) -> Named:
     """The samples' cards, verdict, both passports, probe state, where inputs come from."""
     fits = {"verdict": verdict(state), **role_box.show(state), **passports(state)}
-    return {**sample_cards.show(state), **fits, "bar": probe_state(state), **sources(state)}
+    about = estimate(state, *state.planned.get("probe", (32, True)))
+    return {**sample_cards.show(state), **fits, "bar": probe_state(state), **sources(state), **about}
 
 
 # -- handlers --------------------------------------------------------------------------------------------------------
@@ -154,8 +156,25 @@ def probing(
     return Job(
         work=work,
         done=lambda _: probed_words(state),
+        pace=Pace("auto", "calibrate", int(n), by_note=False)
+        if auto and (on_task or ships)
+        else Pace("probe", "probe", int(n), by_note=False),
         failed=lambda error: f"{error} {WEIGHTS_ONLY}" if isinstance(error, BaseError) else str(error),
     )
+
+
+def estimate(state: TabState, n: int | float, auto: bool) -> Named:
+    """About how long the probe would take; auto's candidates take their own time."""
+    state.planned["probe"] = (n, auto)
+    what = f"{int(n or 0)} inputs of a kind"
+    kind, units = ("auto", int(n or 0)) if auto else ("probe", _passes(state, n))
+    return {"estimate": html.caption(estimated(state.session, kind, units, f"{what} and auto" if auto else what))}
+
+
+def _passes(state: TabState, n: int | float) -> int:
+    """Inputs that go through the base: a sample's are of both kinds."""
+    sample = state.session.sample
+    return int(n or 0) * (2 if sample is not None and sample.task_probe is not None else 1)
 
 
 def _inputs(
@@ -235,8 +254,18 @@ def open_tab(state: gr.State, paths: AllowedPaths) -> Panel:
     roles = role_box.role_box()
     with gr.Row():
         tables = {f"{role} passport": _column_of_words() for role in ("Task", "Domain")}
-    probe, boxes, task = _probe()
-    at = {**cards, "verdict": found, "roles": roles, **tables, "bar": task.bar, "source": probe.source}
+    probe, boxes, task, about = _probe()
+    at = {
+        **cards,
+        "verdict": found,
+        "roles": roles,
+        **tables,
+        "bar": task.bar,
+        "source": probe.source,
+        "estimate": about,
+    }
+    changed, last = partial(gr.on, [probe.n.change, probe.auto.change]), {**READ, "trigger_mode": "always_last"}
+    listen_early(changed, estimate, [state, probe.n, probe.auto], {"estimate": about}, **last)
     changes = [listen(button.click, partial(on_sample, name), [state], at, **EDIT) for name, button in opens.items()]
     changes.append(listen(own.button.click, partial(on_own, paths), [state, *own[:6]], at, **ONCE))
     listen(probe.source.change, on_source, [probe.source], boxes, **READ)
@@ -282,9 +311,9 @@ def _zip(role: str) -> gr.File:
     return gr.File(label=f"{role} adapter (.zip)", file_types=[".zip"], elem_id=f"{role.lower()}-zip", height=110)
 
 
-def _probe() -> tuple[Probe, dict[str, gr.Row], LongTask]:
-    about = "About 32 domain inputs, and about 32 prompts of the task without answers, go through the base once."
-    words(html.heading("Probe", f"{about} {report.ABOUT_TASK_INPUTS}"))
+def _probe() -> tuple[Probe, dict[str, gr.Row], LongTask, gr.HTML]:
+    says = "About 32 domain inputs, and about 32 prompts of the task without answers, go through the base once."
+    words(html.heading("Probe", f"{says} {report.ABOUT_TASK_INPUTS}"))
     with gr.Row(equal_height=True):
         source = gr.Radio(SOURCES, value="sample", label="Inputs from", elem_id="probe-source", scale=3, min_width=320)
         n = gr.Slider(
@@ -309,9 +338,10 @@ def _probe() -> tuple[Probe, dict[str, gr.Row], LongTask]:
             )
             for kind, name in (("Domain inputs", "probe-file"), ("Task inputs", "probe-task-file"))
         ]  # fmt: skip
+    about = words(elem_id="probe-estimate")
     bar = words(probe_state(TabState()), elem_id="probe-bar")
     probe = Probe(source, texts[0], files[0], texts[1], files[1], n, auto)
-    return probe, {"pasted": pasted, "file": file}, LongTask({"probe": button}, stop, bar)
+    return probe, {"pasted": pasted, "file": file}, LongTask({"probe": button}, stop, bar), about
 
 
 def _wire_readings(state: gr.State, task: LongTask) -> Any:
