@@ -105,13 +105,31 @@ test('what fills one gap of a page is not searched for others', () => {
 
 test('a figure keeps what it says and takes the rest from the page', () => {
   const css = (name) => ({ '--body-text-color': '#111' })[name] ?? '';
-  const shown = themed.themed({ data: [{ error_y: {} }], layout: { height: 90, yaxis: { title: { text: 'a' } }, template: {} } }, css);
+  const shown = themed.themed({ data: [{ error_y: {}, error_x: { width: 5 } }], layout: { height: 90, yaxis: { title: { text: 'a' } }, template: {} } }, css);
   assert.equal(shown.layout.height, 90);
   assert.equal(shown.layout.template, undefined);
   assert.equal(shown.layout.yaxis.title.text, 'a');
   assert.equal(shown.data[0].error_y.color, '#111');
+  assert.deepEqual({ ...shown.data[0].error_x }, { color: '#111', width: 5 });
 });
 
 test('a file name is plain', () => {
   assert.equal(themed.fileName('How sure, layer <3>!'), 'tada-studio-how-sure-layer-3');
+});
+
+const kit = script('figures/themed.js', ['figureCsv', 'wrapped', 'shownSeries']);
+
+test('a figure goes home as numbers, by the names of its ticks, without what was switched off', () => {
+  const layout = { xaxis: { title: { text: 'layer' }, tickvals: [0, 1], ticktext: [4, 9] }, yaxis: { title: { text: 'share' } } };
+  const line = { name: 'a "b", c', x: [0, 1], y: [0.5, null], error_y: { array: [0.1, 0.2], arrayminus: [0.3, 0.4] } };
+  const off = { name: 'off', x: [0], y: [1], visible: 'legendonly' };
+  assert.equal(kit.figureCsv({ data: [line, off], layout }),
+    'series,layer,share,value,above,below\n"a ""b"", c",4,0.5,,0.1,0.3\n"a ""b"", c",9,,,0.2,0.4\n');
+  const map = { x: [0, 1], y: [0], z: [[0.25, null]] };
+  assert.equal(kit.figureCsv({ data: [map], layout: { ...layout, yaxis: { tickvals: [0], ticktext: ['=q'] } } }),
+    "series,layer,y,value,above,below\n,4,'=q,0.25,,\n,9,'=q,,,\n");
+});
+
+test('a caption is wrapped between words', () => {
+  assert.deepEqual([...kit.wrapped('one two  three four', 9)], ['one two', 'three', 'four']);
 });
