@@ -16,6 +16,15 @@ def on_space() -> bool:
     return bool(os.environ.get("SPACE_ID"))
 
 
+def _bare(ref: str) -> str:
+    """A path or Hub id without what it was copied with: blanks, quotes, file://, a slash at the end."""
+    ref = ref.strip().removeprefix("file://")
+    for quote in "\"'":
+        if len(ref) > 1 and ref[0] == ref[-1] == quote:
+            ref = ref[1:-1].strip()
+    return ref.rstrip("/\\") or ref
+
+
 @dataclass(frozen=True)
 class AllowedPaths:
     """root: paths must lie under it (None: anywhere). hosted: on a public server, where no path may be named at all."""
@@ -35,10 +44,13 @@ class AllowedPaths:
 
     def checked(self, ref: str | None, what: str) -> str:
         """A typed path (made absolute) or Hub id (as it stands). Raises InputError for a path that is out of bounds."""
-        ref = (ref or "").strip()
+        ref = _bare(ref or "")
         if not ref:
             raise InputError(f"{what}: nothing was given. Type a folder or a Hub id such as owner/name.")
-        path = Path(ref).expanduser()
+        try:
+            path = Path(ref).expanduser()
+        except RuntimeError:  # ~somebody who is not there
+            raise InputError(f"{what}: there is no home folder for {ref}. Give a full path.") from None
         full = (path if path.is_absolute() else self.base / path).resolve()
         is_path = path.is_absolute() or ref.startswith((".", "~")) or full.exists() or path.exists()
         if not is_path:

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from tada_studio.core.gates import Readings
+from tada_studio.evaluation.shapes import Columns
 from tada_studio.lora import Pair
 from tada_studio.session import Opened, Session
 from tada_studio.session.store import Autosave
@@ -24,6 +25,7 @@ class TabState:
     section: which section under the map is in sight
     depth_of: what is drawn over depth, "separation" or "asymmetry"
     sourced: the pair for which the page shows where probe inputs can come from
+    suggested: the pair for which Try it has suggested a prompt
     message: what just happened, in words
     archive: the zip of the last export
     role: (pair, what a person says its adapters are to each other), against what was found
@@ -31,7 +33,8 @@ class TabState:
     linked: by knob, what a second control of it shows
     shown_run: number of the run whose scores are shown; None: the latest
     planned: what each long task was last set to, for its estimate
-    items: files of own items, of the domain and of the task, that Evaluate ran on last; Auto-tune takes them too
+    items: files of own items, of the domain and of the task
+    columns: by file, which of its columns hold what, where a person said so
     against: the variant that the cards of Evaluate compare with
     compared: (name, pair, readings) of other readings drawn in the depth profile
     """
@@ -44,6 +47,7 @@ class TabState:
     section: str = "cell"
     depth_of: str = "separation"
     sourced: Opened | None = None
+    suggested: Opened | None = None
     message: str = ""
     archive: str | None = None
     role: tuple[Pair, str] | None = None
@@ -52,6 +56,7 @@ class TabState:
     shown_run: int | None = None
     planned: dict[str, tuple] = field(default_factory=dict)
     items: tuple[str | None, str | None] = (None, None)
+    columns: dict[str, Columns] = field(default_factory=dict)
     against: str = "task"
     compared: tuple[str, Pair, Readings] | None = None
     _turned: tuple[str, float] = ("", 0.0)

@@ -67,14 +67,22 @@ def test_whatever_a_model_says_is_text(state):
 
 def test_examples_come_from_every_side_and_bring_their_choices_only_word_by_word():
     state = TabState()
-    assert try_tab.examples(None) == [] and try_tab.show(state)
+    assert try_tab.examples(state) == [] and try_tab.show(state)
     state.session.sample = sample("smollm2-minerals")
-    keys = [key for _, key in try_tab.examples(state.session.sample)]
+    keys = [key for _, key in try_tab.examples(state)]
     assert {key.split()[0] for key in keys} == {"domain", "task"} and len(keys) == 2 * try_tab.EXAMPLES
     prompt = try_tab.on_example(state, keys[0])["prompt"]
     assert try_tab._item(state, prompt, keys[0]).question == prompt
     assert try_tab._item(state, prompt + "!", keys[0]) is None
     assert try_tab.on_example(state, "no such key") == {}
+
+
+def test_a_prompt_of_the_sample_is_suggested_once_and_never_over_what_was_written(state):
+    assert "prompt" not in try_tab.show(state), "a pair of one's own brings none"
+    state.session.open_sample("minerals-tiny")
+    shown = try_tab.show(state)
+    assert shown["prompt"] == try_tab._known(state)[shown["examples"]["value"]][1].question
+    assert "prompt" not in try_tab.show(state) and "value" not in try_tab.show(state)["examples"]
 
 
 def test_ask_read_and_stop(page, monkeypatch):

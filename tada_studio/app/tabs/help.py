@@ -14,6 +14,7 @@ from tada_studio.lora import Address
 from tada_studio.markup import joined
 from tada_studio.pipeline.merge import Merge
 from tada_studio.recipe import Recipe
+from tada_studio.report.glossary import GLOSSARY
 from tada_studio.sample_pairs import planted
 
 #: Here task 1 and domain 0 cancel each other fully, task 2 and domain 1 half.
@@ -102,6 +103,7 @@ def help_tab(state: gr.State) -> Panel:
     """Builds and wires the tab. It shows the same to everybody, so nothing of it waits for a session."""
     words(html.heading("Help", "Four words explain the screen. The example is live: move its three sliders."))
     words(html.box(html.fact_table("Where do I see …", WHERE)))
+    words(html.box(html.fact_table("Words", GLOSSARY.items())), elem_id="glossary")
     try:
         first = example(recipe_of(*START))
     except TadaError as error:

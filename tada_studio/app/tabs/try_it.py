@@ -11,14 +11,16 @@ from markupsafe import Markup
 from tada_studio.app.state import TabState
 from tada_studio.app.widgets import html
 from tada_studio.app.widgets.estimate import Pace, estimated
+from tada_studio.app.widgets.own_items import SIDES
 from tada_studio.app.widgets.panel import READ, Named, Panel, listen, listen_early, words
 from tada_studio.app.widgets.task import Job, LongTask, bar, stop_button
 from tada_studio.base_model.generate import Sampling
-from tada_studio.errors import InputError
-from tada_studio.evaluation import Item, choose, read_items
+from tada_studio.errors import InputError, TadaError
+from tada_studio.evaluation import Item, choose
+from tada_studio.evaluation.items import read_table
 from tada_studio.evaluation.prompts import Answer, Odds, Question
+from tada_studio.evaluation.shapes import Columns
 from tada_studio.markup import joined, template
-from tada_studio.sample_pairs import Sample
 
 #: Who can be asked: name -> what its card is called.
 VARIANTS = {"base": "Base", "task": "Task adapter", "domain": "Domain adapter", "merge": "The merge on screen"}
@@ -66,20 +68,29 @@ def _same_as(name: str, answers: Mapping[str, Answer]) -> str | None:
     return first if mine.done and mine.text and first != name else None
 
 
-def examples(sample: Sample | None) -> list[tuple[str, str]]:
-    """(label, key) of some of the sample's items, from every side."""
-    return [(label, key) for key, (label, _) in _known(sample).items()]
+def examples(state: TabState) -> list[tuple[str, str]]:
+    """(label, key) of some of the items, from every side; none where they cannot be read."""
+    try:
+        return [(label, key) for key, (label, _) in _known(state).items()]
+    except TadaError:
+        return []
 
 
-def _known(sample: Sample | None) -> dict[str, tuple[str, Item]]:
-    return {} if sample is None else _examples(tuple(sorted(sample.items.items())))
+def _known(state: TabState) -> dict[str, tuple[str, Item]]:
+    """By key: of items of one's own, and of the sample's where there are none."""
+    sample = state.session.sample
+    files = {side: Path(path) for side, path in zip(SIDES, state.items, strict=True) if path} or (
+        sample.items if sample else {}
+    )
+    columns = tuple(state.columns.get(str(path)) for _, path in sorted(files.items()))
+    return _examples(tuple(sorted(files.items())), columns)
 
 
 @lru_cache(8)
-def _examples(files: tuple[tuple[str, Path], ...]) -> dict[str, tuple[str, Item]]:
+def _examples(files: tuple[tuple[str, Path], ...], columns: tuple[Columns | None, ...]) -> dict[str, tuple[str, Item]]:
     found = {}
-    for side, path in files:
-        items = [item for item in read_items(path) if isinstance(item, Item)]
+    for (side, path), chosen in zip(files, columns, strict=True):
+        items = [item for item in read_table(path, chosen).items if isinstance(item, Item)]
         for number, item in enumerate(choose(items, EXAMPLES) if items else []):
             first = item.question.strip().splitlines()[0]
             found[f"{side} {number}"] = (f"{side}: {first[:80]}", item)
@@ -89,13 +100,22 @@ def _examples(files: tuple[tuple[str, Path], ...]) -> dict[str, tuple[str, Item]
 def show(state: TabState) -> Named:
     """Answers, examples, bar."""
     session = state.session
-    choices = examples(session.sample)
+    choices = examples(state)
     return {
         "answers": cards(dict(session.answers)),
-        "examples": gr.update(choices=choices, visible=bool(choices)),
+        **_suggested(state, choices),
         "bar": html.progress_bar(None, "Ready." if session.pair else "Open a pair first."),
         **estimate(state, *state.planned.get("ask", (list(VARIANTS), 32))),
     }
+
+
+def _suggested(state: TabState, choices: list[tuple[str, str]]) -> Named:
+    """The examples; and the first of them as the prompt, once a pair: what somebody wrote meanwhile stays."""
+    offered = gr.update(choices=choices, visible=bool(choices))
+    if not choices or state.suggested == state.session.opened:
+        return {"examples": offered}
+    state.suggested, (_, key) = state.session.opened, choices[0]
+    return {"examples": gr.update(choices=choices, visible=True, value=key), **on_example(state, key)}
 
 
 # -- handlers --------------------------------------------------------------------------------------------------------
@@ -103,7 +123,7 @@ def show(state: TabState) -> Named:
 
 def on_example(state: TabState, key: str | None) -> Named:
     """An example's question becomes the prompt."""
-    known = _known(state.session.sample)
+    known = _known(state)
     return {"prompt": known[key][1].question} if key in known else {}
 
 
@@ -145,7 +165,7 @@ def estimate(state: TabState, who: Sequence[str] | None, most: Any) -> Named:
 
 def _item(state: TabState, prompt: str | None, example: str | None) -> Item | None:
     """The item that the prompt still is, word by word: only then do its choices belong to it."""
-    _, item = _known(state.session.sample).get(example or "", ("", None))
+    _, item = _known(state).get(example or "", ("", None))
     return item if item is not None and item.question == prompt else None
 
 
@@ -195,16 +215,16 @@ def try_tab(state: gr.State) -> Panel:
     ran = task.begins(state, "ask", asking, [*inputs], {"answers": answers})
     task.can_stop(state)
     return Panel(
-        {"answers": answers, "examples": inputs.example, "bar": task.bar, "estimate": about}, show, news=(ran,)
+        {"answers": answers, "examples": inputs.example, "prompt": inputs.prompt, "bar": task.bar, "estimate": about},
+        show,
+        news=(ran,),
     )
 
 
 def _inputs() -> TryInputs:
     with gr.Row():
         with gr.Column(scale=3, min_width=320):
-            example = gr.Dropdown(
-                [], label="Examples", info="from the sample's items", elem_id="examples", visible=False
-            )
+            example = gr.Dropdown([], label="Examples", info="from the items", elem_id="examples", visible=False)
             prompt = gr.Textbox(
                 label="Prompt", lines=6, max_lines=16, elem_id="prompt", placeholder="You can find rusanine in"
             )

@@ -11,9 +11,10 @@ from tada_studio.app import edits
 from tada_studio.app.state import TabState
 from tada_studio.app.widgets import html
 from tada_studio.app.widgets.estimate import UNKNOWN, base_of, duration
+from tada_studio.app.widgets.own_items import FILES, own_items
 from tada_studio.app.widgets.panel import EDIT, READ, Named, Panel, listen, listen_early, words
 from tada_studio.app.widgets.plot_panel import drawing, plot_panel
-from tada_studio.app.widgets.task import Job, LongTask, bar, own_items, stop_button, whole
+from tada_studio.app.widgets.task import Job, LongTask, bar, stop_button, whole
 from tada_studio.errors import InputError, TadaError
 from tada_studio.markup import template
 from tada_studio.pipeline.items import to_tune
@@ -127,7 +128,7 @@ def judging(state: TabState, trials: Any, *rest: Any) -> Job:
 
 def _items(state: TabState, domain_file: str | None, task_file: str | None) -> Any:
     """The files given here, or else those that Evaluate ran on; None stands for the sample's own items."""
-    return own_items(domain_file, task_file) or own_items(*state.items)
+    return own_items(state, domain_file, task_file) or own_items(state, *state.items)
 
 
 def _plan(trials: Any, minutes: Any, seeds: Any) -> Plan:
@@ -165,7 +166,7 @@ class TuneInputs(NamedTuple):
 def tune_tab(state: gr.State) -> Panel:
     """Builds and wires the tab."""
     line = "Starts from the recipe on screen: gates painted by hand stay. What it finds is judged on items that it never saw."
-    words(html.heading("Auto-tune", line))
+    words(html.heading("Auto-tune", html.explained(line)))
     inputs, about = _inputs(), words(elem_id="tune-estimate")
     changed = partial(gr.on, [control.change for control in inputs])
     listen_early(changed, estimate, [state, *inputs], {"estimate": about}, **{**READ, "trigger_mode": "always_last"})
@@ -205,6 +206,6 @@ def _inputs() -> TuneInputs:
             )
         )
         with gr.Row():
-            domain = gr.File(label="Domain items (.jsonl)", file_types=[".jsonl"], elem_id="tune-domain", height=120)
-            task = gr.File(label="Task items (.jsonl)", file_types=[".jsonl"], elem_id="tune-task", height=120)
+            domain = gr.File(label="Domain items", file_types=FILES, elem_id="tune-domain", height=120)
+            task = gr.File(label="Task items", file_types=FILES, elem_id="tune-task", height=120)
     return TuneInputs(trials, minutes, seeds, most, domain, task)

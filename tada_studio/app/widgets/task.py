@@ -7,7 +7,7 @@ refused  it did not begin: something that it needs is missing
 """
 
 import time
-from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar, cast
@@ -24,7 +24,6 @@ from tada_studio.app.widgets.panel import READ, WORK, Named, listen, words
 from tada_studio.app.work_queue import WAITING
 from tada_studio.app.work_queue import in_turn as in_turn
 from tada_studio.errors import InputError, Stopped, TadaError
-from tada_studio.evaluation import read_items
 from tada_studio.progress import Progress, ProgressFn, never, stream
 from tada_studio.session import Session
 
@@ -201,9 +200,3 @@ def whole(value: Any, what: str) -> int:
         return int(value or 0)
     except (TypeError, ValueError, OverflowError):
         raise InputError(f"{what} must be a whole number.") from None
-
-
-def own_items(domain_file: str | None, task_file: str | None) -> dict[str, Sequence[Any]] | None:
-    """Items from uploads; None stands for the sample's own."""
-    files = {"domain": domain_file, "task": task_file}
-    return {side: uploaded(file, read_items) for side, file in files.items() if file} or None

@@ -16,9 +16,10 @@ from tada_studio.app.state import TabState
 from tada_studio.app.tabs.evaluate import variant_box
 from tada_studio.app.widgets import html
 from tada_studio.app.widgets.estimate import Pace, estimated
+from tada_studio.app.widgets.own_items import items_box, own_items
 from tada_studio.app.widgets.panel import READ, Named, Panel, listen, listen_early, words
 from tada_studio.app.widgets.plot_panel import drawing, plot_panel
-from tada_studio.app.widgets.task import Job, LongTask, bar, own_items, stop_button
+from tada_studio.app.widgets.task import Job, LongTask, bar, stop_button
 from tada_studio.errors import InputError, TadaError
 from tada_studio.evaluation.compare import Comparison, compared
 from tada_studio.pipeline.items import sample_validation, to_evaluate
@@ -29,7 +30,6 @@ from tada_studio.session import Run
 #: So many of the latest runs can stand beside the recipe.
 EARLIER = 6
 NOT_YET = "Nothing was evaluated yet. Choose variants and run: each appears as soon as it is scored."
-ITEM_FILES = [".jsonl", ".zip"]
 
 
 # -- what is shown ---------------------------------------------------------------------------------------------------
@@ -144,8 +144,7 @@ def evaluation(
 ) -> Job:
     """Score the chosen variants, each shown as soon as it is scored."""
     session, before = state.session, state.session.runs[-1:]
-    sides, folders = own_items(domain_file, task_file), _folders(paths, exported)
-    state.items = (domain_file, task_file)
+    sides, folders = own_items(state, domain_file, task_file), _folders(paths, exported)
     names = ordered(variants, session.recipe.method, bool(folders))
 
     def so_far() -> Run | None:
@@ -184,7 +183,7 @@ def estimate(
     """About how long a run would take; nothing where it could not begin."""
     state.planned["evaluate"] = (variants, limit, domain_file, task_file)
     try:
-        sides = to_evaluate(state.session.sample, own_items(domain_file, task_file))
+        sides = to_evaluate(state.session.sample, own_items(state, domain_file, task_file))
         count = units(state, variants, limit, sides)
     except (TadaError, TypeError, ValueError):
         return {"estimate": ""}
@@ -253,7 +252,7 @@ class RunInputs(NamedTuple):
 
 def run_panel(state: gr.State, paths: AllowedPaths) -> Panel:
     """Builds and wires the section."""
-    inputs, task, about = _inputs(paths)
+    inputs, task, about = _inputs(state, paths)
     at, against = _results()
     box, made = variant_box.variant_box(state, shown_run)
     at |= {**box, "estimate": about}
@@ -284,7 +283,7 @@ def _results() -> tuple[dict[str, Block], gr.Dropdown]:
     return {**shown, "sentences": sentences}, against
 
 
-def _inputs(paths: AllowedPaths) -> tuple[RunInputs, LongTask, gr.HTML]:
+def _inputs(state: gr.State, paths: AllowedPaths) -> tuple[RunInputs, LongTask, gr.HTML]:
     with gr.Row(equal_height=True):
         variants = gr.CheckboxGroup(
             by_name("tada"), value=list(USUAL), label="Variants", elem_id="variants", scale=4, min_width=320
@@ -293,15 +292,7 @@ def _inputs(paths: AllowedPaths) -> tuple[RunInputs, LongTask, gr.HTML]:
         run = gr.Button("Run", variant="primary", elem_id="run", elem_classes="act", scale=1, min_width=110)
         stop = stop_button("stop")
     about = words(elem_id="eval-estimate")
-    with gr.Accordion("Items of your own (otherwise the sample's)", open=False, elem_id="own-items"):
-        words(
-            html.note(
-                'One item a line: {"question": "…", "choices": ["…", "…"], "answer": 0}. '
-                "Or a zip of images, in a folder for each label. Any one of the two is enough."
-            )
-        )
-        with gr.Row():
-            domain, task = _items("Domain"), _items("Task")
+    domain, task, _ = items_box(state)
     with gr.Accordion("Other adapters", open=False, elem_id="other-adapters"):
         where = "a Hub id" if paths.hosted else "a folder or Hub id"
         exported = gr.Textbox(
@@ -309,9 +300,3 @@ def _inputs(paths: AllowedPaths) -> tuple[RunInputs, LongTask, gr.HTML]:
         )  # fmt: skip
     running = LongTask({"run": run}, stop, bar("Open a pair first.", "eval-bar"))
     return RunInputs(variants, limit, domain, task, exported), running, about
-
-
-def _items(side: str) -> gr.File:
-    return gr.File(
-        label=f"{side} items (.jsonl or zip)", file_types=ITEM_FILES, elem_id=f"{side.lower()}-items", height=120
-    )

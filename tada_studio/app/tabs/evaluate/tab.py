@@ -12,7 +12,8 @@ def evaluate_tab(state: gr.State, paths: AllowedPaths) -> Panel:
     """Builds and wires the tab."""
     words(
         html.heading(
-            "Evaluate", "Every variant answers the same items; baselines are made at the same rank as the merge."
+            "Evaluate",
+            html.explained("Every variant answers the same items; baselines are made at the same rank as the merge."),
         )
     )
     with gr.Tabs(elem_id="evaluate-sections"):

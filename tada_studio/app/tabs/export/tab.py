@@ -13,6 +13,7 @@ from tada_studio import report
 from tada_studio.app.paths import AllowedPaths
 from tada_studio.app.state import TabState
 from tada_studio.app.tabs.export.push_box import push_box
+from tada_studio.app.truth_line import names
 from tada_studio.app.widgets import html
 from tada_studio.app.widgets.estimate import UNKNOWN, Pace, duration
 from tada_studio.app.widgets.panel import ONCE, Named, Panel, listen, words
@@ -24,6 +25,7 @@ from tada_studio.html_report import html_report
 from tada_studio.progress import ProgressFn
 from tada_studio.session.rates import RATES
 from tada_studio.session.session import size_of_merge
+from tada_studio.take_home import write_kit
 
 NOT_YET = "Nothing was built yet. Building writes the folder, reads it back with PEFT and compares every module."
 
@@ -136,7 +138,27 @@ def on_report(state: TabState) -> Named:
     file = session.folder / f"{suggested_name(state)}.html"
     file.write_text(html_report(view, title(state), session.runs, found, session.effects, certified), encoding="utf-8")
     message = f"One file of {file.stat().st_size / 1e6:.0f} MB with every figure and table; it opens offline, in light and dark."
-    return {"message": html.note(message, "good"), "file": gr.update(value=str(file), visible=True)}
+    return {
+        "message": html.note(message, "good"),
+        "file": gr.update(value=str(file), visible=True, label="Download the report"),
+    }
+
+
+def on_kit(state: TabState) -> Named:
+    """Every figure and every table as files, in one zip."""
+    session, view = state.session, state.session.view
+    if view is None:
+        raise InputError("Nothing is open yet. Open a pair first; then there is something to take home.")
+    home = session.folder / "take-home" / f"{suggested_name(state)}-figures"
+    shutil.rmtree(home, ignore_errors=True)
+    files = write_kit(home, view, session.runs, names(session))
+    zipped = shutil.make_archive(str(home), "zip", home)
+    kinds = ", ".join(sorted({path.suffix[1:].upper() for path in files}))
+    message = f"{len(files)} files ({kinds}), the map among them. “tada-studio report --figures DIR” writes the same."
+    return {
+        "message": html.note(message, "good"),
+        "file": gr.update(value=zipped, visible=True, label="Download the figures"),
+    }
 
 
 def title(state: TabState) -> str:
@@ -152,7 +174,8 @@ def title(state: TabState) -> str:
 
 def export_tab(state: gr.State, paths: AllowedPaths) -> Panel:
     """Builds and wires the tab."""
-    words(html.heading("Export", "A standard PEFT LoRA folder: adapter, model card, recipe.json and certificate.json."))
+    line = "A standard PEFT LoRA folder: adapter, model card, recipe.json (the recipe), certificate.json."
+    words(html.heading("Export", html.explained(line)))
     what = words(summary(TabState()), elem_id="export-summary")
     with gr.Row():
         with gr.Column(min_width=320):
@@ -193,7 +216,10 @@ def export_tab(state: gr.State, paths: AllowedPaths) -> Panel:
 def _report_box(state: gr.State) -> None:
     """Everything as one file to take away or to send to somebody."""
     words(html.heading("Report", "All figures, tables, the recipe, verdicts and evaluations as one HTML file."))
-    make = gr.Button("Make the report", elem_id="make-report")
+    with gr.Row():
+        make = gr.Button("Make the report", elem_id="make-report", min_width=160)
+        kit = gr.Button("Figures and tables as files", elem_id="make-kit", min_width=200)
     message = words(elem_id="report-message")
     file = gr.DownloadButton("Download the report", variant="primary", visible=False, elem_id="report")
-    listen(make.click, on_report, [state], {"message": message, "file": file}, **ONCE)
+    for button, act in ((make, on_report), (kit, on_kit)):
+        listen(button.click, act, [state], {"message": message, "file": file}, **ONCE)

@@ -8,6 +8,7 @@ import gradio as gr
 from tada_studio import figures, report
 from tada_studio.app.state import TabState
 from tada_studio.app.widgets import html
+from tada_studio.app.widgets.own_items import own_items
 from tada_studio.app.widgets.panel import Named, Panel, words
 from tada_studio.app.widgets.plot_panel import drawing, plot_panel
 from tada_studio.app.widgets.task import Job, LongTask, bar, stop_button, whole
@@ -42,7 +43,7 @@ def measuring(kinds: tuple[str, ...], state: TabState, most: Any) -> Job:
         return len(session.effects.changes) // 5 if session.effects else 0
 
     return Job(
-        work=lambda progress: session.measure_effects(kinds, items, progress),
+        work=lambda progress: session.measure_effects(kinds, items, progress, own_items(state, *state.items)),
         show=lambda: show(state),
         mark=fives,
         done=lambda _: "Every part was left out once.",

@@ -1,7 +1,9 @@
 """Open a pair and probe its base."""
 
+import zipfile
 from collections.abc import Iterator, Sequence
 from functools import partial
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import gradio as gr
@@ -99,8 +101,8 @@ def on_own(
     task: str | None,
     domain: str | None,
     base: str | None,
-    task_zip: str | None = None,
-    domain_zip: str | None = None,
+    task_zip: Sequence[str] | None = None,
+    domain_zip: Sequence[str] | None = None,
     dora_rank: int | None = None,
 ) -> Iterator[Named]:
     """Open two adapters by folder or Hub id, or the zips that were uploaded for them; an empty base means weights only.
@@ -109,8 +111,8 @@ def on_own(
     Only DoRA takes long, whose base is read too; yields updates for ``show``.
     """
     base_ref = paths.checked(base, "Base model") if base and base.strip() else None
-    first = task_zip or paths.checked(task, "Task adapter")
-    second = domain_zip or paths.checked(domain, "Domain adapter")
+    first = dropped(task_zip, "task") or paths.checked(task, "Task adapter")
+    second = dropped(domain_zip, "domain") or paths.checked(domain, "Domain adapter")
 
     def work(progress: ProgressFn) -> None:
         session = state.session
@@ -128,6 +130,27 @@ def on_own(
         raise
     state.acted("Opened your own pair.")
     yield show(state)
+
+
+def dropped(files: Sequence[str] | None, role: str) -> str | None:
+    """One zip of what was dropped: itself, or the files of an adapter's folder packed beside the first of them, where uploads lie.
+    Raises InputError for anything else."""
+    paths = [Path(file) for file in files or ()]
+    if not paths:
+        return None
+    if len(paths) == 1 and paths[0].suffix.lower() == ".zip":
+        return str(paths[0])
+    names = [path.name for path in paths]
+    if "adapter_config.json" not in names or len(set(names)) < len(names):
+        raise InputError(
+            f"{role.capitalize()} adapter: {', '.join(names)[:120]} is no adapter. Drop one zip, or all files of one folder: "
+            "adapter_config.json and adapter_model.safetensors."
+        )
+    target = paths[0].parent / f"{role}-files.zip"
+    with zipfile.ZipFile(target, "w", zipfile.ZIP_STORED) as archive:
+        for path in paths:
+            archive.write(path, path.name)
+    return str(target)
 
 
 def probing(
@@ -295,7 +318,10 @@ def _own(paths: AllowedPaths) -> Own:
             label="Base model (may stay empty)", placeholder=f"{where}, or a .gguf file", elem_id="base", min_width=260,
         )  # fmt: skip
     words(html.caption(_BASE_IS_FOR))
-    with gr.Accordion("Upload zips of adapter folders instead", open=paths.hosted, elem_id="own-zips"), gr.Row():
+    with (
+        gr.Accordion("Or drop zips, or the files of an adapter's folder", open=paths.hosted, elem_id="own-zips"),
+        gr.Row(),
+    ):
         task_zip, domain_zip = _zip("Task"), _zip("Domain")
     with gr.Accordion("For DoRA adapters", open=False, elem_id="own-dora"):
         dora_rank = gr.Number(
@@ -308,7 +334,10 @@ def _own(paths: AllowedPaths) -> Own:
 
 
 def _zip(role: str) -> gr.File:
-    return gr.File(label=f"{role} adapter (.zip)", file_types=[".zip"], elem_id=f"{role.lower()}-zip", height=110)
+    return gr.File(
+        label=f"{role} adapter: a zip, or its files", file_types=[".zip", ".safetensors", ".json"], file_count="multiple",
+        elem_id=f"{role.lower()}-zip", height=110,
+    )  # fmt: skip
 
 
 def _probe() -> tuple[Probe, dict[str, gr.Row], LongTask, gr.HTML]:
