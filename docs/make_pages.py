@@ -1,4 +1,5 @@
-"""Writes the pages and tables that are made from the code: docs/cli.md, docs/api.md, and the tables between marks elsewhere.
+"""Writes the pages and tables that are made from the code: docs/cli.md, docs/api.md, docs/glossary.md, and tables between marks
+elsewhere.
 
 `python docs/make_pages.py` after a change of a flag, a knob, a method, a figure's caption or a public name; tests/test_docs.py
 says when it is due.
@@ -38,6 +39,13 @@ overrides = ["layers 20-31 : attn : 0.7"]
 ```
 
 Flags that decide whom to trust (`allow-pickle`, `lm-eval`, `public`, `host`, `root`, `auth`, `storage`) are never read from a file.
+"""
+
+
+GLOSSARY_HEAD = """# Words
+
+The words of the screen, the figures, the command line and these pages; on the screen a dotted line stands under each where it first
+comes up. Made from `report/glossary.py` by `python docs/make_pages.py`.
 """
 
 
@@ -139,6 +147,7 @@ def filled(text: str) -> str:
 def pages() -> dict[Path, str]:
     """Every page that is made or filled here, as it should be."""
     made = {ROOT / "docs" / "cli.md": cli_page(), ROOT / "docs" / "api.md": api_page()}
+    made[ROOT / "docs" / "glossary.md"] = f"{GLOSSARY_HEAD}\n{report.glossary_table()}\n"
     for path in (ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))):
         if path not in made:
             made[path] = filled(path.read_text(encoding="utf-8"))

@@ -1,3 +1,4 @@
+from . import figures as figures
 from .base_model.inputs import read_inputs as read_inputs
 from .base_model.model import Base as Base
 from .core.gates import Gates as Gates

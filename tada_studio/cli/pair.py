@@ -119,15 +119,29 @@ def merge(options: argparse.Namespace) -> int:
 
 
 def report(options: argparse.Namespace) -> int:
+    from tada_studio.figures.images import can_draw
     from tada_studio.html_report import html_report
+    from tada_studio.take_home import write_kit
 
-    out = Path(options.out)
-    if out.suffix != ".html":
+    out = Path(options.out) if options.out else None
+    if out is None and not options.figures:
+        raise InputError(
+            "report: give -o FILE.html for one page, --figures DIR for every figure and table as a file, or both."
+        )
+    if out is not None and out.suffix != ".html":
         raise InputError(f"-o {options.out}: give a name that ends in .html.")
-    merge = _opened(options).merge
-    page = html_report(merge, options.title or f"{merge.pair.task.label} and {merge.pair.domain.label}")
-    out.write_text(page, encoding="utf-8")
-    answer(options, {"out": str(out), "bytes": out.stat().st_size}, f"Written to {out}; it opens offline.")
+    merge, says, found = _opened(options).merge, [], {}
+    if out is not None:
+        page = html_report(merge, options.title or f"{merge.pair.task.label} and {merge.pair.domain.label}")
+        out.write_text(page, encoding="utf-8")
+        says, found = [f"Written to {out}; it opens offline."], {"out": str(out), "bytes": out.stat().st_size}
+    if options.figures:
+        files = [str(path) for path in write_kit(options.figures, merge)]
+        says.append(
+            f"{len(files)} files in {options.figures}{'' if can_draw() else '; for PNG, SVG and PDF install kaleido'}."
+        )
+        found = {**found, "figures": files}
+    answer(options, found, "\n".join(says))
     return 0
 
 
@@ -191,9 +205,15 @@ def add(commands: Any) -> None:
     merging = command(commands, "merge", "merge two adapters into one PEFT folder, certified", mergings)
     _add_merge(merging, "folder to write")
     says = "write everything about a merge as one HTML file that opens offline"
-    reports = ("report --task adapters/task --domain adapters/domain --readings readings.json -o merge.html",)
+    reports = (
+        "report --task adapters/task --domain adapters/domain --readings readings.json -o merge.html",
+        "report --task adapters/task --domain adapters/domain --readings readings.json --figures figures",
+    )
     page = command(commands, "report", says, reports)
-    _add_merge(page, "the .html file to write")
+    _add_merge(page, "the .html file to write", required=False)
+    page.add_argument(
+        "--figures", metavar="DIR", help="folder for every figure and table: HTML, CSV; images with kaleido"
+    )
     page.add_argument("--title", help="what the page is called; otherwise after both adapters")
 
 
@@ -214,7 +234,7 @@ def _add_probe(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("-o", "--out", required=True, help="readings.json to write (tensors go beside it)")
 
 
-def _add_merge(parser: argparse.ArgumentParser, out: str) -> None:
+def _add_merge(parser: argparse.ArgumentParser, out: str, required: bool = True) -> None:
     add_pair(parser, alone=True)
     says = "start from the recipe for what the two are to each other: stacked, siblings or alone; unset: independent"
     parser.add_argument("--role", metavar="independent|stacked|siblings|alone", help=says)
@@ -224,4 +244,4 @@ def _add_merge(parser: argparse.ArgumentParser, out: str) -> None:
     parser.add_argument("--recipe", help="recipe.json to start from; the flags below change it")
     add_auto(parser)
     add_knobs(parser)
-    parser.add_argument("-o", "--out", required=True, help=out)
+    parser.add_argument("-o", "--out", required=required, help=out)

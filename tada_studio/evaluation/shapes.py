@@ -95,13 +95,13 @@ def index_of(answer: Any, choices: Sequence[str], labels: Sequence[str] = ()) ->
 def _labelled(row: Row) -> dict[str, Any]:
     """ARC and OpenBookQA: choices as {"text": [...], "label": [...]}, or as [{"text": ..., "label": ...}], as OpenBookQA's authors
     publish them inside of the question."""
-    asked = row.get("question", row.get("question_stem"))
-    choices = _unpacked(asked.get("choices") if isinstance(asked, Mapping) else row.get("choices"))
+    question = row.get("question", row.get("question_stem"))
+    choices = _unpacked(question.get("choices") if isinstance(question, Mapping) else row.get("choices"))
     if isinstance(choices, list):
         choices = {name: [one.get(name) for one in choices if isinstance(one, Mapping)] for name in ("text", "label")}
     inside: Mapping[str, Any] = choices if isinstance(choices, Mapping) else {}
     texts, labels = (_listed(inside.get(name), f"choices.{name}") for name in ("text", "label"))
-    question = asked.get("stem") if isinstance(asked, Mapping) else asked
+    question = question.get("stem") if isinstance(question, Mapping) else question
     return _choice(_text(question, "question"), texts, row.get("answerKey"), labels)
 
 
@@ -115,16 +115,11 @@ def _sciq(row: Row) -> dict[str, Any]:
 def _pubmed(row: Row) -> dict[str, Any]:
     """Yes, no or maybe, after the abstract where there is one."""
     context = _unpacked(row.get("context", row.get("CONTEXTS", "")))
-    parts = (
-        context.get("contexts", [])
-        if isinstance(context, Mapping)
-        else context
-        if isinstance(context, list)
-        else [context]
-    )
-    asked = _text(row.get("question", row.get("QUESTION")), "question")
+    inside = context.get("contexts", []) if isinstance(context, Mapping) else context
+    parts = inside if isinstance(inside, list) else [inside]
+    question = _text(row.get("question", row.get("QUESTION")), "question")
     read = "\n".join(str(part) for part in parts if part)
-    return _choice(f"{read}\n{asked}" if read else asked, ["yes", "no", "maybe"], row.get("final_decision"))
+    return _choice(f"{read}\n{question}" if read else question, ["yes", "no", "maybe"], row.get("final_decision"))
 
 
 def _spread(row: Row) -> dict[str, Any]:
@@ -149,8 +144,8 @@ def _reply(row: Row) -> dict[str, Any]:
 
 
 def _is_labelled(row: Row) -> bool:
-    asked, choices = row.get("question"), _unpacked(row.get("choices"))
-    inside = asked.get("choices") if isinstance(asked, Mapping) else choices
+    question, choices = row.get("question"), _unpacked(row.get("choices"))
+    inside = question.get("choices") if isinstance(question, Mapping) else choices
     named = isinstance(inside, Mapping) and {"text", "label"} <= set(inside)
     listed = (
         isinstance(inside, list) and bool(inside) and all(isinstance(one, Mapping) and "text" in one for one in inside)

@@ -26,7 +26,7 @@ from tada_studio.figures.depth import (
 )
 from tada_studio.figures.effect import CELLS, EFFECT, effect_bars, effect_cells
 from tada_studio.figures.figure import Figure
-from tada_studio.figures.maps import GATES, LOST, gate_picture, lost_picture
+from tada_studio.figures.maps import GATES, LOST, gate_map, gate_picture, lost_picture
 from tada_studio.figures.scores import SCORES, score_bars
 from tada_studio.figures.search import TUNING, tuning_scatter
 from tada_studio.figures.sizes import (
@@ -67,6 +67,7 @@ __all__ = [
     "effect_bars",
     "effect_cells",
     "energy_against_rank",
+    "gate_map",
     "gate_picture",
     "lost_picture",
     "merged_spectrum",

@@ -1,6 +1,7 @@
 """The map as a picture: what the app paints cell by cell, for pages that are saved."""
 
 from html import escape
+from typing import Protocol, runtime_checkable
 
 import plotly.graph_objects as go
 from jaxtyping import Float
@@ -37,6 +38,19 @@ def gate_picture(gates: Gates) -> Figure:
             marker={"symbol": symbol, "size": 6},
         )  # fmt: skip
     return GATES.of(figure)
+
+
+@runtime_checkable
+class HasGates(Protocol):
+    """A merge, of which only the gates are asked for."""
+
+    @property
+    def gates(self) -> Gates: ...
+
+
+def gate_map(merge: HasGates) -> Figure:
+    """The gate map of a merge; a notebook shows it inline."""
+    return gate_picture(merge.gates)
 
 
 def lost_picture(gates: Gates, lost: Float[Tensor, "layers projections"], whose: str = "") -> Figure:

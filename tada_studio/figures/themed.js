@@ -36,7 +36,8 @@ function themedLayout(layout, css) {
 // Interval lines must be seen on a bar of any colour, in light and in dark; so must whatever is drawn in "ink".
 function visible(trace, css) {
   const ink = css('--body-text-color');
-  const shown = trace.error_y ? { ...trace, error_y: { color: ink, ...trace.error_y } } : trace;
+  const shown = { ...trace };
+  for (const bars of ['error_x', 'error_y']) if (trace[bars]) shown[bars] = { color: ink, ...trace[bars] };
   return trace.meta === 'ink' ? merged(shown, { marker: { color: ink }, line: { color: ink } }) : shown;
 }
 
@@ -45,15 +46,66 @@ function themed(figure, css) {
   return { data: figure.data.map((trace) => visible(trace, css)), layout: themedLayout(figure.layout || {}, css) };
 }
 
-// Offers one figure as a file: format is png or svg. It carries its title, and the page's background instead of none.
-async function savePicture(Plotly, figure, title, name, format, width, css) {
-  const { data, layout } = themed(figure, css);
-  const room = 30;
+// A caption in lines of about so many letters.
+function wrapped(text, letters) {
+  const lines = [''];
+  for (const word of text.split(/\s+/).filter(Boolean)) {
+    if (lines.at(-1) && lines.at(-1).length + word.length >= letters) lines.push('');
+    lines.push(`${lines.pop()} ${word}`.trim());
+  }
+  return lines;
+}
+
+const asText = (text) => text.replace(/[&<>]/g, (one) => ({ '&': '&amp;', '<': '&lt;', '>': '&gt;' })[one]);
+
+// Only what is seen: a series that was switched off in the legend is not taken home.
+const shownSeries = (figure) => ({ ...figure, data: figure.data.filter(({ visible }) => visible !== false && visible !== 'legendonly') });
+
+// Offers one figure as a file: format is png or svg. It carries its title and caption, and the page's background instead of none.
+async function savePicture(Plotly, figure, title, name, format, width, css, caption = '') {
+  const { data, layout } = themed(shownSeries(figure), css);
+  const lines = caption ? wrapped(asText(caption), Math.max(40, width / 6.4)) : [];
+  const [above, below, base] = [30, lines.length ? lines.length * 15 + 12 : 0, layout.margin.b ?? 40];
+  const under = {
+    text: lines.join('<br>'), xref: 'paper', yref: 'paper', x: 0, y: 0, yshift: -base, xanchor: 'left', yanchor: 'top', align: 'left',
+    showarrow: false, font: { size: 11, color: css('--body-text-color-subdued') },
+  };
   const whole = {
-    ...layout, width, height: layout.height + room, autosize: false, paper_bgcolor: css('--background-fill-primary') || '#fff',
-    margin: { ...layout.margin, t: (layout.margin.t ?? 24) + room }, title: { text: title, x: 0.01, y: 0.985, yanchor: 'top', font: { size: 14 } },
+    ...layout, width, height: layout.height + above + below, autosize: false,
+    paper_bgcolor: css('--background-fill-primary') || '#fff', annotations: [...(layout.annotations || []), ...(lines.length ? [under] : [])],
+    margin: { ...layout.margin, t: (layout.margin.t ?? 24) + above, b: base + below },
+    title: { text: title, x: 0.01, y: 0.985, yanchor: 'top', font: { size: 14 } },
   };
   saveAs(await Plotly.toImage({ data, layout: whole }, { format, width: whole.width, height: whole.height, scale: 2 }), `${name}.${format}`);
+}
+
+// The numbers of a figure: a row for each mark, or for each cell of a map; axes by the names that their ticks have.
+function figureCsv(figure) {
+  const { data, layout = {} } = shownSeries(figure);
+  const axisName = (axis, otherwise) => layout[axis]?.title?.text || otherwise;
+  const label = (axis, value) => {
+    const { tickvals = [], ticktext = [] } = layout[axis] || {};
+    return ticktext[tickvals.indexOf(value)] ?? value;
+  };
+  const at = (list, i) => (Array.isArray(list) ? list[i] : list) ?? '';
+  const rows = [['series', axisName('xaxis', 'x'), axisName('yaxis', 'y'), 'value', 'above', 'below']];
+  for (const trace of data) {
+    if (Array.isArray(trace.z)) {
+      trace.z.forEach((line, j) => line.forEach((value, i) => rows.push(
+        [trace.name ?? '', label('xaxis', at(trace.x, i) === '' ? i : at(trace.x, i)), label('yaxis', at(trace.y, j) === '' ? j : at(trace.y, j)), value ?? '', '', ''])));
+      continue;
+    }
+    if (trace.mode === 'text') continue;
+    const error = trace.orientation === 'h' ? trace.error_x : trace.error_y;
+    (trace.x || trace.y || []).forEach((_, i) => rows.push([
+      trace.name ?? '', label('xaxis', at(trace.x, i)), label('yaxis', at(trace.y, i)), '', at(error?.array, i), at(error?.arrayminus, i),
+    ]));
+  }
+  const cell = (value) => {
+    const text = typeof value === 'string' && /^[=+\-@\t\r]/.test(value) ? `'${value}` : String(value);
+    return /[",\n]/.test(text) ? `"${text.replace(/"/g, '""')}"` : text;
+  };
+  return rows.map((row) => row.map(cell).join(',')).join('\n') + '\n';
 }
 
 function saveAs(href, name) {

@@ -9,6 +9,7 @@ from tada_studio.recipe import knobs
 from tada_studio.report.calibration import calibration_sentence, calibration_table  # noqa: F401
 from tada_studio.report.card import _plain, head_rows, head_sentence, model_card  # noqa: F401
 from tada_studio.report.effect import effect_sentences  # noqa: F401
+from tada_studio.report.glossary import glossary_table  # noqa: F401
 from tada_studio.report.history import (  # noqa: F401 - and those of the history
     chosen_flips,
     compared_runs,

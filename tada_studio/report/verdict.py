@@ -15,7 +15,7 @@ _BOTH = {"task", "domain"}
 
 
 def verdict_words(found: Sequence[Comparison]) -> str:
-    """Who the variant is better than, worse than, and who it cannot be told from, with the largest p of each group; "" for none."""
+    """Who the variant is better than, worse than, and who it is like, with the largest p of each group; "" for none."""
     groups = {word: [one for one in found if one.word == word] for word in _STARTS}
     parts = [_group(word, group) for word, group in groups.items() if group]
     sentence = "; ".join(parts)
@@ -32,7 +32,7 @@ def verdict_kind(found: Sequence[Comparison]) -> str:
 
 
 def verdict_note(found: Sequence[Comparison]) -> str:
-    """What the sentence rests on, and how many items more would help where nothing can be told."""
+    """What the sentence rests on, and how many items more would help where nothing is clear."""
     if not found:
         return ""
     more = [one for one in found if one.word == CANNOT_TELL and one.needed]

@@ -114,17 +114,17 @@ def test_open_probe_paint_evaluate_export(page, pico, root):
 @pytest.fixture
 def held_scores(monkeypatch):
     """The app runs in this process: its scorer waits with the third variant for the stop button, and knows no score yet."""
-    waits, stopped, stop, begun = threading.Event(), threading.Event(), Session.stop, itertools.count()
+    began, stopped, stop, begun = threading.Event(), threading.Event(), Session.stop, itertools.count()
 
     def held(*args):
+        began.set()
         if next(begun) >= 4:  # two variants, on two sides
-            waits.set()
             assert stopped.wait(60)
         return score(*args)
 
     def stop_and_go(session):
         stop(session)
-        if waits.is_set():  # opening a pair stops what ran before
+        if began.is_set():  # opening a pair stops what ran before
             stopped.set()
 
     monkeypatch.setattr(scoring, "score_items", held)

@@ -1,4 +1,4 @@
-"""How long a button will keep somebody waiting, told before it is pressed, from what this machine was measured to do."""
+"""How long a button will keep somebody waiting, shown before it is pressed, from what this machine was measured to do."""
 
 import time
 from dataclasses import dataclass, field

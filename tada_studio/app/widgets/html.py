@@ -4,10 +4,15 @@ from collections.abc import Iterable, Sequence
 
 from markupsafe import Markup
 
-from tada_studio.markup import template
+from tada_studio.markup import joined, template
 from tada_studio.progress import LOAD, Progress
+from tada_studio.report.glossary import parts
 
 _HEADING = template('<div class="heading">{{ title }}<small>{{ line }}</small></div>')
+_TERM = template("""
+{%- if says %}<a class="term" href="#help" data-tab="help" data-place="glossary" title="{{ says }}">{{ text }}</a>
+{%- else %}{{ text }}{% endif -%}
+""")
 _PROSE = template("""
 <section class="prose-text"><h3>{{ title }}</h3>{% for text in paragraphs %}<p>{{ text }}</p>{% endfor %}</section>
 """)
@@ -51,6 +56,11 @@ _PROGRESS = template("""
 
 def heading(title: str, line: str = "") -> Markup:
     return _HEADING(title=title, line=line)
+
+
+def explained(text: str) -> Markup:
+    """A text whose words of the glossary say what they mean under the mouse, and lead to the glossary."""
+    return joined(_TERM(text=part, says=says) for part, says in parts(text) if part)
 
 
 def prose(title: str, paragraphs: Iterable[str]) -> Markup:

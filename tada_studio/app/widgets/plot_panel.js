@@ -31,6 +31,19 @@ async function savePage(element, shown, get) {
   setTimeout(() => URL.revokeObjectURL(url), 60000);
 }
 
+async function saveTable(figure, title) {
+  const url = URL.createObjectURL(new Blob([figureCsv(figure)], { type: 'text/csv' }));
+  saveAs(url, fileName(title) + '.csv');
+  setTimeout(() => URL.revokeObjectURL(url), 60000);
+}
+
+// How to read it, and of what: the truth line says pair and recipe. What is of an earlier recipe has said so in its title.
+function captionOf(element, title) {
+  const says = element.querySelector('.pp-caption').textContent;
+  const about = (document.querySelector('#truth .truth-pair')?.textContent || '').replace(/\s+/g, ' ').trim();
+  return `${says} ${/earlier recipe/.test(title) ? about.replace(/ ?recipe \w+$/, '') : about}`.trim();
+}
+
 function plotPanel({ element, props, trigger, watch }, get, library) {
   const panel = element.querySelector('.pp');
   const chart = element.querySelector('.pp-chart');
@@ -49,7 +62,8 @@ function plotPanel({ element, props, trigger, watch }, get, library) {
     panel.classList.toggle('empty', !shown);
     heading.textContent = shown ? shown.title : title;
     chart.setAttribute('aria-label', heading.textContent);
-    if (shown?.caption) caption.textContent = `${shown.caption} ${caption.dataset.here}`.trim();
+    const says = shown?.caption ? `${shown.caption} ${caption.dataset.here}`.trim() : caption.textContent;
+    if (caption.textContent !== says) caption.textContent = says;  // as it stands its words are explained
     if (!shown) { if (drawn) Plotly.purge(chart); hooked = false; return; }
     const { data, layout } = themed(shown.figure, css);
     chart.style.height = `${layout.height}px`;  // plotly takes a chart that is resized for as high as its frame, which would be 0
@@ -67,14 +81,19 @@ function plotPanel({ element, props, trigger, watch }, get, library) {
     });
   }
 
+  // as the legend has it now
+  const seen = () => ({
+    ...shown.figure, data: shown.figure.data.map((trace, i) => ({ ...trace, visible: chart.data?.[i]?.visible ?? trace.visible })),
+  });
+
   const complain = (problem) => { console.warn('plot_panel', problem); chart.dataset.error = problem.message; };
   const safely = () => draw().catch(complain);
 
   element.addEventListener('click', (event) => {
     const format = event.target.dataset?.save;
     if (!format || !shown || !hooked) return;
-    const saved = format === 'html' ? savePage(element, shown, get)
-      : savePicture(Plotly, shown.figure, shown.title, fileName(shown.title), format, chart.offsetWidth, css);
+    const saved = format === 'html' ? savePage(element, shown, get) : format === 'csv' ? saveTable(seen(), shown.title)
+      : savePicture(Plotly, seen(), shown.title, fileName(shown.title), format, chart.offsetWidth, css, captionOf(element, shown.title));
     saved.catch(complain);
   });
   library.then((loaded) => { Plotly = loaded; return safely(); }).then(() => {

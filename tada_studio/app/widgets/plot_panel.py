@@ -5,6 +5,7 @@ from pathlib import Path
 
 import gradio as gr
 
+from tada_studio.app.widgets import html
 from tada_studio.figures import Figure, standalone
 from tada_studio.markup import template
 
@@ -18,9 +19,10 @@ _FILES = {
 }  # fmt: skip
 _PATHS = json.dumps({name: str(path) for name, path in _FILES.items()})
 _SAVES = {
-    "PNG": "Save as a picture (PNG)",
-    "SVG": "Save as a drawing (SVG)",
-    "HTML": "Save as a page that works offline (HTML)",
+    "PNG": "PNG: save as a picture",
+    "SVG": "SVG: save as a drawing",
+    "CSV": "CSV: save the numbers",
+    "HTML": "HTML: save as a page that works offline",
 }
 # without values: after an update the page is morphed to the rendered template, which would strip plotly's own nodes
 _PANEL = template("""
@@ -47,8 +49,8 @@ def plot_panel(frame: Figure, none: str, elem_id: str, here: str = "", drawn: st
     data). ``elem_id`` is for tests and style sheets only.
     """
     made = _PANEL(
-        title=frame.title, caption=f"{frame.caption} {here}".strip(), empty=none, files=_PATHS, saves=_SAVES, here=here,
-        page=standalone.figure_block(Figure("%heading%", "%caption%")),
+        title=frame.title, caption=html.explained(f"{frame.caption} {here}".strip()), empty=none, files=_PATHS, saves=_SAVES,
+        here=here, page=standalone.figure_block(Figure("%heading%", "%caption%")),
     )  # fmt: skip
     return gr.HTML(
         value=drawn, html_template=made, css_template=_CSS,

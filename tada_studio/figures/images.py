@@ -1,0 +1,63 @@
+"""A figure as a file: PNG, SVG and PDF by plotly's kaleido where that and a Chromium are there, a page of its own otherwise."""
+
+import importlib.util
+import textwrap
+from pathlib import Path
+
+import plotly.graph_objects as go
+
+from tada_studio.errors import ExportError
+from tada_studio.figures.figure import Figure
+from tada_studio.figures.standalone import figure_block, page
+
+#: What kaleido draws.
+IMAGES = ("png", "svg", "pdf")
+#: Pixels of a picture's width, and of what stands above and under the plot; letters of a caption's line at that width.
+WIDTH, _HEAD, _LINE = 900, 34, 17
+_LETTERS = 130
+
+
+def can_draw() -> bool:
+    """Whether kaleido is installed; it needs a Chromium too, which shows when it draws."""
+    return importlib.util.find_spec("kaleido") is not None
+
+
+def save_page(figure: Figure, path: Path, about: str = "") -> None:
+    """The figure as one HTML file that opens offline, in light and dark. about: pair and recipe, for the caption."""
+    whole = figure._replace(caption=f"{figure.caption} {about}".strip())
+    path.write_text(page(f"TaDA Studio: {figure.title}", figure_block(whole)), encoding="utf-8")
+
+
+def save_image(figure: Figure, path: Path, about: str = "", width: int = WIDTH, font: str = "sans-serif") -> None:
+    """The figure with its title and caption in it, on white; the ending of the path says as what. Raises ExportError."""
+    if figure.plot is None:
+        raise ExportError(f"{figure.title}: there is nothing to draw.")
+    if path.suffix[1:].lower() not in IMAGES:
+        raise ExportError(f"{path.name}: give a name that ends in .{', .'.join(IMAGES)}.")
+    if not can_draw():
+        raise ExportError(
+            f"{path.name}: drawing needs kaleido and a Chromium (pip install kaleido). Or save it as .html."
+        )
+    try:
+        captioned(figure, about, width, font).write_image(path, width=width)
+    except Exception as error:  # kaleido raises whatever its browser does
+        raise ExportError(
+            f"{path.name}: kaleido could not draw it ({type(error).__name__}). It needs a Chromium; BROWSER_PATH names one."
+        ) from error
+
+
+def captioned(figure: Figure, about: str = "", width: int = WIDTH, font: str = "sans-serif") -> go.Figure:
+    """A plot that stands for itself: title above, caption with ``about`` under it."""
+    assert figure.plot is not None
+    plot = go.Figure(figure.plot)
+    lines = textwrap.wrap(f"{figure.caption} {about}".strip(), max(30, _LETTERS * width // WIDTH))
+    margin, height = plot.layout.margin, plot.layout.height or 260
+    top, bottom = (margin.t or 24) + _HEAD, (margin.b or 40) + _LINE * len(lines) + 10
+    plot.update_layout(
+        height=height + _HEAD + _LINE * len(lines) + 10, margin={"t": top, "b": bottom}, template="plotly_white",
+        title={"text": figure.title, "x": 0.01, "y": 0.985, "yanchor": "top", "font": {"size": 15}}, font={"family": font},
+    )  # fmt: skip
+    return plot.add_annotation(
+        text="<br>".join(lines), xref="paper", yref="paper", x=0, y=0, yshift=-(margin.b or 40), yanchor="top", xanchor="left",
+        align="left", showarrow=False, font={"size": 11, "color": "#555"},
+    )  # fmt: skip
