@@ -5,8 +5,11 @@ from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 from tada_studio.base_model.generate import Sampling, stream, tokens_of
+from tada_studio.base_model.images import ImageFile
 from tada_studio.base_model.model import Base
+from tada_studio.errors import InputError
 from tada_studio.evaluation import Item, score
+from tada_studio.evaluation.labels import LabelItem, attached, log_probs
 from tada_studio.lora import Adapter
 from tada_studio.progress import Progress, ProgressFn, ignore, silent
 
@@ -17,11 +20,14 @@ class Question:
 
     chat: in the base's own chat template; as plain text otherwise
     item: the evaluation item that the prompt is taken from, if it is: then its choices are weighed too
+    image: what an image classifier is shown instead of the prompt;  label: the class that it is known to have
     """
 
     prompt: str
     chat: bool = False
     item: Item | None = None
+    image: ImageFile | None = None
+    label: str | None = None
 
 
 class Odds(NamedTuple):
@@ -57,6 +63,10 @@ def ask(
 
     each: receives all answers as far as they have come, after every token: a new mapping each time.
     """
+    if base.classifies:
+        return _classified(base, variants, question, progress, each)
+    if question.image is not None:
+        raise InputError(f"{base.name} reads texts. Write a prompt instead of giving an image.")
     tokens, answers = tokens_of(base, question.prompt, question.chat), dict[str, Answer]()
     for number, (name, adapter) in enumerate(variants.items()):
         if adapter is not None:
@@ -72,6 +82,67 @@ def ask(
         each(answers := {**answers, name: replace(answer, done=True)})
     progress(Progress("answer", 1, 1, "all variants have answered"))
     return answers
+
+
+#: Classes that are shown of a classifier, the likeliest first.
+CLASSES = 6
+
+
+def _classified(
+    base: Base,
+    variants: Mapping[str, Adapter | None],
+    question: Question,
+    progress: ProgressFn,
+    each: Callable[[Answers], None],
+) -> Answers:
+    """What each variant's head makes of one image or text: the likeliest classes with their probabilities."""
+    content = question.image if base.kind == "image" else question.prompt.strip()
+    if not content:
+        raise InputError(
+            "Give an image: this base looks at images." if base.kind == "image" else "Write a text to be judged."
+        )
+    answers: dict[str, Answer] = {}
+    # any head has a row 0, so that each variant answers with its own
+    for number, (name, one) in enumerate(attached(base, variants, [LabelItem(content, 0)]).items()):
+        progress(Progress("answer", number, len(variants), f"{name} looks"))
+        with one.base.with_adapter(one.adapter), one.base.with_head(one.head):
+            shares = log_probs(one.base, [content])[0].exp().tolist()
+        named = len(one.base.labels) == len(shares)
+        odds = [
+            Odds(one.base.labels[i] if named else f"row {i}", share, named and one.base.labels[i] == question.label)
+            for i, share in enumerate(shares)
+        ]
+        best = sorted(odds, key=lambda each: -each.share)[:CLASSES]
+        each(answers := {**answers, name: Answer(best[0].choice, best, done=True)})
+    progress(Progress("answer", 1, 1, "all variants have answered"))
+    return answers
+
+
+#: By variant, what it says to each prompt.
+Grid = Mapping[str, Sequence[str]]
+
+
+def ask_all(
+    base: Base,
+    variants: Mapping[str, Adapter | None],
+    prompts: Sequence[str],
+    chat: bool,
+    how: Sampling,
+    progress: ProgressFn = silent,
+    each: Callable[[Grid], None] = ignore,
+) -> Grid:
+    """Every variant's answer to each of several prompts, which go through the base together. Raises TadaError."""
+    tokens, grid = [tokens_of(base, prompt, chat) for prompt in prompts], dict[str, Sequence[str]]()
+    for number, (name, adapter) in enumerate(variants.items()):
+        if adapter is not None:
+            base.check_fits(adapter)
+        texts: Sequence[str] = [""] * len(prompts)
+        with base.with_adapter(adapter):
+            for count, texts in enumerate(stream(base, tokens, how), start=1):  # noqa: B007 - the last ones count
+                progress(Progress("answer", number * how.most + count, len(variants) * how.most, f"{name} answers"))
+        each(grid := {**grid, name: texts})
+    progress(Progress("answer", 1, 1, "all variants have answered"))
+    return grid
 
 
 def _odds(base: Base, item: Item) -> list[Odds]:

@@ -19,6 +19,7 @@ from tada_studio.report.history import (  # noqa: F401 - and those of the histor
     likelihood_card,
     recipe_words,
     runs_csv,
+    table_csv,
     two_sides,
 )
 from tada_studio.report.inputs import ABOUT_TASK_INPUTS, inputs_sentence  # noqa: F401

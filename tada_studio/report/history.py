@@ -200,6 +200,11 @@ def runs_csv(runs: Iterable[Any]) -> str:
     return _csv([*head, *measured], rows)
 
 
+def table_csv(headers: Sequence[str], rows: Iterable[Sequence[Any]]) -> str:
+    """Any table as CSV."""
+    return _csv(headers, (dict(zip(headers, row, strict=True)) for row in rows))
+
+
 def _csv(columns: Sequence[str], rows: Iterable[dict[str, Any]]) -> str:
     out = io.StringIO()
     writer = csv.DictWriter(out, columns, extrasaction="ignore", lineterminator="\n")

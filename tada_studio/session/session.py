@@ -1,6 +1,6 @@
 """One person's work: what is open, and the long work on it. Free of gradio, safe to call from threads."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -13,16 +13,16 @@ from tada_studio.errors import InputError
 from tada_studio.evaluation import Score, choose
 from tada_studio.evaluation.benchmark import items_digest
 from tada_studio.evaluation.effect import Effects, measure, parts
-from tada_studio.evaluation.prompts import Question, ask
+from tada_studio.evaluation.prompts import Grid, Question, ask, ask_all
 from tada_studio.evaluation.runs import Run, cells
 from tada_studio.evaluation.shown import shown
 from tada_studio.exporting.certify import Certificate
-from tada_studio.lora import Pair
+from tada_studio.lora import Adapter, Pair
 from tada_studio.pipeline import tuning
 from tada_studio.pipeline.calibration import Calibration
 from tada_studio.pipeline.items import to_evaluate, to_leave_out_on, to_tune, with_probe_texts
 from tada_studio.pipeline.merge import Merge
-from tada_studio.progress import ProgressFn, silent
+from tada_studio.progress import ProgressFn, ignore, silent
 from tada_studio.session.state import BothInputs, Exported
 from tada_studio.session.workspace import Workspace
 from tada_studio.tuning import Plan, Tuning
@@ -208,13 +208,30 @@ class Session(Workspace):
 
     def ask(self, question: Question, variants: Sequence[str], how: Sampling, progress: ProgressFn = silent) -> None:
         """One prompt to variants ("base", "task", "domain", "merge"); ``self.answers`` is replaced while they are made."""
-        pair, view = self._open_pair(), self._open_view()
+        pair, adapters = self._open_pair(), self._speakers(variants)
         progress = self._started(progress)
         base = self.load_base(progress=progress)
-        known = {"base": None, "task": pair.task, "domain": pair.domain, "merge": view.adapter}
         self.answers = {}
-        adapters = {name: known[name] for name in variants}
         ask(base, adapters, question, how, progress, lambda answers: self._take(pair, answers=answers))
+
+    def ask_all(
+        self,
+        prompts: Sequence[str],
+        variants: Sequence[str],
+        how: Sampling,
+        chat: bool = False,
+        progress: ProgressFn = silent,
+        each: Callable[[Grid], None] = ignore,
+    ) -> Grid:
+        """Several prompts to the same variants; ``each`` receives the answers of all who have answered."""
+        adapters = self._speakers(variants)
+        progress = self._started(progress)
+        return ask_all(self.load_base(progress=progress), adapters, prompts, chat, how, progress, each)
+
+    def _speakers(self, variants: Sequence[str]) -> dict[str, Adapter | None]:
+        pair, view = self._open_pair(), self._open_view()
+        known = {"base": None, "task": pair.task, "domain": pair.domain, "merge": view.adapter}
+        return {name: known[name] for name in variants}
 
     # -- Export ----------------------------------------------------------------------------------------------------
 

@@ -1,11 +1,14 @@
 """Try it: the handlers without a browser, and the tab in one."""
 
+import csv
 import re
 import sys
 import time
+from pathlib import Path
 
 import pytest
 from hands import tab
+from PIL import Image
 from playwright.sync_api import expect
 
 from tada_studio.app.page import Start
@@ -13,7 +16,7 @@ from tada_studio.app.state import TabState
 from tada_studio.app.tabs import try_it as try_tab
 from tada_studio.app.widgets.task import running
 from tada_studio.errors import InputError
-from tada_studio.evaluation.prompts import Answer, Odds
+from tada_studio.evaluation.prompts import CLASSES, Answer, Odds
 from tada_studio.sample_pairs import sample
 
 ALL = list(try_tab.VARIANTS)
@@ -108,3 +111,41 @@ def test_ask_read_and_stop(page, monkeypatch):
     expect(page.locator("#ask-bar")).to_contain_text("Stopped", timeout=30_000)
     expect(page.locator("#ask")).to_be_enabled()
     assert page.locator("#answers .answer").count() < 4
+
+
+ask_all = running(try_tab.asking_all, ("all",))
+
+
+def test_several_prompts_make_a_grid_that_goes_home(state):
+    *_, last = ask_all(state, "gold is\n\n quartz is\n", "plain", ["base", "merge"], 4, 0.0, 0)
+    assert "All have answered all prompts" in last["bar"] and last["grid"].count("<tr>") == 3
+    with Path(last["csv"]["value"]).open(encoding="utf-8") as file:
+        rows = list(csv.DictReader(file))
+    assert [row["prompt"] for row in rows] == ["gold is", "quartz is"] and set(rows[0]) == {"prompt", "base", "merge"}
+    *_, one = ask(state, "quartz is", None, "plain", ["merge"], 4, 0.0, 0)
+    assert rows[1]["merge"].strip() in str(one["answers"]).replace("&#39;", "'"), "the same answer as asked alone"
+    with pytest.raises(InputError, match="one prompt a line"):
+        list(ask_all(state, " \n", "plain", ["base"], 4, 0.0, 0))
+
+
+def test_a_classifier_shows_the_probabilities_of_its_classes():
+    state = Start(sample="vit-glyphs").state()
+    key = next(key for _, key in try_tab.examples(state))
+    *_, last = ask(state, "", key, "plain", ["task", "merge"], 4, 0.0, 0)
+    answers = state.session.answers
+    assert list(answers) == ["task", "merge"] and "All have answered" in last["bar"]
+    shares = [each.share for each in answers["task"].odds]
+    assert shares == sorted(shares, reverse=True) and 0.5 < sum(shares) <= 1.0001 and len(shares) == CLASSES
+    assert answers["task"].text == answers["task"].odds[0].choice
+    image = str(try_tab._known(state)[key][1].content.path)
+    list(ask(state, "ignored", None, "plain", ["task"], 4, 0.0, 0, image))
+    assert [each.share for each in state.session.answers["task"].odds] == shares, "the same image, uploaded"
+    with pytest.raises(InputError, match="Give an image"):
+        list(ask(state, "a text", None, "plain", ["task"], 4, 0.0, 0))
+    state.session.close()
+
+
+def test_a_base_that_reads_texts_takes_no_image(state, tmp_path):
+    Image.new("RGB", (8, 8), "red").save(tmp_path / "r.png")
+    with pytest.raises(InputError, match="reads texts"):
+        list(ask(state, "", None, "plain", ["base"], 4, 0.0, 0, str(tmp_path / "r.png")))

@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 import gradio as gr
 from markupsafe import Markup
 
+from tada_studio import report
 from tada_studio.app.state import TabState
 from tada_studio.app.widgets import html
 from tada_studio.app.widgets.estimate import Pace, estimated
@@ -15,16 +16,20 @@ from tada_studio.app.widgets.own_items import SIDES
 from tada_studio.app.widgets.panel import READ, Named, Panel, listen, listen_early, words
 from tada_studio.app.widgets.task import Job, LongTask, bar, stop_button
 from tada_studio.base_model.generate import Sampling
+from tada_studio.base_model.images import SUFFIXES, ImageFile, image_file
 from tada_studio.errors import InputError, TadaError
 from tada_studio.evaluation import Item, choose
 from tada_studio.evaluation.items import read_table
-from tada_studio.evaluation.prompts import Answer, Odds, Question
+from tada_studio.evaluation.labels import LabelItem
+from tada_studio.evaluation.prompts import Answer, Grid, Odds, Question
 from tada_studio.evaluation.shapes import Columns
 from tada_studio.markup import joined, template
 
 #: Who can be asked: name -> what its card is called.
 VARIANTS = {"base": "Base", "task": "Task adapter", "domain": "Domain adapter", "merge": "The merge on screen"}
 NOT_YET = "Nobody was asked yet. Write a prompt or take an example; base, parents and merge answer one after the other."
+#: Prompts that are put at once at most.
+MOST_PROMPTS = 64
 #: Examples of each side.
 EXAMPLES = 6
 _ANSWERS = template('<div class="answers">{{ cards }}</div>')
@@ -76,7 +81,7 @@ def examples(state: TabState) -> list[tuple[str, str]]:
         return []
 
 
-def _known(state: TabState) -> dict[str, tuple[str, Item]]:
+def _known(state: TabState) -> dict[str, tuple[str, Item | LabelItem]]:
     """By key: of items of one's own, and of the sample's where there are none."""
     sample = state.session.sample
     files = {side: Path(path) for side, path in zip(SIDES, state.items, strict=True) if path} or (
@@ -87,14 +92,39 @@ def _known(state: TabState) -> dict[str, tuple[str, Item]]:
 
 
 @lru_cache(8)
-def _examples(files: tuple[tuple[str, Path], ...], columns: tuple[Columns | None, ...]) -> dict[str, tuple[str, Item]]:
+def _examples(
+    files: tuple[tuple[str, Path], ...], columns: tuple[Columns | None, ...]
+) -> dict[str, tuple[str, Item | LabelItem]]:
     found = {}
     for (side, path), chosen in zip(files, columns, strict=True):
-        items = [item for item in read_table(path, chosen).items if isinstance(item, Item)]
+        items = [item for item in read_table(path, chosen).items if isinstance(item, Item | LabelItem)]
         for number, item in enumerate(choose(items, EXAMPLES) if items else []):
-            first = item.question.strip().splitlines()[0]
-            found[f"{side} {number}"] = (f"{side}: {first[:80]}", item)
+            found[f"{side} {number}"] = (f"{side}: {_line(item)}", item)
     return found
+
+
+def _line(item: Item | LabelItem) -> str:
+    """An example in a few words."""
+    if isinstance(item, Item):
+        return item.question.strip().splitlines()[0][:80]
+    content = item.content if isinstance(item.content, str) else item.content.path.name
+    return f"{content[:60]} ({item.label})"
+
+
+def grid(found: Grid, prompts: Sequence[str]) -> Markup:
+    """A row for each prompt, a column for whoever has answered."""
+    if not found:
+        return Markup()
+    names = list(found)
+    rows = [(prompt, *(found[name][i].strip() for name in names)) for i, prompt in enumerate(prompts)]
+    return html.box(html.table(["prompt", *(VARIANTS[name] for name in names)], rows, kind="answer-grid"))
+
+
+def grid_csv(found: Grid, prompts: Sequence[str]) -> str:
+    """The same as CSV."""
+    return report.table_csv(
+        ["prompt", *found], [[prompt, *(found[name][i] for name in found)] for i, prompt in enumerate(prompts)]
+    )
 
 
 def show(state: TabState) -> Named:
@@ -122,9 +152,14 @@ def _suggested(state: TabState, choices: list[tuple[str, str]]) -> Named:
 
 
 def on_example(state: TabState, key: str | None) -> Named:
-    """An example's question becomes the prompt."""
+    """An example's question becomes the prompt; an image stands for itself."""
     known = _known(state)
-    return {"prompt": known[key][1].question} if key in known else {}
+    if key not in known:
+        return {}
+    item = known[key][1]
+    return {
+        "prompt": item.question if isinstance(item, Item) else item.content if isinstance(item.content, str) else ""
+    }
 
 
 def asking(
@@ -136,10 +171,11 @@ def asking(
     most: Any,
     heat: Any,
     seed: Any,
+    image: str | None = None,
 ) -> Job:
     """Ask those who are ticked; every word is shown as it comes."""
     session = state.session
-    question = Question(prompt or "", form == "chat", _item(state, prompt, example))
+    question = _question(state, prompt, example, form == "chat", image)
     how, names = _sampling(most, heat, seed), _variants(who)
     session.answers = {}
     return Job(
@@ -151,6 +187,46 @@ def asking(
         done=lambda _: "All have answered.",
         pace=Pace("ask", "answer", len(names) * how.most),
         stopped=lambda _: "Stopped. What was said so far is kept.",
+    )
+
+
+def _question(state: TabState, prompt: str | None, example: str | None, chat: bool, image: str | None) -> Question:
+    """What is asked: an uploaded image, an example's image, or the prompt with the choices that belong to it."""
+    if image:
+        return Question("", chat, image=image_file(image))
+    _, item = _known(state).get(example or "", ("", None))
+    if isinstance(item, LabelItem):
+        label = item.label if isinstance(item.label, str) else None
+        if isinstance(item.content, ImageFile):
+            return Question("", chat, image=item.content, label=label)
+        return Question(prompt or "", chat, label=label if item.content == prompt else None)
+    return Question(prompt or "", chat, _item(state, prompt, example))
+
+
+def asking_all(
+    state: TabState, prompts: str | None, form: str | None, who: Sequence[str] | None, most: Any, heat: Any, seed: Any
+) -> Job:
+    """Several prompts to those who are ticked, one variant after the other."""
+    session, lines = state.session, [line.strip() for line in (prompts or "").splitlines() if line.strip()]
+    how, names = _sampling(most, heat, seed), _variants(who)
+    if not 0 < len(lines) <= MOST_PROMPTS:
+        raise InputError(f"Write one prompt a line, up to {MOST_PROMPTS}.")
+    found: dict[str, Sequence[str]] = {}
+
+    def shown() -> Named:
+        if not found:
+            return {"grid": "", "csv": gr.update(visible=False)}
+        path = session.folder / "answers.csv"
+        path.write_text(grid_csv(found, lines), encoding="utf-8")
+        return {"grid": grid(found, lines), "csv": gr.update(value=str(path), visible=True)}
+
+    return Job(
+        work=lambda progress: session.ask_all(lines, names, how, form == "chat", progress, found.update),
+        show=shown,
+        mark=lambda: len(found),
+        first={"grid": "", "csv": gr.update(visible=False)},
+        done=lambda _: "All have answered all prompts.",
+        pace=Pace("ask", "answer", len(names) * how.most),
     )
 
 
@@ -166,7 +242,7 @@ def estimate(state: TabState, who: Sequence[str] | None, most: Any) -> Named:
 def _item(state: TabState, prompt: str | None, example: str | None) -> Item | None:
     """The item that the prompt still is, word by word: only then do its choices belong to it."""
     _, item = _known(state).get(example or "", ("", None))
-    return item if item is not None and item.question == prompt else None
+    return item if isinstance(item, Item) and item.question == prompt else None
 
 
 def _sampling(most: Any, heat: Any, seed: Any) -> Sampling:
@@ -196,6 +272,7 @@ class TryInputs(NamedTuple):
     most: gr.Slider
     heat: gr.Slider
     seed: gr.Number
+    image: gr.File
 
 
 def try_tab(state: gr.State) -> Panel:
@@ -209,10 +286,19 @@ def try_tab(state: gr.State) -> Panel:
     changed = partial(gr.on, [inputs.who.change, inputs.most.change])
     how = {**READ, "trigger_mode": "always_last"}
     listen_early(changed, estimate, [state, inputs.who, inputs.most], {"estimate": about}, **how)
-    task = LongTask({"ask": go}, stop, bar("Open a pair first.", "ask-bar"))
+    with gr.Accordion("Several prompts at once", open=False, elem_id="many-prompts"):
+        many = gr.Textbox(label="Prompts, one a line", lines=4, max_lines=12, elem_id="prompts")
+        every = gr.Button("Ask all of them", elem_id="ask-all", elem_classes="act", min_width=140)
+        table = words(elem_id="answer-grid")
+        csv = gr.DownloadButton(
+            "Answers as CSV", size="sm", visible=False, elem_id="answers-csv", min_width=130, scale=0
+        )
+    task = LongTask({"ask": go, "all": every}, stop, bar("Open a pair first.", "ask-bar"))
     answers = words(cards({}), elem_id="answers")
     listen(inputs.example.input, on_example, [state, inputs.example], {"prompt": inputs.prompt}, **READ)
     ran = task.begins(state, "ask", asking, [*inputs], {"answers": answers})
+    put = [many, inputs.form, inputs.who, inputs.most, inputs.heat, inputs.seed]
+    task.begins(state, "all", asking_all, put, {"grid": table, "csv": csv})
     task.can_stop(state)
     return Panel(
         {"answers": answers, "examples": inputs.example, "prompt": inputs.prompt, "bar": task.bar, "estimate": about},
@@ -228,6 +314,8 @@ def _inputs() -> TryInputs:
             prompt = gr.Textbox(
                 label="Prompt", lines=6, max_lines=16, elem_id="prompt", placeholder="You can find rusanine in"
             )
+            with gr.Accordion("An image instead, for an image classifier", open=False, elem_id="try-image"):
+                image = gr.File(label="Image", file_types=[*SUFFIXES], elem_id="image", height=110)
         with gr.Column(scale=2, min_width=320):
             who = gr.CheckboxGroup(
                 [(label, name) for name, label in VARIANTS.items()], value=list(VARIANTS), label="Who answers", elem_id="who"
@@ -251,4 +339,4 @@ def _inputs() -> TryInputs:
                 seed = gr.Number(
                     0, label="Seed", info="the same dice for all", precision=0, elem_id="ask-seed", min_width=110
                 )
-    return TryInputs(prompt, example, form, who, most, heat, seed)
+    return TryInputs(prompt, example, form, who, most, heat, seed, image)
