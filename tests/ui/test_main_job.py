@@ -215,6 +215,7 @@ def test_a_wrong_folder_is_refused_in_words_and_what_is_open_stays(page, pico, r
     page.locator("#domain textarea, #domain input").fill(str(pico.domain))
     page.click("#open-own")
     expect(page.locator("[data-testid=toast-text]")).to_contain_text("lies outside")
+    expect(page.locator("#own-error .note.bad")).to_contain_text("lies outside")  # it stays when the toast is gone
     expect(page.locator(".plain-table caption", has_text="pico-task")).to_be_visible()
 
 

@@ -1,6 +1,7 @@
 """The Open tab: samples as cards, pairs of one's own, DoRA with and without its base."""
 
 import json
+import re
 import shutil
 from dataclasses import replace
 from functools import partial
@@ -194,3 +195,13 @@ def test_readings_are_saved_and_given_in_the_browser(open_page, pico, tmp_path):
     fresh.locator("#given-readings input[type=file]").set_input_files(files)
     expect(fresh.locator("#probe-bar")).to_contain_text("Probed with 2 inputs", timeout=SLOW)
     expect(fresh.locator("#side")).to_contain_text("2 inputs read", timeout=SLOW)
+
+
+def test_both_passports_are_one_table_of_what_differs(pico):
+    state = TabState()
+    shown = opened(state, pico.task, pico.domain, "")
+    table, _, folded = shown.partition("<details>")
+    assert "Task adapter: pico-task and Domain adapter: pico-domain" in table
+    assert re.search(r"<th[^>]*>rank</th><td>\d+</td><td>6</td>", table) and "scaling rule" not in table
+    assert "more facts are the same of both" in folded and "scaling rule" in folded
+    state.session.close()

@@ -79,7 +79,7 @@ def test_what_is_dropped_is_one_zip_or_all_files_of_a_folder(pico, tmp_path):
     for file, copy in zip(files, copies, strict=True):
         copy.write_bytes(open_tab.Path(file).read_bytes())
     *_, last = open_tab.on_own(AllowedPaths.here(None), state, None, str(pico.domain), "", list(map(str, copies)), None)
-    assert "Fits" in str(last["verdict"]) and "task-files" in str(last["Task passport"])
+    assert "Fits" in str(last["verdict"]) and "task-files" in str(last["passports"])
     state.session.close()
 
 

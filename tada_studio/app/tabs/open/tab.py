@@ -21,10 +21,21 @@ from tada_studio.base_model.images import SUFFIXES
 from tada_studio.base_model.inputs import Input, read_inputs
 from tada_studio.errors import BaseError, InputError, TadaError
 from tada_studio.lora import Passport
+from tada_studio.markup import template
 from tada_studio.probing import Readings as SavedReadings
 from tada_studio.progress import Progress, ProgressFn
 
 SOURCES = [("The sample's inputs", "sample"), ("Pasted text", "pasted"), ("A file", "file")]
+_PASSPORTS = template("""
+<div class="table-scroll"><table class="plain-table passports"><caption>{{ caption }}</caption>
+<thead><tr><th scope="col">{% if same %}what differs{% endif %}</th>{% for label in labels %}
+<th scope="col">{{ label }}</th>{% endfor %}</tr></thead><tbody>{% for row in rows %}
+<tr><th scope="row">{{ row[0] }}</th>{% for cell in row[1:] %}<td>{{ cell }}</td>{% endfor %}</tr>{% endfor %}</tbody></table></div>
+{% for name, text in notes %}<div class="caption">{{ name }}: {{ text }}</div>{% endfor %}
+{% if same %}<details><summary>{{ same | length }} more facts are the same of both</summary><div class="table-scroll">
+<table class="plain-table"><tbody>{% for row in same %}<tr><th scope="row">{{ row[0] }}</th><td>{{ row[1] }}</td></tr>{% endfor %}
+</tbody></table></div></details>{% endif %}
+""")
 _BASE_IS_FOR = (
     "The base is needed to probe and to evaluate, and to read DoRA. Without one the weights alone can be inspected, merged "
     "and exported."
@@ -47,16 +58,24 @@ def verdict(state: TabState) -> Markup:
 
 
 def passports(state: TabState) -> Named:
-    """A table for each adapter."""
+    """Both adapters side by side: what differs is in sight, what is equal is folded."""
     pair = state.session.pair
-    found = pair.passports if pair else (None, None)
-    return {f"{role} passport": _passport(role, each) for role, each in zip(("Task", "Domain"), found, strict=True)}
+    found = [one for one in pair.passports if one is not None] if pair else []
+    return {"passports": _passports(found) if found else Markup()}
 
 
-def _passport(role: str, passport: Passport | None) -> Markup:
-    if passport is None:
-        return Markup()
-    return html.box(html.fact_table(f"{role} adapter: {passport.label}", report.passport_rows(passport)))
+def _passports(found: Sequence[Passport]) -> Markup:
+    """One table for all of them, their notes last."""
+    by_adapter = [dict(report.passport_rows(one)) for one in found]
+    names = dict.fromkeys(name for rows in by_adapter for name in rows if name != "note")
+    rows = [(name, *(of.get(name, "") for of in by_adapter)) for name in names]
+    other, same = [row for row in rows if len(set(row[1:])) > 1], [row for row in rows if len(set(row[1:])) == 1]
+    notes = [(f"note on {one.label}", text) for one in found for text in one.remarks]
+    return html.box(_PASSPORTS(
+        caption=" and ".join(f"{role} adapter: {one.label}" for role, one in zip(("Task", "Domain"), found, strict=False)),
+        labels=[one.label for one in found], same=same if len(found) > 1 else [], notes=notes,
+        rows=other if len(found) > 1 else rows,
+    ))  # fmt: skip
 
 
 def probe_state(state: TabState) -> Markup:
@@ -79,7 +98,7 @@ def probed_words(state: TabState) -> str:
 
 
 def show(state: TabState) -> Named:
-    """The samples' cards, verdict, both passports, probe state, where inputs come from."""
+    """The samples' cards, verdict, passports, probe state, where inputs come from."""
     fits = {"verdict": verdict(state), **role_box.show(state), **passports(state)}
     about = estimate(state, *state.planned.get("probe", (32, True)))
     return {**sample_cards.show(state), **fits, "bar": probe_state(state), **sources(state), **about}
@@ -130,6 +149,16 @@ def on_own(
         raise
     state.acted("Opened your own pair.")
     yield show(state)
+
+
+def opening(paths: AllowedPaths, state: TabState, *fields: Any) -> Iterator[Named]:
+    """``on_own`` with what is wrong said beside its fields, where it stays: a toast fades over the former pair's verdict."""
+    yield {"error": ""}
+    try:
+        yield from on_own(paths, state, *fields)
+    except TadaError as error:
+        yield {"error": html.note(str(error), "bad")}
+        raise
 
 
 def dropped(files: Sequence[str] | None, role: str) -> str | None:
@@ -255,6 +284,7 @@ class Own(NamedTuple):
     domain_zip: gr.File
     dora_rank: gr.Number
     button: gr.Button
+    error: gr.HTML
 
 
 class Probe(NamedTuple):
@@ -275,8 +305,7 @@ def open_tab(state: gr.State, paths: AllowedPaths) -> Panel:
     own = _own(paths)
     found = words(verdict(TabState()))
     roles = role_box.role_box()
-    with gr.Row():
-        tables = {f"{role} passport": _column_of_words() for role in ("Task", "Domain")}
+    tables = {"passports": words(elem_id="passports")}
     probe, boxes, task, about = _probe()
     at = {
         **cards,
@@ -290,7 +319,9 @@ def open_tab(state: gr.State, paths: AllowedPaths) -> Panel:
     changed, last = partial(gr.on, [probe.n.change, probe.auto.change]), {**READ, "trigger_mode": "always_last"}
     listen_early(changed, estimate, [state, probe.n, probe.auto], {"estimate": about}, **last)
     changes = [listen(button.click, partial(on_sample, name), [state], at, **EDIT) for name, button in opens.items()]
-    changes.append(listen(own.button.click, partial(on_own, paths), [state, *own[:6]], at, **ONCE))
+    changes.append(
+        listen(own.button.click, partial(opening, paths), [state, *own[:6]], {**at, "error": own.error}, **ONCE)
+    )
     listen(probe.source.change, on_source, [probe.source], boxes, **READ)
 
     def on_role(state: TabState, news: gr.EventData) -> Named:  # gradio looks for its event in the annotations
@@ -301,11 +332,6 @@ def open_tab(state: gr.State, paths: AllowedPaths) -> Panel:
     task.can_stop(state)
     changes += [task.begins(state, "probe", probing, [*probe], {}), _wire_readings(state, task)]
     return Panel(at, show, tuple(changes))
-
-
-def _column_of_words() -> gr.HTML:
-    with gr.Column(min_width=320):
-        return words()
 
 
 def _own(paths: AllowedPaths) -> Own:
@@ -330,7 +356,7 @@ def _own(paths: AllowedPaths) -> Own:
             elem_id="dora-rank",
         )  # fmt: skip
     opens = gr.Button("Open", variant="primary", elem_id="open-own")
-    return Own(task, domain, base, task_zip, domain_zip, dora_rank, opens)
+    return Own(task, domain, base, task_zip, domain_zip, dora_rank, opens, words(elem_id="own-error"))
 
 
 def _zip(role: str) -> gr.File:
