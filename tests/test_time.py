@@ -136,8 +136,8 @@ def test_evaluate_and_auto_tune_say_how_long_before_they_begin(base, tmp_path, r
     assert "A whole trial takes about 10 s here" in says and "5 min hold about 15 of 60" in says
     assert "at most 10 min for 60 trials" in tune.estimate(state, 60, 0, 2, 0, items, None)["estimate"]
     assert tune.estimate(state, 60, 5, 2, 0, None, None)["estimate"] == ""
-    run_panel.evaluation(None, state, *chosen)
-    assert "A whole trial" in tune.estimate(state, 60, 5, 2, 0, None, None)["estimate"], "Evaluate's items are kept"
+    state.items = (items, None)
+    assert "A whole trial" in tune.estimate(state, 60, 5, 2, 0, None, None)["estimate"], "Evaluate's items are taken"
     state.session.close()
 
 

@@ -155,22 +155,18 @@ def _is_labelled(row: Row) -> bool:
 
 def _is_lettered(row: Row) -> bool:
     ours = isinstance(row.get("choices"), list) and isinstance(row.get("answer"), int) and "question" in row
-    return (
-        "choices" in row and not ours and _first(row, _QUESTIONS) is not None and any(name in row for name in _ANSWERS)
-    )
+    return "choices" in row and not ours and _has(row, _QUESTIONS) and _has(row, _ANSWERS)
 
 
 def _is_spread(row: Row) -> bool:
     there = any(all(name in row for name in names[:2]) for names in _ONE_EACH)
-    return (
-        there and "choices" not in row and any(name in row for name in _ANSWERS) and _first(row, _QUESTIONS) is not None
-    )
+    return there and "choices" not in row and _has(row, _ANSWERS) and _has(row, _QUESTIONS)
 
 
 def _is_reply(row: Row) -> bool:
     ours = "question" in row and "answer" in row and not isinstance(row["answer"], int | float)
-    other = {"choices", "label", "image"} & set(row)
-    return not ours and not other and _first(row, _QUESTIONS) is not None and any(name in row for name in _REPLIES)
+    other = {"choices", "label", "image", "text"} & set(row)
+    return not ours and not other and _has(row, _QUESTIONS) and _has(row, _REPLIES)
 
 
 #: The first that fits is a row's shape.
@@ -185,6 +181,10 @@ SHAPES = (
 
 
 # -- values ----------------------------------------------------------------------------------------------------------
+
+
+def _has(row: Row, names: Sequence[str]) -> bool:
+    return any(name in row for name in names)
 
 
 def _first(row: Row, names: Sequence[str]) -> Any:

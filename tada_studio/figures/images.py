@@ -13,7 +13,7 @@ from tada_studio.figures.standalone import figure_block, page
 #: What kaleido draws.
 IMAGES = ("png", "svg", "pdf")
 #: Pixels of a picture's width, and of what stands above and under the plot; letters of a caption's line at that width.
-WIDTH, _HEAD, _LINE = 900, 34, 17
+WIDTH, _HEAD, _FOOT, _LINE = 900, 34, 30, 17
 _LETTERS = 130
 
 
@@ -52,12 +52,12 @@ def captioned(figure: Figure, about: str = "", width: int = WIDTH, font: str = "
     plot = go.Figure(figure.plot)
     lines = textwrap.wrap(f"{figure.caption} {about}".strip(), max(30, _LETTERS * width // WIDTH))
     margin, height = plot.layout.margin, plot.layout.height or 260
-    top, bottom = (margin.t or 24) + _HEAD, (margin.b or 40) + _LINE * len(lines) + 10
+    top, bottom = (margin.t or 24) + _HEAD, (margin.b or 40) + _LINE * len(lines) + _FOOT
     plot.update_layout(
-        height=height + _HEAD + _LINE * len(lines) + 10, margin={"t": top, "b": bottom}, template="plotly_white",
+        height=height + _HEAD + _LINE * len(lines) + _FOOT, margin={"t": top, "b": bottom}, template="plotly_white",
         title={"text": figure.title, "x": 0.01, "y": 0.985, "yanchor": "top", "font": {"size": 15}}, font={"family": font},
     )  # fmt: skip
     return plot.add_annotation(
-        text="<br>".join(lines), xref="paper", yref="paper", x=0, y=0, yshift=-(margin.b or 40), yanchor="top", xanchor="left",
-        align="left", showarrow=False, font={"size": 11, "color": "#555"},
+        text="<br>".join(lines), xref="paper", yref="paper", x=0, y=0, yshift=-(margin.b or 40) - _FOOT // 2,
+        yanchor="top", xanchor="left", align="left", showarrow=False, font={"size": 11, "color": "#555"},
     )  # fmt: skip

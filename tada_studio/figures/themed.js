@@ -65,9 +65,9 @@ const shownSeries = (figure) => ({ ...figure, data: figure.data.filter(({ visibl
 async function savePicture(Plotly, figure, title, name, format, width, css, caption = '') {
   const { data, layout } = themed(shownSeries(figure), css);
   const lines = caption ? wrapped(asText(caption), Math.max(40, width / 6.4)) : [];
-  const [above, below, base] = [30, lines.length ? lines.length * 15 + 12 : 0, layout.margin.b ?? 40];
+  const [above, below, base] = [30, lines.length ? lines.length * 15 + 28 : 0, layout.margin.b ?? 40];
   const under = {
-    text: lines.join('<br>'), xref: 'paper', yref: 'paper', x: 0, y: 0, yshift: -base, xanchor: 'left', yanchor: 'top', align: 'left',
+    text: lines.join('<br>'), xref: 'paper', yref: 'paper', x: 0, y: 0, yshift: -base - 18, xanchor: 'left', yanchor: 'top', align: 'left',
     showarrow: false, font: { size: 11, color: css('--body-text-color-subdued') },
   };
   const whole = {

@@ -2,7 +2,7 @@
 const page = Object.fromEntries([
   'window', 'document', 'location', 'element', 'props', 'trigger', 'watch', 'ResizeObserver', 'MutationObserver', 'setTimeout',
   'clearTimeout', 'getComputedStyle', 'structuredClone', 'fetch', 'console', 'URL', 'Blob', 'Request', 'Response', 'ReadableStream',
-  'TextDecoderStream', 'TextEncoder', 'requestAnimationFrame', 'Plotly',
+  'TextDecoderStream', 'TextEncoder', 'requestAnimationFrame', 'Plotly', 'KeyboardEvent',
 ].map((name) => [name, 'readonly']));
 
 module.exports = [

@@ -1,5 +1,6 @@
-"""axe-core finds nothing serious on any tab, in light and dark, wide and on a phone. Pinned in tests/js/package-lock.json:
-`npm ci --prefix tests/js`.
+"""axe-core finds nothing serious on any tab, in light and dark, wide and on a phone; and what axe does not see.
+
+axe is pinned in tests/js/package-lock.json: `npm ci --prefix tests/js`.
 """
 
 from pathlib import Path
@@ -22,7 +23,7 @@ RUN = """() => axe.run({ exclude: ['.upload-container'] }, {
 }).then(({ violations }) => violations.filter(({ impact }) => ['serious', 'critical'].includes(impact))
   .flatMap(({ id, nodes }) => nodes.map(({ target, failureSummary }) => `${id}: ${target.join(' ')}: ${failureSummary}`)))"""
 
-pytestmark = pytest.mark.skipif(not AXE.exists(), reason="axe-core is not installed: npm ci --prefix tests/js")
+needs_axe = pytest.mark.skipif(not AXE.exists(), reason="axe-core is not installed: npm ci --prefix tests/js")
 
 
 def serious(page: Page, name: str) -> list[str]:
@@ -36,6 +37,7 @@ def serious(page: Page, name: str) -> list[str]:
     return sorted(set(found))
 
 
+@needs_axe
 @pytest.mark.parametrize(("theme", "width"), [("light", 1280), ("dark", 420)])
 def test_axe_finds_nothing_serious(open_page, theme, width):
     page = open_page(f"/?__theme={theme}", width=width)
@@ -45,8 +47,21 @@ def test_axe_finds_nothing_serious(open_page, theme, width):
     assert {name: each for name, each in found.items() if each} == {}
 
 
+@needs_axe
 def test_axe_would_find_a_picture_without_words(page):
     """Or a clean answer would mean nothing."""
     page.add_script_tag(path=str(AXE))
     page.evaluate("document.querySelector('#tabs').insertAdjacentHTML('beforebegin', '<img src=\"data:,\">')")
     assert any(line.startswith("image-alt") for line in page.evaluate(RUN))
+
+
+def test_no_list_stays_open_over_the_next_field(page):
+    tab(page, "inspect")
+    field = page.locator("#knob-method input")
+    field.focus()
+    options = page.locator("ul[role=listbox]:visible, ul.options:visible")
+    expect(options).to_have_count(1)
+    field.press("Tab")
+    expect(options).to_have_count(0)
+    expect(field).not_to_be_focused()
+    expect(field).to_have_value("tada")

@@ -159,12 +159,12 @@ def test_readings_that_are_none_are_one_sentence(probed, pico, tmp_path):
         "NaN": {**held, "domain": held["domain"] * torch.nan},
         "without a token": {**held, "tokens": held["tokens"] * 0},
         "other modules or ranks": {**held, "moment": held["moment"][:, 1:, 1:].contiguous()},
-        "no modules": held,
+        "named twice": held,
         "no readings could be read": {"task": held["task"]},
     }
     for says, changed in wrong.items():
         save_file(changed, tensors)
-        file.write_text(json.dumps({**content, "names": ["a", "a"]} if says == "no modules" else content))
+        file.write_text(json.dumps({**content, "names": ["a", "a"]} if says == "named twice" else content))
         with pytest.raises((InputError, MismatchError), match=says):
             open_tab.on_readings(unprobed, [str(file), str(tensors)])
     assert unprobed.session.readings is None

@@ -30,7 +30,11 @@ def test_scores_of_an_earlier_recipe_are_pale_and_named_so(state):
     assert "earlier recipe" not in str(run_panel.results(state, run))
     state.session.turn(strength=0.5)
     shown = run_panel.results(state, run)
-    assert "is of an earlier recipe" in shown["cards"] and 'class="stale"' in shown["table"]
+    assert (
+        "is of an earlier recipe" in shown["verdict"]
+        and 'class="stale"' in shown["cards"]
+        and 'class="stale"' in shown["table"]
+    )
     assert '"title": "Accuracy, of an earlier recipe"' in shown["bars"] and '"opacity":0.35' in shown["bars"]
     state.session.undo()
     assert "earlier recipe" not in str(run_panel.results(state, run))
