@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
-SMALL = {
+SMALL = {"scaling.py": ("--tiny", "--repeats", "1")}
+SMALL_NIGHTLY = {
     "merge_vs_peft.py": ("--what", "tiny", "--repeats", "1"),
-    "scaling.py": ("--tiny", "--repeats", "1"),
     "probe_overhead.py": ("--tiny", "--repeats", "1"),
     "gpu.py": ("--device", "cpu", "--tiny", "--repeats", "1"),
 }
@@ -23,12 +23,18 @@ def run(script, *options):
     return subprocess.run(command, cwd=ROOT / "benchmarks", env=where, capture_output=True, text=True)
 
 
-@pytest.mark.parametrize("script", SMALL)
-def test_it_runs_small(script):
+@pytest.mark.parametrize(("script", "options"), SMALL.items())
+def test_it_runs_small(script, options):
     results = (ROOT / "benchmarks" / "RESULTS.md").read_bytes()
-    found = run(script, *SMALL[script])
+    found = run(script, *options)
     assert found.returncode == 0 and ("held" in found.stdout or "reached" in found.stdout), found.stderr[-2000:]
     assert (ROOT / "benchmarks" / "RESULTS.md").read_bytes() == results
+
+
+@pytest.mark.nightly
+@pytest.mark.parametrize(("script", "options"), SMALL_NIGHTLY.items())
+def test_these_run_small_too(script, options):
+    test_it_runs_small(script, options)
 
 
 @pytest.mark.nightly

@@ -172,9 +172,10 @@ def test_a_ramp_of_strength_spares_shallow_layers():
 
 def test_a_recipe_of_version_one_keeps_its_meaning_in_todays_words():
     old = {"method": "tada", "strength": 3.0, "overrides": ["* : 0.7"], "balance": 0.25}
-    want = Recipe(method="gates", strength=1.5, weights="0.1", overrides=("* : 0.7",), balance=0.25)
+    then = Recipe(method="gates", weights="0.1", conflict_threshold=8.0)  # what was the default
+    want = then.but(strength=1.5, overrides=("* : 0.7",), balance=0.25)
     assert from_version_1(old) == recipe_in({"format": FORMAT_1, "recipe": old}) == want
-    assert recipe_in({"format": FORMAT_1, "recipe": {}}) == Recipe(method="gates", weights="0.1")
+    assert recipe_in({"format": FORMAT_1, "recipe": {}}) == then
     assert recipe_in(want.to_dict()) == want and "same bytes" in OLD_WEIGHTS
     with pytest.raises(RecipeError, match=r"strength = 5"):
         from_version_1({"strength": 5})

@@ -8,6 +8,7 @@ import pytest
 sys.path.insert(0, str(Path(__file__).parents[2] / "benchmarks"))
 
 
+@pytest.mark.nightly
 def test_a_few_visitors_while_one_searches_without_end():
     import soak
 
