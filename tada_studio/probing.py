@@ -84,11 +84,13 @@ class Readings(gates.Readings):
         try:
             if path.stat().st_size > _LARGEST:
                 raise ValueError(f"it is larger than {_LARGEST:,} bytes")
-            said = SavedReadings.model_validate_json(path.read_bytes())
+            saved = SavedReadings.model_validate_json(path.read_bytes())
             with safe_open(path.with_suffix(".safetensors"), framework="pt") as file:
                 tensors = {name: file.get_tensor(name) for name in file.keys()}
-            on_task = None if said.on_task is None else cls(**_read(said.names, said.on_task.about, tensors, _ON_TASK))
-            return cls(**_read(said.names, said.about, tensors), on_task=on_task)
+            on_task = (
+                None if saved.on_task is None else cls(**_read(saved.names, saved.on_task.about, tensors, _ON_TASK))
+            )
+            return cls(**_read(saved.names, saved.about, tensors), on_task=on_task)
         except (OSError, ValueError, KeyError, RecursionError, SafetensorError) as error:
             raise InputError(
                 f"{path}: no readings could be read ({first_problem(error)}). Give a readings.json that 'tada-studio probe' wrote, "

@@ -12,7 +12,7 @@ T = TypeVar("T")
 class Progress(NamedTuple):
     """``done`` of ``total`` parts of ``step``; ``note`` says what is being done, for a person.
 
-    rests: between two parts: nothing is held, no adapter is worn by the base, and other work may go first
+    rests: between two parts: nothing is held, no adapter is attached to the base, and other work may go first
     """
 
     step: str

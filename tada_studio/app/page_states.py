@@ -45,7 +45,7 @@ class PageStates(StateHolder):
         return super().__getitem__(session_id)
 
     def drop_closed(self, seconds: float) -> None:
-        """Forget pages that were closed and not heard of since. Until then one that had only lost its connection can go on."""
+        """Forget pages that were closed and not seen since. Until then one that had only lost its connection can go on."""
         now = datetime.now()
         with self.lock:
             old = [

@@ -11,7 +11,7 @@ class History:
 
     def __init__(self, now: Recipe | None = None, before: Sequence[Recipe] = (), after: Sequence[Recipe] = ()) -> None:
         self.now, self.before, self.after = now or Recipe(), [*before], [*after]
-        self._told: list[tuple[Recipe, Recipe, str]] = []  # of each step in the log: from, to, in words
+        self._worded: list[tuple[Recipe, Recipe, str]] = []  # of each step in the log: from, to, in words
 
     def take(self, recipe: Recipe) -> None:
         """A new step: there is no way on any more to what was undone."""
@@ -37,8 +37,8 @@ class History:
     @property
     def log(self) -> tuple[str, ...]:
         """What was done, in order; what was undone is not in it."""
-        told, steps = self._told, list(pairwise([*self.before, self.now]))
+        worded, steps = self._worded, list(pairwise([*self.before, self.now]))
         for i, (old, new) in enumerate(steps):  # recipes do not change: only steps that are new have to be put in words
-            if i == len(told) or told[i][0] is not old or told[i][1] is not new:
-                told[i:] = [(old, new, changes(old, new))]
-        return tuple(words for _, _, words in told[: len(steps)])
+            if i == len(worded) or worded[i][0] is not old or worded[i][1] is not new:
+                worded[i:] = [(old, new, changes(old, new))]
+        return tuple(words for _, _, words in worded[: len(steps)])

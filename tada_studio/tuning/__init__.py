@@ -96,7 +96,7 @@ def search(
 
 
 def _pause(progress: ProgressFn, step: str, done: int, total: int) -> None:
-    """No adapter is worn now: other work may go first."""
+    """No adapter is attached now: other work may go first."""
     progress(Progress(step, done, total, "between two parts", rests=True))
 
 
