@@ -90,7 +90,7 @@ pair = tada.read_pair(task="path-or-hub-id", domain="path-or-hub-id")
 base = tada.load_base("path-or-hub-id")
 readings = tada.probe(pair, base, tada.read_inputs("probe.jsonl"))
 merge = tada.Merge(pair, readings, tada.Recipe(rank=16))  # every stage, each computed once when it is asked for
-merge.gates, merge.ranks, merge.depth
+merge.gates, merge.ranks, merge.depths
 certificate = tada.export(merge.adapter, "out/", base=base)
 scores = tada.evaluate(base, {"base": None, "merge": merge.adapter}, tada.read_items("items.jsonl"))
 ```

@@ -9,11 +9,13 @@ from typing import Any
 from markupsafe import Markup
 
 from tada_studio import figures, report
+from tada_studio.addresses import Address
+from tada_studio.core.gates import Gates
 from tada_studio.evaluation.effect import Effects
 from tada_studio.exporting.portable import VLLM_RANKS
 from tada_studio.figures import standalone
 from tada_studio.files import plain_json
-from tada_studio.lora import Address, Passport
+from tada_studio.lora import Passport
 from tada_studio.markup import joined, template
 from tada_studio.pipeline import MergeOrigin
 from tada_studio.pipeline.merge import Merge
@@ -103,7 +105,7 @@ def _summary(view: Merge) -> Markup:
     places = [str(address) for address in view.pair.addresses.values()]
     sentences = [
         report.pair_verdict(view.pair),
-        report.depth_sentence(view.depth, view.probed, int(view.gates.edited.sum())),
+        report.depth_sentences(view.depths, view.probed, int(view.gates.edited.sum())),
         report.conflict_sentence(view.merged),
         report.rank_advice(view.ranks, view.merged.rank, VLLM_RANKS, places),
         report.norms_sentence(view.norms, view.recipe.balance),
@@ -123,15 +125,20 @@ def _passport(role: str, passport: Passport | None) -> Markup:
 
 def _gates(view: Merge) -> Markup:
     gates = view.gates
+    return joined([
+        *(standalone.figure_block(figures.gate_picture(part, tower)) for tower, part in gates.by_tower.items()),
+        standalone.figure_block(figures.depth_profile(view.depths, gates)),
+        *(_numbers(part, tower) for tower, part in gates.by_tower.items()),
+    ])  # fmt: skip
+
+
+def _numbers(gates: Gates, tower: str) -> Markup:
     rows = [
         [layer, *("" if value != value else f"{value:.3f}" for value in values)]
         for layer, values in zip(gates.layers, gates.values.tolist(), strict=True)
     ]
-    return joined([
-        standalone.figure_block(figures.gate_picture(gates)),
-        standalone.figure_block(figures.depth_profile(view.depth, gates)),
-        _folded("Every gate as a number", _table(("layer", *gates.projections), rows)),
-    ])  # fmt: skip
+    what = f"Every gate of the {tower} as a number" if tower else "Every gate as a number"
+    return _folded(what, _table(("layer", *gates.projections), rows))
 
 
 def _stability(view: Merge) -> Markup:
@@ -151,10 +158,11 @@ def _conflict(view: Merge) -> Markup:
         return _note(report.conflict_sentence(view.merged))
     cells = sorted(zip(drops.lost.tolist(), view.pair.addresses.values(), strict=True), reverse=True)
     touched = [address for lost, address in cells if lost > 0]
-    lost = _pair(*(
-        standalone.figure_block(figures.lost_picture(view.gates, view.on_map(of_each), f"of the {role}"))
+    lost = joined(_pair(*(
+        standalone.figure_block(figures.lost_picture(
+            part, view.gates.cut(tower, view.on_map(of_each)), f"{tower} of the {role}".strip()))
         for role, of_each in zip(("task", "domain"), drops.lost_by_cell.unbind(1), strict=True)
-    ))  # fmt: skip
+    )) for tower, part in view.gates.by_tower.items())  # fmt: skip
     close = joined(_cell(view, address) for address in touched[:CLOSE])
     rows = [[str(address), report.percent(share)] for share, address in cells[:LISTED] if share > 0]
     listed = (

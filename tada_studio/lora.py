@@ -1,11 +1,10 @@
-"""Nouns: a LoRA module, an adapter made of them, a pair of adapters, and where each module sits in the base.
+"""Nouns: a LoRA module, an adapter made of them, a pair of adapters.
 
 Knows nothing of files, models or screens. Tensors keep the dtype they were stored in; the verbs cast where they compute.
 """
 
 import hashlib
-from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any, NamedTuple, Protocol, runtime_checkable
@@ -14,22 +13,13 @@ import torch
 from jaxtyping import Float, Float64
 from torch import Tensor
 
+from tada_studio.addresses import Address, addresses
 from tada_studio.errors import AdapterError, MismatchError
 
 #: The two files of an adapter as PEFT saves it.
 CONFIG, WEIGHTS = "adapter_config.json", "adapter_model.safetensors"
 #: Beside them, in folders of this package: the names of a classifier's labels, which PEFT keeps nowhere.
 LABELS = "labels.json"
-
-
-class Address(NamedTuple):
-    """Where a module sits: ``layer`` counts from 0 at the input, ``projection`` is the name people use (``v_proj``)."""
-
-    layer: int
-    projection: str
-
-    def __str__(self) -> str:
-        return f"layer {self.layer} {self.projection}"
 
 
 @dataclass(frozen=True, eq=False)  # identity equality: == on tensors would be elementwise
@@ -65,94 +55,6 @@ class LoraModule:
     def delta(self) -> Float64[Tensor, "d_out d_in"]:
         """The dense update in float64. For checks: nothing in a merge needs it."""
         return self.scale * (self.up.double() @ self.down.double())
-
-
-def split_name(name: str) -> tuple[str, int | None, str]:
-    """("model.layers", 3, "self_attn.q_proj") of "model.layers.3.self_attn.q_proj"; no number outside the layers."""
-    parts = name.split(".")
-    for i, part in enumerate(parts[:-1]):
-        if part.isdecimal():
-            return ".".join(parts[:i]), int(part), ".".join(parts[i + 1 :])
-    return "", None, name
-
-
-#: Parts of the names of modules that stand before the first layer; what else has no layer (heads) stands behind the last.
-_BEFORE_THE_LAYERS = ("embed", "wte", "wpe", "patch", "stem", "projector", "proj_in")
-
-
-def _layer_outside(name: str, numbers: list[int]) -> int:
-    """Embeddings count with the first layer, heads with the last: depth is what a gate is about."""
-    before = any(part in name.lower() for part in _BEFORE_THE_LAYERS)
-    return (min if before else max)(numbers, default=0)
-
-
-def addresses(names: Iterable[str]) -> dict[str, Address]:
-    """The address of every module, in order of depth, then in the order in which the projections first appear.
-
-    A module outside the numbered layers is addressed with the first of them (embeddings) or the last (heads).
-
-    A projection is called by the last part of its name; where that would call two kinds of module alike (BERT has
-    attention.output.dense and output.dense) it gets as much of its path as tells them apart.
-    """
-    split = {name: split_name(name) for name in names}
-    numbers = [layer for _, layer, _ in split.values() if layer is not None]
-    kinds = list(dict.fromkeys((stack, tail) for stack, _, tail in split.values()))
-    towers = _towers({stack for stack, layer, _ in split.values() if layer is not None})
-    labels = _labels(kinds, towers) if len(towers) > 1 else dict(zip(kinds, _short_names(kinds), strict=True))
-    found = {
-        name: Address(_layer_outside(name, numbers) if layer is None else layer, labels[stack, tail])
-        for name, (stack, layer, tail) in split.items()
-    }
-    order = {label: i for i, label in enumerate(sorted(labels.values(), key=_usual_place))}
-    return dict(sorted(found.items(), key=lambda item: (item[1].layer, order[item[1].projection])))
-
-
-def _towers(stacks: set[str]) -> dict[str, str]:
-    """Stack of layers -> what tells it from the others: "encoder" of model.encoder.layers beside model.decoder.layers."""
-    parts = {stack: stack.split(".") for stack in stacks}
-    shared = set.intersection(*map(set, parts.values())) if parts else set()
-    return {stack: ".".join(part for part in path if part not in shared) or stack for stack, path in parts.items()}
-
-
-def _labels(kinds: list[tuple[str, str]], towers: Mapping[str, str]) -> dict[tuple[str, str], str]:
-    """Short names within each stack, with the stack's own before them: encoder.q_proj, decoder.self_attn.q_proj."""
-    found = {}
-    for stack in dict.fromkeys(stack for stack, _ in kinds):
-        ours = [kind for kind in kinds if kind[0] == stack]
-        for kind, short in zip(ours, _short_names(ours), strict=True):
-            found[kind] = f"{towers[stack]}.{short}" if stack in towers else short
-    return found
-
-
-#: The order in which a layer computes them, so that maps of different models read alike.
-_USUAL_ORDER = (
-    "q", "query", "q_lin", "k", "key", "k_lin", "v", "value", "v_lin", "qkv", "c_attn", "query_key_value",
-    "o", "out", "out_lin", "attn.c_proj", "attention.output.dense", "gate", "up", "c_fc", "fc1", "lin1",
-    "intermediate.dense", "down", "mlp.c_proj", "fc2", "lin2", "output.dense",
-)  # fmt: skip
-
-
-def _usual_place(label: str) -> tuple[int, str]:
-    short = label if label in _USUAL_ORDER else label.removesuffix("_proj")
-    return (_USUAL_ORDER.index(short) if short in _USUAL_ORDER else len(_USUAL_ORDER), label)
-
-
-def _short_names(kinds: list[tuple[str, str]]) -> list[str]:
-    """For each (stack, path inside a layer) its shortest end that no other ends in, or that whole path if no other has it."""
-
-    def ends(stack: str, inside: str) -> list[str]:
-        parts = [*stack.split("."), *inside.split(".")]
-        return [".".join(parts[i:]) for i in range(len(parts) - 1, -1, -1)]
-
-    seen = Counter(end for kind in kinds for end in ends(*kind))
-    paths = Counter(inside for _, inside in kinds)
-
-    def tells_apart(end: str, inside: str) -> bool:
-        if end.isdecimal():  # to_out.0 is no "0"
-            return False
-        return seen[end] == 1 or (end == inside and paths[inside] == 1)
-
-    return [next((end for end in ends(*kind) if tells_apart(end, kind[1])), ".".join(kind)) for kind in kinds]
 
 
 @dataclass(frozen=True, eq=False)

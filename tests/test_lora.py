@@ -72,19 +72,19 @@ def test_vit_is_called_like_bert():
     assert labels(*tails, stack="vit.encoder.layer") == order
 
 
-def test_two_stacks_are_told_apart():
+def test_two_stacks_are_distinct():
     found = addresses(["model.encoder.layers.0.self_attn.q_proj", "model.decoder.layers.0.self_attn.q_proj"])
     assert sorted(map(str, found.values())) == [
-        "layer 0 decoder.q_proj", "layer 0 encoder.q_proj",
+        "decoder layer 0 q_proj", "encoder layer 0 q_proj",
     ]  # fmt: skip
 
 
-def test_projections_of_two_towers_are_called_by_their_tower():
+def test_projections_are_called_by_what_tells_them_apart_within_their_tower():
     names = ["encoder.block.0.layer.0.SelfAttention.q", "decoder.block.0.layer.0.SelfAttention.q", "decoder.block.0.layer.1.Enc.q",
              "model.visual.blocks.3.attn.qkv", "lm_head"]  # fmt: skip
-    called = {name: place.projection for name, place in addresses(names).items()}
-    assert called == {names[0]: "encoder.block.q", names[1]: "decoder.block.SelfAttention.q", names[2]: "decoder.block.Enc.q",
-                      names[3]: "model.visual.blocks.qkv", names[4]: "lm_head"}  # fmt: skip
+    found = {name: (place.tower, place.projection) for name, place in addresses(names).items()}
+    assert found == {names[0]: ("encoder", "q"), names[1]: ("decoder", "SelfAttention.q"), names[2]: ("decoder", "Enc.q"),
+                     names[3]: ("model", "qkv"), names[4]: ("decoder", "lm_head")}  # fmt: skip
 
 
 @pytest.mark.parametrize("tails", [("to_out.0", "to_q"), ("mlp.0", "mlp.2", "attn.qkv"), ("net.0.proj", "net.2")])

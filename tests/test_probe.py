@@ -191,7 +191,7 @@ def test_equal_inputs_are_counted_and_inputs_that_are_all_equal_refused(base, pa
         pipeline.probe(pair, base, inputs, task_inputs=[])
 
 
-def test_inputs_that_are_hardly_told_apart_are_said_to_be(both):
+def test_inputs_that_are_hardly_distinct_are_said_to_be(both):
     twice = replace(both, on_task=replace(both, about={}))
     assert "hardly told apart by the adapters' codes (0.00" in report.inputs_sentence(twice)
     assert "clearly told apart" in report.inputs_sentence(both)  # few inputs of few words each

@@ -21,8 +21,8 @@ def test_the_trend_is_only_what_its_interval_says():
     assert "rises with depth" in report.depth_sentence(depth(0.4, Interval(0.1, 0.6)), True)
     assert "no clear trend" in report.depth_sentence(depth(0.4, Interval(-0.1, 0.6)), True)
     assert "falls with depth" in report.depth_sentence(depth(-0.4, Interval(-0.6, -0.1)), True)
-    assert "the domain's share falls with depth" in report.compared_depth_sentence(
-        "x", depth(-0.4, Interval(-0.6, -0.1))
+    assert "the domain's share falls with depth" in report.compared_depth_sentences(
+        "x", {"": depth(-0.4, Interval(-0.6, -0.1))}
     )
 
 
@@ -167,7 +167,7 @@ def test_a_share_that_is_there_is_not_called_nothing():
 
 def norms_of(task, domain, after=None):
     none = torch.zeros(1, 2, dtype=torch.float64)
-    return Norms((0,), none, none, (task, domain), after or (task, domain))
+    return Norms((0,), none, none, (task, domain), after or (task, domain), ("",))
 
 
 def test_norms_that_differ_several_fold_are_pointed_out_and_balance_is_told():

@@ -89,7 +89,7 @@ def test_a_slider_moves_the_merge_on_screen(session):
 def test_the_main_job_without_a_screen(session, pico, tmp_path):
     assert not session.view.probed
     session.probe(read_inputs(pico.inputs))
-    assert session.view.probed and session.view.depth.interval is not None
+    assert session.view.probed and session.view.depths[""].interval is not None
     session.paint([(0, 0)], 1.0)
     run = session.evaluate({"domain": read_items(pico.items)}, ["base", "task", "domain", "linear", "tada"], 20)
     assert run.finished and list(run.sides["domain"]) == ["base", "task", "domain", "linear", "tada"]

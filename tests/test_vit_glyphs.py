@@ -12,7 +12,7 @@ from transformers import AutoModelForImageClassification
 
 from tada_studio import pipeline, report
 from tada_studio.base_model.images import image_files, opened
-from tada_studio.core.gates import depth_profile
+from tada_studio.core.gates import depth_profiles
 from tada_studio.core.gates import gates as gates_of
 from tada_studio.core.stats import holm, paired_p
 from tada_studio.pipeline.merge import merge
@@ -87,7 +87,7 @@ def test_the_cached_readings_are_those_of_the_probe_images(chosen, opened_sample
     taken = pipeline.probe(pair, base, pipeline.sample_inputs(chosen))
     torch.testing.assert_close(gates_of(taken).values, gates_of(readings).values, rtol=0, atol=1e-4)
     assert taken.about["inputs"] == readings.about["inputs"] and len(readings.tokens) == 32
-    depth = depth_profile(readings, gates_of(readings), Recipe())
+    depth = depth_profiles(readings, gates_of(readings), Recipe())[""]
     assert depth.rho == pytest.approx(chosen.about["depth"]["rho"], abs=1e-3)
     assert (depth.interval.low, depth.interval.high) == pytest.approx(
         (chosen.about["depth"]["low"], chosen.about["depth"]["high"]), abs=1e-3

@@ -17,7 +17,7 @@ import torch
 
 from tada_studio import pipeline
 from tada_studio.core import stats
-from tada_studio.core.gates import depth_profile
+from tada_studio.core.gates import depth_profiles
 from tada_studio.core.gates import gates as gates_of
 from tada_studio.lora import Adapter, Pair
 from tada_studio.pipeline.merge import merge
@@ -82,7 +82,7 @@ def _two_digits(p: float) -> float:
 
 def depth(readings: Readings) -> dict[str, Any]:
     """How the domain's share of the default recipe's gates changes with depth."""
-    found = depth_profile(readings, gates_of(readings), Recipe())
+    found = depth_profiles(readings, gates_of(readings), Recipe())[""]
     low, high = found.interval or (None, None)
     rounded = lambda value: None if value is None else round(value, 3)  # noqa: E731
     return {

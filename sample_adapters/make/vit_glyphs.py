@@ -35,7 +35,7 @@ from transformers.utils import logging
 
 from tada_studio import pipeline, report
 from tada_studio.base_model.inputs import read_inputs
-from tada_studio.core.gates import depth_profile
+from tada_studio.core.gates import depth_profiles
 from tada_studio.core.gates import gates as gates_of
 from tada_studio.core.merge import METHODS
 from tada_studio.core.stats import holm, paired_p
@@ -204,7 +204,7 @@ def measure(out: Path, oracle: Path) -> dict[str, Any]:
 
 def _depth(readings: Any) -> dict[str, float]:
     """Spearman's rho of the domain's share with depth, and its 95 % interval."""
-    depth = depth_profile(readings, gates_of(readings), Recipe())
+    depth = depth_profiles(readings, gates_of(readings), Recipe())[""]
     assert depth.rho is not None and depth.interval is not None
     return {"rho": round(depth.rho, 3), "low": round(depth.interval.low, 3), "high": round(depth.interval.high, 3)}
 

@@ -21,6 +21,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from tada_studio import pipeline
 from tada_studio import report as texts
+from tada_studio.addresses import Address
 from tada_studio.app.api_models import (
     AdapterRef,
     DirectionInfo,
@@ -47,7 +48,7 @@ from tada_studio.errors import InputError, Stopped
 from tada_studio.evaluation import read_items
 from tada_studio.evaluation.runs import cells
 from tada_studio.html_report import html_report
-from tada_studio.lora import Address, Passport
+from tada_studio.lora import Passport
 from tada_studio.probing import Readings
 from tada_studio.progress import silent
 from tada_studio.recipe import recipe_in
@@ -201,7 +202,7 @@ def gates(
     with caller.session(pair, readings, recipe) as session:
         found, probed = _view(session).gates, session.readings is not None
     return GatesInfo(
-        layers=list(found.layers), projections=list(found.projections), probed=probed,
+        layers=list(found.layers), towers=list(found.towers), projections=list(found.projections), probed=probed,
         gates=list(map(list, cells(found.values))), computed=list(map(list, cells(found.computed))),
     )  # fmt: skip
 
@@ -213,6 +214,7 @@ def spectrum(
     projection: str,
     readings: FilesOfReadings | None = None,
     recipe: dict[str, Any] | None = None,
+    tower: str = "",
 ) -> SpectrumInfo:
     """The directions of both adapters in one module, and what the merge keeps of them.
 
@@ -222,9 +224,10 @@ def spectrum(
         projection: such as v_proj.
         readings: both files of a probe, or null.
         recipe: knobs by name; an empty object takes all defaults.
+        tower: such as encoder, in a base that has several.
     """
     with caller.session(pair, readings, recipe) as session:
-        view, address = _view(session), Address(layer, projection)
+        view, address = _view(session), Address(layer, projection, tower)
         if address not in view.pair.addresses.values():
             raise InputError(
                 f"{address}: the pair has no such module. The endpoint gates lists layers and projections."

@@ -69,6 +69,7 @@ class GatesInfo(BaseModel):
     """The gate map: 1 takes the domain adapter, 0 the task adapter."""
 
     layers: list[int] = Field(description="what the rows stand for")
+    towers: list[str] = Field(description="the tower of each row; empty text in a base that has one stack of layers")
     projections: list[str] = Field(description="what the columns stand for")
     gates: list[list[float | None]] = Field(description="the gates that the merge uses; null where no module is")
     computed: list[list[float | None]] = Field(description="the same before the recipe's edits")

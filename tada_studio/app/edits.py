@@ -9,13 +9,15 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from tada_studio import report
 from tada_studio.app.state import TabState
 from tada_studio.core.conflict import Direction, picked
 from tada_studio.core.gates import Gates
 from tada_studio.core.methods import METHODS
 from tada_studio.core.selectors import SMOOTH, STRENGTH, STRONGEST, Checked, check
-from tada_studio.core.strokes import BRUSHES, depth_ramp
+from tada_studio.core.strokes import BRUSHES, depth_ramp, spelled
 from tada_studio.errors import InputError
 from tada_studio.pipeline.merge import Merge
 from tada_studio.probing import Readings as SavedReadings
@@ -127,13 +129,12 @@ def _lock(state: TabState, cells: list[Cell], on: bool) -> None:
 
 
 def _spelled(gates: Gates, cells: Iterable[Cell]) -> list[str]:
-    """Selectors for cells that exist: one for each projection."""
-    inside = [(i, j) for i, j in set(cells) if 0 <= i < len(gates.layers) and 0 <= j < len(gates.projections)]
-    by_projection: dict[str, list[int]] = {}
-    for i, j in sorted(inside):
-        if gates.there[i, j]:
-            by_projection.setdefault(gates.projections[j], []).append(gates.layers[i])
-    return [f"layers {','.join(map(str, layers))} : {name}" for name, layers in by_projection.items()]
+    """Selectors for cells that exist."""
+    marked = torch.zeros_like(gates.there)
+    for i, j in cells:
+        if 0 <= i < len(gates.layers) and 0 <= j < len(gates.projections):
+            marked[i, j] = gates.there[i, j]
+    return spelled(gates, marked)
 
 
 def select(state: TabState, index: Any) -> None:
@@ -243,11 +244,10 @@ def _preset_lines(name: str, gates: Gates) -> tuple[str, ...]:
     if name == "readings":
         return ()
     if name == "strength ramp":
-        return depth_ramp(gates.layers)
+        return depth_ramp(gates)
     if name != "ramp":
         return (f"* : {name}",)
-    last = max(1, len(gates.layers) - 1)
-    return tuple(f"layer {layer} : {i / last:.2f}" for i, layer in enumerate(gates.layers))
+    return depth_ramp(gates, 0.0, 1.0, "{:.2f}")
 
 
 def compare(state: TabState, files: Sequence[str] | None) -> None:

@@ -65,16 +65,22 @@ def probe(options: argparse.Namespace) -> int:
     readings.save(_json_name(options.out))
     merge, generic = pipeline.Merge(pair, readings), None
     if options.generic and options.inputs:
-        generic = merge.depth_by(pipeline.probe(pair, base, generic_inputs(), options.n, teller(options)))
-    depth = merge.depth
+        generic = merge.depths_by(pipeline.probe(pair, base, generic_inputs(), options.n, teller(options)))
+    depths = merge.depths
     counts = {
         "inputs": len(readings.tokens),
         "task_inputs": 0 if readings.on_task is None else len(readings.on_task.tokens),
     }
-    sentence, fit = report.depth_sentence(depth, probed=True, generic=generic), report.inputs_sentence(readings)
-    content = {"readings": str(options.out), **counts, "rho": depth.rho, "says": sentence, "inputs_say": fit}
+    sentence, fit = report.depth_sentences(depths, probed=True, generic=generic), report.inputs_sentence(readings)
+    content = {"readings": str(options.out), **counts, **_rho(depths), "says": sentence, "inputs_say": fit}
     answer(options, content, f"{sentence}\n{fit}")
     return 0
+
+
+def _rho(depths: Mapping[str, Any]) -> dict[str, Any]:
+    """rho, and in a base of several towers that of each."""
+    of_each = {tower: depth.rho for tower, depth in depths.items()}
+    return {"rho": next(iter(of_each.values()))} if len(of_each) == 1 else {"rho": None, "rho_by_tower": of_each}
 
 
 def _json_name(path: str) -> Path:

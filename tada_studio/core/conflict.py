@@ -6,6 +6,7 @@ never meet, -1 they cancel; ``sum_ij s_i s'_j a_ij`` is the inner product of the
 """
 
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from typing import NamedTuple
@@ -14,10 +15,10 @@ import torch
 from jaxtyping import Bool, Float64
 from torch import Tensor
 
+from tada_studio.addresses import Address, is_called
 from tada_studio.core.factor import ABSENT, CoreSpace, root
 from tada_studio.core.parallel import batched
 from tada_studio.errors import RecipeError
-from tada_studio.lora import Address
 from tada_studio.recipe import Recipe
 
 #: Weighted strengths closer than this, relatively, are a tie; the task's direction then stays. Alignments, thresholds and
@@ -212,16 +213,16 @@ class Direction(NamedTuple):
     number: int
 
     def __str__(self) -> str:
-        return f"layer {self.address.layer} : {self.address.projection} : {self.side} {self.number}"
+        return f"{self.address.selector} : {self.side} {self.number}"
 
 
-_HAND_PICKED = re.compile(r"layer\s+(\d+)\s*:\s*(\S+)\s*:\s*(task|domain)\s+(\d+)\s*", re.IGNORECASE)
+_HAND_PICKED = re.compile(r"(?:(\S+)\s*:\s*)?layer\s+(\d+)\s*:\s*(\S+)\s*:\s*(task|domain)\s+(\d+)\s*", re.IGNORECASE)
 
 
 def direction(line: str) -> Direction | None:
     """The direction that a line of ``recipe.keep`` or ``recipe.discard`` names; None for a line that names none."""
     match = _HAND_PICKED.fullmatch(line.strip())
-    return match and Direction(Address(int(match[1]), match[2]), match[3].lower(), int(match[4]))
+    return match and Direction(Address(int(match[2]), match[3], match[1] or ""), match[4].lower(), int(match[5]))
 
 
 def picked(recipe: Recipe, one: Direction, dropped: bool | None) -> Recipe:
@@ -237,6 +238,18 @@ def picked(recipe: Recipe, one: Direction, dropped: bool | None) -> Recipe:
     )
 
 
+def _row(wanted: Address, rows: Mapping[Address, int]) -> int | None:
+    """The row of an address; one that names no tower is known where only one tower has such a module."""
+    if wanted in rows:
+        return rows[wanted]
+    alike = [
+        row
+        for at, row in rows.items()
+        if at.tower and at.layer == wanted.layer and is_called(at.tower, at.projection, wanted.projection)
+    ]
+    return alike[0] if len(alike) == 1 and not wanted.tower else None
+
+
 def _by_hand(recipe: Recipe, addresses: dict[str, Address], task: Tensor, domain: Tensor) -> tuple[Tensor, Tensor]:
     """Sets what hands decided in ``task`` and ``domain``; returns where that was."""
     place = {address: i for i, address in enumerate(addresses.values())}
@@ -244,7 +257,7 @@ def _by_hand(recipe: Recipe, addresses: dict[str, Address], task: Tensor, domain
     for knob, dropped in (("keep", False), ("discard", True)):
         for line in getattr(recipe, knob):
             one = direction(line)
-            row = place.get(one.address) if one else None
+            row = _row(one.address, place) if one else None
             if one is None or row is None or one.number >= touched[one.side].shape[1]:
                 raise RecipeError(
                     f"{knob} = {line!r}: names no direction of this pair. Write 'layer 5 : v_proj : task 3'; "

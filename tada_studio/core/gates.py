@@ -5,21 +5,22 @@ contrast  c    ln s_D - ln s_T
 gate      g_D  sigmoid(sharpness * (c - calibration)), then the selector lines of the recipe
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import NamedTuple
 from weakref import WeakKeyDictionary
 
 import torch
-from jaxtyping import Bool, Float, Float64, Int64
+from jaxtyping import Bool, Float, Float64, Int64, Shaped
 from torch import Tensor
 
+from tada_studio.addresses import Address, addresses
 from tada_studio.core import stats
-from tada_studio.core.selectors import Cells, apply_lines
+from tada_studio.core.selectors import Cells, apply_lines, spans_of
 from tada_studio.core.separation import BothMoments
 from tada_studio.errors import MismatchError
-from tada_studio.lora import Address, Pair, addresses
+from tada_studio.lora import Pair
 from tada_studio.recipe import Recipe
 
 #: Bootstrap draws over probe inputs for every band and interval of a gate map.
@@ -96,6 +97,7 @@ class Gates:
     """The map of a merge: for each layer and projection who speaks there, and how loud.
 
     layers, projections: what the rows and the columns stand for
+    towers:     the tower of each row, all rows of one together; "" in a base that has only one
     values:     share plane: g_D in [0, 1] that the merge uses; NaN where the base has no module
     computed:   the same before selector lines
     strength:   multipliers of the task's and of the domain's update, of either sign; 1 where no line sets them
@@ -111,6 +113,43 @@ class Gates:
     separation: Float64[Tensor, "layers projections"]
     edited: Bool[Tensor, "layers projections"]
     locked: Bool[Tensor, "layers projections"]
+    towers: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "towers", self.towers or ("",) * len(self.layers))
+
+    @cached_property
+    def by_tower(self) -> dict[str, "Gates"]:
+        """The map of each tower, with the projections that it has; of a base with one tower this map itself."""
+        spans = spans_of(self.towers)
+        return {self.towers[0]: self} if len(spans) == 1 else {self.towers[span[0]]: self._part(span) for span in spans}
+
+    def _part(self, span: range) -> "Gates":
+        rows = slice(span.start, span.stop)
+        columns = self.there[rows].any(0)
+
+        def cut(plane: Tensor) -> Tensor:
+            return plane[..., rows, :][..., columns]
+
+        names = tuple(name for name, here in zip(self.projections, columns.tolist(), strict=True) if here)
+        return Gates(
+            self.layers[rows], names, cut(self.values), cut(self.computed), cut(self.strength), cut(self.separation),
+            cut(self.edited), cut(self.locked), self.towers[rows],
+        )  # fmt: skip
+
+    def cut(self, tower: str, plane: Shaped[Tensor, "... layers projections"]) -> Shaped[Tensor, "... rows columns"]:
+        """What a plane laid out like this map holds of one tower, laid out like its own map."""
+        rows = torch.tensor([one == tower for one in self.towers])
+        return plane[..., rows, :][..., self.there[rows].any(0)]
+
+    def place(self, row: int, column: int) -> Address:
+        """The address of a cell."""
+        return Address(self.layers[row], self.projections[column], self.towers[row])
+
+    def cell(self, place: Address) -> tuple[int, int]:
+        """(row, column) of an address on the map."""
+        rows, columns = self.cells_of([place])
+        return rows[0], columns[0]
 
     @property
     def there(self) -> Bool[Tensor, "layers projections"]:
@@ -123,23 +162,26 @@ class Gates:
 
     def at(self, places: Sequence[Address]) -> Float64[Tensor, " n"]:
         """The shares of modules at these addresses."""
-        return self.values[self._cells(places)]
+        return self.values[self.cells_of(places)]
 
     def strength_at(self, places: Sequence[Address]) -> Float64[Tensor, "n 2"]:
         """The multipliers (task's, domain's) of modules at these addresses."""
-        rows, columns = self._cells(places)
+        rows, columns = self.cells_of(places)
         return self.strength[:, rows, columns].mT
 
     def separation_at(self, places: Sequence[Address]) -> Float64[Tensor, " n"]:
-        return self.separation[self._cells(places)]
+        return self.separation[self.cells_of(places)]
 
-    def _cells(self, places: Sequence[Address]) -> tuple[list[int], list[int]]:
-        rows = [self.layers.index(place.layer) for place in places]
-        return rows, [self.projections.index(place.projection) for place in places]
+    def cells_of(self, places: Iterable[Address]) -> tuple[list[int], list[int]]:
+        """Rows and columns of these addresses."""
+        row = {where: i for i, where in enumerate(zip(self.towers, self.layers, strict=True))}
+        column = {name: j for j, name in enumerate(self.projections)}
+        found = [(row[place.tower, place.layer], column[place.projection]) for place in places]
+        return [i for i, _ in found], [j for _, j in found]
 
     def cells(self) -> Cells:
         """This map, ready for further selector lines."""
-        cells = Cells(self.layers, self.projections, self.computed)
+        cells = Cells(self.layers, self.projections, self.computed, self.towers)
         cells.values, cells.strength, cells.separation = (
             self.values.clone(),
             self.strength.clone(),
@@ -152,13 +194,13 @@ class Gates:
 def gates(readings: Readings, recipe: Recipe | None = None) -> Gates:
     """The gate map of a recipe. Raises RecipeError for a selector line that cannot be read."""
     recipe = recipe or Recipe()
-    layers, projections, cells = _grid(tuple(readings.addresses.values()))
+    rows, projections, cells = _grid(tuple(readings.addresses.values()))
+    towers, layers = tuple(tower for tower, _ in rows), tuple(layer for _, layer in rows)
     computed = torch.full((len(layers), len(projections)), torch.nan, dtype=torch.float64)
     computed[cells] = computed_gates(readings, recipe)
-    after = apply_lines(Cells(layers, projections, computed), recipe.overrides)
-    return Gates(
-        layers, projections, after.values, computed, after.strength, after.separation, after.edited, after.locked
-    )
+    after = apply_lines(Cells(layers, projections, computed, towers), recipe.overrides)
+    planes = after.values, computed, after.strength, after.separation, after.edited, after.locked
+    return Gates(layers, projections, *planes, towers)
 
 
 def computed_gates(
@@ -175,9 +217,8 @@ def _computed(
     readings: Readings, recipe: Recipe, task: Float64[Tensor, "draws n"], domain: Float64[Tensor, "draws n"]
 ) -> Float64[Tensor, "draws n"]:
     """The gates that average responses give."""
-    projections = [place.projection for place in readings.addresses.values()]
     contrast = domain.log() - task.log()
-    centred = contrast - _calibration(contrast, projections, recipe.calibration)
+    centred = contrast - _calibration(contrast, list(readings.addresses.values()), recipe.calibration)
     gate = torch.sigmoid(recipe.sharpness * centred)
     return _who_is_there(torch.where(gate.isnan(), 0.5, gate), readings.present)  # NaN: neither reacted to any input
 
@@ -189,25 +230,27 @@ def _who_is_there(gate: Tensor, present: Tensor) -> Tensor:
     return torch.where(only_task, 0.0, torch.where(only_domain, 1.0, torch.where(neither, 0.5, gate)))
 
 
-def _calibration(contrast: Float64[Tensor, "draws n"], projections: list[str], how: str) -> Tensor:
-    """What counts as even in each draw: the median of known contrasts."""
+def _calibration(contrast: Float64[Tensor, "draws n"], places: Sequence[Address], how: str) -> Tensor:
+    """What counts as even in each draw: the median of known contrasts, of one tower's modules alone."""
     if how == "none":
         return torch.zeros_like(contrast)
-    groups = projections if how == "projection" else [""] * len(projections)
+    groups = [(place.tower, place.projection if how == "projection" else "") for place in places]
     level = torch.zeros_like(contrast)
     for group in set(groups):
-        rows = torch.tensor([name == group for name in groups])
+        rows = torch.tensor([one == group for one in groups])
         known = torch.where(contrast.isfinite(), contrast, torch.nan)[:, rows]
         level[:, rows] = known.nanquantile(0.5, dim=1, keepdim=True).nan_to_num(0.0)
     return level
 
 
-def _grid(places: Sequence[Address]) -> tuple[tuple[int, ...], tuple[str, ...], tuple[list[int], list[int]]]:
-    """Rows, columns, and where in the grid each module stands."""
-    layers = tuple(sorted({place.layer for place in places}))
-    projections = tuple(dict.fromkeys(place.projection for place in sorted(places, key=lambda place: place.layer)))
-    row, column = {v: i for i, v in enumerate(layers)}, {v: i for i, v in enumerate(projections)}
-    return layers, projections, ([row[p.layer] for p in places], [column[p.projection] for p in places])
+def _grid(places: Sequence[Address]) -> tuple[list[tuple[str, int]], tuple[str, ...], tuple[list[int], list[int]]]:
+    """(tower, layer) of the rows, columns, and where in the grid each module stands."""
+    towers = {tower: i for i, tower in enumerate(dict.fromkeys(place.tower for place in places))}
+    rows = sorted({(place.tower, place.layer) for place in places}, key=lambda row: (towers[row[0]], row[1]))
+    deeper = sorted(places, key=lambda place: (towers[place.tower], place.layer))
+    projections = tuple(dict.fromkeys(place.projection for place in deeper))
+    row, column = {v: i for i, v in enumerate(rows)}, {v: i for i, v in enumerate(projections)}
+    return rows, projections, ([row[p.tower, p.layer] for p in places], [column[p.projection] for p in places])
 
 
 class Depth(NamedTuple):
@@ -247,14 +290,21 @@ class Depth(NamedTuple):
         return 1 if rises and sure else -1 if falls and sure else 0
 
 
-def depth_profile(readings: Readings, gate_map: Gates, recipe: Recipe) -> Depth:
-    """The depth asymmetry of the map on screen, with its uncertainty from resampling the probe inputs.
+def depth_profiles(readings: Readings, gate_map: Gates, recipe: Recipe) -> dict[str, Depth]:
+    """The depth asymmetry of the map on screen, tower by tower, with its uncertainty from resampling the probe inputs.
 
     Cells set by hand do not vary between draws.
     """
+    draws = _redrawn(readings, gate_map, recipe)
+    return {
+        tower: _depth_profile(part, gate_map.cut(tower, draws), recipe) for tower, part in gate_map.by_tower.items()
+    }
+
+
+def _depth_profile(gate_map: Gates, draws: Float64[Tensor, "draws layers projections"], recipe: Recipe) -> Depth:
+    """Of one tower; ``draws``: its map from other draws of as many inputs."""
     there, values = gate_map.there, gate_map.values
     depth = torch.tensor(gate_map.layers, dtype=torch.float64)[:, None].expand_as(values)
-    draws = _redrawn(readings, gate_map, recipe)
     rhos = stats.spearman_rows(depth[there], draws[:, there])
     means = torch.cat([values[None], draws]).nanmean(2)
     band = means.quantile(torch.tensor([0.025, 0.975], dtype=torch.float64), dim=0)

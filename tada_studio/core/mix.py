@@ -164,6 +164,18 @@ def even_weights(space: CoreSpace, weight: float) -> Float64[Tensor, "n 2"]:
     return torch.full((len(space.names), 2), weight, dtype=torch.float64)
 
 
+def relative_depth(pair: Pair) -> Float64[Tensor, " n"]:
+    """How deep each module lies in its tower: 0 in the first layer, 1 in the last."""
+    places = list(pair.addresses.values())
+    layers = torch.tensor([float(place.layer) for place in places], dtype=torch.float64)
+    depth = torch.zeros_like(layers)
+    for tower in {place.tower for place in places}:
+        ours = torch.tensor([place.tower == tower for place in places])
+        first, last = layers[ours].min(), layers[ours].max()
+        depth[ours] = (layers[ours] - first) / (last - first).clamp_min(1)
+    return depth
+
+
 def column_weights(space: CoreSpace, weights: Float64[Tensor, "n 2"]) -> Float64[Tensor, "n k"]:
     """Each adapter's weight times its scale, at its columns of the core space."""
     sides = torch.tensor([0] * space.rank_task + [1] * space.rank_domain)

@@ -3,8 +3,10 @@
     layers 20-31 : attn : 0.7      layer 0 : * : lock        q,k : +0.1
     deepest third : domain         * : 0                     layer 5 : v_proj : reset
     layers 0-3 : mlp : x 0.5       layer 5 : domain x -1     layers 0-5 : attn : sep 0.5
+    encoder : layers 0-3 : attn : 0.7                        decoder : even
 
-``where : which projections : what``, applied in order; locked cells stay as they are.
+``where : which projections : what``, applied in order; locked cells stay as they are. In a base of several towers a line may begin
+with one of them; else it speaks of all, each with its own layers and thirds.
 where   ``layer 3``, ``layers 2-5,9``, ``shallow|middle|deepest third`` or ``*``
 which   ``*``, ``attn``, ``mlp`` or names with commas; where or which may be left out
 what    one of three planes:
@@ -26,6 +28,7 @@ import torch
 from jaxtyping import Bool, Float64
 from torch import Tensor
 
+from tada_studio.addresses import is_called, tower_called
 from tada_studio.errors import RecipeError
 
 #: What a line says to average gates over depth.
@@ -75,17 +78,20 @@ class Cells:
     strength:   multipliers of the task's and of the domain's update
     separation: how far a method that separates does so
     edited:     cells whose share was set
+    towers:     the tower of each row, all rows of one together; "" where there is only one
     """
 
     layers: tuple[int, ...]
     projections: tuple[str, ...]
     values: Float64[Tensor, "layers projections"]
+    towers: tuple[str, ...] = ()
     strength: Float64[Tensor, "2 layers projections"] = field(init=False)
     separation: Float64[Tensor, "layers projections"] = field(init=False)
     edited: Bool[Tensor, "layers projections"] = field(init=False)
     locked: Bool[Tensor, "layers projections"] = field(init=False)
 
     def __post_init__(self) -> None:
+        self.towers = self.towers or ("",) * len(self.layers)
         self.computed = self.values
         self.values = self.values.clone()
         self.strength = torch.ones(2, *self.values.shape, dtype=torch.float64)
@@ -159,13 +165,29 @@ def _checked(cells: Cells, line: str) -> Checked:
 
 def selected(cells: Cells, line: str) -> Bool[Tensor, "layers projections"]:
     """Which cells a line speaks of. Raises RecipeError if none."""
-    where, which = _fields(line)
-    rows, columns = _layers(cells.layers, where, line), _projections(cells.projections, which, line)
-    chosen = rows[:, None] & columns[None, :] & ~cells.values.isnan()
+    tower, where, which = _fields(line, cells.towers)
+    there = ~cells.values.isnan()
+    if tower is not None:
+        there = there & torch.tensor([one == tower for one in cells.towers])[:, None]
+    rows = _layers(cells.layers, cells.towers, where, line)
+    chosen = rows[:, None] & _projections(cells.towers, cells.projections, which, line) & there
     if not chosen.any():
-        raise RecipeError(f"'{line}': selects no cell. Layers go from {cells.layers[0]} to {cells.layers[-1]}; "
-                          f"projections are {', '.join(cells.projections)}.")  # fmt: skip
+        raise RecipeError(f"'{line}': selects no cell. {_there_is(cells)}")
     return chosen
+
+
+def _there_is(cells: Cells) -> str:
+    """What the map holds, tower by tower."""
+    of = [f" of {tower}" if tower else "" for tower in dict.fromkeys(cells.towers)]
+    layers = [[cells.layers[i] for i in span] for span in spans_of(cells.towers)]
+    spans = ", ".join(f"from {some[0]} to {some[-1]}{tower}" for some, tower in zip(layers, of, strict=True))
+    return f"Layers go {spans}; projections are {', '.join(cells.projections)}."
+
+
+def spans_of(towers: tuple[str, ...]) -> list[range]:
+    """The rows of each tower; all rows of one lie together."""
+    starts = [i for i, tower in enumerate(towers) if not i or towers[i - 1] != tower]
+    return [range(start, end) for start, end in zip(starts, [*starts[1:], len(towers)], strict=True)]
 
 
 def _write(cells: Cells, where: Tensor, values: Tensor, edited: bool) -> None:
@@ -175,7 +197,7 @@ def _write(cells: Cells, where: Tensor, values: Tensor, edited: bool) -> None:
 
 def _share(cells: Cells, what: str, line: str) -> Tensor:
     if what == SMOOTH:
-        return smoothed(cells.values)
+        return torch.cat([smoothed(cells.values[span.start : span.stop]) for span in spans_of(cells.towers)])
     try:
         number = _WORDS[what] if what in _WORDS else float(what)
     except ValueError:
@@ -201,26 +223,37 @@ def _parts(line: str) -> list[str]:
     return [part.strip() for part in line.split(":")]
 
 
-def _fields(line: str) -> tuple[str, str]:
-    """(where, which), "*" for what was left out."""
+def _fields(line: str, towers: tuple[str, ...]) -> tuple[str | None, str, str]:
+    """(tower, where, which): None for no tower, "*" for what else was left out."""
     *selectors, what = _parts(line)
-    if not 1 <= len(selectors) <= 2 or not all((*selectors, what)):
+    tower = tower_called(selectors[0], towers) if selectors else None
+    rest = selectors if tower is None else selectors[1:]
+    known = ", ".join(filter(None, dict.fromkeys(towers)))
+    if len(rest) == 3 and known:
+        raise _bad(line, f"'{rest[0]}' names no tower ({known})")
+    if len(rest) == 3:
+        raise _bad(line, "expected two or three parts with ':' between them, for this base has only one tower")
+    if len(rest) > 2 or not (rest or tower) or not all((*selectors, what)):
         raise _bad(line, "expected two or three parts with ':' between them")
-    if len(selectors) == 2:
-        return selectors[0], selectors[1]
-    speaks_of_depth = re.match(r"layers?\s|.*\bthird$", selectors[0].lower())
-    return (selectors[0], "*") if speaks_of_depth else ("*", selectors[0])
+    match rest:
+        case [where, which]:
+            return tower, where, which
+        case [depth] if re.match(r"layers?\s|.*\bthird$", depth.lower()):
+            return tower, depth, "*"
+        case [which]:
+            return tower, "*", which
+    return tower, "*", "*"
 
 
 @lru_cache(4096)  # a map is drawn anew after every stroke, from all lines
-def _layers(layers: tuple[int, ...], where: str, line: str) -> Tensor:
+def _layers(layers: tuple[int, ...], towers: tuple[str, ...], where: str, line: str) -> Tensor:
     where = where.lower()
     if where == "*":
         return torch.ones(len(layers), dtype=torch.bool)
     third = re.fullmatch(r"(\w+)\s+third", where)
     if third and third[1] in _THIRDS:
-        part = torch.arange(len(layers)).tensor_split(3)[_THIRDS[third[1]]]
-        return torch.zeros(len(layers), dtype=torch.bool).index_fill(0, part, True)
+        parts = [torch.arange(*(span.start, span.stop)).tensor_split(3)[_THIRDS[third[1]]] for span in spans_of(towers)]
+        return torch.zeros(len(layers), dtype=torch.bool).index_fill(0, torch.cat(parts), True)
     listed = re.fullmatch(r"layers?\s+(\d+(?:\s*-\s*\d+)?(?:\s*,\s*\d+(?:\s*-\s*\d+)?)*)", where)
     if not listed:
         raise _bad(line, f"'{where}' names no layers")
@@ -229,20 +262,24 @@ def _layers(layers: tuple[int, ...], where: str, line: str) -> Tensor:
 
 
 @lru_cache(4096)
-def _projections(projections: tuple[str, ...], which: str, line: str) -> Tensor:
-    wanted = [_matching(projections, word.strip()) for word in which.split(",")]
-    if not all(any(row) for row in wanted):
+def _projections(towers: tuple[str, ...], projections: tuple[str, ...], which: str, line: str) -> Tensor:
+    """(rows, columns), for a word may name a tower too (encoder.q_proj)."""
+    known = tuple(dict.fromkeys(towers))
+    wanted = torch.tensor(
+        [[_matching(tower, projections, word.strip()) for tower in known] for word in which.split(",")]
+    )
+    if not wanted.any(2).any(1).all():
         raise _bad(line, f"'{which}' names no projection of this base ({', '.join(projections)})")
-    return torch.tensor(wanted).any(0)
+    return wanted.any(0)[[known.index(tower) for tower in towers]]
 
 
-def _matching(projections: tuple[str, ...], word: str) -> list[bool]:
+def _matching(tower: str, projections: tuple[str, ...], word: str) -> list[bool]:
     if word == "*":
         return [True] * len(projections)
     if word.lower() in _FAMILIES:
         family = _FAMILIES[word.lower()]
         return [_family_of(name) in family for name in projections]
-    return [word in (name, name.removesuffix("_proj")) for name in projections]
+    return [is_called(tower, name, word) for name in projections]
 
 
 def _family_of(name: str) -> str:

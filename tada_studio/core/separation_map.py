@@ -16,12 +16,12 @@ import torch
 from jaxtyping import Bool, Float64
 from torch import Tensor
 
+from tada_studio.addresses import Address
 from tada_studio.core import stats
 from tada_studio.core.conflict import Side
 from tada_studio.core.factor import CoreSpace
 from tada_studio.core.gates import DRAWS, SHUFFLES, Gates, Readings
 from tada_studio.core.separation import BothMoments, response, sides, spread
-from tada_studio.lora import Address
 
 Cell = Float64[Tensor, "layers projections"]
 
@@ -58,6 +58,7 @@ class SeparationMap:
     own_in_all, foreign_in_all: the same over all modules together, by response energy
     on_domain, on_task: the gate on each kind of inputs
     drawn:        both gates first as they are and then as other draws of inputs would have given them (``_answered``)
+    gates:        the map that it is laid out like
     """
 
     layers: tuple[int, ...]
@@ -69,12 +70,17 @@ class SeparationMap:
     on_domain: Cell
     on_task: Cell
     drawn: tuple[Float64[Tensor, "draws layers projections"], Float64[Tensor, "draws layers projections"]]
+    gates: Gates
     seed: int = 0
 
     @cached_property
-    def depth(self) -> SeparationDepth:
-        """Both gates by layer, and how their difference changes with depth; not needed while a hand paints."""
-        return _depth(self.layers, *self.drawn, self.seed)
+    def depths(self) -> dict[str, SeparationDepth]:
+        """Of each tower both gates by layer, and how their difference changes with depth; not needed while a hand paints."""
+        on_domain, on_task = self.drawn
+        return {
+            tower: _depth(part.layers, self.gates.cut(tower, on_domain), self.gates.cut(tower, on_task), self.seed)
+            for tower, part in self.gates.by_tower.items()
+        }
 
     @property
     def separation(self) -> Cell:
@@ -145,6 +151,7 @@ def separation_map(
         maps["domain"][0],
         maps["task"][0],
         (maps["domain"], maps["task"]),
+        gates,
         seed,
     )
 
@@ -181,8 +188,8 @@ def _who_is_there(gate: Tensor, present: Bool[Tensor, "n 2"]) -> Tensor:
 def _on_map(gates: Gates, places: Sequence[Address], values: Float64[Tensor, "n many"]) -> Tensor:
     """(many, layers, projections) maps of a value a module."""
     found = torch.full((values.shape[1], len(gates.layers), len(gates.projections)), torch.nan, dtype=torch.float64)
-    rows = [gates.layers.index(place.layer) for place in places]
-    found[:, rows, [gates.projections.index(place.projection) for place in places]] = values.T
+    rows, columns = gates.cells_of(places)
+    found[:, rows, columns] = values.T
     return found
 
 

@@ -10,6 +10,7 @@ import torch
 from jaxtyping import Float64
 from torch import Tensor
 
+from tada_studio.addresses import Address
 from tada_studio.core.factor import CoreSpace
 from tada_studio.core.merge import Merged
 from tada_studio.core.mix import Mix, balance_levels
@@ -55,7 +56,7 @@ def ranks(spectrum: Float64[Tensor, "n k"], energy: Float64[Tensor, " n"] | None
 
 @dataclass(frozen=True, eq=False)
 class Norms:
-    """Frobenius norms of the two updates by layer: columns are task and domain.
+    """Frobenius norms of the two updates by layer, tower by tower: columns are task and domain.
 
     before, after: without and with the recipe's balance; whole_before, whole_after: over all layers
     """
@@ -65,18 +66,22 @@ class Norms:
     after: Float64[Tensor, "layers 2"]
     whole_before: tuple[float, float]
     whole_after: tuple[float, float]
+    towers: tuple[str, ...]
 
 
-def norms(space: CoreSpace, layer_of: Sequence[int], recipe: Recipe) -> Norms:
-    """Who is louder, by layer. ``layer_of``: the layer of each of the n modules."""
-    layers = tuple(sorted(set(layer_of)))
-    place = {layer: i for i, layer in enumerate(layers)}
-    squares = torch.zeros(len(layers), 2, dtype=torch.float64)
-    squares.index_add_(0, torch.tensor([place[layer] for layer in layer_of]), space.squared_norms)
+def norms(space: CoreSpace, places: Sequence[Address], recipe: Recipe) -> Norms:
+    """Who is louder, by layer. ``places``: of each of the n modules."""
+    towers = {tower: i for i, tower in enumerate(dict.fromkeys(place.tower for place in places))}
+    rows = sorted({(place.tower, place.layer) for place in places}, key=lambda row: (towers[row[0]], row[1]))
+    place_of = {row: i for i, row in enumerate(rows)}
+    squares = torch.zeros(len(rows), 2, dtype=torch.float64)
+    row_of = torch.tensor([place_of[place.tower, place.layer] for place in places])
+    squares.index_add_(0, row_of, space.squared_norms)
     before, levels = squares.sqrt(), balance_levels(space, recipe)
     task, domain = squares.sum(0).sqrt().tolist()
     whole_after = task * float(levels[0]), domain * float(levels[1])
-    return Norms(layers, before, before * levels, (task, domain), whole_after)
+    layers = tuple(layer for _, layer in rows)
+    return Norms(layers, before, before * levels, (task, domain), whole_after, tuple(tower for tower, _ in rows))
 
 
 def contributions(space: CoreSpace, merged: Merged) -> Float64[Tensor, "n 2"] | None:

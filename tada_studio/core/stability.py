@@ -78,7 +78,7 @@ def _subsets(readings: Readings, recipe: Recipe, n: int, generator: torch.Genera
     whole, inputs = computed_gates(readings, recipe), len(readings.tokens)
     drawn = [_only(torch.randperm(inputs, generator=generator)[:n], inputs) for _ in range(SUBSETS)]
     found = [computed_gates(readings, recipe, times) for times in drawn]
-    rhos = [rho for rho in (stats.spearman(gate, whole) for gate in found) if rho is not None]
+    rhos = [rho for rho in (_alike(readings, gate, whole) for gate in found) if rho is not None]
     distances = [float((gate - whole).abs().mean()) for gate in found]
     spread = stats.percentiles(distances)
     assert spread is not None
@@ -94,7 +94,20 @@ def _only(chosen: Tensor, inputs: int) -> Tensor:
 def _halves(readings: Readings, recipe: Recipe) -> float | None:
     places = torch.arange(len(readings.tokens))
     odd, even = (computed_gates(readings, recipe, _only(places[start::2], len(places))) for start in (0, 1))
-    return stats.spearman(odd, even)
+    return _alike(readings, odd, even)
+
+
+def _alike(readings: Readings, one: Float64[Tensor, " n"], other: Float64[Tensor, " n"]) -> float | None:
+    """Rank correlation of two lists of gates within each tower; their mean, a tower counted by its modules."""
+    towers = [place.tower for place in readings.addresses.values()]
+    found = []
+    for tower in dict.fromkeys(towers):
+        ours = torch.tensor([each == tower for each in towers])
+        found.append((stats.spearman(one[ours], other[ours]), int(ours.sum())))
+    known = [(rho, n) for rho, n in found if rho is not None]
+    if len(found) == 1:
+        return found[0][0]
+    return sum(rho * n for rho, n in known) / sum(n for _, n in known) if known else None
 
 
 def moment_responses(space: CoreSpace, moment: Float64[Tensor, "n k k"]) -> Float64[Tensor, "n 2"]:

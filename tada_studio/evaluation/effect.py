@@ -10,11 +10,12 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
+from tada_studio.addresses import Address
 from tada_studio.base_model.model import Base
 from tada_studio.core import stats
 from tada_studio.evaluation import Item
 from tada_studio.evaluation.benchmark import Answers, Benchmark, Sides, answers
-from tada_studio.lora import Adapter, Address
+from tada_studio.lora import Adapter
 from tada_studio.progress import Progress, ProgressFn, silent
 from tada_studio.recipe import Recipe
 
@@ -100,7 +101,7 @@ def parts(addresses: Mapping[str, Address], kinds: Iterable[str]) -> list[Part]:
 
 
 def _called(kind: str, place: Address) -> str:
-    return {"layer": f"layer {place.layer}", "projection": place.projection, "cell": str(place)}[kind]
+    return {"layer": place.row, "projection": f"{place.tower} {place.projection}".strip(), "cell": str(place)}[kind]
 
 
 def measure(

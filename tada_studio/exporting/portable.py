@@ -11,8 +11,8 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
+from tada_studio.addresses import addresses
 from tada_studio.files import shown
-from tada_studio.lora import addresses
 from tada_studio.read.manifest import Manifest, manifest_of
 
 #: What vLLM can be set to make room for (--max-lora-rank), up to the most; it starts with room for the second.
@@ -111,8 +111,8 @@ def _for_lorax(manifest: Manifest) -> Trips:
         yield "tensor names", f"{shown(odd.keys['A'])} is not the name that it looks for, and is left out"
     places = addresses(manifest.modules)
     depth = 1 + max(place.layer for place in places.values())
-    for projection in dict.fromkeys(place.projection for place in places.values()):
-        ours = [name for name, place in places.items() if place.projection == projection]
+    for tower, projection in dict.fromkeys((place.tower, place.projection) for place in places.values()):
+        ours = [name for name, place in places.items() if (place.tower, place.projection) == (tower, projection)]
         if len(ours) < depth:
             yield (
                 "layers",

@@ -1,8 +1,10 @@
 """Gates over depth."""
 
+from collections.abc import Iterator, Mapping
 from html import escape
 
 import plotly.graph_objects as go
+from plotly.subplots import make_subplots
 
 from tada_studio.core.gates import Depth, Gates
 from tada_studio.core.separation_map import Line, SeparationMap
@@ -28,84 +30,113 @@ SEPARATION = Figure(
 
 
 def separation_depth(found: SeparationMap) -> Figure:
-    """The gate on both kinds of inputs by layer, with bands, and Spearman's rho of their difference with depth."""
-    depth, layers = found.depth, found.layers
-    figure = go.Figure()
-    kinds = (
-        ("on domain inputs", depth.on_domain, DOMAIN, "207,99,33"),
-        ("on task inputs", depth.on_task, TASK, "47,118,196"),
-    )
-    for name, line, colour, shade in kinds:
-        _banded(figure, line, layers, name, colour, f"rgba({shade},0.18)")
-    figure.add_hline(y=0.5, line_dash="dash", line_width=1, line_color=BASE)
-    known = f" (95 %: {depth.interval.low:+.2f} to {depth.interval.high:+.2f})" if depth.interval else ""
-    rho = "separation does not vary" if depth.rho is None else f"separation with depth: rho {depth.rho:+.2f}{known}"
-    return SEPARATION.of(_over_depth(figure, layers, rho, "gate"))
+    """The gate on both kinds of inputs by layer, with bands, and Spearman's rho of their difference with depth; one tower below
+    the other."""
+    figure = _stacked(len(found.depths))
+    for row, (tower, depth) in enumerate(found.depths.items(), start=1):
+        layers = found.gates.by_tower[tower].layers
+        for name, line, colour, shade in (
+            ("on domain inputs", depth.on_domain, DOMAIN, "207,99,33"),
+            ("on task inputs", depth.on_task, TASK, "47,118,196"),
+        ):
+            for trace in _banded(line, layers, name, colour, f"rgba({shade},0.18)"):
+                figure.add_trace(trace.update(showlegend=row == 1 and trace.mode != "lines"), row, 1)
+        known = f" (95 %: {depth.interval.low:+.2f} to {depth.interval.high:+.2f})" if depth.interval else ""
+        says = (
+            "separation does not vary" if depth.rho is None else f"separation with depth: rho {depth.rho:+.2f}{known}"
+        )
+        _axes(figure, layers, "gate", _named(tower, says), row, len(found.depths))
+    return SEPARATION.of(_framed(figure, len(found.depths)))
 
 
-def _banded(figure: go.Figure, line: Line, layers: tuple[int, ...], name: str, colour: str, shade: str) -> None:
+def _banded(line: Line, layers: tuple[int, ...], name: str, colour: str, shade: str) -> Iterator[go.Scatter]:
     place = list(range(len(layers)))
-    bounds = {
-        "x": place,
-        "mode": "lines",
-        "line_width": 0,
-        "hoverinfo": "skip",
-        "showlegend": False,
-        "legendgroup": name,
-    }
-    figure.add_scatter(y=plain(line.high), **bounds)
-    figure.add_scatter(y=plain(line.low), fill="tonexty", fillcolor=shade, **bounds)
-    figure.add_scatter(
+    bounds = {"x": place, "mode": "lines", "line_width": 0, "hoverinfo": "skip", "legendgroup": name}
+    yield go.Scatter(y=plain(line.high), **bounds)
+    yield go.Scatter(y=plain(line.low), fill="tonexty", fillcolor=shade, **bounds)
+    yield go.Scatter(
         x=place, y=plain(line.mean), mode="lines+markers", name=name, line={"color": colour, "width": 2}, marker={"size": 8},
         customdata=layers, hovertemplate=f"layer %{{customdata}}: {name} %{{y:.3f}}<extra></extra>", legendgroup=name,
     )  # fmt: skip
 
 
-def depth_profile(depth: Depth, gates: Gates, other: tuple[str, Depth] | None = None) -> Figure:
-    """Mean gate by layer with its band and Spearman's rho; one line for each projection waits in the legend.
+def depth_profile(
+    depths: Mapping[str, Depth], gates: Gates, other: tuple[str, Mapping[str, Depth]] | None = None
+) -> Figure:
+    """Mean gate by layer with its band and Spearman's rho, one tower below the other; a line for each projection waits in the
+    legend.
 
-    other: (name, profile) of other readings of the same pair, drawn beside it.
+    other: (name, profiles) of other readings of the same pair, drawn beside them.
     """
-    place = list(range(len(gates.layers)))
-    figure = go.Figure()
-    figure.add_scatter(x=place, y=plain(depth.high), mode="lines", line_width=0, hoverinfo="skip", showlegend=False)
-    figure.add_scatter(
+    figure = _stacked(len(depths))
+    for row, (tower, part) in enumerate(gates.by_tower.items(), start=1):
+        beside = (other[0], other[1][tower]) if other else None
+        for trace in _lines(depths[tower], part, beside):
+            figure.add_trace(trace, row, 1)
+        says = _rho(depths[tower]) + (f"; compared {_short_rho(beside[1])}" if beside else "")
+        _axes(figure, part.layers, "domain's share", _named(tower, says), row, len(depths))
+    return DEPTH.of(_framed(figure, len(depths)))
+
+
+def _lines(depth: Depth, gates: Gates, other: tuple[str, Depth] | None) -> Iterator[go.Scatter]:
+    """Of one tower: its band, its mean gate, that of other readings, and each projection."""
+    place, tower = list(range(len(gates.layers))), f"{escape(gates.towers[0])} " if gates.towers[0] else ""
+    yield go.Scatter(x=place, y=plain(depth.high), mode="lines", line_width=0, hoverinfo="skip", showlegend=False)
+    yield go.Scatter(
         x=place, y=plain(depth.low), mode="lines", line_width=0, fill="tonexty", fillcolor="rgba(138,148,163,0.25)",
-        hoverinfo="skip", name="95 % band",
+        hoverinfo="skip", name=f"{tower}95 % band",
     )  # fmt: skip
-    figure.add_scatter(
-        x=place, y=plain(depth.share), mode="lines+markers", name="mean gate", line={"color": BASE, "width": 2},
+    yield go.Scatter(
+        x=place, y=plain(depth.share), mode="lines+markers", name=f"{tower}mean gate", line={"color": BASE, "width": 2},
         marker={"color": plain(depth.share), "colorscale": TASK_TO_DOMAIN, "cmin": 0, "cmax": 1, "size": 9},
         customdata=gates.layers, hovertemplate="layer %{customdata}: %{y:.3f}<extra></extra>",
     )  # fmt: skip
     if other is not None:
-        name, second = other
-        figure.add_scatter(
-            x=place, y=plain(second.share), mode="lines", name=escape(name), line={"color": MERGE, "width": 2, "dash": "dot"},
+        yield go.Scatter(
+            x=place, y=plain(other[1].share), mode="lines", name=tower + escape(other[0]),
+            line={"color": MERGE, "width": 2, "dash": "dot"},
             customdata=gates.layers, hovertemplate="compared, layer %{customdata}: %{y:.3f}<extra></extra>",
         )  # fmt: skip
     for j, projection in enumerate(map(escape, gates.projections)):  # plotly reads names as HTML, and files choose them
-        figure.add_scatter(
-            x=place, y=plain(gates.values[:, j]), mode="lines", name=short_name(projection),
+        yield go.Scatter(
+            x=place, y=plain(gates.values[:, j]), mode="lines", name=tower + short_name(projection),
             visible="legendonly", line={"width": 1.4, "color": LINES[j % len(LINES)]}, connectgaps=False,
             customdata=gates.layers,
             hovertemplate=f"layer %{{customdata}} {projection}: %{{y:.3f}}<extra></extra>",
         )  # fmt: skip
+
+
+# -- one tower below the other -----------------------------------------------------------------------------------------
+
+
+def _stacked(rows: int) -> go.Figure:
+    return make_subplots(rows, 1, vertical_spacing=0.24 / rows if rows > 1 else 0)
+
+
+def _named(tower: str, says: str) -> str:
+    return f"<b>{escape(tower)}</b>: {says}" if tower else says
+
+
+def _axes(figure: go.Figure, layers: tuple[int, ...], what: str, says: str, row: int, rows: int) -> None:
+    """The axes of a tower's map, and words above them."""
+    place, number = list(range(len(layers))), "" if row == 1 else row
+    ticks = {"tickvals": _every_other(place), "ticktext": _every_other(layers), "range": [-0.5, len(place) - 0.5]}
+    figure.update_xaxes(**ticks, fixedrange=True, zeroline=False, row=row, col=1)
+    if row == rows:
+        figure.update_xaxes(title={"text": "layer", "standoff": 4}, row=row, col=1)
+    shares = {"range": [0, 1], "tickvals": [0, 0.5, 1], "title": what, "zeroline": False}
+    figure.update_yaxes(**shares, fixedrange=True, automargin=False, row=row, col=1)
+    figure.add_annotation(
+        text=says, xref=f"x{number} domain", yref=f"y{number} domain", x=0, y=1.12 if rows == 1 else 1.18, xanchor="left",
+        showarrow=False,
+    )  # fmt: skip
+
+
+def _framed(figure: go.Figure, rows: int) -> go.Figure:
     figure.add_hline(y=0.5, line_dash="dash", line_width=1, line_color=BASE)
-    rho = _rho(depth) if other is None else f"{_rho(depth)}; compared {_short_rho(other[1])}"
-    return DEPTH.of(_over_depth(figure, gates.layers, rho, "domain's share"))
-
-
-def _over_depth(figure: go.Figure, layers: tuple[int, ...], rho: str, what: str) -> go.Figure:
-    """With the axes of the map, and a correlation in words above them."""
-    place = list(range(len(layers)))
-    figure.add_annotation(text=rho, xref="paper", yref="paper", x=0, y=1.12, xanchor="left", showarrow=False)
-    figure.update_xaxes(range=[-0.5, len(place) - 0.5], tickvals=_every_other(place), ticktext=_every_other(layers))
-    figure.update_xaxes(title={"text": "layer", "standoff": 4}, fixedrange=True, zeroline=False)
-    figure.update_yaxes(title=what, range=[0, 1], tickvals=[0, 0.5, 1], fixedrange=True, automargin=False)
-    legend = {"orientation": "h", "y": -0.34, "x": 0, "itemwidth": 30, "traceorder": "normal"}
+    legend = {"orientation": "h", "y": -0.34 / rows, "x": 0, "itemwidth": 30, "traceorder": "normal"}
     margin = {"l": DEPTH_MARGIN, "r": DEPTH_MARGIN_RIGHT, "t": 28, "b": 36}
-    return figure.update_layout(height=270, margin=margin, legend=legend)
+    return figure.update_layout(height=60 + 210 * rows, margin=margin, legend=legend)
 
 
 def _rho(depth: Depth) -> str:

@@ -6,6 +6,7 @@ from typing import Any
 import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
+from tada_studio.addresses import row_words
 from tada_studio.core.gates import Gates
 from tada_studio.evaluation.effect import Effects, Part, side_words
 from tada_studio.figures.depth import DEPTH_MARGIN
@@ -36,7 +37,9 @@ def effect_bars(found: Effects, gates: Gates, kind: str) -> Figure:
     if not parts:
         return EFFECT[kind]
     figure = make_subplots(2, 1, row_heights=[0.72, 0.28], shared_xaxes=True, vertical_spacing=0.06)
-    places = {f"layer {layer}": i for i, layer in enumerate(gates.layers)}
+    places = {
+        row_words(tower, layer): i for i, (tower, layer) in enumerate(zip(gates.towers, gates.layers, strict=True))
+    }
     x = [places[part.name] if kind == "layer" else short_name(escape(part.name)) for part in parts]
     for i, side in enumerate(_sides(found)):
         figure.add_trace(_bars(found, parts, x, side, i), row=1, col=1)
@@ -57,10 +60,13 @@ def effect_bars(found: Effects, gates: Gates, kind: str) -> Figure:
 
 
 def _depth_axis(gates: Gates) -> dict[str, Any]:
-    """Layers left to right with at most 16 ticks, as under the gate map."""
+    """Layers left to right with at most 16 ticks, as under the gate map; a tower's name stands at its first layer."""
     ticks = list(range(0, len(gates.layers), max(1, -(-len(gates.layers) // 16))))
+    firsts = {gates.towers.index(tower): escape(tower) for tower in set(gates.towers) if tower}
+    ticks = sorted({*ticks, *firsts})
+    names = [f"{firsts[i]} {gates.layers[i]}" if i in firsts else gates.layers[i] for i in ticks]
     return {
-        "range": [-0.5, len(gates.layers) - 0.5], "tickvals": ticks, "ticktext": [gates.layers[i] for i in ticks],
+        "range": [-0.5, len(gates.layers) - 0.5], "tickvals": ticks, "ticktext": names,
         "zeroline": False, "showgrid": False,
     }  # fmt: skip
 
@@ -89,15 +95,16 @@ def effect_cells(found: Effects, gates: Gates) -> Figure:
     lost = {part.name: -found.total(part) for part in found.of("cell")}
     if not lost:
         return CELLS
-    rows = [[lost.get(f"layer {layer} {projection}") for layer in gates.layers] for projection in gates.projections]
+    columns = [range(len(gates.layers))] * len(gates.projections)
+    rows = [[lost.get(str(gates.place(i, j))) for i in column] for j, column in enumerate(columns)]
     reach = max(abs(value) for value in lost.values()) or 1.0
     heat = go.Heatmap(
         z=rows, x=list(range(len(gates.layers))), y=[short_name(escape(name)) for name in gates.projections],
         zmin=-reach, zmax=reach,
         colorscale=HARM_TO_HELP, xgap=1, ygap=1,
         colorbar={"thickness": 10, "title": {"text": "nats", "side": "top", "font": {"size": 12}}},
-        customdata=[gates.layers] * len(rows),
-        hovertemplate="layer %{customdata} %{y}: %{z:.4f} nats lost<extra></extra>",
+        customdata=[[escape(row_words(*row)) for row in zip(gates.towers, gates.layers, strict=True)]] * len(rows),
+        hovertemplate="%{customdata} %{y}: %{z:.4f} nats lost<extra></extra>",
     )  # fmt: skip
     figure = go.Figure(heat)
     figure.update_yaxes(autorange="reversed", showgrid=False)

@@ -28,8 +28,8 @@ LOST = Figure(
 _LOST_TICKS = (0.0, 0.01, 0.1, 0.5, 1.0)
 
 
-def gate_picture(gates: Gates) -> Figure:
-    """The gate map with what hands set and locked."""
+def gate_picture(gates: Gates, tower: str = "") -> Figure:
+    """The gate map (of one tower) with what hands set and locked."""
     figure = _heat(gates, gates.values, _PALE_BETWEEN, (0.0, 1.0), "gate", ".2f")
     for symbol, where in (("circle", gates.edited & ~gates.locked), ("square-open", gates.locked)):
         layer, projection = where.nonzero(as_tuple=True)
@@ -37,7 +37,7 @@ def gate_picture(gates: Gates) -> Figure:
             x=layer.tolist(), y=projection.tolist(), mode="markers", meta="ink", hoverinfo="skip", showlegend=False,
             marker={"symbol": symbol, "size": 6},
         )  # fmt: skip
-    return GATES.of(figure)
+    return GATES.of(figure, escape(tower))
 
 
 @runtime_checkable

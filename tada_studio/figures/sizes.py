@@ -1,6 +1,6 @@
 """How large things are: energy against rank, norms by layer, and one layer three ways."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from html import escape
 
 import plotly.graph_objects as go
@@ -53,27 +53,37 @@ def energy_against_rank(found: Ranks, rank: int, accepted: Sequence[int]) -> Fig
 
 
 def norms_by_layer(found: Norms) -> Figure:
-    """Who is louder, by layer, before and after balance."""
-    place = list(range(len(found.layers)))
-    figure = go.Figure()
+    """Who is louder, by layer, before and after balance; one tower below the other."""
+    spans = {tower: [i for i, one in enumerate(found.towers) if one == tower] for tower in dict.fromkeys(found.towers)}
+    figure = make_subplots(len(spans), 1, subplot_titles=[escape(t) for t in spans] if len(spans) > 1 else None)
+    for row, rows in enumerate(spans.values(), start=1):
+        layers = [found.layers[i] for i in rows]
+        for line in _norm_lines(found, rows):
+            figure.add_trace(line.update(showlegend=row == 1), row, 1)
+        step = max(1, -(-len(layers) // 16))
+        figure.update_xaxes(tickvals=list(range(len(layers)))[::step], ticktext=layers[::step], row=row, col=1)
+    figure.update_xaxes(title={"text": "layer", "standoff": 4}, zeroline=False)
+    figure.update_yaxes(title="norm of the update", type="log", dtick=1 if _spans(found) else "D2")
+    legend = {"orientation": "h", "y": 1 + 0.12 / len(spans), "x": 0}
+    margin = {"l": 64, "r": 12, "t": 32, "b": 40}
+    return NORMS.of(figure.update_layout(height=72 + 268 * len(spans), margin=margin, legend=legend))
+
+
+def _norm_lines(found: Norms, rows: list[int]) -> Iterator[go.Scatter]:
+    """Of the layers of one tower."""
     for side, (name, colour) in enumerate((("task", TASK), ("domain", DOMAIN))):
         for when, values, dash, width in (
             ("as trained", found.before, "dash", 1.2),
             ("after balance", found.after, "solid", 2.2),
         ):
             # a layer without a norm has no place on a log scale
-            heights = [value or None for value in plain(values[:, side])]
-            figure.add_scatter(
-                x=place, y=heights, mode="lines", name=f"{name}, {when}", customdata=found.layers,
+            heights = [value or None for value in plain(values[rows, side])]
+            yield go.Scatter(
+                x=list(range(len(rows))), y=heights, mode="lines", name=f"{name}, {when}",
+                customdata=[found.layers[i] for i in rows], legendgroup=f"{name}, {when}",
                 line={"color": colour, "dash": dash, "width": width},
                 hovertemplate=f"layer %{{customdata}}: {name}, {when} %{{y:.3g}}<extra></extra>",
             )  # fmt: skip
-    step = max(1, -(-len(place) // 16))
-    figure.update_xaxes(title={"text": "layer", "standoff": 4}, zeroline=False)
-    figure.update_xaxes(tickvals=place[::step], ticktext=found.layers[::step])
-    figure.update_yaxes(title="norm of the update", type="log", dtick=1 if _spans(found) else "D2")
-    legend = {"orientation": "h", "y": 1.12, "x": 0}
-    return NORMS.of(figure.update_layout(height=340, margin={"l": 64, "r": 12, "t": 32, "b": 40}, legend=legend))
 
 
 def _spans(found: Norms) -> bool:

@@ -52,7 +52,7 @@ def cell_bands(found: Stability, gates: Gates) -> Figure:
         return BANDS
     values, low, high = gates.values[there], found.bands[0][there], found.bands[1][there]
     order = values.argsort(stable=True)
-    names = [f"layer {gates.layers[i]} {gates.projections[j]}" for i, j in there.nonzero().tolist()]
+    names = [str(gates.place(i, j)) for i, j in there.nonzero().tolist()]
     place = list(range(len(order)))
     figure = go.Figure(
         go.Scatter(

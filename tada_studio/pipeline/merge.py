@@ -9,8 +9,9 @@ from functools import cached_property
 
 from torch import Tensor
 
+from tada_studio.addresses import Address
 from tada_studio.core import gates as gating
-from tada_studio.core.gates import Depth, Gates, Readings, bands, depth_profile
+from tada_studio.core.gates import Depth, Gates, Readings, bands, depth_profiles
 from tada_studio.core.merge import (
     Merged,
     expanded,
@@ -27,7 +28,7 @@ from tada_studio.core.module_detail import ModuleDetail, module_detail
 from tada_studio.core.separation_map import SeparationMap, separation_map
 from tada_studio.core.sizes import Norms, Ranks, ThreeWay, contributions, norms, ranks, three_way
 from tada_studio.core.stability import Stability, stability
-from tada_studio.lora import Adapter, Address, Pair
+from tada_studio.lora import Adapter, Pair
 from tada_studio.pipeline.analysis import analysis, unprobed
 from tada_studio.pipeline.ancestry import named
 from tada_studio.pipeline.cache import LruCache
@@ -36,7 +37,7 @@ from tada_studio.pipeline.provenance import Provenance
 from tada_studio.recipe import Recipe
 
 #: Of each readings the last few depth profiles: hands that paint on a map which the method does not compute leave them as they are.
-_DEPTHS: "weakref.WeakKeyDictionary[Readings, LruCache[Depth]]" = weakref.WeakKeyDictionary()
+_DEPTHS: "weakref.WeakKeyDictionary[Readings, LruCache[dict[str, Depth]]]" = weakref.WeakKeyDictionary()
 _DEPTHS_KEPT = 8
 
 
@@ -171,12 +172,14 @@ class Merge:
     @cached_property
     def norms(self) -> Norms:
         """Who is louder, by layer, before and after balance."""
-        return norms(analysis(self.pair).space, [place.layer for place in self.pair.addresses.values()], self.recipe)
+        return norms(analysis(self.pair).space, list(self.pair.addresses.values()), self.recipe)
 
-    def three_way(self, layer: int) -> tuple[ThreeWay, list[str]]:
+    def three_way(self, layer: int, tower: str = "") -> tuple[ThreeWay, list[str]]:
         """Task's, domain's and merged update of each projection of a layer, and the projections' names."""
         here = [
-            (row, place.projection) for row, place in enumerate(self.pair.addresses.values()) if place.layer == layer
+            (row, place.projection)
+            for row, place in enumerate(self.pair.addresses.values())
+            if (place.tower, place.layer) == (tower, layer)
         ]
         return three_way(analysis(self.pair).space, self.merged, [row for row, _ in here]), [name for _, name in here]
 
@@ -211,21 +214,20 @@ class Merge:
     def on_map(self, values: Tensor) -> Tensor:
         """(layers, projections) of one value for each module, NaN where no module is."""
         grid = self.gates.values * float("nan")
-        rows = [self.gates.layers.index(place.layer) for place in self.pair.addresses.values()]
-        columns = [self.gates.projections.index(place.projection) for place in self.pair.addresses.values()]
-        grid[rows, columns] = values.double()
+        grid[self.gates.cells_of(self.pair.addresses.values())] = values.double()
         return grid
 
-    def depth_by(self, readings: Readings) -> Depth:
-        """The depth profile that other readings of this pair give by the same knobs, as computed, without what hands set."""
-        return Merge(self.pair, readings, self.recipe.but(overrides=())).depth
+    def depths_by(self, readings: Readings) -> dict[str, Depth]:
+        """The depth profiles that other readings of this pair give by the same knobs, as computed, without what hands set."""
+        return Merge(self.pair, readings, self.recipe.but(overrides=())).depths
 
     @cached_property
-    def depth(self) -> Depth:
-        """How the paper's asymmetry changes with depth; of what the merge makes of both kinds of inputs see ``separation``."""
+    def depths(self) -> dict[str, Depth]:
+        """How the paper's asymmetry changes with depth, by tower ("" if there is only one); of what the merge makes of both
+        kinds of inputs see ``separation``."""
         readings = self.readings_or_even
         kept = _DEPTHS.setdefault(readings, LruCache(_DEPTHS_KEPT))
-        return kept.get(self._computing, lambda: depth_profile(readings, self.asymmetry, self._computing))
+        return kept.get(self._computing, lambda: depth_profiles(readings, self.asymmetry, self._computing))
 
     @cached_property
     def stability(self) -> Stability:

@@ -1,5 +1,6 @@
 """The flow of auto-tune: a pair, a base and items -> a search of the knobs, judged on items that it never saw."""
 
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -60,10 +61,10 @@ def _new_search(
     pair: Pair, readings: Readings | None, split: Split, start: Recipe | None = None, search_rank: bool = False
 ) -> Tuning:
     """A search that has not begun: which knobs are turned depends on the pair."""
-    layers = {place.layer for place in pair.addresses.values()}
+    layers = Counter(tower for tower, _ in {(place.tower, place.layer) for place in pair.addresses.values()})
     most = max(pair.task.rank, pair.domain.rank)
     ranks = (max(1, most // 2), most, pair.task.rank + pair.domain.rank) if search_rank else ()
     start = start or Recipe()
     start = start if METHODS[start.method].reads_map else start.but(method="tada")
     nothing = idle(start.method, readings is not None, readings is not None and readings.moments is not None)
-    return Tuning(split, start, space(len(layers), nothing, ranks))
+    return Tuning(split, start, space(max(layers.values()), nothing, ranks))

@@ -16,9 +16,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from tada_studio.addresses import addresses
 from tada_studio.errors import AdapterError, MismatchError
 from tada_studio.files import shown
-from tada_studio.lora import CONFIG, LABELS, Adapter, LoraModule, Pair, addresses
+from tada_studio.lora import CONFIG, LABELS, Adapter, LoraModule, Pair
 from tada_studio.progress import ProgressFn, silent
 from tada_studio.read.binding import IN_MEMORY, check_unchanged, content_of, stamps
 from tada_studio.read.config import judge, text

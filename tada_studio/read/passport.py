@@ -10,8 +10,9 @@ from typing import Any
 
 import torch
 
+from tada_studio.addresses import Address, addresses
 from tada_studio.files import shown
-from tada_studio.lora import Adapter, LoraModule, Passport, addresses
+from tada_studio.lora import Adapter, LoraModule, Passport
 from tada_studio.read.config import text
 from tada_studio.read.dora import needs_base
 from tada_studio.read.fit import heads_without_place, is_copy
@@ -28,7 +29,6 @@ def from_manifest(manifest: Manifest, read: bool = False) -> Passport:
     """The passport of an adapter by its config and headers alone; read: what the tensors say is added by the caller."""
     config, modules = manifest.config, list(manifest.modules.values())
     places = addresses(manifest.modules)
-    layers = sorted({place.layer for place in places.values()})
     facts = {
         "base": manifest.base or "not named",
         "revision": text(config.get("revision")) or "not named",
@@ -40,7 +40,7 @@ def from_manifest(manifest: Manifest, read: bool = False) -> Passport:
         **_groups(modules, places),
         "projections": ", ".join(dict.fromkeys(place.projection for place in places.values())),
         "targets": _targets(config.get("target_modules")),
-        "layers": f"{len(layers)} ({layers[0]} to {layers[-1]})",
+        "layers": _layers(places.values()),
         "modules": len(modules),
         "whole tensors": _whole(manifest),
         "number format": ", ".join(sorted({_FORMAT_NAMES[m.format] for m in modules})),
@@ -52,6 +52,15 @@ def from_manifest(manifest: Manifest, read: bool = False) -> Passport:
     return Passport(manifest.label, facts, (*_remarks(manifest), *unread))
 
 
+def _layers(places: Iterable[Address]) -> str:
+    """ "12 (0 to 11)", and in a base of several towers "12 (0 to 11) of encoder, 12 (0 to 11) of decoder"."""
+    rows = sorted({(place.tower, place.layer) for place in places}, key=lambda row: row[1])
+    of: dict[str, list[int]] = {tower: [] for tower in dict.fromkeys(place.tower for place in places)}
+    for tower, layer in rows:
+        of[tower].append(layer)
+    return ", ".join(f"{len(n)} ({n[0]} to {n[-1]}){f' of {tower}' if tower else ''}" for tower, n in of.items())
+
+
 def _writer(config: Mapping[str, Any]) -> str:
     version = text(config.get("peft_version"))
     return f"PEFT {version}" if version else text(config.get("written_by")) or "not named"
@@ -60,11 +69,13 @@ def _writer(config: Mapping[str, Any]) -> str:
 _FORMAT_NAMES = {"F64": "float64", "F32": "float32", "F16": "float16", "BF16": "bfloat16"}
 
 
-def _groups(modules: list[Factors], places: Mapping[str, Any]) -> dict[str, str]:
+def _groups(modules: list[Factors], places: Mapping[str, Address]) -> dict[str, str]:
     """ "q_proj: rank 8, alpha 16; ..." where projections differ; nothing where all are alike."""
     kinds: dict[str, set[str]] = {}
     for module in modules:
-        kinds.setdefault(places[module.name].projection, set()).add(f"rank {module.rank}, alpha {module.alpha:g}")
+        place = places[module.name]
+        kind = f"{place.tower} {place.projection}".strip()
+        kinds.setdefault(kind, set()).add(f"rank {module.rank}, alpha {module.alpha:g}")
     if len(set().union(*kinds.values())) < 2:
         return {}
     return {"by projection": "; ".join(f"{name}: {' / '.join(sorted(message))}" for name, message in kinds.items())}
@@ -212,17 +223,25 @@ def measured(adapter: Adapter) -> Adapter:
             passport=replace(adapter.passport, facts=facts, remarks=remarks, refused=f"{adapter.label}: {says}"),
         )
     total = sum(norm**2 for norm in norms.values()) ** 0.5
-    layers = torch.tensor(sorted({place.layer for place in places.values()}))
-    thirds = [{int(n) for n in part} for part in layers.tensor_split(3)]
-    depth = [sum(norms[name] ** 2 for name, place in places.items() if place.layer in third) ** 0.5 for third in thirds]
     trained = sum(norm > 0 for norm in norms.values())
     facts = {
         **adapter.passport.facts,
         "trained": "no" if not trained else "yes" if trained == len(norms) else f"{trained} of {len(norms)} modules",
         "norm": float(f"{total:.4g}"),
-        "norm by depth third": " / ".join(f"{norm:.3g}" for norm in depth),
+        "norm by depth third": _by_third(places, norms),
     }
     return replace(adapter, passport=replace(adapter.passport, facts=facts))
+
+
+def _by_third(places: Mapping[str, Address], norms: Mapping[str, float]) -> str:
+    """The norm of the shallow, middle and deep third, of each tower."""
+    says = []
+    for tower in dict.fromkeys(place.tower for place in places.values()):
+        ours = {name: place.layer for name, place in places.items() if place.tower == tower}
+        thirds = [set(part.tolist()) for part in torch.tensor(sorted(set(ours.values()))).tensor_split(3)]
+        depth = [sum(norms[name] ** 2 for name, layer in ours.items() if layer in third) ** 0.5 for third in thirds]
+        says.append(" / ".join(f"{norm:.3g}" for norm in depth) + (f" ({tower})" if tower else ""))
+    return ", ".join(says)
 
 
 def balance_note(task: Passport | None, domain: Passport | None) -> list[str]:

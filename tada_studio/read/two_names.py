@@ -6,7 +6,7 @@ of a vision-language model, in Megatron, and with fused or split projections. Wi
 
 from collections.abc import Iterable, Mapping
 
-from tada_studio.lora import split_name
+from tada_studio.addresses import split_name
 
 Stacks = Mapping[str, frozenset[str]]
 

@@ -1,6 +1,6 @@
 """The merge in words: what is dropped, what a rank keeps, who is louder, where task and domain live."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from tada_studio.core.gates import BY_CHANCE, Depth, Gates
 from tada_studio.core.merge import Merged
@@ -206,6 +206,25 @@ def three_way_sentence(found: ThreeWay, projections: Sequence[str]) -> str:
     return f"{start} Task and domain {shared}: their largest cosine is {most:+.3f}, at {where}."
 
 
+def depth_sentences(
+    depths: Mapping[str, Depth], probed: bool, edited: int = 0, generic: Mapping[str, Depth] | None = None
+) -> str:
+    """``depth_sentence`` of each tower, with its name before it where there are several."""
+    if not probed or len(depths) == 1:
+        tower, depth = next(iter(depths.items()))
+        return depth_sentence(depth, probed, edited, generic[tower] if generic else None)
+    each = [
+        f"{tower.capitalize()}: {uncapitalized(depth_sentence(depth, probed, 0, generic[tower] if generic else None))}"
+        for tower, depth in depths.items()
+    ]
+    return " ".join(each) + _by_hand(edited)
+
+
+def uncapitalized(sentence: str) -> str:
+    """A sentence as it follows a colon."""
+    return sentence[:1].lower() + sentence[1:]
+
+
 def depth_sentence(depth: Depth, probed: bool, edited: int = 0, generic: Depth | None = None) -> str:
     """Whether the domain's share rises with depth, and, against a probe that has nothing to do with the domain, whether that is
     the domain's doing. edited: cells set by hand; generic: the profile by that other probe.
@@ -239,7 +258,14 @@ def _against_generic(depth: Depth, generic: Depth | None) -> str:
 
 
 def lean_sentence(gates: Gates) -> str:
-    """Which layers' mean gates lean to either side; empty if all are about even."""
+    """Which layers' mean gates lean to either side, by tower; empty if all are about even."""
+    says = {tower: _lean(part) for tower, part in gates.by_tower.items()}
+    return " ".join(
+        f"{tower.capitalize()}: {uncapitalized(one)}" if tower else one for tower, one in says.items() if one
+    )
+
+
+def _lean(gates: Gates) -> str:
     share = gates.values.nanmean(1)
     domain, task = (
         _runs([layer for layer, leans in zip(gates.layers, mask.tolist(), strict=True) if leans])
@@ -262,6 +288,13 @@ def _runs(layers: list[int]) -> str:
     ends = [x for i, x in enumerate(layers) if i + 1 == len(layers) or layers[i + 1] != x + 1]
     message = ", ".join(str(a) if a == b else f"{a}-{b}" for a, b in zip(starts, ends, strict=True))
     return f"Layer{'' if len(layers) == 1 else 's'} {message}"
+
+
+def compared_depth_sentences(label: str, depths: Mapping[str, Depth]) -> str:
+    """``compared_depth_sentence`` of each tower."""
+    return " ".join(
+        compared_depth_sentence(f"{label}, {tower}" if tower else label, one) for tower, one in depths.items()
+    )
 
 
 def compared_depth_sentence(label: str, depth: Depth) -> str:

@@ -1,7 +1,9 @@
 """What a merge makes of the two kinds of inputs, in words: who speaks on which, and what of each adapter is kept and left."""
 
+from tada_studio.addresses import Address
 from tada_studio.core.gates import BY_CHANCE
-from tada_studio.core.separation_map import SeparationMap
+from tada_studio.core.separation_map import SeparationDepth, SeparationMap
+from tada_studio.report.merge import uncapitalized
 
 #: Below the first the two gates are called alike, above the second far apart.
 ALIKE, APART = 0.05, 0.3
@@ -18,7 +20,7 @@ def separation_sentence(found: SeparationMap) -> str:
         return f"{start}."
     row = int(apart.nan_to_num(-2).argmax())
     i, j = divmod(row, apart.shape[1])
-    most = f"most at layer {found.layers[i]} {found.projections[j]} ({float(apart[i, j]):+.2f})"
+    most = f"most at {found.gates.place(i, j)} ({float(apart[i, j]):+.2f})"
     return f"{start}: modules {_how(domain - task)} ({domain - task:+.2f}), {most}. {separation_trend(found)}"
 
 
@@ -31,8 +33,12 @@ def _how(apart: float) -> str:
 
 
 def separation_trend(found: SeparationMap) -> str:
-    """Spearman's rho of separation with depth, by inputs and by layers, and what it comes to."""
-    depth = found.depth
+    """Spearman's rho of separation with depth, by inputs and by layers, and what it comes to; of each tower."""
+    says = {tower: _trend(depth) for tower, depth in found.depths.items()}
+    return " ".join(f"{tower.capitalize()}: {uncapitalized(one)}" if tower else one for tower, one in says.items())
+
+
+def _trend(depth: SeparationDepth) -> str:
     if depth.rho is None:
         return "Separation does not vary with depth."
     spread = (
@@ -45,9 +51,9 @@ def separation_trend(found: SeparationMap) -> str:
     return f"Separation {'rises' if depth.rho > 0 else 'falls'} with depth ({figures})."
 
 
-def separation_rows(found: SeparationMap, layer: int, projection: str) -> list[tuple[str, str]]:
+def separation_rows(found: SeparationMap, place: Address) -> list[tuple[str, str]]:
     """(what, value) of one cell: both gates, their difference, what of each adapter is kept and left there."""
-    i, j = found.layers.index(layer), found.projections.index(projection)
+    i, j = found.gates.cell(place)
     domain, task = float(found.on_domain[i, j]), float(found.on_task[i, j])
     rows = [
         ("gate on domain inputs", _gate(domain)),

@@ -231,7 +231,7 @@ class Workspace:
         view = self._open_view()
         layers, projections = view.gates.layers, view.gates.projections
         inside = {(i, j) for i, j in cells if 0 <= i < len(layers) and 0 <= j < len(projections)}
-        there = {(layers[i], projections[j]) for i, j in inside if view.gates.there[i, j]}
+        there = {view.gates.place(i, j) for i, j in inside if view.gates.there[i, j]}
         if there:
             self.turn(overrides=painted(view.gates, self.recipe.overrides, there, value, brush))
 

@@ -9,11 +9,12 @@ from dense import deltas, lora, name_of, near, pair_of, pairs
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tada_studio.addresses import Address
 from tada_studio.core.factor import factor
-from tada_studio.core.gates import DRAWS, Readings, bands, computed_gates, depth_profile, gates, unprobed
+from tada_studio.core.gates import DRAWS, Readings, bands, computed_gates, depth_profiles, gates, unprobed
 from tada_studio.core.stats import resamples
 from tada_studio.errors import MismatchError, RecipeError
-from tada_studio.lora import Address, LoraModule
+from tada_studio.lora import LoraModule
 from tada_studio.recipe import Recipe
 
 
@@ -179,7 +180,7 @@ def test_without_readings_every_gate_is_even_except_where_only_one_adapter_is():
     assert table.values[:, 0].tolist() == [0.5, 0.0, 1.0]
     assert readings.moment.shape == (3, 4, 4)
     assert bands(readings, table, Recipe()).isnan().all()
-    profile = depth_profile(readings, table, Recipe())
+    profile = depth_profiles(readings, table, Recipe())[""]
     assert profile.interval is None
     assert torch.equal(profile.low, profile.share) and torch.equal(profile.high, profile.share)
 
@@ -239,7 +240,7 @@ def rising(direction: int = 1):
 @pytest.mark.parametrize("direction", [1, -1])
 def test_rho_has_the_sign_of_the_slope_and_its_interval_contains_it(direction):
     readings, recipe = rising(direction), Recipe()
-    profile = depth_profile(readings, gates(readings, recipe), recipe)
+    profile = depth_profiles(readings, gates(readings, recipe), recipe)[""]
     assert direction * profile.rho > 0.9
     assert profile.interval.low <= profile.rho <= profile.interval.high
     assert list(profile.by_projection) == ["q_proj", "v_proj"]
@@ -249,7 +250,7 @@ def test_rho_has_the_sign_of_the_slope_and_its_interval_contains_it(direction):
 def test_thirds_and_shares_are_means_of_the_map():
     readings = rising()
     table = gates(readings)
-    profile = depth_profile(readings, table, Recipe())
+    profile = depth_profiles(readings, table, Recipe())[""]
     rows = [[float(v) for v in row] for row in table.values]
     for third, layers in zip(profile.thirds, ((0, 1), (2, 3), (4, 5)), strict=True):
         assert third == pytest.approx(sum(rows[i][j] for i in layers for j in (0, 1)) / 4)
@@ -270,7 +271,7 @@ def test_bands_enclose_the_values(seed, calibration, response):
     table = gates(readings, recipe)
     low, high = bands(readings, table, recipe)
     assert (low <= table.values).all() and (table.values <= high).all() and (low < high).any()
-    profile = depth_profile(readings, table, recipe)
+    profile = depth_profiles(readings, table, recipe)[""]
     assert (profile.low <= profile.share).all() and (profile.share <= profile.high).all()
 
 
@@ -327,6 +328,6 @@ def test_the_band_is_that_of_the_recipe_on_screen():
 def test_one_input_gives_no_band():
     readings = readings_of([name_of(0)], [[0.1]], [[0.4]])
     assert bands(readings, gates(readings), Recipe()).isnan().all()
-    profile = depth_profile(readings, gates(readings), Recipe())
+    profile = depth_profiles(readings, gates(readings), Recipe())[""]
     assert profile.rho is None and profile.interval is None and profile.by_projection == {"q_proj": None}
     assert math.isclose(float(profile.share[0]), 0.5)

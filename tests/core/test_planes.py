@@ -9,6 +9,7 @@ from dense import analysis, gates_by_hand, lora, merge, name_of, near, pair_of, 
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tada_studio.addresses import Address
 from tada_studio.core.elementwise import agreeing, trimmed
 from tada_studio.core.merge import expand
 from tada_studio.core.methods import METHODS
@@ -139,7 +140,7 @@ def test_a_line_that_asks_too_much_is_refused(line, says):
 def test_a_stroke_sets_its_own_plane_replaces_what_it_covers_and_can_be_taken_back(brush):
     others = ("* : 0.3", "* : x 0.5", "* : sep 0.25")
     before = gate_map(*others)
-    cells = [(layer, "q_proj") for layer in range(4)]
+    cells = [Address(layer, "q_proj") for layer in range(4)]
     once = painted(before, others, cells, 0.75, brush)
     twice = painted(gate_map(*once), once, cells, 0.625, brush)
     assert len(twice) == len(once) <= 4
@@ -163,7 +164,7 @@ def test_a_stroke_sets_its_own_plane_replaces_what_it_covers_and_can_be_taken_ba
 
 
 def test_a_ramp_of_strength_spares_shallow_layers():
-    found = gate_map(*depth_ramp((0, 1, 2, 3), 0.4, 1.0))
+    found = gate_map(*depth_ramp(gate_map(), 0.4, 1.0))
     assert found.strength[0, :, 0].tolist() == found.strength[1, :, 0].tolist() == [0.4, 0.6, 0.8, 1.0]
 
 

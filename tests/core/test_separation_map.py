@@ -80,13 +80,13 @@ def test_the_ends_and_the_size_of_an_adapter(seen):
 
 def test_the_lines_have_bands_around_them_and_a_trend_is_told_from_chance(seen):
     found, _ = mapped(seen)
-    for line, cells in ((found.depth.on_domain, found.on_domain), (found.depth.on_task, found.on_task)):
+    for line, cells in ((found.depths[""].on_domain, found.on_domain), (found.depths[""].on_task, found.on_task)):
         assert torch.equal(line.mean, cells[:, 0]) and (line.low <= line.mean).all() and (line.mean <= line.high).all()
         assert (line.low[:3] < line.high[:3]).all() and line.low[3] == line.high[3] == 0
-    assert found.depth.interval.low <= found.depth.rho <= found.depth.interval.high
-    assert 0 < found.depth.by_chance <= 1
+    assert found.depths[""].interval.low <= found.depths[""].rho <= found.depths[""].interval.high
+    assert 0 < found.depths[""].by_chance <= 1
     again, _ = mapped(seen)
-    assert torch.equal(again.depth.on_task.low, found.depth.on_task.low)
+    assert torch.equal(again.depths[""].on_task.low, found.depths[""].on_task.low)
 
 
 def test_what_is_kept_of_a_direction_is_what_the_merge_says_along_it(seen):

@@ -15,7 +15,7 @@ from tada_studio.recipe import Recipe
 def test_norms_by_layer_are_those_of_the_dense_updates(pair, balance):
     known, recipe = analysis(pair), Recipe(balance=balance)
     layer_of = [place.layer for place in pair.addresses.values()]
-    got, levels = norms(known.space, layer_of, recipe), dense.balance_levels(pair, recipe)
+    got, levels = norms(known.space, list(pair.addresses.values()), recipe), dense.balance_levels(pair, recipe)
     size = max(dense.sizes_of(pair, name) for name in pair.names) * max(1.0, *levels)
     for side in (0, 1):
         for i, layer in enumerate(got.layers):

@@ -83,7 +83,7 @@ def test_shares_are_even_until_a_hand_sets_them_and_the_asymmetry_stays_a_view_o
     assert merge.gates.values[:2, 0].tolist() == [0.5, 0.7]
     gated = Merge(pair, readings, Recipe(method="gates"))
     assert torch.equal(merge.asymmetry.values, gated.gates.values) and float(gated.gates.values[0, 0]) != 0.5
-    assert merge.depth.rho == gated.depth.rho
+    assert merge.depths[""].rho == gated.depths[""].rho
     assert merge.separation.on_domain.shape == (3, 1) and gated.separation is not None
 
 

@@ -178,9 +178,9 @@ def test_balance_is_told_in_the_norms(state):
 
 
 def test_a_layer_is_chosen_from_the_list_and_the_cell_follows(state):
-    shown = layer_panel.on_layer(state, 3)
-    assert shown["layer"]["value"] == 3 and state.cell[0] == 3 and "of 7 projections" in shown["message"]
-    assert layer_panel.on_layer(state, "<b>")["layer"]["value"] == 3
+    shown = layer_panel.on_layer(state, "layer 3")
+    assert shown["layer"]["value"] == "layer 3" and state.cell[0] == 3 and "of 7 projections" in shown["message"]
+    assert layer_panel.on_layer(state, "<b>")["layer"]["value"] == "layer 3"
 
 
 # -- help ------------------------------------------------------------------------------------------------------------

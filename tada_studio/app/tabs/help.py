@@ -5,12 +5,12 @@ from typing import Any
 import gradio as gr
 
 from tada_studio import figures, pipeline, report
+from tada_studio.addresses import Address
 from tada_studio.app.state import TabState
 from tada_studio.app.widgets import html
 from tada_studio.app.widgets.panel import DRAG, Named, Panel, listen, words
 from tada_studio.app.widgets.plot_panel import drawing, plot_panel
 from tada_studio.errors import TadaError
-from tada_studio.lora import Address
 from tada_studio.markup import joined
 from tada_studio.pipeline.merge import Merge
 from tada_studio.recipe import Recipe

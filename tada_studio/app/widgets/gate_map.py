@@ -115,6 +115,7 @@ def payload(view: Merge | None, ack: int | None) -> dict[str, Any]:
     gates, drops = view.gates, view.how.drops
     return {
         **news,
+        "towers": list(gates.towers),
         "layers": list(gates.layers),
         "projections": list(gates.projections),
         "gates": _rows(gates.values),
@@ -186,9 +187,7 @@ def _even(view: Merge) -> Float[Tensor, " n"]:
     """The ratio of the domain's to the task's response that each module's gate takes for even; NaN where it is unknown."""
     assert view.readings is not None
     task, domain = view.readings.average(view.recipe)
-    row, column = ({name: i for i, name in enumerate(names)} for names in (view.gates.layers, view.gates.projections))
-    places = view.pair.addresses.values()
-    computed = view.gates.computed[[row[p.layer] for p in places], [column[p.projection] for p in places]]
+    computed = view.gates.computed[view.gates.cells_of(view.pair.addresses.values())]
     return domain / task / torch.exp(torch.logit(computed) / view.recipe.sharpness)
 
 
@@ -196,9 +195,8 @@ def _on_grid(view: Merge, values: Shaped[Tensor, "n ..."]) -> list[list[Any]]:
     """One value (or row of values) for each module, laid out like the map: layers first, None where there is no module."""
     gates = view.gates
     grid: list[list[Any]] = [[None] * len(gates.projections) for _ in gates.layers]
-    row, column = ({name: i for i, name in enumerate(names)} for names in (gates.layers, gates.projections))
-    for place, value in zip(view.pair.addresses.values(), values.tolist(), strict=True):
-        grid[row[place.layer]][column[place.projection]] = _short(value)
+    for i, j, value in zip(*gates.cells_of(view.pair.addresses.values()), values.tolist(), strict=True):
+        grid[i][j] = _short(value)
     return grid
 
 

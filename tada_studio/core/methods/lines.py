@@ -3,7 +3,17 @@
 import torch
 
 from tada_studio.core.gates import Gates
-from tada_studio.core.mix import Analysis, Method, Mix, Moments, alone, balance_levels, even_weights, weighted_sum
+from tada_studio.core.mix import (
+    Analysis,
+    Method,
+    Mix,
+    Moments,
+    alone,
+    balance_levels,
+    even_weights,
+    relative_depth,
+    weighted_sum,
+)
 from tada_studio.recipe import Recipe
 
 #: Strength in the first layer and in the last, straight between. The paper's slope for merging depends on how many tasks there
@@ -13,8 +23,7 @@ FROM, TO = 0.5, 1.0
 
 def run(analysis: Analysis, gates: Gates, recipe: Recipe, moments: Moments) -> Mix:
     """``sum_a (FROM + (TO - FROM) (l - 1) / (L - 1)) dW_a`` for layer l of L; what one adapter alone changes stays whole."""
-    layers = torch.tensor([float(place.layer) for place in analysis.pair.addresses.values()], dtype=torch.float64)
-    depth = (layers - layers.min()) / (layers.max() - layers.min()).clamp_min(1)
+    depth = relative_depth(analysis.pair)
     even = even_weights(analysis.space, recipe.strength) * balance_levels(analysis.space, recipe)
     slope = torch.where(alone(analysis.space.present), 1.0, FROM + (TO - FROM) * depth)
     return weighted_sum(analysis.space, even * slope[:, None])

@@ -1,9 +1,7 @@
 """Gates that rise evenly with depth, whatever was probed: the trend that the paper reports, and nothing else."""
 
-import torch
-
 from tada_studio.core.gates import Gates
-from tada_studio.core.mix import Analysis, Method, Mix, Moments, gate_weights, weighted_sum
+from tada_studio.core.mix import Analysis, Method, Mix, Moments, gate_weights, relative_depth, weighted_sum
 from tada_studio.recipe import Recipe
 
 #: Gates in the first and the last layer.
@@ -12,8 +10,7 @@ RAMP = (0.42, 0.58)
 
 def run(analysis: Analysis, gates: Gates, recipe: Recipe, moments: Moments) -> Mix:
     """No readings, no selector lines, no drops."""
-    layers = torch.tensor([float(place.layer) for place in analysis.pair.addresses.values()], dtype=torch.float64)
-    depth = (layers - layers.min()) / (layers.max() - layers.min()).clamp_min(1)
+    depth = relative_depth(analysis.pair)
     return weighted_sum(analysis.space, gate_weights(analysis.space, RAMP[0] + (RAMP[1] - RAMP[0]) * depth, recipe))
 
 

@@ -6,6 +6,7 @@ from typing import Any
 import gradio as gr
 
 from tada_studio import figures, report
+from tada_studio.addresses import Address
 from tada_studio.app import edits
 from tada_studio.app.state import TabState
 from tada_studio.app.widgets import html
@@ -14,7 +15,6 @@ from tada_studio.app.widgets.direction_table import direction_table, rows
 from tada_studio.app.widgets.panel import DRAG, EDIT, READ, Named, Panel, listen, words
 from tada_studio.app.widgets.plot_panel import drawing, plot_panel
 from tada_studio.core.module_detail import ModuleDetail
-from tada_studio.lora import Address
 from tada_studio.pipeline.merge import Merge
 
 NOTHING = "Open two adapters first; then every cell of the map shows its directions here."
@@ -35,14 +35,14 @@ def show(state: TabState) -> Named:
         none = {"cell": gr.update(choices=[], value=None), "heading": "", "task": "", "domain": ""}
         return {"message": html.note(NOTHING, "next"), **none, **dict.fromkeys(PICTURES)}
     i, j = edits.shown_cell(state, view)
-    address = Address(view.gates.layers[i], view.gates.projections[j])
+    address = view.gates.place(i, j)
     near = view.module_detail(address)
     return {
         "message": sentence(view),
         **follow(state, KNOB),
         "cell": gr.update(choices=choices(view), value=_name(address)),
         "heading": html.heading(
-            f"Layer {address.layer} · {address.projection}", report.cell_sentence(view.merged, near)
+            f"{address.row.capitalize()} · {address.projection}", report.cell_sentence(view.merged, near)
         ),
         "task": rows("task", near),
         "domain": rows("domain", near),
@@ -67,7 +67,7 @@ def sentence(view: Merge) -> str:
 
 
 def _name(address: Address) -> str:
-    return f"{address.layer}:{address.projection}"
+    return f"{address.tower}:{address.layer}:{address.projection}".removeprefix(":")
 
 
 def choices(view: Merge) -> list[tuple[str, str]]:
@@ -94,8 +94,7 @@ def on_cell(state: TabState, name: Any) -> Named:
     view = state.session.view
     known = {_name(address): address for address in view.pair.addresses.values()} if view else {}
     if view is not None and name in known:
-        layer, projection = known[name]
-        state.cell = view.gates.layers.index(layer), view.gates.projections.index(projection)
+        state.cell = view.gates.cell(known[name])
     return show(state)
 
 

@@ -32,27 +32,27 @@ def show(state: TabState) -> Named:
     }  # fmt: skip
 
 
-def profile(state: TabState, view: Merge, other: tuple[str, Depth] | None) -> figures.Figure:
+def profile(state: TabState, view: Merge, other: tuple[str, dict[str, Depth]] | None) -> figures.Figure:
     """Both gates over depth where there are two; the asymmetry where it was asked for, or where there is nothing else."""
     if view.separation is None or state.depth_of == "asymmetry":
-        return figures.depth_profile(view.depth, view.asymmetry, other)
+        return figures.depth_profile(view.depths, view.asymmetry, other)
     return figures.separation_depth(view.separation)
 
 
-def message(state: TabState, view: Merge, other: tuple[str, Depth] | None) -> str:
+def message(state: TabState, view: Merge, other: tuple[str, dict[str, Depth]] | None) -> str:
     """What other readings say; of the asymmetry, where the sentence under the map is of something else, what it comes to."""
     if view.separation is None or state.depth_of != "asymmetry":
-        return html.note(report.compared_depth_sentence(*other)) if other else ""
-    points = [report.compared_depth_sentence(*other)] if other else []
-    return html.note(report.depth_sentence(view.depth, view.probed), points=points)
+        return html.note(report.compared_depth_sentences(*other)) if other else ""
+    points = [report.compared_depth_sentences(*other)] if other else []
+    return html.note(report.depth_sentences(view.depths, view.probed), points=points)
 
 
-def compared(state: TabState, view: Merge) -> tuple[str, Depth] | None:
-    """(name, profile) of the readings that are compared, as their gates are computed with the same knobs."""
+def compared(state: TabState, view: Merge) -> tuple[str, dict[str, Depth]] | None:
+    """(name, profiles) of the readings that are compared, as their gates are computed with the same knobs."""
     if state.compared is None or state.compared[1] is not view.pair:
         return None
     label, _, readings = state.compared
-    return label, Merge(view.pair, readings, view.recipe.but(overrides=())).depth
+    return label, view.depths_by(readings)
 
 
 def on_kind(state: TabState, kind: Any) -> None:

@@ -5,6 +5,7 @@ from typing import Any
 import gradio as gr
 
 from tada_studio import figures, report
+from tada_studio.addresses import row_words
 from tada_studio.app import edits
 from tada_studio.app.state import TabState
 from tada_studio.app.widgets import html
@@ -20,10 +21,11 @@ def show(state: TabState) -> Named:
     if view is None:
         return {"layer": gr.update(choices=[], value=None), "message": html.note(NOTHING, "next"), "bars": None}
     i, _ = edits.shown_cell(state, view)
-    layer = view.gates.layers[i]
-    found, projections = view.three_way(layer)
+    gates = view.gates
+    found, projections = view.three_way(gates.layers[i], gates.towers[i])
+    rows = [row_words(tower, layer) for tower, layer in zip(gates.towers, gates.layers, strict=True)]
     return {
-        "layer": gr.update(choices=[(f"layer {each}", each) for each in view.gates.layers], value=layer),
+        "layer": gr.update(choices=rows, value=rows[i]),
         "message": html.note(report.three_way_sentence(found, projections)),
         "bars": drawing(figures.three_way_bars(found, projections)),
     }
@@ -32,8 +34,11 @@ def show(state: TabState) -> Named:
 def on_layer(state: TabState, layer: Any) -> Named:
     """Another layer is chosen from the list."""
     view = state.session.view
-    if view is not None and layer in view.gates.layers:
-        state.cell = view.gates.layers.index(layer), edits.shown_cell(state, view)[1]
+    rows = [row_words(*row) for row in zip(view.gates.towers, view.gates.layers, strict=True)] if view else []
+    if view is not None and layer in rows:
+        row, here = rows.index(layer), edits.shown_cell(state, view)[1]
+        there = view.gates.there[row]
+        state.cell = row, here if there[here] else int(there.int().argmax())
     return show(state)
 
 

@@ -78,7 +78,7 @@ def verdict(view: Merge | None) -> str:
         return html.note(f"{says}{report.readers('share')}. {unused}".strip())
     if view.separation is not None:  # what comes out; the asymmetry under it has its own sentence
         return html.note(f"{report.separation_sentence(view.separation)} {unused}".strip())
-    trend = report.depth_sentence(view.depth, view.probed, int(view.gates.edited.sum()))
+    trend = report.depth_sentences(view.depths, view.probed, int(view.gates.edited.sum()))
     return html.note(f"{report.lean_sentence(view.gates)} {trend} {unused}".strip())
 
 
