@@ -1,5 +1,7 @@
 """What all figures share: colours that mean something, and how numbers and names reach plotly."""
 
+import re
+
 from torch import Tensor
 
 TASK, DOMAIN, BASE, CONFLICT, MERGE, OTHER_MERGE = "#2f76c4", "#cf6321", "#8a94a3", "#d0314a", "#14866d", "#86bfae"
@@ -12,8 +14,11 @@ OPPOSE_TO_AGREE = [(0.0, CONFLICT), (0.5, "rgba(138,148,163,0.10)"), (1.0, "#6d7
 
 
 def short_name(projection: str) -> str:
-    """v of v_proj, as on the map; a name with a path (attn.c_proj) stays whole."""
-    return projection if "." in projection else projection.removesuffix("_proj")
+    """v of v_proj and self.v of self_attn.v_proj, as on the map; another name with a path (attn.c_proj) stays whole."""
+    path, _, last = projection.rpartition(".")
+    if which := re.fullmatch(r"(\w+?)_?(?:attn|attention)", path, re.IGNORECASE):
+        return f"{which[1]}.{last.removesuffix('_proj')}"
+    return projection if path else projection.removesuffix("_proj")
 
 
 def plain(values: Tensor) -> list:

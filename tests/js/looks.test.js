@@ -14,7 +14,7 @@ function script(file, names, globals = {}) {
 const plain = (value) => JSON.parse(JSON.stringify(value));  // from the other context into this one
 const looks = script('app/widgets/gate_looks.js', [
   'mean', 'shortName', 'number', 'percent', 'gateColour', 'strengthColour', 'lostColour', 'halves', 'rectangle', 'between',
-  'typedStroke', 'brushName', 'chain', 'PLANES', 'signed', 'keeps',
+  'typedStroke', 'brushName', 'chain', 'PLANES', 'signed', 'keeps', 'towersOf', 'nearest',
 ]);
 
 test('a mean passes over what is not known, and of nothing is not known', () => {
@@ -23,7 +23,7 @@ test('a mean passes over what is not known, and of nothing is not known', () => 
 });
 
 test('gate_proj keeps its name, others are short', () => {
-  assert.deepEqual(['q_proj', 'gate_proj', 'attn.c_proj', 'fc1'].map(looks.shortName), ['q', 'gate_proj', 'attn.c_proj', 'fc1']);
+  assert.deepEqual(['q_proj', 'gate_proj', 'attn.c_proj', 'fc1', 'self_attn.q_proj', 'EncDecAttention.q'].map(looks.shortName), ['q', 'gate_proj', 'attn.c_proj', 'fc1', 'self.q', 'EncDec.q']);
 });
 
 test('an even gate has no colour, its ends are whole', () => {
@@ -132,4 +132,16 @@ test('a figure goes home as numbers, by the names of its ticks, without what was
 
 test('a caption is wrapped between words', () => {
   assert.deepEqual([...kit.wrapped('one two  three four', 9)], ['one two', 'three', 'four']);
+});
+
+test('a tower has its own rows and the columns that are there; one alone keeps every column', () => {
+  const isThere = (i, j) => (i < 2 ? j === 0 : j > 0);
+  assert.deepEqual(plain(looks.towersOf(['encoder', 'encoder', 'decoder'], 3, isThere)), [
+    { name: 'encoder', rows: [0, 1], columns: [0] }, { name: 'decoder', rows: [2], columns: [1, 2] },
+  ]);
+  assert.deepEqual(plain(looks.towersOf(['', ''], 3, isThere)), [{ name: '', rows: [0, 1], columns: [0, 1, 2] }]);
+});
+
+test('a step goes on to the next column that a tower has, and stays where there is none', () => {
+  assert.deepEqual([looks.nearest([0, 4, 5], 1, 1), looks.nearest([0, 4, 5], 3, -1), looks.nearest([0, 4, 5], 9, 1), looks.nearest([2], 0, 0)], [4, 0, 5, 2]);
 });

@@ -62,7 +62,7 @@ const SET = {
 };
 
 // With its neighbours in depth, as they were before the stroke.
-const averaged = (i, j) => mean([i - 1, i, i + 1].map((k) => stroke.start[k]?.[j] ?? null));
+const averaged = (i, j) => mean([i - 1, i, i + 1].map((k) => (map.towers?.[k] === map.towers?.[i] ? stroke.start[k]?.[j] ?? null : null)));
 
 function putBack(key) {
   const { at: [i, j], gate, edited, locked, times: old, separation } = stroke.before.get(key);
@@ -133,9 +133,11 @@ function under(event) {
 
 const place = (hit) => (hit && hit.classList.contains('gm-cell') ? [+hit.dataset.i, +hit.dataset.j] : null);
 
+const towerOf = (i) => towers().find(({ rows }) => rows.includes(i));
+
 // A row name stands for its row, a layer number for its column.
 function line(hit) {
-  if (hit?.dataset.row !== undefined) return map.layers.map((_, i) => [i, +hit.dataset.row]);
+  if (hit?.dataset.row !== undefined) return towerOf(+hit.dataset.first).rows.map((i) => [i, +hit.dataset.row]);
   if (hit?.dataset.column !== undefined) return map.projections.map((_, j) => [+hit.dataset.column, j]);
   return null;
 }
@@ -267,7 +269,7 @@ new ResizeObserver(() => {
 
 function step([right, down], extend) {
   const i = Math.min(map.layers.length - 1, Math.max(0, selected[0] + right));
-  const j = Math.min(map.projections.length - 1, Math.max(0, selected[1] + down));
+  const j = nearest(towerOf(i).columns, Math.min(map.projections.length - 1, Math.max(0, selected[1] + down)), down);
   select(i, j, true, extend);
   showTip(i, j);
   if (!extend) trigger('cell_select', { index: [i, j] });

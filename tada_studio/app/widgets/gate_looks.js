@@ -9,7 +9,8 @@ const mean = (values) => {
   const some = values.filter((value) => value !== null && value !== undefined);
   return some.length ? some.reduce((a, b) => a + b, 0) / some.length : null;
 };
-const shortName = (name) => name.replace(/^(\w+)_proj$/, (whole, short) => (short === 'gate' ? whole : short));
+// q of q_proj, self.q of self_attn.q_proj; another name with a path stays whole.
+const shortName = (name) => name.replace(/^(\w+?)_?(?:attn|attention)\.(\w+)$/i, '$1.$2').replace(/^(\w+\.)?(\w+)_proj$/, (whole, path, short) => (short === 'gate' || (path && whole === name) ? whole : (path ?? '') + short));
 const number = (value, digits = 3) => (value === null ? 'unknown' : Number(value.toPrecision(digits)).toString());
 const percent = (share) => (share > 0 && share < 0.0005 ? 'under 0.1%' : `${(100 * share).toFixed(1)}%`);
 // A share of energy as people say it: the last half of a percent is not held against it.
@@ -29,12 +30,28 @@ const signed = (value) => `${Number(value.toFixed(2)) < 0 ? '−' : '+'}${Math.a
 // What is the task's, or of its inputs, above the diagonal; what is the domain's below.
 const halves = (task, domain) => (task === domain ? task : `linear-gradient(135deg, ${task} 0 49%, ${domain} 51%)`);
 
+const capital = (words) => words.charAt(0).toUpperCase() + words.slice(1);
+
 // -- places ----------------------------------------------------------------------------------------------------------
 
 function rectangle([a, b], [c, d]) {
   const found = [];
   for (let i = Math.min(a, c); i <= Math.max(a, c); i += 1) for (let j = Math.min(b, d); j <= Math.max(b, d); j += 1) found.push([i, j]);
   return found;
+}
+
+// Rows of the map by tower, and the columns in which each has any module; all of them where there is one tower.
+function towersOf(names, columns, isThere) {
+  const found = [];
+  names.forEach((name, i) => (found.length && found[found.length - 1].name === name ? found[found.length - 1].rows.push(i) : found.push({ name, rows: [i] })));
+  const all = Array.from({ length: columns }, (_, j) => j);
+  return found.map((one) => ({ ...one, columns: found.length < 2 ? all : all.filter((j) => one.rows.some((i) => isThere(i, j))) }));
+}
+
+// The column nearest to one that a tower may not have; on from it in the direction of a step, if there is any.
+function nearest(columns, j, down) {
+  const onward = columns.filter((one) => (down > 0 ? one >= j : down < 0 ? one <= j : true));
+  return (onward.length ? onward : columns).reduce((best, one) => (Math.abs(one - j) < Math.abs(best - j) ? one : best));
 }
 
 // Every cell on the way, for a pointer that moves faster than its events.

@@ -14,7 +14,10 @@ let anchor = [0, 0];   // the other corner of a selection made by keys
 
 const live = () => Boolean(map && map.live && map.layers.length);
 const isThere = (i, j) => map.gates[i] !== undefined && map.gates[i][j] !== null && map.gates[i][j] !== undefined;
-const isInside = ([i, j]) => i < map.layers.length && j < map.projections.length;
+const isInside = ([i, j]) => cells[i]?.[j] !== undefined;
+// The towers of the base, one below the other: the rows and the columns of the map that each has.
+const towers = () => towersOf(map.towers ?? map.layers.map(() => ''), map.projections.length, isThere);
+const layerName = (i) => `${map.towers?.[i] ?? ''} layer ${map.layers[i]}`.trim();
 const known = (name, i, j) => props.facts?.[name]?.[i]?.[j] ?? null;
 // The plane that a hand would set: the one in view, or the one chosen where all meet; null for a view that only tells.
 const plane = () => PLANES[tools.shows] ?? (tools.shows === 'split' ? tools.paints : null);
@@ -33,48 +36,58 @@ function node(className, text = '', attributes = {}, kind = 'div') {
 
 // -- the grid --------------------------------------------------------------------------------------------------------
 
-let margins = { rows: [], columns: [], whole: null };
+let margins = [];      // of each tower
 
 function build() {
-  grid.style.setProperty('--gm-columns', map.layers.length);
-  grid.setAttribute('aria-rowcount', map.projections.length);
-  grid.setAttribute('aria-colcount', map.layers.length);
+  const all = towers();
+  grid.setAttribute('aria-rowcount', all.reduce((n, one) => n + one.columns.length, 0));
+  grid.setAttribute('aria-colcount', Math.max(0, ...all.map((one) => one.rows.length)));
   grid.replaceChildren();
   cells = map.layers.map(() => []);
   drawn = [];
-  margins = { rows: [], columns: [], whole: null };
-  map.projections.forEach((name, j) => {
-    const row = node('gm-row', '', { role: 'row' });
-    const head = node('gm-name', shortName(name), { role: 'rowheader', title: `${name}: a click uses the tool on the whole row` });
-    head.dataset.row = j;
-    row.append(head);
-    map.layers.forEach((layer, i) => row.append((cells[i][j] = cell(layer, name, i, j))));
-    row.append((margins.rows[j] = node('gm-mean', '', { 'aria-hidden': 'true' })));
-    grid.append(row);
-  });
-  grid.append(footer());
+  margins = all.map((one) => buildTower(one, all.length > 1));
 }
 
-function cell(layer, name, i, j) {
+function buildTower({ name: called, rows, columns }, named) {
+  const made = { rows: [], columns: [], whole: null };
+  const box = node('gm-tower', '', named ? { role: 'rowgroup', 'aria-label': called } : { role: 'rowgroup' });
+  box.style.setProperty('--gm-columns', rows.length);
+  if (named) box.append(node('gm-tower-name', called, { 'aria-hidden': 'true' }));
+  columns.forEach((j) => {
+    const name = map.projections[j];
+    const row = node('gm-row', '', { role: 'row' });
+    const head = node('gm-name', shortName(name), { role: 'rowheader', title: `${name}: a click uses the tool on the whole row` });
+    Object.assign(head.dataset, { row: j, first: rows[0] });
+    row.append(head);
+    rows.forEach((i) => row.append((cells[i][j] = cell(name, i, j))));
+    row.append((made.rows[j] = node('gm-mean', '', { 'aria-hidden': 'true' })));
+    box.append(row);
+  });
+  box.append(footer(rows, made));
+  grid.append(box);
+  return made;
+}
+
+function cell(name, i, j) {
   const made = node('gm-cell', '', { role: 'gridcell', tabindex: '-1' });
-  Object.assign(made.dataset, { i, j, cell: `${layer}.${name}` });
+  Object.assign(made.dataset, { i, j, cell: [map.towers?.[i], map.layers[i], name].filter((part) => part !== '' && part !== undefined).join('.') });
   return made;
 }
 
 // Under the cells: the mean of each layer, and the layers' numbers, which stand for their columns.
-function footer() {
+function footer(rows, made) {
   const foot = node('gm-row', '', { 'aria-hidden': 'true' });
   foot.append(node('gm-name', 'mean'));
-  map.layers.forEach((layer, i) => foot.append((margins.columns[i] = column('gm-layer', '', i, layer))));
-  foot.append((margins.whole = node('gm-mean')), node('gm-name', 'layer'));
-  const step = Math.max(1, Math.ceil(map.layers.length / 16));
-  map.layers.forEach((layer, i) => foot.append(column('gm-tick', i % step ? '' : String(layer), i, layer)));
+  rows.forEach((i) => foot.append((made.columns[i] = column('gm-layer', '', i))));
+  foot.append((made.whole = node('gm-mean')), node('gm-name', 'layer'));
+  const step = Math.max(1, Math.ceil(rows.length / 16));
+  rows.forEach((i, k) => foot.append(column('gm-tick', k % step ? '' : String(map.layers[i]), i)));
   foot.append(node('gm-mean-name', 'mean'));
   return foot;
 }
 
-function column(className, text, i, layer) {
-  const made = node(className, text, { title: `layer ${layer}: a click uses the tool on the whole layer` });
+function column(className, text, i) {
+  const made = node(className, text, { title: `${layerName(i)}: a click uses the tool on the whole layer` });
   made.dataset.column = i;
   return made;
 }
@@ -122,6 +135,7 @@ function isSet(i, j) {
 }
 
 function drawCell(i, j) {
+  if (!isInside([i, j])) return;
   const there = isThere(i, j);
   const all = [map.gates, map.computed, map.edited, map.locked, map.strength, map.separation, map.merged, map.lost, map.dropped, map.split?.task, map.split?.domain, map.asymmetry];
   const looks = there ? [...all.map((grid) => grid?.[i]?.[j]), tools.shows, tools.whose].join() : 'absent';
@@ -137,11 +151,13 @@ function drawCell(i, j) {
 }
 
 function drawMargins() {
-  const all = map.layers.map((_, i) => map.projections.map((_, j) => value(i, j)));
   const show = (place, shown, text) => { place.style.setProperty('--gm-chip', shown === null ? '' : view().chip(shown)); if (text) place.textContent = labelOf(shown); };
-  all.forEach((row, i) => show(margins.columns[i], mean(row), false));
-  map.projections.forEach((_, j) => show(margins.rows[j], mean(all.map((row) => row[j])), true));
-  show(margins.whole, mean(all.flat()), true);
+  towers().forEach(({ rows, columns }, k) => {
+    const all = rows.map((i) => columns.map((j) => value(i, j)));
+    rows.forEach((i, a) => show(margins[k].columns[i], mean(all[a]), false));
+    columns.forEach((j, b) => show(margins[k].rows[j], mean(all.map((row) => row[b])), true));
+    show(margins[k].whole, mean(all.flat()), true);
+  });
 }
 
 function drawAll() {
@@ -153,21 +169,21 @@ function drawAll() {
 function load() {
   if (!props.value) return;
   const news = props.value;
-  const sameGrid = map && cells.length && String(map.layers) === String(news.layers) && String(map.projections) === String(news.projections);
+  const sameGrid = map && cells.length && String([map.towers, map.layers]) === String([news.towers, news.layers]) && String(map.projections) === String(news.projections);
   map = structuredClone(news);
   if (!sameGrid) build();
   root.classList.toggle('empty', !map.layers.length);
   for (const [name, there] of [['separates', map.separation], ['splits', map.split], ['asymmetric', map.asymmetry]]) root.classList.toggle(name, Boolean(there));
   if (!map.layers.length) return;
   drawAll();
-  if (!isInside(selected) || !isInside(anchor)) select(0, 0, false);
+  if (!isInside(selected) || !isInside(anchor)) select(0, towers()[0].columns[0], false);
   else select(...selected, false, true);
 }
 
 // -- words and the card ------------------------------------------------------------------------------------------------
 
 function facts(i, j) {
-  const where = `layer ${map.layers[i]} ${map.projections[j]}`;
+  const where = `${layerName(i)} ${map.projections[j]}`;
   if (!isThere(i, j)) return [`${where}: neither adapter changes this module`];
   const words = [`${where}: share ${map.gates[i][j].toFixed(2)}`];
   if (map.edited[i][j]) words.push(`set by hand (computed ${map.computed[i][j].toFixed(2)})`);
@@ -225,7 +241,7 @@ function splitRows(i, j) {
 let tipOf = null;
 function showTip(i, j) {
   tipOf = [i, j];
-  const head = node('gm-tip-head', `Layer ${map.layers[i]} · ${map.projections[j]}`);
+  const head = node('gm-tip-head', `${capital(layerName(i))} · ${map.projections[j]}`);
   const rows = isThere(i, j) ? details(i, j) : [['', 'neither adapter changes this module']];
   const list = node('gm-tip-rows', '', {}, 'dl');
   for (const [name, text, role] of rows) list.append(node(role ? `gm-key ${role}` : 'gm-key', name, {}, 'dt'), node('', text, {}, 'dd'));
@@ -253,7 +269,7 @@ function select(i, j, focus, keepAnchor = false) {
   selected = [i, j];
   if (!keepAnchor) anchor = selected;
   const many = ranged();
-  if (many.length > 1) many.forEach(([a, b]) => cells[a][b].classList.add('ranged'));
+  if (many.length > 1) many.forEach(([a, b]) => cells[a][b]?.classList.add('ranged'));
   cells[i][j].classList.add('selected');
   cells[i][j].setAttribute('tabindex', '0');
   if (focus) { cells[i][j].focus({ preventScroll: true }); keepInView(cells[i][j]); }

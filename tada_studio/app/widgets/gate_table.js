@@ -12,7 +12,7 @@ function drawTable() {
   if (!isTable() || !live()) return;
   page = Math.min(page, pages() - 1);
   const first = page * PAGE;
-  const shape = [first, map.layers, map.projections].join('|');
+  const shape = [first, map.towers, map.layers, map.projections].join('|');
   if (table.dataset.shape !== shape) { buildTable(first); table.dataset.shape = shape; }
   fields.forEach((row, k) => row.forEach((field, j) => drawField(field, first + k, j)));
 }
@@ -22,7 +22,7 @@ function drawField(field, i, j) {
   if (document.activeElement !== field || !field.dataset.dirty) { field.value = text(i, j); delete field.dataset.dirty; }
   field.setAttribute('aria-invalid', 'false');
   const state = [map.edited[i][j] ? 'set by hand' : 'computed', map.locked[i][j] ? 'locked' : ''].filter(Boolean).join(', ');
-  field.setAttribute('aria-label', `layer ${map.layers[i]} ${map.projections[j]}, ${state}`);
+  field.setAttribute('aria-label', `${layerName(i)} ${map.projections[j]}, ${state}`);
   const spot = field.parentElement;
   spot.classList.toggle('edited', Boolean(map.edited[i][j]));
   spot.classList.toggle('locked', Boolean(map.locked[i][j]));
@@ -37,7 +37,7 @@ function buildTable(first) {
   top.append(head);
   fields = layers.map((layer, k) => {
     const row = node('', '', {}, 'tr');
-    row.append(node('', String(layer), { scope: 'row' }, 'th'));
+    row.append(node('', `${map.towers?.[first + k] ?? ''} ${layer}`.trim(), { scope: 'row' }, 'th'));
     const made = map.projections.map((_, j) => spot(row, first + k, j));
     body.append(row);
     return made;
@@ -53,7 +53,7 @@ function spot(row, i, j) {
   row.append(place);
   if (!isThere(i, j)) { place.append(node('gm-none-here', 'none', { title: 'neither adapter changes this module' }, 'span')); return null; }
   const field = node('gm-value', '', { type: 'text', inputmode: 'decimal', autocomplete: 'off', spellcheck: 'false' }, 'input');
-  Object.assign(field.dataset, { i, j, value: `${map.layers[i]}.${map.projections[j]}` });
+  Object.assign(field.dataset, { i, j, value: cells[i]?.[j]?.dataset.cell ?? `${map.layers[i]}.${map.projections[j]}` });
   place.append(field);
   return field;
 }
