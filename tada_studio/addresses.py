@@ -6,6 +6,7 @@ U-Net. Nothing is compared across towers: layer 3 of one is no neighbour of laye
 
 from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
+from functools import lru_cache
 from itertools import takewhile
 from typing import NamedTuple
 
@@ -72,6 +73,13 @@ def addresses(names: Iterable[str]) -> dict[str, Address]:
     in_order = sorted(set(tower_of.values()), key=lambda tower: (_reading_order(tower), tower))
     found = [_in_tower({name: split[name] for name in split if tower_of[name] == tower}, tower) for tower in in_order]
     return {name: place for tower in found for name, place in tower.items()}
+
+
+@lru_cache(64)  # a merge asks at every stroke
+def towers_of(names: tuple[str, ...]) -> tuple[str, ...]:
+    """The tower of each module."""
+    places = addresses(names)
+    return tuple(places[name].tower for name in names)
 
 
 def _in_tower(split: Mapping[str, tuple[str, int | None, str]], tower: str) -> dict[str, Address]:

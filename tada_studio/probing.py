@@ -8,9 +8,9 @@ and the class token (position 0 of a ViT) as one token among them, since it is w
 
 import hashlib
 import json
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass, fields
+from dataclasses import fields
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -20,7 +20,10 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from tada_studio.base_model.images import ImageFile, in_batches
+from tada_studio.addresses import addresses
+from tada_studio.base_model.families import causal
+from tada_studio.base_model.family import Batch, Family
+from tada_studio.base_model.images import ImageFile
 from tada_studio.base_model.inputs import Input, choose, read_inputs
 from tada_studio.core import gates
 from tada_studio.errors import BaseError, InputError, MismatchError
@@ -30,10 +33,6 @@ from tada_studio.schema import Saved, first_problem
 
 __all__ = ["Readings", "choose", "probe", "read_inputs"]
 
-#: Tokens that go through the base in one batch, padding included; on a CPU small batches are fastest.
-BATCH_TOKENS = 512
-#: Longest probe input, in tokens; what is longer is cut.
-LONGEST = 1024
 #: What is written; the first format, of version 0.1, holds domain inputs only.
 _FORMAT = "tada-studio readings 2"
 #: Before the names of what was read of task inputs, in the file of tensors.
@@ -153,16 +152,16 @@ def probe(
     tokenizer: Any,
     inputs: Sequence[Input],
     *,
+    family: Family = causal.FAMILY,
     about: Mapping[str, str] | None = None,
     progress: ProgressFn = silent,
 ) -> Readings:
     """One reading per adapter, module and input from a single pass of the base, in evaluation mode, without adapters.
 
-    tokenizer: of a text model; for images its ``ImageReader``
+    tokenizer: of a text model; for images its ``ImageReader``. family: of the base, which says how inputs are fed to it
     Raises InputError for inputs without a token to read, MismatchError for a module that the base does not have.
     """
-    as_images = isinstance(inputs[0], ImageFile)
-    batches = (_image_batches if as_images else _batches)(tokenizer, inputs)  # type: ignore[arg-type]
+    batches = family.feed(tokenizer, inputs)
     first = next(model.parameters())
     with torch.inference_mode(), ExitStack() as hooks:
         groups = _shared_inputs(model, pair.names, batches[0])
@@ -189,71 +188,7 @@ def _run(model: nn.Module, feed: Mapping[str, Any], like: Tensor) -> None:
         raise BaseError(f"The base does not take these inputs as its own settings prepare them ({error}).") from error
 
 
-@dataclass(frozen=True, eq=False)
-class Batch:
-    """A few inputs as the model takes them.
-
-    feed:   the model's arguments; members: (rows,) which input each row is
-    where:  flat positions of the tokens that count, in (rows, length); None: all of them do
-    """
-
-    feed: Mapping[str, Any]
-    members: Tensor
-    where: Tensor | None = None
-    length: int = 1
-
-    def to(self, device: torch.device) -> "Batch":
-        where = None if self.where is None else self.where.to(device)
-        return Batch(self.feed, self.members.to(device), where, self.length)
-
-    def tokens(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """The tokens that count in what a layer is fed, and which input each belongs to.
-
-        x: (rows, ..., d), or the ids that an embedding is fed. A layer may see windows of its rows, one vector a row (a
-        pooler, a head), or every token.
-        """
-        pooled = x.is_floating_point() and x.ndim == 2
-        if self.where is not None and not pooled:
-            return x.flatten(0, 1)[self.where], self.members[self.where // self.length]
-        flat = x.reshape(-1, x.shape[-1])
-        return flat, self.members.repeat_interleave(len(flat) // len(self.members))
-
-
-def _batches(tokenizer: Any, inputs: Sequence[str]) -> list[Batch]:
-    encoded = [tokenizer(text).input_ids[:LONGEST] for text in inputs]
-    for i, ids in enumerate(encoded):
-        if len(ids) < 2:
-            raise InputError(
-                f"Probe input {i + 1} ({inputs[i][:40]!r}) has fewer than two tokens; position 0 is not read."
-            )
-    order = sorted(range(len(encoded)), key=lambda i: -len(encoded[i]))
-    rows: list[list[int]] = [[]]
-    for i in order:  # longest first: the first of a batch says how long all its rows are
-        if rows[-1] and (len(rows[-1]) + 1) * len(encoded[rows[-1][0]]) > BATCH_TOKENS:
-            rows.append([])
-        rows[-1].append(i)
-    return [_batch([encoded[i] for i in members], members, tokenizer.pad_token_id or 0) for members in rows]
-
-
-def _batch(encoded: list[list[int]], members: list[int], pad: int) -> Batch:
-    length = max(map(len, encoded))
-    ids = torch.tensor([row + [pad] * (length - len(row)) for row in encoded])
-    mask = torch.tensor([[1] * len(row) + [0] * (length - len(row)) for row in encoded])
-    counts = mask.clone()
-    counts[:, 0] = 0
-    feed = {"input_ids": ids, "attention_mask": mask, "use_cache": False}
-    return Batch(feed, torch.tensor(members), counts.flatten().nonzero()[:, 0], length)
-
-
-def _image_batches(reader: Any, inputs: Sequence[ImageFile]) -> list[Batch]:
-    start, batches = 0, []
-    for pixels in in_batches(reader, inputs):
-        batches.append(Batch({"pixel_values": pixels}, torch.arange(start, start + len(pixels))))
-        start += len(pixels)
-    return batches
-
-
-def _shared_inputs(model: nn.Module, names: Iterable[str], batch: Batch) -> list[list[str]]:
+def _shared_inputs(model: nn.Module, names: Sequence[str], batch: Batch) -> list[list[str]]:
     """Modules in groups that are fed the very same tensor (q, k, v; gate, up), found by a short look at one input."""
     seen: dict[str, Tensor] = {}  # holding the tensors keeps their addresses from being used again
 
@@ -261,20 +196,25 @@ def _shared_inputs(model: nn.Module, names: Iterable[str], batch: Batch) -> list
         return lambda layer, inputs: seen.__setitem__(name, inputs[0])
 
     hooks = [_submodule(model, name).register_forward_pre_hook(note(name)) for name in names]
-    look = {name: value[:1, :2] if name == "input_ids" else value[:1] for name, value in batch.feed.items()
-            if name in ("input_ids", "pixel_values")}  # fmt: skip
     try:
-        _run(model, {**look, **({"use_cache": False} if "input_ids" in look else {})}, next(model.parameters()))
+        _run(model, batch.look, next(model.parameters()))
     finally:
         for hook in hooks:
             hook.remove()
-    unread = [name for name in names if name not in seen]
-    if unread:
-        raise MismatchError(f"{unread[0]}: the base never ran this layer on such an input, so it cannot be probed.")
+    _check_read(names, seen)
     groups: dict[int, list[str]] = {}
     for name, tensor in seen.items():
         groups.setdefault(id(tensor), []).append(name)
     return list(groups.values())
+
+
+def _check_read(names: Sequence[str], read: Mapping[str, Any]) -> None:
+    """Raise MismatchError for a module that was not run; a whole tower may be left out (texts do not run a vision tower)."""
+    places = addresses(names)
+    towers = {places[name].tower for name in read}
+    unread = [name for name in names if name not in read and (places[name].tower in towers or not towers)]
+    if unread:
+        raise MismatchError(f"{unread[0]}: the base never ran this layer on such an input, so it cannot be probed.")
 
 
 def _submodule(model: nn.Module, name: str) -> nn.Module:

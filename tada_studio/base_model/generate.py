@@ -4,13 +4,15 @@ Sampling adds seeded noise to the log-probabilities and takes the largest (Gumbe
 variant gets the same noise at the same step, so two answers part only where the models do.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from tada_studio.base_model.families.causal import text_config
+from tada_studio.base_model.family import Writing
 from tada_studio.base_model.model import Base
 from tada_studio.errors import InputError
 
@@ -46,10 +48,9 @@ def has_chat(base: Base) -> bool:
 
 def tokens_of(base: Base, prompt: str, chat: bool = False) -> list[int]:
     """The prompt as tokens; ``chat``: as a person's turn in the base's own chat template. Raises InputError."""
-    if base.classifies:
-        raise InputError(
-            f"{base.name} answers with labels and writes no text. Compare its answers on the Evaluate tab."
-        )
+    if base.family.write is None:
+        does = "answers with labels" if base.classifies else f"is {base.family.name}"
+        raise InputError(f"{base.name} {does} and writes no text. Compare its answers on the Evaluate tab.")
     if not prompt.strip():
         raise InputError("The prompt is empty. Write a question, or take an example.")
     if not chat:
@@ -95,44 +96,29 @@ def stream(base: Base, prompts: Sequence[Sequence[int]], how: Sampling) -> Itera
             return
 
 
-@torch.inference_mode()
 def next_log_probs(base: Base, prompts: Sequence[Sequence[int]]) -> Tensor:
-    """(n, vocabulary) log-probabilities of what follows each of a batch of prompts, in float32."""
-    model: Any = base.model
-    inputs = _left_padded(prompts, base.tokenizer.pad_token_id or 0, base.device)
-    last = torch.tensor([inputs["input_ids"].shape[1] - 1], device=base.device)
-    return model(**inputs, use_cache=False, logits_to_keep=last).logits[:, -1].float().log_softmax(-1).cpu()
+    """(n, vocabulary) log-probabilities of what follows each of a batch of prompts, in float32. Raises InputError."""
+    return next(_writing(base, prompts, keep=False)).float().log_softmax(-1).cpu()
+
+
+def _writing(base: Base, prompts: Sequence[Sequence[int]], keep: bool = True) -> Writing:
+    if base.family.write is None:
+        raise InputError(
+            f"{base.name} is {base.family.name} and writes no text. Compare its answers on the Evaluate tab."
+        )
+    return base.family.write(base.model, base.tokenizer.pad_token_id or 0, prompts, keep)
 
 
 def _tokens(base: Base, prompts: Sequence[Sequence[int]], how: Sampling, most: int) -> Iterator[list[int]]:
-    """The next token of every row, again and again; what was computed for the rows so far is kept."""
-    model: Any = base.model
-    inputs = _left_padded(prompts, base.tokenizer.pad_token_id or 0, base.device)
+    """The next token of every row, again and again."""
     dice = [torch.Generator().manual_seed(how.seed) for _ in prompts]
-    kept = None
-    for _ in range(most):
-        last = torch.tensor([inputs["input_ids"].shape[1] - 1], device=base.device)
-        with torch.inference_mode():
-            out = model(**inputs, past_key_values=kept, use_cache=True, logits_to_keep=last)
-        following, kept = _pick(out.logits[:, -1].float().cpu(), how.temperature, dice), out.past_key_values
+    writing = _writing(base, prompts)
+    logits = next(writing)
+    for step in range(most):
+        following = _pick(logits.float().cpu(), how.temperature, dice)
         yield following
-        inputs = _next(inputs, following)
-
-
-def _left_padded(prompts: Sequence[Sequence[int]], pad: int, device: torch.device) -> dict[str, Tensor]:
-    width = max(map(len, prompts))
-    ids = torch.tensor([[pad] * (width - len(row)) + list(row) for row in prompts], device=device)
-    mask = torch.tensor([[0] * (width - len(row)) + [1] * len(row) for row in prompts], device=device)
-    return {"input_ids": ids, "attention_mask": mask, "position_ids": (mask.cumsum(1) - 1).clamp_min(0)}
-
-
-def _next(inputs: Mapping[str, Tensor], following: list[int]) -> dict[str, Tensor]:
-    mask = inputs["attention_mask"]
-    return {
-        "input_ids": torch.tensor(following, device=mask.device)[:, None],
-        "attention_mask": torch.cat([mask, mask.new_ones(len(following), 1)], 1),
-        "position_ids": inputs["position_ids"][:, -1:] + 1,
-    }
+        if step + 1 < most:
+            logits = writing.send(following)
 
 
 def _pick(logits: Tensor, temperature: float, dice: Sequence[torch.Generator]) -> list[int]:
@@ -152,8 +138,8 @@ def _ends(base: Base) -> set[int]:
 
 def _room(base: Base, prompts: Sequence[Sequence[int]]) -> int:
     """How many tokens fit behind the longest prompt."""
-    model: Any = base.model
-    limit, longest = getattr(model.config, "max_position_embeddings", None) or 1 << 30, max(map(len, prompts))
+    config, longest = text_config(base.model), max(map(len, prompts))
+    limit = getattr(config, "max_position_embeddings", None) or 1 << 30
     if longest >= limit:
         raise InputError(f"The prompt has {longest} tokens, and {base.ref} reads {limit} in all. Give a shorter one.")
     return limit - longest

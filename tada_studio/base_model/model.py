@@ -15,6 +15,8 @@ import torch
 from torch import Tensor, nn
 
 from tada_studio.base_model.digests import folder_digest
+from tada_studio.base_model.families import causal
+from tada_studio.base_model.family import Family
 from tada_studio.base_model.files import cache_folder, folder_of, open_files
 from tada_studio.errors import BaseError, MismatchError, Stopped
 from tada_studio.lora import Adapter
@@ -28,22 +30,30 @@ class Base:
     ref:       what it was asked for by
     tokenizer: of a text model; an image model's ``ImageReader`` stands in its place
     digest:    of its name, number format and every byte of its files, for caching readings and scores
-    kind:      what it reads, "text" or "image"
+    family:    what it is, and so how it is fed, scored and made to write (``families``)
     labels:    of a classifier, in the order of its head's rows; () for a model that writes, or a head without names
     says:      what a person should know about how it was loaded, in plain sentences
-    classifies: whether it answers with one of a set of labels, or writes; has_head: False for the bare body of a classifier,
-               whose head an adapter brings
+    has_head:  False for the bare body of a classifier, whose head an adapter brings
     """
 
     ref: str
     model: nn.Module
     tokenizer: Any
     digest: str
-    kind: str = "text"
+    family: Family = causal.FAMILY
     labels: tuple[str, ...] = ()
     says: tuple[str, ...] = ()
-    classifies: bool = False
     has_head: bool = True
+
+    @property
+    def kind(self) -> str:
+        """What it reads, "text" or "image"."""
+        return self.family.reads
+
+    @property
+    def classifies(self) -> bool:
+        """Whether it answers with one of a set of labels."""
+        return self.family.classifies
 
     @property
     def name(self) -> str:
@@ -218,17 +228,14 @@ def load_base(ref: str | Path, device: str = "auto", dtype: str = "auto", progre
     """
     ref, where = str(ref), _device(device)
     try:
-        found = open_files(ref, progress)
+        family, found = open_files(ref, progress)
         model = found.model.to(device=where, dtype=_dtype(dtype, found.model, where)).eval().requires_grad_(False)
     except (BaseError, Stopped):
         raise
     except Exception as error:  # transformers raises anything from OSError to KeyError for a folder it cannot read
         raise BaseError(_cannot(ref, error)) from error
-    digest, about = (
-        _digest(ref, model, found.reads, progress),
-        (found.kind, found.labels, found.says, found.classifies, found.has_head),
-    )
-    return Base(ref, model, found.tokenizer, digest, *about)
+    digest = _digest(ref, model, found.reads, progress)
+    return Base(ref, model, found.tokenizer, digest, family, found.labels, found.says, found.has_head)
 
 
 def _cannot(ref: str, error: Exception) -> str:

@@ -16,7 +16,8 @@ from typing import Any
 import torch
 from torch import nn
 
-from tada_studio.base_model.files import packaged_copy, quietly
+from tada_studio.base_model.family import quietly
+from tada_studio.base_model.files import packaged_copy
 from tada_studio.base_model.model import Base, layer_size
 from tada_studio.errors import MismatchError
 from tada_studio.files import shown

@@ -148,7 +148,7 @@ def auto_of(options: argparse.Namespace, recipe: Recipe, pair: Any, base: Any, e
         return None
     sample = embedded if embedded is not None and not options.inputs else None
     inputs, on_task = (options.inputs, options.task_inputs) if sample is None else (sample.probe, sample.task_probe)
-    if not inputs or not on_task:
+    if not inputs or not on_task or not base.family.answers:
         return None
     kinds = read_inputs(inputs), read_inputs(on_task)
     found = pipeline.calibrate(pair, base, *kinds, recipe=recipe, n=options.n, progress=teller(options))

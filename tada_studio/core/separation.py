@@ -17,9 +17,10 @@ it is from the paper's text: our formula, with the properties that its abstract 
 from typing import NamedTuple
 
 import torch
-from jaxtyping import Float64
+from jaxtyping import Bool, Float64
 from torch import Tensor
 
+from tada_studio.addresses import towers_of
 from tada_studio.core.factor import CoreSpace
 from tada_studio.core.parallel import one_thread
 from tada_studio.errors import MismatchError
@@ -81,13 +82,23 @@ def separate(
         for a, side in enumerate(sides(space)):
             own, other = (moments.task, moments.domain) if a == 0 else (moments.domain, moments.task)
             ratio = power(space, own, side) / power(space, white, side)
-            typical = ratio[space.present[:, a]].nanmedian().nan_to_num(1.0)
+            typical = _typical(space, ratio, space.present[:, a] & own.flatten(1).any(1))
             counted = counts[:, 1 - a, None, None]
             total = torch.addcmul(white * (settings.ridge * typical) + settings.own_weight * own, counted, other)
             rows = alone[side] - _solved(total, counted * other[:, :, side]).mT
             rows = _made_whole(space, rows, own, side) if settings.whole else rows
             through.append(torch.where(counted > 0, rows, alone[side]))
     return Separation(torch.cat(through, 1))
+
+
+def _typical(space: CoreSpace, ratio: Float64[Tensor, " n"], read: Bool[Tensor, " n"]) -> Float64[Tensor, "n 1 1"]:
+    """The median of what an adapter says in the modules that inputs ran, of each module's own tower."""
+    tower_of = towers_of(tuple(space.names))
+    typical = torch.ones_like(ratio)
+    for tower in dict.fromkeys(tower_of):
+        ours = torch.tensor([one == tower for one in tower_of])
+        typical[ours] = ratio[ours & read].nanmedian().nan_to_num(1.0)
+    return typical[:, None, None]
 
 
 def sides(space: CoreSpace) -> tuple[slice, slice]:
@@ -144,8 +155,8 @@ def distinguishable(moments: BothMoments) -> Float64[Tensor, " n"]:
     """How far the two kinds of inputs can be told apart by a module's codes: 0 not at all, 1 entirely.
 
     Of every direction of the codes, the share of it that is seen on domain inputs less the share seen on task inputs, without
-    its sign, averaged over directions: the mean of ``|2 l - 1|`` over the eigenvalues l of C_D in units of C_D + C_T. Two draws
-    of inputs of one kind do not give 0 either: see ``report.inputs``.
+    its sign, averaged over directions: the mean of ``|2 l - 1|`` over the eigenvalues l of C_D in units of C_D + C_T. NaN where no
+    input ran the module. Two draws of inputs of one kind do not give 0 either: see ``report.inputs``.
     """
     total = moments.task + moments.domain
     size = total.diagonal(dim1=1, dim2=2)
@@ -155,4 +166,4 @@ def distinguishable(moments: BothMoments) -> Float64[Tensor, " n"]:
     there = values > ROUNDING * total.shape[1] * values[:, -1:]
     units = vectors * torch.where(there, values.clamp_min(ROUNDING).rsqrt(), 0)[:, None, :]
     apart = torch.linalg.eigvalsh(units.mT @ ((moments.domain - moments.task) * even) @ units).abs()
-    return apart.sum(1) / there.sum(1).clamp_min(1)
+    return torch.where(there.any(1), apart.sum(1) / there.sum(1).clamp_min(1), torch.nan)

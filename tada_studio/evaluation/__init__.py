@@ -37,7 +37,9 @@ Scorer = Callable[[Base, Sequence[Any], str, ProgressFn], Score]
 
 
 def _choices(base: Base, items: Sequence[Item], name: str, progress: ProgressFn) -> Score:
-    return choice.score(base.model, base.tokenizer, items, name, progress)
+    if base.family.score is None:
+        raise InputError(f"{base.name} is {base.family.name}: it cannot be scored on items with choices.")
+    return choice.score(base.model, base.tokenizer, items, name, progress, base.family.score)
 
 
 #: Kind of item -> how the base, with the adapter attached now, is scored on items of that kind.

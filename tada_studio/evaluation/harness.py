@@ -17,9 +17,10 @@ from typing import Any
 
 import torch
 
+from tada_studio.base_model.family import LONGEST
 from tada_studio.base_model.model import Base
 from tada_studio.errors import InputError, TadaError
-from tada_studio.evaluation.choice import LONGEST, Item
+from tada_studio.evaluation.choice import Item
 from tada_studio.evaluation.scores import Score, interval
 from tada_studio.progress import Progress, ProgressFn, silent
 
@@ -104,7 +105,7 @@ def run(
     base: Base, task: str | dict[str, Any], limit: int | None = None, name: str = "", progress: ProgressFn = silent
 ) -> TaskResult:
     """One task on the base with the adapter attached; ``limit`` takes the first items, as the harness does. Raises InputError."""
-    if base.kind != "text" or base.classifies:
+    if not base.family.continues:
         raise InputError(
             f"The base {base.name} does not write text; tasks of lm-evaluation-harness need one that does."
         )

@@ -12,15 +12,12 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from tada_studio.base_model.images import ImageFile, image_beside, image_files, in_batches, is_image
+from tada_studio.base_model.images import ImageFile, image_beside, image_files, is_image
 from tada_studio.base_model.model import Base
 from tada_studio.errors import BaseError, InputError
 from tada_studio.evaluation.scores import Rates, Score, commonest, interval
 from tada_studio.lora import Adapter
 from tada_studio.progress import Progress, ProgressFn, silent
-
-#: Texts in one batch.
-BATCH_TEXTS = 16
 
 
 @dataclass(frozen=True)
@@ -173,6 +170,11 @@ def score(base: Base, items: Sequence[LabelItem], name: str = "", progress: Prog
     return _score(name, items, loglik, base.labels)
 
 
+def _feeds(base: Base, contents: Sequence[Any]) -> Iterator[dict[str, Tensor]]:
+    assert base.family.classify is not None, "only a classifier is asked for labels"
+    return base.family.classify(base.tokenizer, contents)
+
+
 def _logits(base: Base, feed: Mapping[str, Tensor]) -> Tensor:
     model: Any = base.model
     moved = {key: x.to(base.device, base.dtype if x.is_floating_point() else None) for key, x in feed.items()}
@@ -180,16 +182,6 @@ def _logits(base: Base, feed: Mapping[str, Tensor]) -> Tensor:
         return model(**moved).logits
     except ValueError as error:  # a ViT refuses images of another size than it was made for
         raise BaseError(f"{base.ref}: does not take inputs as its own settings prepare them ({error}).") from error
-
-
-def _feeds(base: Base, contents: Sequence[Any]) -> Iterator[dict[str, Tensor]]:
-    if base.kind == "image":
-        yield from ({"pixel_values": pixels} for pixels in in_batches(base.tokenizer, contents))
-        return
-    each = BATCH_TEXTS if base.tokenizer.pad_token else 1
-    for start in range(0, len(contents), each):
-        texts = list(contents[start : start + each])
-        yield dict(base.tokenizer(texts, padding=each > 1, truncation=True, return_tensors="pt"))
 
 
 def _score(name: str, items: Sequence[LabelItem], loglik: Tensor, labels: Sequence[str]) -> Score:

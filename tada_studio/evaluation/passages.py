@@ -8,10 +8,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from tada_studio.base_model.families.causal import hidden_states, token_logliks
+from tada_studio.base_model.family import LONGEST
 from tada_studio.base_model.model import Base
 from tada_studio.errors import BaseError, InputError
 from tada_studio.evaluation.batches import in_batches
-from tada_studio.evaluation.choice import LONGEST, hidden_states, token_logliks
 from tada_studio.evaluation.scores import Score
 from tada_studio.progress import ProgressFn, silent
 
@@ -35,6 +36,10 @@ def read_passage(value: Mapping[str, Any], where: str, items_file: Path) -> Pass
 def score(base: Base, items: Sequence[Passage], name: str = "", progress: ProgressFn = silent) -> Score:
     """The score of the base with the adapter attached. The first token of a text is given, not predicted; of what is longer than
     ``LONGEST`` the rest is left out, and counted. Raises TadaError."""
+    if not base.family.continues:
+        raise InputError(
+            f"{base.name} is {base.family.name} and does not go on from a text by itself. Give items with choices instead."
+        )
     rows = [_row(base.tokenizer, i, item.text) for i, item in enumerate(items)]
     nats = torch.zeros(len(rows), dtype=torch.float64)
 

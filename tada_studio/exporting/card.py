@@ -72,7 +72,7 @@ def _kind(merged: Adapter, base: Base | None) -> str:
         return "image"
     known = task_type(merged)
     if known is None and base is not None:
-        known = "SEQ_CLS" if base.classifies else "CAUSAL_LM"
+        known = base.family.task_type
     if known is None and any(family(name) for name in merged.modules):
         return "image"
     if known is None and any(

@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
+from tada_studio.base_model.family import LONGEST_INPUT
 from tada_studio.base_model.generate import next_log_probs
 from tada_studio.base_model.inputs import Input, choose
 from tada_studio.base_model.model import Base
@@ -22,7 +23,6 @@ from tada_studio.evaluation.labels import log_probs
 from tada_studio.lora import Adapter, Pair
 from tada_studio.pipeline.merge import Merge
 from tada_studio.pipeline.probing import probe
-from tada_studio.probing import LONGEST
 from tada_studio.progress import Progress, ProgressFn, silent
 from tada_studio.recipe import Recipe
 
@@ -91,6 +91,10 @@ def calibrate(
     n: how many inputs of each kind to use, as in ``probe``. Lines that a hand set stay, and come after what is chosen. Raises
     InputError for fewer than ``LEAST`` inputs of a kind.
     """
+    if not base.family.answers:
+        raise InputError(
+            f"{base.name} is {base.family.name}: auto has no answers of it to compare. Merge without (--no-auto)."
+        )
     start, recipe = time.monotonic(), (recipe or Recipe()).but(method="tada")
     kinds = choose(inputs, n), choose(task_inputs, n)
     if min(map(len, kinds)) < LEAST:
@@ -164,4 +168,4 @@ def _next_token(base: Base, adapter: Adapter, head: Adapter, inputs: Sequence[In
 def _answers(base: Base) -> Callable[[Sequence[Any]], Tensor]:
     if base.classifies:
         return lambda some: log_probs(base, some)
-    return lambda some: next_log_probs(base, [base.tokenizer(text).input_ids[-LONGEST:] for text in some])
+    return lambda some: next_log_probs(base, [base.tokenizer(text).input_ids[-LONGEST_INPUT:] for text in some])

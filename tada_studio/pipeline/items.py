@@ -48,7 +48,7 @@ def with_probe_texts(
     """Those items and the sample's probe inputs as a side of its own, where they are texts and the base writes some; and the
     sentence that says so."""
     texts: dict[str, list[Any]] = {}
-    if sample is not None and base.kind == "text" and not base.classifies:
+    if sample is not None and base.family.continues:
         inputs = sample_inputs(sample)[:most]
         texts = {PROBE: [Passage(text) for text in inputs if isinstance(text, str)]}
     probed = f" and {len(texts[PROBE])} probe texts" if texts else ""

@@ -68,7 +68,9 @@ def _taken(pair: Pair, base: Base, chosen: Sequence[Input], progress: ProgressFn
 
     def take() -> Readings:
         try:
-            return take_readings(pair, base.model, base.tokenizer, chosen, about=about, progress=progress)
+            return take_readings(
+                pair, base.model, base.tokenizer, chosen, family=base.family, about=about, progress=progress
+            )
         except torch.OutOfMemoryError as error:
             raise BaseError(
                 f"{base.ref}: memory ran out while probing. Probe shorter inputs, or on the CPU."

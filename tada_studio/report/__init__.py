@@ -22,7 +22,7 @@ from tada_studio.report.history import (  # noqa: F401 - and those of the histor
     table_csv,
     two_sides,
 )
-from tada_studio.report.inputs import ABOUT_TASK_INPUTS, inputs_sentence  # noqa: F401
+from tada_studio.report.inputs import ABOUT_TASK_INPUTS, inputs_sentence, unread_sentence  # noqa: F401
 from tada_studio.report.merge import (  # noqa: F401 - the words of the merge are asked for here
     ENOUGH,
     cell_sentence,

@@ -14,6 +14,21 @@ ABOUT_TASK_INPUTS = (
 
 
 def inputs_sentence(readings: Readings) -> str:
+    """Whether these readings can separate the two adapters, and which towers of the base no input ran."""
+    return f"{_apart(readings)} {unread_sentence(readings)}".strip()
+
+
+def unread_sentence(readings: Readings) -> str:
+    """The towers in which no input ran any module (texts do not run a vision tower); empty where there is none."""
+    reached: dict[str, bool] = {}
+    reacts = ((readings.task + readings.domain).sum(1) > 0) | ~readings.present.any(1)
+    for place, reacted in zip(readings.addresses.values(), reacts.tolist(), strict=True):
+        reached[place.tower] = reached.get(place.tower, False) or reacted
+    silent = [tower for tower, reacted in reached.items() if tower and not reacted]
+    return f"No input ran the {' or the '.join(silent)}, so that its computed gates are even." if silent else ""
+
+
+def _apart(readings: Readings) -> str:
     """Whether these readings can separate the two adapters: what they lack, or how different the two kinds of inputs are."""
     if readings.moments is None:
         return f"Only domain inputs were read. {ABOUT_TASK_INPUTS}"
