@@ -18,6 +18,7 @@ from torch import nn
 
 from tada_studio.base_model.family import quietly
 from tada_studio.base_model.files import packaged_copy
+from tada_studio.base_model.fused import refitted
 from tada_studio.base_model.model import Base, layer_size
 from tada_studio.errors import MismatchError
 from tada_studio.files import shown
@@ -211,6 +212,11 @@ def at_home(adapter: Adapter, kind: RealClass, base: str) -> Adapter:
 
     Raises MismatchError for a module that the class does not have, or has in another size: PEFT would leave it out.
     """
+    adapter, example = refitted(adapter, kind)
+    if example is not None:
+        adapter = _with_remark(
+            adapter, f"{example[0]} becomes {example[1]}, which is how {kind.name} has it; the update is the same."
+        )
     places = {name: kind.place(name) for name in adapter.modules}
     lost = [name for name, place in places.items() if place is None]
     if lost:
@@ -238,7 +244,11 @@ def _home_of_tensor(kind: RealClass, name: str) -> str:
 
 def _remarked(adapter: Adapter, places: Mapping[str, str | None], kind: str) -> Adapter:
     old, new = next((old, new) for old, new in places.items() if old != new)
-    says = f"Its modules are brought to the names of {kind}, such as {old} to {new}."
+    return _with_remark(adapter, f"Its modules are brought to the names of {kind}, such as {old} to {new}.")
+
+
+def _with_remark(adapter: Adapter, says: str) -> Adapter:
+    """The adapter with a remark in its passport."""
     if adapter.passport is None:
         return adapter
     return replace(adapter, passport=replace(adapter.passport, remarks=(*adapter.passport.remarks, says)))

@@ -106,6 +106,7 @@ def _fused_and_split(ours: set[str], theirs: set[str], role: str = "task", other
         if part := next((part for part in parts if part in theirs and part not in ours), None):
             return (
                 f"The {role} adapter updates {name} as one layer, the {other} adapter parts of it ({part}): one of the two was "
-                "trained on a rewritten copy of the base. Train both on the base as it is published."
+                "trained on a rewritten copy of the base. Name the base (--base), whose config says which rows are whose, or train "
+                "both on the base as it is published."
             )
     return None
