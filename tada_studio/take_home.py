@@ -5,6 +5,7 @@ gate-map.html  gate-map.svg  gates.csv  depth-profile.html  depth.csv  readings.
 
 import csv
 import io
+import re
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -30,15 +31,18 @@ def about(view: Merge, names: tuple[str, str] | None = None) -> str:
 def figures_of(view: Merge, runs: Sequence[Run] = ()) -> dict[str, Figure]:
     """File name -> figure, of all that has something to draw."""
     found = {
-        "gate-map": figures.gate_picture(view.gates),
-        "depth-profile": figures.depth_profile(view.depth, view.gates),
+        **{_named("gate-map", tower): figures.gate_picture(part, tower) for tower, part in view.gates.by_tower.items()},
+        "depth-profile": figures.depth_profile(view.depths, view.gates),
         "rank": figures.energy_against_rank(view.ranks, view.merged.rank, VLLM_RANKS),
         "norms": figures.norms_by_layer(view.norms),
     }
     drops = view.merged.how.drops
     if drops is not None:
         for role, lost in zip(("task", "domain"), drops.lost_by_cell.unbind(1), strict=True):
-            found[f"conflict-{role}"] = figures.lost_picture(view.gates, view.on_map(lost), f"of the {role}")
+            for tower, part in view.gates.by_tower.items():
+                whose = f"{tower} of the {role}".strip()
+                of_tower = view.gates.cut(tower, view.on_map(lost))
+                found[_named(f"conflict-{role}", tower)] = figures.lost_picture(part, of_tower, whose)
     if view.probed:
         found["stability"] = figures.stability_curve(view.stability)
         found["bands"] = figures.cell_bands(view.stability, view.gates)
@@ -48,15 +52,20 @@ def figures_of(view: Merge, runs: Sequence[Run] = ()) -> dict[str, Figure]:
     return {name: figure for name, figure in found.items() if figure.plot is not None}
 
 
+def _named(name: str, tower: str) -> str:
+    """A file's name, with the tower's where there are several."""
+    return f"{name}-{re.sub(r'[^A-Za-z0-9_-]+', '-', tower)}" if tower else name
+
+
 def tables_of(view: Merge, runs: Sequence[Run] = ()) -> dict[str, str]:
     """File name -> CSV, of the same numbers."""
     latest = _latest(view, runs)
     return {
         "gates": _csv(_GATES, _gates(view)),
-        "weights": _csv(("module", "layer", "projection", "task weight", "domain weight"), _weights(view)),
-        "conflicts": _csv(("module", "layer", "projection", "task energy dropped", "domain energy dropped"), _conflicts(view)),
-        "depth": _csv(("layer", "share", "low", "high"), _depth(view)),
-        **({"readings": _csv(("module", "layer", "projection", "input", "task response", "domain response"), _readings(view))}
+        "weights": _csv((*_MODULE, "task weight", "domain weight"), _weights(view)),
+        "conflicts": _csv((*_MODULE, "task energy dropped", "domain energy dropped"), _conflicts(view)),
+        "depth": _csv(("tower", "layer", "share", "low", "high"), _depth(view)),
+        **({"readings": _csv((*_MODULE, "input", "task response", "domain response"), _readings(view))}
            if view.probed else {}),
         **({"scores": report.runs_csv([latest])} if latest is not None else {}),
     }  # fmt: skip
@@ -105,7 +114,9 @@ def _latest(view: Merge, runs: Sequence[Run]) -> Run | None:
 # -- rows ------------------------------------------------------------------------------------------------------------
 
 
-_GATES = ("layer", "projection", "share", "computed", "task strength", "domain strength", "edited", "locked")
+#: What tells a module in a table.
+_MODULE = ("module", "tower", "layer", "projection")
+_GATES = ("tower", "layer", "projection", "share", "computed", "task strength", "domain strength", "edited", "locked")
 
 
 def _csv(head: Sequence[str], rows: Iterable[Sequence[Any]]) -> str:
@@ -123,12 +134,21 @@ def _gates(view: Merge) -> Iterator[Sequence[Any]]:
             if bool(gates.there[i, j]):
                 task, domain = gates.strength[:, i, j].tolist()
                 marks = bool(gates.edited[i, j]), bool(gates.locked[i, j])
-                yield layer, projection, float(gates.values[i, j]), float(gates.computed[i, j]), task, domain, *marks
+                yield (
+                    gates.towers[i],
+                    layer,
+                    projection,
+                    float(gates.values[i, j]),
+                    float(gates.computed[i, j]),
+                    task,
+                    domain,
+                    *marks,
+                )
 
 
-def _places(view: Merge) -> list[tuple[str, int, str]]:
-    """Every module with its layer and projection, in the order of the pair."""
-    return [(name, place.layer, place.projection) for name, place in view.pair.addresses.items()]
+def _places(view: Merge) -> list[tuple[str, str, int, str]]:
+    """Every module with its tower, layer and projection, in the order of the pair."""
+    return [(name, place.tower, place.layer, place.projection) for name, place in view.pair.addresses.items()]
 
 
 def _weights(view: Merge) -> Iterator[Sequence[Any]]:
@@ -144,8 +164,10 @@ def _conflicts(view: Merge) -> Iterator[Sequence[Any]]:
 
 
 def _depth(view: Merge) -> Iterator[Sequence[Any]]:
-    found = view.depth
-    yield from zip(view.asymmetry.layers, found.share.tolist(), found.low.tolist(), found.high.tolist(), strict=True)
+    for tower, found in view.depths.items():
+        layers = view.asymmetry.by_tower[tower].layers
+        for row in zip(layers, found.share.tolist(), found.low.tolist(), found.high.tolist(), strict=True):
+            yield tower, *row
 
 
 def _readings(view: Merge) -> Iterator[Sequence[Any]]:

@@ -100,7 +100,7 @@ def test_batching_and_padding_do_not_matter(base, pair, inputs, monkeypatch):
     monkeypatch.setattr("tada_studio.pipeline.probing._READINGS", pipeline.LruCache(1))
     import sys
 
-    monkeypatch.setattr(sys.modules["tada_studio.probing"], "BATCH_TOKENS", 1)
+    monkeypatch.setattr(sys.modules["tada_studio.base_model.family"], "BATCH_TOKENS", 1)
     alone = pipeline.probe(pair, base, inputs)
     assert BATCH_TOKENS > 1 and alone is not together
     torch.testing.assert_close(alone.task, together.task, rtol=1e-5, atol=0)

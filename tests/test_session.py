@@ -285,13 +285,15 @@ def test_the_log_is_what_it_would_be_if_every_step_were_told_anew():
 def test_painting_does_not_ask_for_the_depth_profile_again(session, monkeypatch):
     readings = session.probe(["gold is", "iron is", "lead is", "zinc is"], 4)
     pair = session.pair
-    first, made, profile = Merge(pair, readings, Recipe()).depth, [], merging.depth_profile
-    monkeypatch.setattr(merging, "depth_profile", lambda *given: made.append(1) or profile(*given))
+    first, made, profile = Merge(pair, readings, Recipe()).depths, [], merging.depth_profiles
+    monkeypatch.setattr(merging, "depth_profiles", lambda *given: made.append(1) or profile(*given))
     painted = Recipe(overrides=("layer 0 : * : 1",))
-    assert Merge(pair, readings, painted).depth is first, "tada's shares are a hand's"
-    Merge(pair, readings, Recipe(seed=1)).depth  # noqa: B018
+    assert Merge(pair, readings, painted).depths is first, "tada's shares are a hand's"
+    Merge(pair, readings, Recipe(seed=1)).depths  # noqa: B018
     assert len(made) == 1
-    assert Merge(pair, readings, painted.but(method="gates")).depth.share[0] == 1 and len(made) == 2, "it shows paint"
+    assert Merge(pair, readings, painted.but(method="gates")).depths[""].share[0] == 1 and len(made) == 2, (
+        "it shows paint"
+    )
 
 
 def test_everybody_who_opens_a_sample_has_the_same_pair_and_readings():
@@ -299,4 +301,4 @@ def test_everybody_who_opens_a_sample_has_the_same_pair_and_readings():
     for session in (first, second):
         session.open_sample("minerals-tiny")
     assert first.readings is second.readings and first.pair is second.pair, "a visitor more costs no memory"
-    assert first.view.depth is second.view.depth
+    assert first.view.depths is second.view.depths

@@ -34,7 +34,7 @@ def test_tables_hold_the_numbers_of_the_figures(view):
     [painted] = [row for row in tables["gates"] if (row["layer"], row["projection"]) == ("1", "v_proj")]
     assert painted["share"] == "0.9" and painted["edited"] == "True" and painted["computed"] != "0.9"
     assert len(tables["gates"]) == len(tables["weights"]) == 42 and len(tables["depth"]) == 6
-    assert [float(row["share"]) for row in tables["depth"]] == pytest.approx(view.depth.share.tolist())
+    assert [float(row["share"]) for row in tables["depth"]] == pytest.approx(view.depths[""].share.tolist())
     [weights] = [row for row in tables["weights"] if (row["layer"], row["projection"]) == ("1", "v_proj")]
     index = list(view.pair.addresses).index(weights["module"])
     assert float(weights["domain weight"]) == view.how.weights[index, 1].item()

@@ -7,7 +7,7 @@ from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import torch
 from torch import Tensor, nn
@@ -36,6 +36,7 @@ class Opened(NamedTuple):
     reads: str = ""
 
 
+@runtime_checkable  # the annotations are checked in tests
 class Question(Protocol):
     """A question with the choices of an answer."""
 

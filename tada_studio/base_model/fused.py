@@ -13,7 +13,7 @@ split one. Where neither tells, nothing is changed, and the name is refused like
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import torch
 from torch import Tensor
@@ -49,6 +49,7 @@ _MEGATRON = (
 )  # fmt: skip
 
 
+@runtime_checkable  # the annotations are checked in tests
 class Class(Protocol):
     """A base's real class, as far as it is asked here."""
 

@@ -155,7 +155,7 @@ def distinguishable(moments: BothMoments) -> Float64[Tensor, " n"]:
     """How far the two kinds of inputs can be told apart by a module's codes: 0 not at all, 1 entirely.
 
     Of every direction of the codes, the share of it that is seen on domain inputs less the share seen on task inputs, without
-    its sign, averaged over directions: the mean of ``|2 l - 1|`` over the eigenvalues l of C_D in units of C_D + C_T. NaN where no
+    its sign, averaged over directions: the mean of ``|2 l - 1|`` over the eigenvalues l of C_D in units of C_D + C_T. 0 where no
     input ran the module. Two draws of inputs of one kind do not give 0 either: see ``report.inputs``.
     """
     total = moments.task + moments.domain
@@ -166,4 +166,4 @@ def distinguishable(moments: BothMoments) -> Float64[Tensor, " n"]:
     there = values > ROUNDING * total.shape[1] * values[:, -1:]
     units = vectors * torch.where(there, values.clamp_min(ROUNDING).rsqrt(), 0)[:, None, :]
     apart = torch.linalg.eigvalsh(units.mT @ ((moments.domain - moments.task) * even) @ units).abs()
-    return torch.where(there.any(1), apart.sum(1) / there.sum(1).clamp_min(1), torch.nan)
+    return apart.sum(1) / there.sum(1).clamp_min(1)

@@ -110,7 +110,7 @@ def _lines(depth: Depth, gates: Gates, other: tuple[str, Depth] | None) -> Itera
 
 
 def _stacked(rows: int) -> go.Figure:
-    return make_subplots(rows, 1, vertical_spacing=0.24 / rows if rows > 1 else 0)
+    return make_subplots(rows, 1, vertical_spacing=0.36 / rows if rows > 1 else 0)
 
 
 def _named(tower: str, says: str) -> str:
@@ -136,7 +136,7 @@ def _framed(figure: go.Figure, rows: int) -> go.Figure:
     figure.add_hline(y=0.5, line_dash="dash", line_width=1, line_color=BASE)
     legend = {"orientation": "h", "y": -0.34 / rows, "x": 0, "itemwidth": 30, "traceorder": "normal"}
     margin = {"l": DEPTH_MARGIN, "r": DEPTH_MARGIN_RIGHT, "t": 28, "b": 36}
-    return figure.update_layout(height=60 + 210 * rows, margin=margin, legend=legend)
+    return figure.update_layout(height=30 + 240 * rows, margin=margin, legend=legend)
 
 
 def _rho(depth: Depth) -> str:

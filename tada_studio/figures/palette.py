@@ -14,10 +14,12 @@ OPPOSE_TO_AGREE = [(0.0, CONFLICT), (0.5, "rgba(138,148,163,0.10)"), (1.0, "#6d7
 
 
 def short_name(projection: str) -> str:
-    """v of v_proj and self.v of self_attn.v_proj, as on the map; another name with a path (attn.c_proj) stays whole."""
+    """v of v_proj, self.v of self_attn.v_proj and enc.v of attention to an encoder, as on the map; another name with a path
+    (attn.c_proj) stays whole."""
     path, _, last = projection.rpartition(".")
     if which := re.fullmatch(r"(\w+?)_?(?:attn|attention)", path, re.IGNORECASE):
-        return f"{which[1]}.{last.removesuffix('_proj')}"
+        to = "enc" if which[1].lower() in ("encoder", "encdec") else which[1]
+        return f"{to}.{last.removesuffix('_proj')}"
     return projection if path else projection.removesuffix("_proj")
 
 

@@ -82,7 +82,8 @@ async function savePicture(Plotly, figure, title, name, format, width, css, capt
 // The numbers of a figure: a row for each mark, or for each cell of a map; axes by the names that their ticks have.
 function figureCsv(figure) {
   const { data, layout = {} } = shownSeries(figure);
-  const axisName = (axis, otherwise) => layout[axis]?.title?.text || otherwise;
+  const axisName = (axis, otherwise) => layout[axis]?.title?.text || layout[`${axis}2`]?.title?.text || otherwise;
+  const axisOf = (trace, which) => `${which}axis${(trace[`${which}axis`] ?? which).slice(1)}`;  // one tower below the other: xaxis2
   const label = (axis, value) => {
     const { tickvals = [], ticktext = [] } = layout[axis] || {};
     return ticktext[tickvals.indexOf(value)] ?? value;
@@ -98,7 +99,7 @@ function figureCsv(figure) {
     if (trace.mode === 'text') continue;
     const error = trace.orientation === 'h' ? trace.error_x : trace.error_y;
     (trace.x || trace.y || []).forEach((_, i) => rows.push([
-      trace.name ?? '', label('xaxis', at(trace.x, i)), label('yaxis', at(trace.y, i)), '', at(error?.array, i), at(error?.arrayminus, i),
+      trace.name ?? '', label(axisOf(trace, 'x'), at(trace.x, i)), label(axisOf(trace, 'y'), at(trace.y, i)), '', at(error?.array, i), at(error?.arrayminus, i),
     ]));
   }
   const cell = (value) => {

@@ -32,7 +32,8 @@ def _apart(readings: Readings) -> str:
     """Whether these readings can separate the two adapters: what they lack, or how different the two kinds of inputs are."""
     if readings.moments is None:
         return f"Only domain inputs were read. {ABOUT_TASK_INPUTS}"
-    apart = float(distinguishable(readings.moments).nanmedian())
+    ran = (readings.moments.task + readings.moments.domain).flatten(1).any(1)
+    apart = float(distinguishable(readings.moments)[ran].nanmedian())
     how = "hardly" if apart < HARDLY else "clearly" if apart > CLEARLY else "somewhat"
     equal = readings.about.get("equal_inputs", "")
     lines = f"{equal} task inputs are also domain inputs" if equal and not equal.startswith("0 ") else ""

@@ -214,10 +214,15 @@ def depth_sentences(
         tower, depth = next(iter(depths.items()))
         return depth_sentence(depth, probed, edited, generic[tower] if generic else None)
     each = [
-        f"{tower.capitalize()}: {uncapitalized(depth_sentence(depth, probed, 0, generic[tower] if generic else None))}"
+        f"{titled(tower)}: {uncapitalized(depth_sentence(depth, probed, 0, generic[tower] if generic else None))}"
         for tower, depth in depths.items()
     ]
     return " ".join(each) + _by_hand(edited)
+
+
+def titled(tower: str) -> str:
+    """A tower at the beginning of a sentence: "Vision tower" of vision_tower."""
+    return tower.replace("_", " ").capitalize()
 
 
 def uncapitalized(sentence: str) -> str:
@@ -260,9 +265,7 @@ def _against_generic(depth: Depth, generic: Depth | None) -> str:
 def lean_sentence(gates: Gates) -> str:
     """Which layers' mean gates lean to either side, by tower; empty if all are about even."""
     says = {tower: _lean(part) for tower, part in gates.by_tower.items()}
-    return " ".join(
-        f"{tower.capitalize()}: {uncapitalized(one)}" if tower else one for tower, one in says.items() if one
-    )
+    return " ".join(f"{titled(tower)}: {uncapitalized(one)}" if tower else one for tower, one in says.items() if one)
 
 
 def _lean(gates: Gates) -> str:

@@ -3,7 +3,7 @@
 from tada_studio.addresses import Address
 from tada_studio.core.gates import BY_CHANCE
 from tada_studio.core.separation_map import SeparationDepth, SeparationMap
-from tada_studio.report.merge import uncapitalized
+from tada_studio.report.merge import titled, uncapitalized
 
 #: Below the first the two gates are called alike, above the second far apart.
 ALIKE, APART = 0.05, 0.3
@@ -35,7 +35,7 @@ def _how(apart: float) -> str:
 def separation_trend(found: SeparationMap) -> str:
     """Spearman's rho of separation with depth, by inputs and by layers, and what it comes to; of each tower."""
     says = {tower: _trend(depth) for tower, depth in found.depths.items()}
-    return " ".join(f"{tower.capitalize()}: {uncapitalized(one)}" if tower else one for tower, one in says.items())
+    return " ".join(f"{titled(tower)}: {uncapitalized(one)}" if tower else one for tower, one in says.items())
 
 
 def _trend(depth: SeparationDepth) -> str:

@@ -23,7 +23,7 @@ test('a mean passes over what is not known, and of nothing is not known', () => 
 });
 
 test('gate_proj keeps its name, others are short', () => {
-  assert.deepEqual(['q_proj', 'gate_proj', 'attn.c_proj', 'fc1', 'self_attn.q_proj', 'EncDecAttention.q'].map(looks.shortName), ['q', 'gate_proj', 'attn.c_proj', 'fc1', 'self.q', 'EncDec.q']);
+  assert.deepEqual(['q_proj', 'gate_proj', 'attn.c_proj', 'fc1', 'self_attn.q_proj', 'EncDecAttention.q'].map(looks.shortName), ['q', 'gate_proj', 'attn.c_proj', 'fc1', 'self.q', 'enc.q']);
 });
 
 test('an even gate has no colour, its ends are whole', () => {
@@ -128,6 +128,9 @@ test('a figure goes home as numbers, by the names of its ticks, without what was
   const map = { x: [0, 1], y: [0], z: [[0.25, null]] };
   assert.equal(kit.figureCsv({ data: [map], layout: { ...layout, yaxis: { tickvals: [0], ticktext: ['=q'] } } }),
     "series,layer,y,value,above,below\n,4,'=q,0.25,,\n,9,'=q,,,\n");
+  const second = { name: 'decoder', x: [0], y: [1], xaxis: 'x2' };
+  const towers = { xaxis: { tickvals: [0], ticktext: [3] }, xaxis2: { title: { text: 'layer' }, tickvals: [0], ticktext: [7] }, yaxis: {} };
+  assert.equal(kit.figureCsv({ data: [second], layout: towers }), 'series,layer,y,value,above,below\ndecoder,7,1,,,\n');
 });
 
 test('a caption is wrapped between words', () => {

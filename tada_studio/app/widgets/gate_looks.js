@@ -9,8 +9,8 @@ const mean = (values) => {
   const some = values.filter((value) => value !== null && value !== undefined);
   return some.length ? some.reduce((a, b) => a + b, 0) / some.length : null;
 };
-// q of q_proj, self.q of self_attn.q_proj; another name with a path stays whole.
-const shortName = (name) => name.replace(/^(\w+?)_?(?:attn|attention)\.(\w+)$/i, '$1.$2').replace(/^(\w+\.)?(\w+)_proj$/, (whole, path, short) => (short === 'gate' || (path && whole === name) ? whole : (path ?? '') + short));
+// q of q_proj, self.q of self_attn.q_proj, enc.q of attention to an encoder; another name with a path stays whole.
+const shortName = (name) => name.replace(/^(\w+?)_?(?:attn|attention)\.(\w+)$/i, '$1.$2').replace(/^(?:encoder|encdec)\./i, 'enc.').replace(/^(\w+\.)?(\w+)_proj$/, (whole, path, short) => (short === 'gate' || (path && whole === name) ? whole : (path ?? '') + short));
 const number = (value, digits = 3) => (value === null ? 'unknown' : Number(value.toPrecision(digits)).toString());
 const percent = (share) => (share > 0 && share < 0.0005 ? 'under 0.1%' : `${(100 * share).toFixed(1)}%`);
 // A share of energy as people say it: the last half of a percent is not held against it.

@@ -63,7 +63,7 @@ def test_each_tower_is_a_map_of_its_own(towers):
     settled(page, 3)
     expect(page.locator("#gates .gm-tower").last.locator(".edited")).to_have_count(0)
     expect(cell(page, "encoder.2.q_proj")).to_have_accessible_name(
-        re.compile(r"encoder layer 2 q_proj: gate 1\.00, set by hand")
+        re.compile(r"encoder layer 2 q_proj: share 1\.00, set by hand")
     )
     # keys go on from the last layer of one tower to the first of the next, onto a projection that it has
     cell(page, "encoder.2.v_proj").focus()
