@@ -11,6 +11,7 @@ from tada_studio.evaluation import choose, read_items
 from tada_studio.pipeline.analysis import analysis
 from tada_studio.pipeline.merge import merge
 from tada_studio.probing import Readings, read_inputs
+from tada_studio.recipe import THRESHOLD_1, Recipe
 from tada_studio.sample_pairs import planted, sample, samples
 
 
@@ -90,7 +91,8 @@ def test_forty_items_score_as_the_sample_promises():
     chosen = sample("smollm2-minerals")
     base, pair = pipeline.load_base(chosen.base, device="cpu"), pipeline.read_pair(chosen.task, chosen.domain)
     items = {side: choose(rows, 20, seed=1) for side, rows in pipeline.sample_items(chosen).items()}
-    variants = {"task": pair.task, "domain": pair.domain, "tada": merge(pair, Readings.load(chosen.readings))}
+    gated = Recipe(method="gates", conflict_threshold=THRESHOLD_1)  # what version 0.1 called tada, and measured
+    variants = {"task": pair.task, "domain": pair.domain, "gates": merge(pair, Readings.load(chosen.readings), gated)}
     sides = pipeline.score_sides(base, variants, items)
     for side, scores in sides.items():
         for name, score in scores.items():
