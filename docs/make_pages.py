@@ -126,7 +126,8 @@ def _name(name: str) -> str:
 def figure_list() -> str:
     """Every figure by its title, with the caption that is shown with it."""
     frames = [getattr(figures, name) for name in figures.__all__]
-    made = [frame for frame in frames if isinstance(frame, figures.Figure)]
+    families = [frame for family in frames if isinstance(family, dict) for frame in family.values()]
+    made = [frame for frame in (*frames, *families) if isinstance(frame, figures.Figure)]
     return "\n".join(f"- **{frame.title}.** {frame.caption}" for frame in sorted(made))
 
 

@@ -20,6 +20,8 @@ from tada_studio.errors import AdapterError, MismatchError
 CONFIG, WEIGHTS = "adapter_config.json", "adapter_model.safetensors"
 #: Beside them, in folders of this package: the names of a classifier's labels, which PEFT keeps nowhere.
 LABELS = "labels.json"
+#: And, of a merge, what it was made of.
+RECIPE = "recipe.json"
 
 
 @dataclass(frozen=True, eq=False)  # identity equality: == on tensors would be elementwise

@@ -7,6 +7,7 @@ from typing import Any
 from tada_studio.core.gates import Readings
 from tada_studio.evaluation.shapes import Columns
 from tada_studio.lora import Pair
+from tada_studio.pipeline import Rack
 from tada_studio.session import Opened, Session
 from tada_studio.session.store import Autosave
 
@@ -29,6 +30,7 @@ class TabState:
     message: what just happened, in words
     archive: the zip of the last export
     role: (pair, what a person says its adapters are to each other), against what was found
+    rack: the adapters that were last compared with each other
     ticked: numbers of the runs that are marked to be compared
     linked: by knob, what a second control of it shows
     shown_run: number of the run whose scores are shown; None: the latest
@@ -51,6 +53,7 @@ class TabState:
     message: str = ""
     archive: str | None = None
     role: tuple[Pair, str] | None = None
+    rack: Rack | None = None
     ticked: tuple[int, ...] = ()
     linked: dict[str, Any] = field(default_factory=dict)
     shown_run: int | None = None

@@ -11,10 +11,7 @@ def rack(options: argparse.Namespace) -> int:
     from tada_studio import pipeline, report
 
     found = pipeline.read_rack(options.adapters, options.allow_pickle)
-    rows = [
-        [name, str(one.rank), str(len(one.modules)), f"{float(norm):.3g}"]
-        for (name, one), norm in zip(found.adapters.items(), found.relations.norms, strict=True)
-    ]
+    rows = [[name, str(one.rank), str(one.modules), f"{one.norm:.3g}"] for name, one in found.adapters.items()]
     left_out = [f"Left out {ref}: {reason}" for ref, reason in found.left_out.items()]
     answer(options, found.to_dict(), "\n".join([report.rack_tables(rows, found.relations, found.roles), *left_out]))
     return 0

@@ -16,11 +16,12 @@ from pydantic import AfterValidator, Field, FiniteFloat, NonNegativeInt
 from tada_studio.errors import ExportError
 from tada_studio.exporting.portable import Tick
 from tada_studio.files import plain_json, sha256, shown
+from tada_studio.lora import RECIPE as RECIPE
 from tada_studio.lora import WEIGHTS
 from tada_studio.schema import Saved, first_problem
 
 #: The files beside the adapter's own two.
-RECIPE, CERTIFICATE, CARD = "recipe.json", "certificate.json", "README.md"
+CERTIFICATE, CARD = "certificate.json", "README.md"
 #: Largest relative difference of a module's update that is left when float64 factors become PEFT's float32. Every other number
 #: format fits into float32 whole, and there no difference at all is left.
 DELTA_ROOM = 2e-7

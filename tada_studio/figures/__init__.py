@@ -27,6 +27,7 @@ from tada_studio.figures.depth import (
 from tada_studio.figures.effect import CELLS, EFFECT, effect_bars, effect_cells
 from tada_studio.figures.figure import Figure
 from tada_studio.figures.maps import GATES, LOST, gate_map, gate_picture, lost_picture
+from tada_studio.figures.rack import RACK, rack_map
 from tada_studio.figures.scores import SCORES, score_bars
 from tada_studio.figures.search import TUNING, tuning_scatter
 from tada_studio.figures.sizes import (
@@ -52,6 +53,7 @@ __all__ = [
     "MERGED",
     "NORMS",
     "OVERLAP",
+    "RACK",
     "RANK",
     "SCORES",
     "SEPARATION",
@@ -73,6 +75,7 @@ __all__ = [
     "merged_spectrum",
     "norms_by_layer",
     "overlap_table",
+    "rack_map",
     "score_bars",
     "separation_depth",
     "stability_curve",

@@ -22,7 +22,8 @@ GATES = Figure(
 LOST = Figure(
     "Energy dropped",
     "How much of its own energy an adapter loses in each module because directions oppose each other, on one scale from nothing "
-    "to all for every pair: the colour follows its root, so that 1 % shows. Pale everywhere is usual for unrelated adapters.",
+    "to all for every pair: the colour follows its root, so that 1 % shows. Adapters trained apart are pale nearly everywhere; "
+    "relatives need not be.",
 )
 #: Ticks of that scale.
 _LOST_TICKS = (0.0, 0.01, 0.1, 0.5, 1.0)

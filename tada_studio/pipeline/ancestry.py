@@ -5,9 +5,8 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from tada_studio.exporting.certificate import RECIPE
 from tada_studio.files import shown
-from tada_studio.lora import Adapter, Pair
+from tada_studio.lora import RECIPE, Adapter, Pair
 
 #: So many ancestors of one adapter are named, and files larger than this are no recipe.json of ours.
 MOST, LARGEST = 64, 1 << 22

@@ -59,14 +59,15 @@ def read_adapter(
     base: Base | str | Path | None = None,
     dora_rank: int | None = None,
     progress: ProgressFn = silent,
+    unpack_to: UnpackTo | None = None,
 ) -> Adapter:
     """An adapter by folder, zip or Hub id; with ``allow_pickle`` also an adapter_model.bin.
 
     base: loaded, or where it is: with it DoRA is read as its best LoRA of ``dora_rank`` (None: its own rank), and
-    ``stands_for`` says what that loses; other adapters do not need it. Raises AdapterError, and for DoRA also MismatchError
-    and BaseError.
+    ``stands_for`` says what that loses; other adapters do not need it. unpack_to: as in ``read_pair``. Raises AdapterError, and
+    for DoRA also MismatchError and BaseError.
     """
-    folder = _folder(ref)
+    folder = _folder(ref, unpack_to)
     adapter = read_folder(folder, allow_pickle, _standing(base, dora_rank), progress)
     _keep_files(adapter, folder)
     return adapter

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tada_studio.errors import AdapterError, TadaError
-from tada_studio.lora import CONFIG, LABELS, WEIGHTS
+from tada_studio.lora import CONFIG, LABELS, RECIPE, WEIGHTS
 from tada_studio.read import look_at
 from tada_studio.read.config import judge
 from tada_studio.read.files import INDEX, MAX_CONFIG, header_length, parse_header, parse_json
@@ -33,7 +33,7 @@ def fetch_adapter(ref: str) -> Path:
     from huggingface_hub import snapshot_download
 
     name, _, revision = ref.partition("@")
-    wanted = [CONFIG, WEIGHTS, INDEX, LABELS, "adapter_model-*.safetensors"]
+    wanted = [CONFIG, WEIGHTS, INDEX, LABELS, RECIPE, "adapter_model-*.safetensors"]
     with in_words(ref):
         return Path(snapshot_download(name, revision=revision or None, allow_patterns=wanted))
 

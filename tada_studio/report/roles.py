@@ -12,6 +12,8 @@ _WHY = {
     "one run": "their updates point the same way",
     "untrained": "the other changes nothing",
 }
+#: Kinship by the weights alone, as a rack says it.
+_KIN = {"same": "the same adapter", "one run": "checkpoints of one run", "untrained": "one is untrained"}
 
 
 def role_sentence(role: str, why: str, later: str | None, cosine: float) -> str:
@@ -52,21 +54,39 @@ def rack_tables(rows: Sequence[Sequence[str]], found: Relations, roles: Mapping[
     return "\n\n".join([sizes, table, "\n".join(related_sentences(names, found, roles))])
 
 
+def rack_verdict(adapters: int, left_out: int, related: int) -> str:
+    """How many adapters a rack compares, and how many of its pairs are not simply independent."""
+    pairs = adapters * (adapters - 1) // 2
+    found = (
+        "all are independent of each other" if not related else f"{related} of {pairs} pairs are more than independent"
+    )
+    rest = f" {left_out} could not be compared." if left_out else ""
+    return f"{adapters} adapters: {found}.{rest}"
+
+
 def related_sentences(names: Sequence[str], found: Relations, roles: Mapping[tuple[str, str], str]) -> list[str]:
     """A line for every two that are not simply independent; one line if all are."""
-    sentences = []
+    return [says for _, _, says in related_pairs(names, found, roles)] or ["All are independent of each other."]
+
+
+def related_pairs(
+    names: Sequence[str], found: Relations, roles: Mapping[tuple[str, str], str]
+) -> list[tuple[int, int, str]]:
+    """(number of one, number of the other, what they are to each other) of every two that are not simply independent."""
+    number = {name: i for i, name in enumerate(names)}
+    listed = []
     for (one, other), role in roles.items():
-        i, j = names.index(one), names.index(other)
+        i, j = number[one], number[other]
         kin = found.kinship(i, j)
         if role == "independent" and kin == "strangers":
             continue
         opposed = max(float(found.conflict[i, j]), float(found.conflict[j, i]))
-        word = {"same": "the same adapter", "one run": "checkpoints of one run", "untrained": "one is untrained"}.get(
-            kin, kin
-        )
+        cosine = float(found.cosine[i, j])
         extra = f", {percent(opposed)} of one's energy in conflict" if opposed > 0 else ""
-        sentences.append(f"{one} and {other}: {role}, {word} (cosine {_cosine(float(found.cosine[i, j]))}{extra})")
-    return sentences or ["All are independent of each other."]
+        measured = f" (cosine {cosine:+.2f}{extra})" if cosine == cosine else ""
+        says = f"{one} and {other}: {role}{'' if kin == 'strangers' else f', {_KIN.get(kin, kin)}'}{measured}"
+        listed.append((i, j, says))
+    return listed
 
 
 def _cosine(value: float) -> str:

@@ -18,6 +18,7 @@ class Limits:
     sessions: open browser tabs; jobs: long jobs, running and waiting; minutes: of one of them
     calls: requests that are answered or wait at once
     trials: of one search; probe_inputs: of one probe; base_parameters: of a base model, by its files' headers
+    rack: adapters that are compared at once
     kept_minutes: how long what nobody uses stays on disk; None: sessions for thirty days
     """
 
@@ -31,6 +32,7 @@ class Limits:
     trials: int | None = None
     probe_inputs: int | None = None
     base_parameters: int | None = None
+    rack: int | None = None
     kept_minutes: float | None = None
 
     def check_probe(self, inputs: int) -> None:
@@ -40,6 +42,10 @@ class Limits:
     def check_trials(self, trials: int) -> None:
         """Raises InputError for a search of more trials than one may run."""
         self._check(trials, self.trials, "trials")
+
+    def check_rack(self, adapters: int) -> None:
+        """Raises InputError for a rack of more adapters than one may compare."""
+        self._check(adapters, self.rack, "adapters in one rack")
 
     def check_disk(self, used: int) -> None:
         """Raises InputError for a visitor whose files here fill the share."""
@@ -62,6 +68,7 @@ class Limits:
             (self.base_parameters, lambda n: f"base models up to {n / 1e9:g} B parameters"),
             (self.probe_inputs, lambda n: f"{n} probe inputs"),
             (self.trials, lambda n: f"{n} trials a search"),
+            (self.rack, lambda n: f"{n} adapters in a rack"),
             (self.minutes, lambda n: f"{n:g} minutes a job"),
             (self.jobs, lambda n: f"{n} jobs running or waiting"),
             (self.disk, lambda n: f"{n / MB:,.0f} MB of files"),
@@ -75,5 +82,5 @@ OWN = Limits()
 #: For strangers. Sized for a small Space: 2 cores, 16 GB memory, 50 GB disk.
 PUBLIC = Limits(
     upload=200 * MB, unpacked=1000 * MB, disk=1500 * MB, sessions=8, jobs=3, minutes=10.0, calls=48, trials=120,
-    probe_inputs=64, base_parameters=3_000_000_000, kept_minutes=60.0,
+    probe_inputs=64, base_parameters=3_000_000_000, rack=24, kept_minutes=60.0,
 )  # fmt: skip

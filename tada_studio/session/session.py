@@ -1,5 +1,6 @@
 """One person's work: what is open, and the long work on it. Free of gradio, safe to call from threads."""
 
+import shutil
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -32,6 +33,19 @@ class Session(Workspace):
     """What one browser tab (or one script) is working on, and the work that takes its time: each method here can be stopped, and
     leaves its result where the screen finds it.
     """
+
+    # -- Compare ---------------------------------------------------------------------------------------------------
+
+    def rack(self, refs: Sequence[str], progress: ProgressFn = silent) -> pipeline.Rack:
+        """How many adapters of one base stand to each other; what is open stays as it is. Raises InputError, Stopped."""
+        self.visitor.limits.check_rack(len(refs))
+        self.visitor.check_room()
+        unpacked = self._unpacks_into(*refs)
+        try:
+            return pipeline.read_rack(refs, progress=self._started(progress), unpack_to=unpacked)
+        finally:
+            if unpacked is not None:
+                shutil.rmtree(unpacked.folder, ignore_errors=True)
 
     # -- Probe -----------------------------------------------------------------------------------------------------
 

@@ -12,7 +12,7 @@ from markupsafe import Markup
 from tada_studio import report
 from tada_studio.app.paths import AllowedPaths
 from tada_studio.app.state import TabState
-from tada_studio.app.tabs.open import readings_box, role_box, sample_cards
+from tada_studio.app.tabs.open import rack_box, readings_box, role_box, sample_cards
 from tada_studio.app.widgets import html
 from tada_studio.app.widgets.estimate import Pace, estimated
 from tada_studio.app.widgets.panel import EDIT, ONCE, READ, Named, Panel, listen, listen_early, words
@@ -182,6 +182,16 @@ def dropped(files: Sequence[str] | None, role: str) -> str | None:
     return str(target)
 
 
+def on_rack(paths: AllowedPaths, state: TabState, base: str | None, row: Any, column: Any) -> Named:
+    """Open a pair of the rack; a base of the same layers stays, else the one that is named for a pair of one's own is taken."""
+    task, domain, kept = rack_box.opening(state, row, column)
+    named = paths.checked(base, "Base model") if kept is None and base and base.strip() else None
+    state.session.open(task, domain, kept or named)
+    who = " and ".join(Path(ref).name for ref in (task, domain) if ref)
+    state.acted(f"Opened {who} from the rack{'; the base stays' if kept else ''}.")
+    return show(state)
+
+
 def probing(
     state: TabState,
     source: str,
@@ -303,6 +313,7 @@ def open_tab(state: gr.State, paths: AllowedPaths) -> Panel:
     """Builds and wires the tab."""
     cards, opens = sample_cards.sample_cards()
     own = _own(paths)
+    rack = rack_box.rack_box(paths)
     found = words(verdict(TabState()))
     roles = role_box.role_box()
     tables = {"passports": words(elem_id="passports")}
@@ -329,9 +340,25 @@ def open_tab(state: gr.State, paths: AllowedPaths) -> Panel:
         return role_box.show(state)
 
     changes.append(listen(roles.press, on_role, [state], at, **EDIT))
+    changes += _wire_rack(state, paths, rack, own.base, at)
     task.can_stop(state)
     changes += [task.begins(state, "probe", probing, [*probe], {}), _wire_readings(state, task)]
     return Panel(at, show, tuple(changes))
+
+
+def _wire_rack(
+    state: gr.State, paths: AllowedPaths, rack: rack_box.Box, base: gr.Textbox, at: dict[str, Any]
+) -> list[Any]:
+    """The rack's own handlers; gives the events after which another pair is open."""
+    rack.task.begins(state, "compare", partial(rack_box.comparing, paths), [rack.refs, rack.zips, rack.kind], rack.at)
+    rack.task.can_stop(state)
+    listen(rack.kind.change, rack_box.on_kind, [state, rack.kind], rack.at, **READ)
+
+    def on_cell(state: TabState, base: str | None, news: gr.EventData) -> Named:
+        return on_rack(paths, state, base, *rack_box.cell_of(news))
+
+    opens = rack.map.point_click, rack.pairs.press
+    return [listen(event, on_cell, [state, base], at, **ONCE) for event in opens]
 
 
 def _own(paths: AllowedPaths) -> Own:
