@@ -6,6 +6,7 @@ Everything that arrives comes from a browser and is checked as such.
 import math
 import shutil
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ from tada_studio import report
 from tada_studio.app.state import TabState
 from tada_studio.core.conflict import Direction, picked
 from tada_studio.core.gates import Gates
-from tada_studio.core.methods import METHODS
+from tada_studio.core.methods import METHODS, unread_lines
 from tada_studio.core.selectors import SMOOTH, STRENGTH, STRONGEST, Checked, check
 from tada_studio.core.strokes import BRUSHES, depth_ramp, spelled
 from tada_studio.errors import InputError
@@ -175,7 +176,20 @@ def preview(state: TabState, text: str | None) -> list[Checked]:
     view = state.session.view
     if view is None or not text or not text.strip():
         return []
-    return check(view.gates.cells(), text.splitlines())
+    return [_counting(one, view) for one in check(view.gates.cells(), text.splitlines())]
+
+
+def _counting(one: Checked, view: Merge) -> Checked:
+    """A line that the method would not read is none to add."""
+    unread = unread_lines(view.recipe.method, [one.line] if one.touched is not None else [])
+    return replace(one, touched=None, problem=report.unread_sentence(unread, view.recipe.method)) if unread else one
+
+
+def _all_read(state: TabState, lines: Sequence[str]) -> None:
+    """Raises InputError for lines that the method of the recipe does not read, unless they are there already."""
+    recipe = state.session.recipe
+    if unread := unread_lines(recipe.method, [line for line in lines if line not in recipe.overrides]):
+        raise InputError(report.unread_sentence(unread, recipe.method))
 
 
 def add_lines(state: TabState, text: str | None) -> None:
@@ -183,6 +197,7 @@ def add_lines(state: TabState, text: str | None) -> None:
     lines = [line.strip() for line in (text or "").splitlines() if line.strip()]
     if not lines:
         raise InputError("There is no line. Write, for example, layers 20-31 : attn : 0.7")
+    _all_read(state, lines)
     state.session.turn(overrides=(*state.session.recipe.overrides, *lines))
     state.acted(f"Added {f'“{lines[0]}”' if len(lines) == 1 else f'{len(lines)} lines'}. Undo: Ctrl+Z.")
 
@@ -192,6 +207,8 @@ def set_lines(state: TabState, text: str | None, name: str) -> None:
     lines = tuple(line.strip() for line in (text or "").splitlines() if line.strip())
     if lines == getattr(state.session.recipe, name):
         return
+    if name == "overrides":
+        _all_read(state, lines)
     state.session.turn(**{name: lines})
     state.acted(f"{len(lines)} {name} line{'' if len(lines) == 1 else 's'} in force. Undo: Ctrl+Z.")
 
@@ -202,6 +219,7 @@ def preset(state: TabState, name: str | None, saved: Saved | None = None) -> Non
     if view is None or (name not in PRESETS and name not in own):
         raise InputError("Nothing is open yet. Open two adapters first.")
     lines = _preset_lines(name, view.gates) if name in PRESETS else own[name]
+    _all_read(state, lines)
     state.session.turn(overrides=lines)
     state.acted(f"{PRESETS.get(name, name)}: all gates start from there. Undo: Ctrl+Z.")
 

@@ -106,13 +106,15 @@ def recipe_of(
 def check_counts(options: argparse.Namespace, recipe: Recipe, readings: Any) -> None:
     """Raise InputError for a knob that was given as a flag and changes nothing, by this method or without readings."""
     from tada_studio import report
-    from tada_studio.core.methods import ignored
+    from tada_studio.core.methods import ignored, unread_lines
 
     given = {name for name in knobs() if getattr(options, name) is not None}
     separable = readings is not None and readings.moments is not None
     idle = [name for name in ignored(recipe, readings is not None, given, separable) if name in given]
     if idle:
         raise InputError(report.ignored_sentence(idle, recipe.method))
+    if unread := unread_lines(recipe.method, recipe.overrides if "overrides" in given else (), separable):
+        raise InputError(report.unread_sentence(unread, recipe.method))
 
 
 def readings_of(options: argparse.Namespace, pair: Any, base: Any) -> Any:

@@ -22,7 +22,7 @@ from tada_studio.core.merge import (
     recompressed,
     whose_heads,
 )
-from tada_studio.core.methods import METHODS, called, ignored, missing
+from tada_studio.core.methods import METHODS, called, ignored, missing, unread_lines
 from tada_studio.core.mix import Mix, Moments, Outside
 from tada_studio.core.module_detail import ModuleDetail, module_detail
 from tada_studio.core.separation_map import SeparationMap, separation_map
@@ -89,6 +89,12 @@ class Merge:
     def ignored(self) -> tuple[str, ...]:
         """Knobs that the recipe turns and that change nothing here: the method has no use for them, or there are no readings."""
         return ignored(self.recipe, self.probed, separable=self.moments.both is not None)
+
+    @property
+    def unread_lines(self) -> tuple[str, ...]:
+        """Selector lines that change nothing here, of a method that reads some of the map."""
+        lines = self.recipe.overrides if METHODS[self.recipe.method].reads_map else ()
+        return unread_lines(self.recipe.method, lines, self.moments.both is not None)
 
     @property
     def missing(self) -> tuple[str, ...]:

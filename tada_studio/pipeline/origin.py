@@ -10,7 +10,7 @@ import torch
 
 from tada_studio.core import gates as gating
 from tada_studio.core.merge import whose_heads
-from tada_studio.core.methods import METHODS, called, idle, ignored
+from tada_studio.core.methods import METHODS, called, idle, ignored, unread_lines
 from tada_studio.core.mix import Moments
 from tada_studio.files import sha256
 from tada_studio.lora import CONFIG, WEIGHTS, Adapter, Pair
@@ -84,7 +84,10 @@ class MergeOrigin:
         return {
             "as": called(self.recipe, moments),
             "knobs": used,
-            "ignored": list(ignored(self.recipe, probed, separable=separable)),
+            "ignored": [
+                *ignored(self.recipe, probed, separable=separable),
+                *(f"overrides: {line}" for line in unread_lines(self.recipe.method, self.recipe.overrides, separable)),
+            ],
         }
 
 

@@ -6,6 +6,7 @@ from tada_studio.core.gates import BY_CHANCE, Depth, Gates
 from tada_studio.core.merge import Merged
 from tada_studio.core.methods import EVEN, METHODS, OF_BOTH_INPUTS, OF_READINGS
 from tada_studio.core.module_detail import DirectionState, ModuleDetail
+from tada_studio.core.selectors import target
 from tada_studio.core.sizes import Norms, Ranks, ThreeWay
 from tada_studio.report.inputs import ABOUT_TASK_INPUTS
 
@@ -62,20 +63,42 @@ def missing_sentence(missing: Sequence[str], method: str, called: str) -> str:
 
 def chain_sentence(
     responses: tuple[float, float] | None,
-    gate: float,
-    share: float,
+    even: float | None,
+    shares: tuple[float, float],
     weights: tuple[float, float],
     part: float | None,
+    separated: bool = False,
 ) -> str:
-    """How one cell comes to its merge: responses, gate, share, the two weights, the domain's part of the merged energy."""
-    read = (
-        f"Responses {responses[0]:.3f} task, {responses[1]:.3f} domain, over the usual of their row,"
-        if responses
-        else "No readings"
-    )
-    painted = "" if abs(gate - share) < 5e-3 else f", set by hand to {share:.2f}"
-    start = f"{read} give gate {gate:.2f}{painted}; that is weight {weights[0]:.2f} for task and {weights[1]:.2f} for domain."
-    return start if part is None else f"{start} Of the merged update's energy {percent(part)} is the domain's."
+    """How one cell comes to its merge: responses, over what counts as even, the gate, the two weights, the merged energy.
+
+    responses: task's and domain's, None without a probe; even: the ratio of both that gives a gate of .5, None where no ratio
+    gives gates; shares: as computed, and as in force; part: of the merged energy the domain's
+    """
+    computed, share = shares
+    by_hand = abs(computed - share) >= 5e-3
+    read = "" if responses is None else f"Responses {responses[0]:.3g} task, {responses[1]:.3g} domain"
+    if responses is not None and even is not None and responses[0] > 0:
+        ratio = f"a ratio of {responses[1] / responses[0]:.3g}, where {even:.3g} counts as even"
+        start = f"{read}: {ratio}. So the gate is {computed:.2f}{f'; a hand set {share:.2f}' if by_hand else ''}."
+    else:
+        about = f"{read}, which this method turns into no gate. " if read else ""
+        start = f"{about}The share is {share:.2f}, {'set by hand' if by_hand else 'even until a hand sets it'}."
+    says = f"{start} That is weight {weights[0]:.2f} for task and {weights[1]:.2f} for domain"
+    says += ", before the two are separated." if separated else "."
+    return says if part is None else f"{says} Of the merged update's energy {percent(part)} is the domain's."
+
+
+def unread_sentence(lines: Sequence[str], method: str) -> str:
+    """That these lines (``core.methods.unread_lines``) change nothing, why, and what would make them count; "" for none."""
+    if not lines:
+        return ""
+    planes = list(dict.fromkeys(target(line).plane for line in lines))
+    quoted = [f"'{line}'" for line in lines[:3]] + ([f"{len(lines) - 3} more"] if len(lines) > 3 else [])
+    nothing = f"{_and(quoted)} {'changes' if len(lines) == 1 else 'change'} nothing"
+    if METHODS[method].planes >= set(planes):
+        return f"Without readings of both kinds of inputs {nothing}. Probe with task inputs too."
+    does = "; ".join(f"{readers(plane)} read the {plane}" if len(planes) > 1 else readers(plane) for plane in planes)
+    return f"{nothing}: the method {method} does not read the map's {_and(planes)}; {does}."
 
 
 def readers(plane: str) -> str:

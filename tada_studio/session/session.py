@@ -222,10 +222,10 @@ class Session(Workspace):
 
     def ask(self, question: Question, variants: Sequence[str], how: Sampling, progress: ProgressFn = silent) -> None:
         """One prompt to variants ("base", "task", "domain", "merge"); ``self.answers`` is replaced while they are made."""
-        pair, adapters = self._open_pair(), self._speakers(variants)
+        pair, adapters, digest = self._open_pair(), self._speakers(variants), self.digest
         progress = self._started(progress)
         base = self.load_base(progress=progress)
-        self.answers = {}
+        self.answers, self.answers_digest = {}, digest
         ask(base, adapters, question, how, progress, lambda answers: self._take(pair, answers=answers))
 
     def ask_all(

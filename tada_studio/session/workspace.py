@@ -65,6 +65,7 @@ class Workspace:
         self.history = History()
         self.runs: tuple[Run, ...] = ()
         self.answers: Answers = {}
+        self.answers_digest = ""  # of the merge that was asked
         self.tuning: Tuning | None = None
         self.effects: Effects | None = None
         self.exported: Exported | None = None
@@ -114,6 +115,7 @@ class Workspace:
             self.opened, self.project = Opened(task, domain, base or None, None, dora_rank), None
             self.base = self.base if self.base is not None and self.base.ref == base else None
             self.answers, self.tuning, self.effects, self.exported = {}, None, None, None
+            self.answers_digest = ""
             self.calibration, self._inputs = None, None
             self.history, self.runs, self._runs_made = History(), (), 0
             self._changed()
@@ -291,6 +293,11 @@ class Workspace:
             started = Merge(view.pair, view.readings, result.start)
             return result.digest != started.digest or view.digest not in (found.digest, started.digest)
         return result.digest != view.digest
+
+    @property
+    def answers_are_stale(self) -> bool:
+        """Whether the merge that was asked is another than the one on screen."""
+        return bool(self.answers) and self.answers_digest != self.digest
 
     # -- Work ------------------------------------------------------------------------------------------------------
 

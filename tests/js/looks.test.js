@@ -14,7 +14,7 @@ function script(file, names, globals = {}) {
 const plain = (value) => JSON.parse(JSON.stringify(value));  // from the other context into this one
 const looks = script('app/widgets/gate_looks.js', [
   'mean', 'shortName', 'number', 'percent', 'gateColour', 'strengthColour', 'lostColour', 'halves', 'rectangle', 'between',
-  'typedStroke', 'brushName', 'chain', 'PLANES', 'signed', 'keeps', 'towersOf', 'nearest',
+  'typedStroke', 'brushName', 'chain', 'shareFrom', 'PLANES', 'signed', 'keeps', 'towersOf', 'nearest',
 ]);
 
 test('a mean passes over what is not known, and of nothing is not known', () => {
@@ -79,6 +79,13 @@ test('the brush is named as selector lines are', () => {
 test('what an adapter keeps and is left with, and a difference that rounds to nothing has no minus', () => {
   assert.equal(looks.keeps([0.998, 0.6049], 'domain'), '100 % on its own inputs, 60 % on the domain’s');
   assert.deepEqual([0.421, -0.421, -0.001].map(looks.signed), ['+0.42', '−0.42', '+0.00']);
+});
+
+test('a share that no readings give is not called computed', () => {
+  assert.equal(looks.shareFrom(true, false, 0.66), 'as computed');
+  assert.equal(looks.shareFrom(true, true, 0.66), 'set by hand; computed 0.66');
+  assert.equal(looks.shareFrom(false, false, 0.5), 'even until a hand sets it');
+  assert.equal(looks.shareFrom(false, true, 0.5), 'set by hand');
 });
 
 test('the chain from response to share, as far as it is known', () => {

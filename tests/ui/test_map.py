@@ -213,12 +213,12 @@ def test_by_keyboard_alone_a_range_is_selected_painted_and_locked(page):
 
 def test_the_table_edits_the_same_cells_by_keyboard(page):
     page.locator("#shows").get_by_label("Table").check()
-    field = page.get_by_label("layer 0 v_proj, computed")
+    field = page.get_by_label("layer 0 v_proj, even")
     field.fill("0.25")
     field.press("Enter")
     settled(page, 1)
     expect(page.get_by_label("layer 0 v_proj, set by hand")).to_have_value("0.25")
-    below = page.get_by_label("layer 1 v_proj, computed")
+    below = page.get_by_label("layer 1 v_proj, even")
     expect(below).to_be_focused()
     below.fill("much")
     below.press("Enter")
@@ -226,9 +226,9 @@ def test_the_table_edits_the_same_cells_by_keyboard(page):
     expect(page.locator("#gates .gm-hint")).to_contain_text("Type a gate from 0 to 1")
     below.fill("lock")
     below.press("Enter")
-    expect(page.get_by_label("layer 1 v_proj, computed, locked")).to_be_visible()
+    expect(page.get_by_label("layer 1 v_proj, even, locked")).to_be_visible()
     page.keyboard.press("Control+z")
-    expect(page.get_by_label("layer 1 v_proj, computed, locked")).to_have_count(0)
+    expect(page.get_by_label("layer 1 v_proj, even, locked")).to_have_count(0)
     page.locator("#shows").get_by_label("Share", exact=True).check()
     expect(cell(page, 0, "v_proj")).to_have_accessible_name(re.compile(r"share 0\.25, set by hand"))
 

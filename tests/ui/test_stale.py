@@ -7,11 +7,15 @@ from playwright.sync_api import expect
 
 from tada_studio.app.page import Start
 from tada_studio.app.state import TabState
+from tada_studio.app.tabs import try_it, tune
 from tada_studio.app.tabs.evaluate import run_panel
 from tada_studio.app.tabs.export import tab as export_tab
 from tada_studio.app.tabs.open import role_box
+from tada_studio.base_model.generate import Sampling
 from tada_studio.errors import InputError
 from tada_studio.evaluation import Item
+from tada_studio.evaluation.prompts import Question
+from tada_studio.tuning import Plan
 
 SLOW = 60_000
 
@@ -48,6 +52,30 @@ def test_a_certificate_is_shown_for_its_own_merge_only(state, tmp_path):
     shown = export_tab.built(state)
     assert "Pass" not in shown["result"] and "Of an earlier recipe" in shown["result"]
     assert not shown["push"]["interactive"] and not shown["download"]["visible"]
+
+
+def test_the_merge_that_answered_is_named_as_of_an_earlier_recipe_and_its_parents_are_not(state):
+    asked = Question("what is iron")
+    state.session.ask(asked, ["task", "merge"], Sampling(most=2))
+    fresh = try_it.show(state)["answers"]
+    assert "The merge on screen" in fresh and "stale" not in fresh
+    state.session.turn(strength=0.5)
+    shown = try_it.show(state)["answers"]
+    assert "The merge of an earlier recipe" in shown and "The merge on screen" not in shown
+    assert shown.count('class="stale"') == 1 and "Task adapter" in shown
+    state.session.undo()
+    assert "stale" not in try_it.show(state)["answers"]
+
+
+def test_a_search_of_an_earlier_recipe_says_so(state):
+    items = {side: [Item(f"question {i} {side}", ("a", "b"), i % 2) for i in range(16)] for side in ("domain", "task")}
+    state.session.tune(items, Plan(trials=2, seeds=1), 4)
+    shown = tune.pictures(state)
+    assert "Of an earlier recipe" not in shown["verdict"] and "earlier recipe" not in shown["picture"]
+    state.session.paint([(0, 0)], 1.0)
+    shown = tune.pictures(state)
+    assert "Of an earlier recipe" in shown["verdict"] and 'class="stale"' in shown["verdict"]
+    assert '"title": "Retention against gain, of an earlier recipe"' in shown["picture"]
 
 
 def test_build_paint_and_no_pass_no_zip_no_push_is_offered(page, pico):

@@ -26,9 +26,14 @@ START = (0.5, 8.0, 3)
 
 GATE = (
     "Every cell of the map is one projection of one layer, and has one gate: the share that the domain adapter gets there. "
-    "0 is all task (blue), 1 is all domain (orange), 0.5 an even split.",
-    "The gates are computed: a few dozen domain inputs go through the base model once, and in each cell the adapter that "
-    "reacts more strongly, for its size, gets more say. You can paint over any of them.",
+    "0 is the task adapter alone (blue), 1 the domain adapter alone (orange), 0.5 their sum.",
+    "From the inputs to the merge, in four steps. Response: how strongly each adapter reacts to the domain inputs there, for its "
+    "size. Gate: the ratio of the domain's response to the task's, over the median of that ratio in the row, so that an adapter "
+    "that reacts more everywhere has no more say for it. Weights: up to 0.5 the task adapter counts whole and the domain adapter "
+    "twice the gate; beyond, the other way round. What comes out: the larger adapter still fills more of the merged update, which "
+    "the map shows under In the merge. The card on a cell, and the section Conflict, name that cell's own numbers.",
+    "The method gates computes its gates like this. The default, tada, leaves them even until you paint, and separates the two "
+    "adapters by both kinds of inputs instead.",
     "Move the gate: the bars of one adapter grow, those of the other shrink.",
 )
 CONFLICT = (

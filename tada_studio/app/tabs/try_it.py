@@ -48,17 +48,22 @@ _ODDS = template("""
 # -- what is shown ---------------------------------------------------------------------------------------------------
 
 
-def cards(answers: Mapping[str, Answer]) -> Markup:
-    """The answers so far, a card for each variant."""
+def cards(answers: Mapping[str, Answer], old: bool = False) -> Markup:
+    """The answers so far, a card for each variant. old: the merge that answered is of an earlier recipe; base and parents have
+    none."""
     if not answers:
         return html.note(NOT_YET, "next")
-    return _ANSWERS(cards=joined(_card(name, answer, _same_as(name, answers)) for name, answer in answers.items()))
+    made = (
+        (_card(name, answer, _same_as(name, answers), old), old and name == "merge") for name, answer in answers.items()
+    )
+    return _ANSWERS(cards=joined(html.faded(card, is_old) for card, is_old in made))
 
 
-def _card(name: str, answer: Answer, linked: str | None) -> Markup:
+def _card(name: str, answer: Answer, linked: str | None, old: bool = False) -> Markup:
     text = answer.text.lstrip() if answer.text.strip() else "(nothing yet)" if not answer.done else "(nothing)"
     state = f"the same words as {VARIANTS[linked].lower()}" if linked else "" if answer.done else "answering…"
-    return _CARD(name=name, title=VARIANTS[name], text=text, odds=_odds(answer.odds), state=state)
+    title = "The merge of an earlier recipe" if old and name == "merge" else VARIANTS[name]
+    return _CARD(name=name, title=title, text=text, odds=_odds(answer.odds), state=state)
 
 
 def _odds(odds: Sequence[Odds]) -> Markup:
@@ -132,7 +137,7 @@ def show(state: TabState) -> Named:
     session = state.session
     choices = examples(state)
     return {
-        "answers": cards(dict(session.answers)),
+        "answers": cards(dict(session.answers), session.answers_are_stale),
         **_suggested(state, choices),
         "bar": html.progress_bar(None, "Ready." if session.pair else "Open a pair first."),
         **estimate(state, *state.planned.get("ask", (list(VARIANTS), 32))),
@@ -180,7 +185,7 @@ def asking(
     session.answers = {}
     return Job(
         work=lambda progress: session.ask(question, names, how, progress),
-        show=lambda: {"answers": cards(dict(session.answers))},
+        show=lambda: {"answers": cards(dict(session.answers), session.answers_are_stale)},
         mark=object,  # never the same twice
         first={"answers": cards({})},
         says=lambda step: step.note,

@@ -26,6 +26,10 @@ NOT_YET = (
     "conflict threshold and the thirds of the depth on some of the items; the others stay untouched until the end, and then decide."
 )
 _STACK = template('<div class="stack">{{ first }}{{ second }}{{ third }}</div>')
+OLD = (
+    "Of an earlier recipe: the search started from another one than is on screen now, and its verdict is of that one. Search "
+    "again, or undo what was changed since."
+)
 #: How a verdict looks.
 _KINDS = {"better": "good", "worse": "bad"}
 
@@ -33,10 +37,12 @@ _KINDS = {"better": "good", "worse": "bad"}
 # -- what is shown ---------------------------------------------------------------------------------------------------
 
 
-def verdict(tuning: Tuning | None) -> Markup:
-    """What came out, in words; the untouched items first."""
+def verdict(tuning: Tuning | None, old: bool = False) -> Markup:
+    """What came out, in words; the untouched items first. old: it is of an earlier recipe."""
     if tuning is None:
         return html.note(NOT_YET, "next")
+    if old:
+        return _STACK(first=html.note(OLD, "bad"), second=html.faded(verdict(tuning)), third="")
     sentences = report.search_sentences(tuning)
     if tuning.judged is None:
         return html.note("No verdict yet: nobody has looked at the untouched items.", "next", sentences)
@@ -51,11 +57,12 @@ def verdict(tuning: Tuning | None) -> Markup:
 def pictures(state: TabState) -> Named:
     """Scatter, verdict, take button, judge button."""
     tuning = state.session.tuning
-    found = tuning is not None and tuning.found is not None
+    found, old = tuning is not None and tuning.found is not None, tuning is not None and state.session.stale(tuning)
+    picture = figures.tuning_scatter(tuning)
     unjudged = tuning is not None and tuning.best is not None and tuning.judged is None
     return {
-        "picture": drawing(figures.tuning_scatter(tuning)),
-        "verdict": verdict(tuning),
+        "picture": drawing(picture._replace(title=f"{picture.title}, of an earlier recipe") if old else picture),
+        "verdict": verdict(tuning, old),
         "take": gr.update(interactive=found),
         "judge": gr.update(interactive=unjudged),
     }

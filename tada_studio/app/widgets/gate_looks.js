@@ -78,6 +78,12 @@ const brushName = (plane, whose) => (plane === 'strength' && whose !== 'both' ? 
 // What one adapter keeps on its own inputs and is left with on the other's, of [own kept, foreign left].
 const keeps = ([own, foreign], other) => `${asPercent(own)} on its own inputs, ${asPercent(foreign)} on the ${other}’s`;
 
+// Where a cell's share comes from: of a method that computes none, and without readings, it is even until a hand sets it.
+function shareFrom(computes, byHand, computed) {
+  if (byHand) return computes ? `set by hand; computed ${computed.toFixed(2)}` : 'set by hand';
+  return computes ? 'as computed' : 'even until a hand sets it';
+}
+
 // How a gate came about: what each adapter did with the inputs, by how much the domain's was more, and what counts as even.
 function chain({ task, domain, even, gate }, where) {
   if (task === null || domain === null) return null;

@@ -186,7 +186,7 @@ function facts(i, j) {
   const where = `${layerName(i)} ${map.projections[j]}`;
   if (!isThere(i, j)) return [`${where}: neither adapter changes this module`];
   const words = [`${where}: share ${map.gates[i][j].toFixed(2)}`];
-  if (map.edited[i][j]) words.push(`set by hand (computed ${map.computed[i][j].toFixed(2)})`);
+  if (map.edited[i][j]) words.push(map.computes ? `set by hand (computed ${map.computed[i][j].toFixed(2)})` : 'set by hand');
   const [task, domain] = times(i, j);
   if (task !== 1 || domain !== 1) words.push(`strength task x ${number(task)}, domain x ${number(domain)}`);
   if (map.separation && map.separation[i][j] !== 1) words.push(`separation ${map.separation[i][j].toFixed(2)}`);
@@ -208,7 +208,7 @@ function dropped(i, j) {
 function details(i, j) {
   const gate = map.gates[i][j];
   const rows = chain({ task: known('task', i, j), domain: known('domain', i, j), even: known('even', i, j), gate: known('even', i, j) === null ? null : map.computed[i][j] }, props.facts?.where ?? '') ?? [];
-  const by = map.edited[i][j] ? `set by hand; computed ${map.computed[i][j].toFixed(2)}` : 'as computed';
+  const by = shareFrom(map.computes, map.edited[i][j], map.computed[i][j]);
   const [low, high] = [known('low', i, j), known('high', i, j)];
   if (low !== null) rows.push(['95 % band', `${low.toFixed(2)} to ${high.toFixed(2)} (computed)`]);
   rows.push(['share', `${gate.toFixed(2)}, ${gateWord(gate)}`], ['', map.locked[i][j] ? `${by}; locked` : by]);

@@ -130,6 +130,7 @@ def payload(view: Merge | None, ack: int | None) -> dict[str, Any]:
         "lost": None if drops is None else _on_grid(view, drops.lost_by_cell),
         "dropped": None if drops is None else _on_grid(view, drops.task.sum(1) + drops.domain.sum(1)),
         "method": view.recipe.method,
+        "computes": METHODS[view.recipe.method].computes_shares and view.probed,
         "unread": unread(view),
     }
 
@@ -177,6 +178,21 @@ def cell_facts(view: Merge | None) -> dict[str, Any] | None:
         return facts
     band = {name: _rows(values) for name, values in zip(("low", "high"), view.band, strict=True)}
     return {**facts, "even": _on_grid(view, _even(view)), "where": _EVEN[view.recipe.calibration], **band}
+
+
+def chain(view: Merge, row: int, i: int, j: int) -> str:
+    """The same in a sentence, down to the merged update, for one module of the pair and its cell of the map."""
+    gates, method = view.gates, METHODS[view.recipe.method]
+    responses, even = None, None
+    if view.readings is not None:
+        task, domain = view.readings.average(view.recipe)
+        responses = float(task[row]), float(domain[row])
+        even = float(_even(view)[row]) if method.computes_shares else None
+    weights, parts = view.how.weights[row].tolist(), view.contributions
+    part = None if parts is None or bool(parts[row].isnan().any()) else float(parts[row, 1])
+    shares = float(gates.computed[i, j]), float(gates.values[i, j])
+    separated = "separation" in method.planes and view.moments.both is not None
+    return report.chain_sentence(responses, even, shares, (weights[0], weights[1]), part, separated)
 
 
 #: Where a ratio of responses counts as even.

@@ -21,7 +21,7 @@ function drawField(field, i, j) {
   if (!field) return;
   if (document.activeElement !== field || !field.dataset.dirty) { field.value = text(i, j); delete field.dataset.dirty; }
   field.setAttribute('aria-invalid', 'false');
-  const state = [map.edited[i][j] ? 'set by hand' : 'computed', map.locked[i][j] ? 'locked' : ''].filter(Boolean).join(', ');
+  const state = [map.edited[i][j] ? 'set by hand' : map.computes ? 'computed' : 'even', map.locked[i][j] ? 'locked' : ''].filter(Boolean).join(', ');
   field.setAttribute('aria-label', `${layerName(i)} ${map.projections[j]}, ${state}`);
   const spot = field.parentElement;
   spot.classList.toggle('edited', Boolean(map.edited[i][j]));

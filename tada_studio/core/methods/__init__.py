@@ -6,11 +6,11 @@ Most stay in core space and say how the two updates are mixed, ``dW = [B_T B_D] 
 build on ``core.elementwise``. Recompression to rank r comes after them, in ``core.merge``.
 """
 
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
 from importlib import import_module
 
 from tada_studio.core.mix import Method, Moments
-from tada_studio.core.selectors import target
+from tada_studio.core.selectors import LOCK, SEPARATION, target
 from tada_studio.recipe import METHOD_NAMES, Recipe, knobs
 
 METHODS: dict[str, Method] = {name: import_module(f"{__name__}.{name}").METHOD for name in METHOD_NAMES}
@@ -48,6 +48,13 @@ def idle(method: str, probed: bool, separable: bool = False) -> tuple[str, ...]:
     unread = (frozenset() if probed else OF_READINGS) | (frozenset() if separable else OF_BOTH_INPUTS)
     counts = EVERY | ALSO_ELSEWHERE | METHODS[method].uses - unread
     return tuple(name for name in knobs() if name not in counts)
+
+
+def unread_lines(method: str, lines: Iterable[str], separable: bool = True) -> tuple[str, ...]:
+    """The selector lines that set a plane of the map which changes nothing: the method does not read it, or cannot separate without
+    readings of both kinds of inputs. Locks are of all planes."""
+    planes = (METHODS[method].planes | {LOCK}) - (frozenset() if separable else {SEPARATION})
+    return tuple(line for line in lines if target(line).plane not in planes)
 
 
 def ignored(recipe: Recipe, probed: bool, given: Collection[str] = (), separable: bool = False) -> tuple[str, ...]:

@@ -12,6 +12,7 @@ from tada_studio.app.state import TabState
 from tada_studio.app.widgets import html
 from tada_studio.app.widgets.controls import follow, linked, on_turn, turn_linked
 from tada_studio.app.widgets.direction_table import direction_table, rows
+from tada_studio.app.widgets.gate_map import chain
 from tada_studio.app.widgets.panel import DRAG, EDIT, READ, Named, Panel, listen, words
 from tada_studio.app.widgets.plot_panel import drawing, plot_panel
 from tada_studio.core.module_detail import ModuleDetail
@@ -42,7 +43,8 @@ def show(state: TabState) -> Named:
         **follow(state, KNOB),
         "cell": gr.update(choices=choices(view), value=_name(address)),
         "heading": html.heading(
-            f"{address.row.capitalize()} · {address.projection}", report.cell_sentence(view.merged, near)
+            f"{address.row.capitalize()} · {address.projection}",
+            f"{chain(view, near.row, i, j)} {report.cell_sentence(view.merged, near)}",
         ),
         "task": rows("task", near),
         "domain": rows("domain", near),

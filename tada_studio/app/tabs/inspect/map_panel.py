@@ -72,9 +72,10 @@ def verdict(view: Merge | None) -> str:
     """
     if view is None:
         return ""
-    unused = report.ignored_sentence(view.ignored, view.recipe.method)
+    unread = report.unread_sentence(view.unread_lines, view.recipe.method)
+    unused = f"{report.ignored_sentence(view.ignored, view.recipe.method)} {unread}".strip()
     if "share" not in METHODS[view.recipe.method].planes:
-        says = f"The map shows what the readings say of the two adapters; {view.recipe.method} does not read it. "
+        says = f"The map is even and stays so: {view.recipe.method} does not read it. "
         return html.note(f"{says}{report.readers('share')}. {unused}".strip())
     if view.separation is not None:  # what comes out; the asymmetry under it has its own sentence
         return html.note(f"{report.separation_sentence(view.separation)} {unused}".strip())
