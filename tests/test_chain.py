@@ -6,7 +6,7 @@ import pytest
 import torch
 from pico import pico_adapter
 
-from tada_studio import cli, pipeline
+from tada_studio import cli, pipeline, report
 from tada_studio.lora import WEIGHTS
 from tada_studio.pipeline.ancestry import named, parents_of
 from tada_studio.pipeline.merge import Merge
@@ -75,6 +75,15 @@ def test_a_merge_in_memory_knows_its_parents_as_its_folder_does(pico, chain):
     assert (
         parents_of(pipeline.read_adapter(pico.task)) == () and named(pipeline.read_adapter(pico.task)) == pico.task.name
     )
+
+
+def test_a_merge_beside_one_that_it_holds_is_no_stranger_to_it(pico, third, chain):
+    found = pipeline.role_of(pipeline.read_pair(chain, third))
+    assert (found.role, found.why, found.later) == ("siblings", "parent", "task")
+    said = report.role_sentence(found.role, found.why, found.later, found.cosine)
+    assert "the task adapter is a merge that holds the other already" in said and "twice" in said
+    rack = pipeline.read_rack([chain, third, chain.parent / "mix"])
+    assert rack.roles["all", "birds"] == "siblings" and rack.roles["birds", "mix"] == "independent"
 
 
 @pytest.mark.parametrize(

@@ -14,6 +14,7 @@ import torch
 
 from tada_studio.core.relations import Relations, relations
 from tada_studio.lora import Adapter, LoraModule, Pair
+from tada_studio.pipeline.ancestry import parents_of
 from tada_studio.recipe import Recipe, knobs
 
 ROLES = ("independent", "stacked", "siblings", "alone")
@@ -26,8 +27,12 @@ _FOUND: "weakref.WeakKeyDictionary[Pair, PairRole]" = weakref.WeakKeyDictionary(
 
 @dataclass(frozen=True, eq=False)
 class PairRole:
-    """What was found. why: "base" (one's config names the other), or the weights' kinship (``Relations.kinship``);
-    later: "task" or "domain", which of two came after the other, as far as that is known; relations: of (task, domain)."""
+    """What was found.
+
+    why: "base" (one's config names the other), "parent" (one is a merge that holds the other), or the weights' kinship
+    (``Relations.kinship``)
+    later: "task" or "domain", which of two came after the other, as far as that is known; relations: of (task, domain)
+    """
 
     role: str
     why: str
@@ -57,6 +62,11 @@ def _role(pair: Pair) -> PairRole:
     for later, upper, lower in (("domain", pair.domain, pair.task), ("task", pair.task, pair.domain)):
         if lower.is_base_of(upper) and not upper.is_base_of(lower):
             return PairRole("stacked", "base", later, found)
+    for later, upper, lower in (("domain", pair.domain, pair.task), ("task", pair.task, pair.domain)):
+        if any(
+            parent.content_sha256 == lower.digest for parent in parents_of(upper)
+        ):  # added again it would count twice
+            return PairRole("siblings", "parent", later, found)
     if kin == "one run":  # updates grow while they are trained
         return PairRole("siblings", kin, "domain" if found.norms[1] >= found.norms[0] else "task", found)
     return PairRole("independent", kin, None, found)
@@ -102,10 +112,13 @@ def alone(adapter: Adapter) -> Pair:
 def pair_roles(adapters: Mapping[str, Adapter], found: Relations) -> dict[tuple[str, str], str]:
     """The role of every two of a rack, by name."""
     names, roles = list(adapters), {}
+    held = {name: {parent.content_sha256 for parent in parents_of(one)} for name, one in adapters.items()}
+    digests = {name: one.digest for name, one in adapters.items()} if any(held.values()) else {}
     for i, one in enumerate(names):
         for j in range(i + 1, len(names)):
             kin, other = found.kinship(i, j), names[j]
             stacked = adapters[one].is_base_of(adapters[other]) != adapters[other].is_base_of(adapters[one])
-            role = "siblings" if kin in ("same", "one run") else "stacked" if stacked else "independent"
+            within = digests.get(one) in held[other] or digests.get(other) in held[one]
+            role = "siblings" if kin in ("same", "one run") or within else "stacked" if stacked else "independent"
             roles[one, other] = "alone" if kin == "untrained" else role
     return roles

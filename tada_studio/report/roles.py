@@ -26,6 +26,11 @@ def role_sentence(role: str, why: str, later: str | None, cosine: float) -> str:
         )
     if role == "siblings" and why == "same":
         return "Siblings: both are the same adapter. There is nothing to merge; choose one."
+    if role == "siblings" and why == "parent":
+        return (
+            f"Siblings: the {later} adapter is a merge that holds the other already{alike}. Their sum would count that one twice: "
+            "choose one, or merge with another adapter."
+        )
     if role == "siblings":
         return (
             f"Siblings: two checkpoints of one run, as it seems; {_WHY['one run']}{alike}. Their sum would count twice what they "
