@@ -182,14 +182,16 @@ def preview(state: TabState, text: str | None) -> list[Checked]:
 def _counting(one: Checked, view: Merge) -> Checked:
     """A line that the method would not read is none to add."""
     unread = unread_lines(view.recipe.method, [one.line] if one.touched is not None else [])
-    return replace(one, touched=None, problem=report.unread_sentence(unread, view.recipe.method)) if unread else one
+    return (
+        replace(one, touched=None, problem=report.unread_lines_sentence(unread, view.recipe.method)) if unread else one
+    )
 
 
 def _all_read(state: TabState, lines: Sequence[str]) -> None:
     """Raises InputError for lines that the method of the recipe does not read, unless they are there already."""
     recipe = state.session.recipe
     if unread := unread_lines(recipe.method, [line for line in lines if line not in recipe.overrides]):
-        raise InputError(report.unread_sentence(unread, recipe.method))
+        raise InputError(report.unread_lines_sentence(unread, recipe.method))
 
 
 def add_lines(state: TabState, text: str | None) -> None:

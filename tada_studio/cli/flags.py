@@ -114,7 +114,7 @@ def check_counts(options: argparse.Namespace, recipe: Recipe, readings: Any) -> 
     if idle:
         raise InputError(report.ignored_sentence(idle, recipe.method))
     if unread := unread_lines(recipe.method, recipe.overrides if "overrides" in given else (), separable):
-        raise InputError(report.unread_sentence(unread, recipe.method))
+        raise InputError(report.unread_lines_sentence(unread, recipe.method))
 
 
 def readings_of(options: argparse.Namespace, pair: Any, base: Any) -> Any:

@@ -42,7 +42,7 @@ from tada_studio.report.merge import (  # noqa: F401 - the words of the merge ar
     rank_sentence,
     readers,
     three_way_sentence,
-    unread_sentence,
+    unread_lines_sentence,
 )
 from tada_studio.report.roles import rack_tables, rack_verdict, related_pairs, related_sentences, role_sentence  # noqa: F401
 from tada_studio.report.scores import (  # noqa: F401 - and those of scores

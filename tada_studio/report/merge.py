@@ -88,7 +88,7 @@ def chain_sentence(
     return says if part is None else f"{says} Of the merged update's energy {percent(part)} is the domain's."
 
 
-def unread_sentence(lines: Sequence[str], method: str) -> str:
+def unread_lines_sentence(lines: Sequence[str], method: str) -> str:
     """That these lines (``core.methods.unread_lines``) change nothing, why, and what would make them count; "" for none."""
     if not lines:
         return ""

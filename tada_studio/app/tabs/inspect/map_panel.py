@@ -72,7 +72,7 @@ def verdict(view: Merge | None) -> str:
     """
     if view is None:
         return ""
-    unread = report.unread_sentence(view.unread_lines, view.recipe.method)
+    unread = report.unread_lines_sentence(view.unread_lines, view.recipe.method)
     unused = f"{report.ignored_sentence(view.ignored, view.recipe.method)} {unread}".strip()
     if "share" not in METHODS[view.recipe.method].planes:
         says = f"The map is even and stays so: {view.recipe.method} does not read it. "
