@@ -47,7 +47,7 @@ def test_the_screen_says_so_while_the_line_is_written_and_does_not_take_it(state
             act()
     assert state.session.recipe == before
     state.session.turn(method="linear")
-    with pytest.raises(InputError, match="does not read the map's strength; gates and tada do"):
+    with pytest.raises(InputError, match="does not read the map's strength; tada and gates do"):
         edits.preset(state, "strength ramp")
     edits.clear(state)  # nothing set is nothing unread
 
