@@ -31,7 +31,7 @@ from tada_studio.session.limits import PUBLIC
 #: Runs before gradio's page asks for anything.
 _HEAD = "".join(
     f"<script>{(Path(__file__).parent / 'widgets' / name).read_text(encoding='utf-8')}</script>"
-    for name in ("answers.js", "links.js", "lists.js")
+    for name in ("answers.js", "links.js")
 )
 
 

@@ -2,7 +2,7 @@
 const page = Object.fromEntries([
   'window', 'document', 'location', 'element', 'props', 'trigger', 'watch', 'ResizeObserver', 'MutationObserver', 'setTimeout',
   'clearTimeout', 'getComputedStyle', 'structuredClone', 'fetch', 'console', 'URL', 'Blob', 'Request', 'Response', 'ReadableStream',
-  'TextDecoderStream', 'TextEncoder', 'requestAnimationFrame', 'Plotly', 'KeyboardEvent',
+  'TextDecoderStream', 'TextEncoder', 'requestAnimationFrame', 'Plotly',
 ].map((name) => [name, 'readonly']));
 
 module.exports = [

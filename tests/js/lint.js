@@ -9,7 +9,6 @@ const SCRIPTS = {
   'the charts': ['figures/themed.js', 'app/widgets/plot_panel.js', 'app/widgets/plot_panel_load.js'],
   'tables of directions': ['app/widgets/direction_table.js'],
   'links': ['app/widgets/links.js'],
-  'lists': ['app/widgets/lists.js'],
   'answers': ['app/widgets/answers.js'],
 };
 
