@@ -20,6 +20,17 @@ from torch import Tensor
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT / "tests"))
 
+from foreign import (  # noqa: E402
+    HEADS,
+    SD15,
+    SDXL,
+    diffusers_file,
+    gguf_file,
+    kohya_file,
+    peft_keys,
+    plain_keys,
+    processor_keys,
+)  # fmt: skip
 from menagerie import FEATURES, TOKENS, Feature, adapter, loaded, model, output  # noqa: E402 - the path above is where it lies
 from peft import PeftModel  # noqa: E402
 from zoo import ZOO, Kind, adapter_folder, answer, model_folder, opened  # noqa: E402
@@ -28,7 +39,9 @@ from tada_studio import pipeline  # noqa: E402
 from tada_studio.base_model.families import family_of  # noqa: E402
 from tada_studio.base_model.model import Base  # noqa: E402
 from tada_studio.errors import TadaError  # noqa: E402
+from tada_studio.lora import Adapter  # noqa: E402
 from tada_studio.pipeline.merge import Merge, merge  # noqa: E402
+from tada_studio.read import pair_up, read_adapter  # noqa: E402
 from tada_studio.recipe import Recipe  # noqa: E402
 
 TABLE = ROOT / "docs" / "peft-features.md"
@@ -150,6 +163,34 @@ def family_rows() -> list[list[str]]:
     return found
 
 
+#: Other programs' files: name -> what writes one there and returns the dense updates that it means.
+FORMATS: dict[str, Callable[[Path], dict[str, Tensor]]] = {
+    "kohya, Stable Diffusion 1.5": lambda folder: kohya_file(folder / "a.safetensors", SD15),
+    "kohya, SDXL": lambda folder: kohya_file(folder / "a.safetensors", SDXL),
+    "diffusers, PEFT's keys": lambda folder: diffusers_file(folder / "a.safetensors", peft_keys),
+    "diffusers, lora.down and lora.up": lambda folder: diffusers_file(folder / "a.safetensors", plain_keys),
+    "diffusers, attention processors": lambda folder: diffusers_file(folder / "a.safetensors", processor_keys),
+    "llama.cpp (GGUF), Llama": lambda folder: gguf_file(folder / "a.gguf", "llama", 5.0),
+    "llama.cpp (GGUF), Qwen 2": lambda folder: gguf_file(folder / "a.gguf", "qwen2", 3.0),
+}
+
+
+def format_rows() -> list[list[str]]:
+    """One row a format: its name, the relative error of all updates as read, and as merged with weights 1 and 0."""
+    found = []
+    for name, write in FORMATS.items():
+        with tempfile.TemporaryDirectory() as home:
+            folders = [Path(home) / role for role in ("task", "domain")]
+            for folder in folders:
+                folder.mkdir()
+            wanted, _ = (write(folder) for folder in folders)
+            read = [read_adapter(folder, heads=HEADS) for folder in folders]
+            merged = merge(pair_up(*read), recipe=IDENTITY)
+        found.append([name, *(of_updates(one, wanted) for one in (read[0], merged))])
+        print(" | ".join(found[-1]), flush=True)
+    return found
+
+
 def family_cells(kind: Kind, base: Path, task: Path, domain: Path, home: Path) -> list[str]:
     """The cells of one class."""
     wanted = answer(PeftModel.from_pretrained(opened(kind, base), str(task)).eval(), kind)
@@ -179,6 +220,14 @@ def peft_linear(kind: Kind, base: Path, task: Path, domain: Path, home: Path, wa
         return [f"refused: {brief(error)}", ""]
 
 
+def of_updates(found: Adapter, wanted: dict[str, Tensor]) -> str:
+    """ "exact (1e-16)" or "wrong by 13%", of all updates together."""
+    ours, theirs = (torch.cat([one[name].flatten() for name in wanted]) for one in (
+        {name: module.delta() for name, module in found.modules.items()}, wanted))  # fmt: skip
+    error = float((ours - theirs).norm() / theirs.norm())
+    return f"exact ({error:.0e})" if error <= EXACT[torch.float32] else f"**wrong by {error:.0e}**"
+
+
 def main() -> None:
     torch.set_num_threads(1)
     warnings.simplefilter("ignore")
@@ -206,6 +255,13 @@ def main() -> None:
         "tower is a stack of layers with a map of its own. The certificate is the export's: PEFT loads every key there.",
         "",
         *("| " + " | ".join(row) + " |" for row in families),
+        "",
+        "## Files of other programs",
+        "",
+        "Each is written as that program writes it, with an alpha for each module where the format has one. Shown is the relative",
+        "error of all updates beside a dense float64 computation: as read, and as merged with another one by weights 1 and 0.",
+        "",
+        *("| " + " | ".join(row) + " |" for row in [["format", "read", "merged"], ["---"] * 3, *format_rows()]),
         "",
     ]
     TABLE.write_text("\n".join(lines), encoding="utf-8")

@@ -3,6 +3,7 @@
     TadaError
       AdapterError    an adapter's files are not what PEFT LoRA files are, or ask for what a merge cannot do
       MismatchError   two things that must belong together do not (adapters, base, readings)
+        OtherBaseError  two adapters name different bases, and nobody vouches that these are one
       RecipeError     a knob, a selector line or a recipe file
       InputError      probe inputs or evaluation items
       BaseError       the base model cannot be found, reached or run
@@ -38,6 +39,10 @@ class AdapterError(TadaError):
 
 class MismatchError(TadaError):
     """Two inputs that must belong together do not."""
+
+
+class OtherBaseError(MismatchError):
+    """Two adapters name different bases; whoever knows that these are one model may say so."""
 
 
 class RecipeError(TadaError):

@@ -97,12 +97,14 @@ class Origin(Protocol):
 
 @dataclass(frozen=True)
 class Replacement:
-    """How an adapter that no LoRA equals became one: DoRA, whose exact update depends on the base and is of full rank.
+    """How an adapter that is no LoRA became one: DoRA, whose exact update depends on the base and is of full rank, or another
+    type of PEFT.
 
     base:   whose weights were used
     rank:   that was asked for; None: every module its own
     lost:   relative Frobenius error of all updates together; worst: of the worst module, and its name
     digest: SHA-256 of all that went in: the adapter as stored, the base's weights, the rank
+    kind:   what it was
     """
 
     base: str
@@ -111,11 +113,12 @@ class Replacement:
     worst: float
     worst_module: str
     digest: str
+    kind: str = "DoRA"
 
     def __str__(self) -> str:
         rank = "of its own rank" if self.rank is None else f"of rank {self.rank}"
         return (
-            f"DoRA, replaced by its best LoRA {rank} on {self.base}: residual {self.lost:.1%} overall, "
+            f"{self.kind}, replaced by its best LoRA {rank} on {self.base}: residual {self.lost:.1%} overall, "
             f"{self.worst:.1%} in the worst module ({self.worst_module})"
         )
 

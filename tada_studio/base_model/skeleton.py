@@ -23,6 +23,7 @@ from tada_studio.base_model.model import Base, layer_size
 from tada_studio.errors import MismatchError
 from tada_studio.files import shown
 from tada_studio.lora import Adapter, Layer
+from tada_studio.read import Heads
 from tada_studio.read.fit import heads_without_place
 
 #: More than any model has; a config that names more was made to keep us busy.
@@ -133,6 +134,15 @@ def config_of(ref: str | Path, fetch: bool = False) -> Any | None:
             return AutoConfig.from_pretrained(str(path) if path.is_dir() else str(ref), **options)
     except Exception:  # transformers and the Hub's client raise anything for what they cannot read
         return None
+
+
+def heads_of(base: Base | str | Path) -> Heads | None:
+    """How many heads the attention of a base has, by its config alone; None if none is at hand, or it does not say."""
+    config: Any = base.model.config if isinstance(base, Base) else config_of(base)
+    text = config.get_text_config() if hasattr(config, "get_text_config") else config
+    query = getattr(text, "num_attention_heads", None)
+    key = getattr(text, "num_key_value_heads", None) or query
+    return Heads(query, key) if isinstance(query, int) and isinstance(key, int) else None
 
 
 def classes_of(ref: str | Path, task_type: str | None = None, fetch: bool = False) -> Iterator[RealClass]:

@@ -98,7 +98,9 @@ def merge(options: argparse.Namespace) -> int:
         adapter = pipeline.logged(adapter, read_log(opened.content))
     if not opened.content or merge.recipe == recipe_in(opened.content):
         adapter = pipeline.calibrated_by(adapter, opened.auto)
-    certificate = pipeline.export(adapter, options.out, base=opened.base, progress=teller(options))
+    certificate = pipeline.export(
+        adapter, options.out, base=opened.base, progress=teller(options), formats=options.format
+    )
     core = merge.merged
     role = pipeline.role_of(merge.pair)
     lines = [
@@ -210,6 +212,13 @@ def add(commands: Any) -> None:
     )
     merging = command(commands, "merge", "merge two adapters into one PEFT folder, certified", mergings)
     _add_merge(merging, "folder to write")
+    merging.add_argument(
+        "--format",
+        action="append",
+        default=[],
+        choices=("gguf", "diffusers"),
+        help="also write llama.cpp's LoRA (gguf) or diffusers' file into the folder, read back and certified",
+    )
     says = "write everything about a merge as one HTML file that opens offline"
     reports = (
         "report --task adapters/task --domain adapters/domain --readings readings.json -o merge.html",

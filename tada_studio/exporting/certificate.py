@@ -14,6 +14,7 @@ import torch
 from pydantic import AfterValidator, Field, FiniteFloat, NonNegativeInt
 
 from tada_studio.errors import ExportError
+from tada_studio.exporting.formats import FormatCheck
 from tada_studio.exporting.portable import Tick
 from tada_studio.files import plain_json, sha256, shown
 from tada_studio.lora import RECIPE as RECIPE
@@ -88,6 +89,7 @@ class Certificate:
     base_class: of transformers, on which PEFT loaded the folder: the base's own, or built from its config alone; None: unknown
     loaders: what PEFT, vLLM, llama.cpp and LoRAX make of the folder; a cross does not fail the certificate
     heads: what the folder keeps whole: module -> its rows, and whose it is (None: not known)
+    formats: files in other programs' formats, by name, as our reader reads them back
     """
 
     outputs: Mapping[str, str]
@@ -105,6 +107,7 @@ class Certificate:
     base_class: str | None = None
     loaders: tuple[Tick, ...] = ()
     heads: Mapping[str, "HeadCheck"] = field(default_factory=dict)
+    formats: Mapping[str, FormatCheck] = field(default_factory=dict)
 
     @property
     def worst(self) -> float:
@@ -118,7 +121,8 @@ class Certificate:
             for check in self.modules.values()
         )
         logits = self.logit_error is None or self.logit_error <= self.logit_room
-        return factors and logits and not (self.missing or self.unexpected or self.beyond)
+        others = not any(check.wrong for check in self.formats.values())
+        return factors and logits and others and not (self.missing or self.unexpected or self.beyond)
 
     @property
     def sentences(self) -> tuple[str, ...]:
@@ -128,6 +132,7 @@ class Certificate:
             self._numbers,
             *(head.says(name) for name, head in self.heads.items()),
             self._logits,
+            *(check.says(file) for file, check in self.formats.items()),
             *(tick.says for tick in self.loaders),
             f"SHA-256 of {WEIGHTS}: {self.outputs[WEIGHTS]}",
         )

@@ -30,6 +30,9 @@ from tada_studio.exporting.certificate import (
     room_for,
 )
 from tada_studio.exporting.compare import check
+from tada_studio.exporting.formats import FILES, read_back
+from tada_studio.exporting.llama_cpp import loaded_here
+from tada_studio.exporting.pictures import DEPTH, MAP
 from tada_studio.exporting.portable import portability
 from tada_studio.exporting.readback import adapted, layer_of, loaded_by_peft, skeleton, whole_lost
 from tada_studio.files import sha256
@@ -51,7 +54,7 @@ def certify(adapter: Adapter, folder: str | Path, base: Base | None = None) -> C
     elif kind is not None:
         found = found.and_also(_on_class(adapter, folder, kind, found.modules))
     origin = adapter.origin.to_dict() if adapter.origin else {}
-    written = (CONFIG, WEIGHTS, LABELS, RECIPE, CARD)
+    written = (CONFIG, WEIGHTS, LABELS, RECIPE, CARD, MAP, DEPTH, *FILES.values())
     return Certificate(
         outputs={name: sha256(folder / name) for name in written if (folder / name).is_file()},
         inputs=origin.get("inputs", {}),
@@ -66,8 +69,9 @@ def certify(adapter: Adapter, folder: str | Path, base: Base | None = None) -> C
         base=None if base is None else {"name": base.name, "digest": base.digest},
         base_class=type(base.model).__name__ if base is not None else kind.name if kind is not None else None,
         versions={name: version(name) for name in ("torch", "peft", "transformers", "safetensors")},
-        loaders=portability(folder),
+        loaders=loaded_here(portability(folder), folder, base.ref if base is not None else adapter.base),
         heads=_heads(adapter, origin.get("heads", {})),
+        formats=read_back(adapter, folder),
     )
 
 

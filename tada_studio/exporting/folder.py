@@ -15,6 +15,7 @@ from tada_studio.core.parallel import each
 from tada_studio.errors import ExportError
 from tada_studio.exporting.certificate import CARD, RECIPE, Certificate, canonical, write_certificate
 from tada_studio.exporting.certify import certify
+from tada_studio.exporting.formats import check_formats, write_format
 from tada_studio.exporting.names import check_names, target_modules, task_type
 from tada_studio.exporting.place import replacing
 from tada_studio.exporting.stream import Outline, in_order, write_stream
@@ -32,18 +33,25 @@ def export(
     card: str = "",
     guard: Callable[[], None] = lambda: None,
     progress: ProgressFn = silent,
+    formats: Collection[str] = (),
+    pictures: Mapping[str, bytes] | None = None,
 ) -> Certificate:
     """Write the PEFT folder ``out`` with recipe.json, certificate.json and a model card; certify it by reading it back.
 
-    base: for comparing logits. guard: as in ``write_adapter``.
+    base: for comparing logits. guard: as in ``write_adapter``. formats: of other programs, to be written beside.
+    pictures: of the card, by name.
     Raises ExportError, and leaves nothing, if the disk refuses or the certificate does not hold.
     """
-    out = Path(out)
+    out, formats = Path(out), check_formats(formats)
     with replacing(out) as folder:
         progress(Progress("export", 0, 3, "writing"))
         write_adapter(adapter, folder, base, guard)
+        for name in formats:
+            write_format(adapter, folder, name, base)
         _write_json(folder / RECIPE, adapter.origin.to_dict() if adapter.origin else {})
         (folder / CARD).write_text(card, encoding="utf-8")
+        for name, content in (pictures or {}).items():
+            (folder / name).write_bytes(content)
         progress(Progress("export", 1, 3, "reading back through PEFT"))
         guard()
         certificate = certify(adapter, folder, base)

@@ -13,6 +13,7 @@ from pathlib import Path
 
 from tada_studio.addresses import addresses
 from tada_studio.files import shown
+from tada_studio.read.formats import OF_PIPELINE
 from tada_studio.read.manifest import Manifest, manifest_of
 
 #: What vLLM can be set to make room for (--max-lora-rank), up to the most; it starts with room for the second.
@@ -137,6 +138,8 @@ def _one_scale(manifest: Manifest, root: bool) -> Trips:
 def _plain(manifest: Manifest, heads: tuple[str, ...] = ()) -> Trips:
     """What only PEFT itself reads; ``heads``: the ends of the names of modules that may be kept whole all the same."""
     kinds = {module.layer[0] for module in manifest.modules.values()}
+    if name := next((m.written for m in manifest.modules.values() if OF_PIPELINE.match(m.written)), None):
+        yield "target_modules", f"{shown(name, 80)} is a layer of a diffusers pipeline, which it does not serve"
     if manifest.dora:
         yield "use_dora", "the magnitudes of DoRA are not taken"
     if whole := [head for head in manifest.heads if head.rpartition(".")[2] not in heads]:

@@ -11,9 +11,10 @@ from typing import NamedTuple
 from tada_studio import read as reading
 from tada_studio import scratch
 from tada_studio.base_model import model as bases
+from tada_studio.base_model.convert import as_lora, convertible
 from tada_studio.base_model.files import parameters_of
 from tada_studio.base_model.model import Base
-from tada_studio.base_model.skeleton import at_home, real_class
+from tada_studio.base_model.skeleton import at_home, heads_of, real_class
 from tada_studio.base_model.weights import weights_of
 from tada_studio.errors import AdapterError, BaseError
 from tada_studio.files import sha256, shown
@@ -68,13 +69,30 @@ def read_adapter(
     for DoRA also MismatchError and BaseError.
     """
     folder = _folder(ref, unpack_to)
-    adapter = read_folder(folder, allow_pickle, _standing(base, dora_rank), progress)
+    adapter = _read(folder, allow_pickle, base, dora_rank, progress)
     _keep_files(adapter, folder)
     return adapter
 
 
+def _read(
+    folder: Path, allow_pickle: bool, base: Base | str | Path | None, rank: int | None, progress: ProgressFn
+) -> Adapter:
+    """The adapter in a folder or file; with its base at hand also one of PEFT's types that becomes a LoRA there."""
+    if base is not None and convertible(folder):
+        return as_lora(folder, base if isinstance(base, Base) else load_base(base), rank, progress)
+    return read_folder(folder, allow_pickle, _standing(base, rank), progress, _heads(folder, base))
+
+
 def _standing(base: Base | str | Path | None, rank: int | None) -> reading.Standing | None:
     return None if base is None else reading.Standing(weights_of(base), rank)
+
+
+def _heads(place: Path, base: Base | str | Path | None) -> reading.Heads | None:
+    """How many heads the base of a LoRA of llama.cpp has, by its config: the base at hand, or the one that the file names."""
+    if (file := reading.llama_cpp_file(place)) is None:
+        return None
+    at_hand = base if base is not None else reading.look(file).base
+    return None if at_hand is None else heads_of(at_hand)
 
 
 def read_pair(
@@ -96,10 +114,9 @@ def read_pair(
     Raises AdapterError or MismatchError, and for DoRA BaseError.
     """
     folders = [_folder(one, unpack_to) for one in (task, domain) if one is not None]
-    dora = _standing(base, dora_rank)
 
     def read(folder: Path) -> Adapter:
-        return reading.measured(read_folder(folder, allow_pickle, dora, progress))
+        return reading.measured(_read(folder, allow_pickle, base, dora_rank, progress))
 
     def made() -> Pair:
         if domain is None:
@@ -145,11 +162,13 @@ def passports(
     Of a Hub id only the config and the header are fetched. Folders' passports also say what the tensors say (trained, norm);
     DoRA's only with its base. Raises AdapterError for what is no adapter.
     """
-    seen = [_look(ref, allow_pickle) for ref in refs]
+    seen = [_look(ref, allow_pickle, base, dora_rank, progress) for ref in refs]
     outlines = [outline(one) if base is None else replace(outline(one), dora=None) for one in seen]
     verdict = reading.verdict(outlines[0], outlines[1], same_base) if len(seen) == 2 else None
 
-    def measured(ref: str | Path, one: Manifest) -> Adapter | None:
+    def measured(ref: str | Path, one: Manifest | Adapter) -> Adapter | None:
+        if isinstance(one, Adapter):
+            return reading.measured(one)
         read = base is not None if one.dora else not _on_hub(ref)
         return reading.measured(read_adapter(ref, allow_pickle, base, dora_rank, progress)) if read else None
 
@@ -158,7 +177,11 @@ def passports(
         adapters = [*_at_home([one for one in adapters if one is not None], base)]
         outlines = [outline(one) for one in adapters if one is not None]
         verdict = reading.verdict(outlines[0], outlines[1], same_base) if len(seen) == 2 else None
-    found = [(a and a.passport) or from_manifest(one) for a, one in zip(adapters, seen, strict=True)]
+    found = [
+        (a and a.passport)
+        or (one.passport or Passport(one.label, {}) if isinstance(one, Adapter) else from_manifest(one))
+        for a, one in zip(adapters, seen, strict=True)
+    ]
     return found, verdict and _with_numbers(verdict, found, adapters)
 
 
@@ -175,8 +198,16 @@ def _with_numbers(verdict: Verdict, found: Sequence[Passport], adapters: Sequenc
     return replace(verdict, reasons=(*verdict.reasons, *refused), notes=notes)
 
 
-def _look(ref: str | Path, allow_pickle: bool) -> Manifest:
-    return hub.look(str(ref).strip()) if _on_hub(ref) else reading.look(_folder(ref), allow_pickle)
+def _look(
+    ref: str | Path, allow_pickle: bool, base: Base | str | Path | None, rank: int | None, progress: ProgressFn
+) -> Manifest | Adapter:
+    """What the headers say; of a type that only its base makes a LoRA, the adapter itself."""
+    if _on_hub(ref):
+        return hub.look(str(ref).strip())
+    folder = _folder(ref)
+    if base is not None and convertible(folder):
+        return _read(folder, allow_pickle, base, rank, progress)
+    return reading.look(folder, allow_pickle)
 
 
 def _on_hub(ref: str | Path) -> bool:
@@ -231,7 +262,8 @@ def _keep_files(adapter: Adapter, folder: Path) -> None:
 
 def _signature(*folders: Path) -> Hashable:
     """Tells whether the files are still the ones that were read, without reading them."""
-    files = [file for folder in folders for file in (folder, *sorted(folder.glob("adapter_*")))]
+    kinds = ("adapter_*", "*.safetensors", "*.gguf")
+    files = [file for folder in folders for file in (folder, *sorted({f for kind in kinds for f in folder.glob(kind)}))]
     return tuple((str(f.resolve()), f.stat().st_mtime_ns, f.stat().st_size) if f.is_file() else str(f) for f in files)
 
 

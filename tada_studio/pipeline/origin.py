@@ -92,7 +92,8 @@ class MergeOrigin:
 
 
 def _input(adapter: Adapter) -> dict[str, Any]:
-    files = [Path(adapter.source) / name for name in (CONFIG, WEIGHTS)] if adapter.source else []
+    source = Path(adapter.source or "")
+    files = [source] if source.is_file() else [source / name for name in (CONFIG, WEIGHTS)] if adapter.source else []
     return {
         "label": adapter.label,
         "content_sha256": adapter.digest,

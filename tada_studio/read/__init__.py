@@ -8,7 +8,7 @@ unpickled unasked, and every feature of PEFT that changes what an adapter means 
 """
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from tada_studio.addresses import addresses
-from tada_studio.errors import AdapterError, MismatchError
+from tada_studio.errors import AdapterError, MismatchError, OtherBaseError
 from tada_studio.files import shown
 from tada_studio.lora import CONFIG, LABELS, Adapter, LoraModule, Pair
 from tada_studio.progress import ProgressFn, silent
@@ -34,14 +34,18 @@ from tada_studio.read.fit import (
     verdict,
     vocabularies_differ,
 )
+from tada_studio.read.formats import GGUF, single_file
+from tada_studio.read.gguf_lora import Heads, reordered
 from tada_studio.read.manifest import Manifest, build, files_of, manifest_of
 from tada_studio.read.passport import balance_note, from_manifest, measured, trained_remarks
 
 __all__ = [
+    "Heads",
     "Standing",
     "Weights",
     "balance_note",
     "check_unchanged",
+    "llama_cpp_file",
     "look",
     "look_at",
     "measured",
@@ -52,29 +56,46 @@ __all__ = [
 
 
 def read_adapter(
-    folder: str | Path, allow_pickle: bool = False, dora: Standing | None = None, progress: ProgressFn = silent
+    folder: str | Path,
+    allow_pickle: bool = False,
+    dora: Standing | None = None,
+    progress: ProgressFn = silent,
+    heads: Heads | None = None,
 ) -> Adapter:
-    """The adapter in a PEFT folder (adapter_config.json + adapter_model.safetensors, or shards with an index).
+    """The adapter in a PEFT folder (adapter_config.json + adapter_model.safetensors, or shards with an index), or in one file of
+    kohya's, diffusers' or llama.cpp's format.
 
     Factors keep the number format they were stored in; those of a large file stay mapped from it. allow_pickle: also take an
     adapter_model.bin, read as numbers only (``weights_only``). dora: the base's weights, with which a LoRA stands in for DoRA;
-    unused for others.
+    unused for others. heads: the base's, for a file of llama.cpp.
     Raises AdapterError; with ``dora`` also MismatchError and BaseError.
     """
     folder = Path(folder).expanduser()
     files = files_of(folder, allow_pickle)
-    before = stamps([*files, folder / CONFIG])
+    before = stamps(_all_files(folder, files))
     if files[0].name == PICKLE:
         manifest, tensors = _unpickled(folder)
     else:
-        manifest = manifest_of(folder)
-        tensors = _tensors(folder, manifest.entries)
+        manifest = manifest_of(folder, heads=heads)
+        tensors = _tensors(files[0].parent, manifest.entries)
     found = _adapter(manifest, tensors, folder, dora, progress)
-    if before != stamps([*files_of(folder, allow_pickle), folder / CONFIG]):
+    if before != stamps(_all_files(folder, files_of(folder, allow_pickle))):
         raise AdapterError(
             f"{folder}: its files changed while they were read. Wait until they are written, then open it again."
         )
     return replace(found, files=before)
+
+
+def _all_files(folder: Path, files: Iterable[Path]) -> list[Path]:
+    """What an adapter is read from; a file of another format has no config beside it."""
+    config = folder / CONFIG
+    return [*files, config] if config.exists() else [*files]
+
+
+def llama_cpp_file(place: Path) -> Path | None:
+    """The GGUF file that a place is or holds, where that is what would be read."""
+    file = single_file(place)
+    return file if file is not None and file.suffix.lower() == GGUF else None
 
 
 def look(folder: str | Path, allow_pickle: bool = False) -> Manifest:
@@ -102,7 +123,10 @@ def pair_up(task: Adapter, domain: Adapter, same_base: bool = False) -> Pair:
             raise AdapterError(one.passport.refused)
     found = verdict(outline(task), outline(domain), same_base)
     if not found.fits:
-        raise MismatchError(" ".join(found.reasons))
+        vouching_helps = (
+            not same_base and found.reasons != verdict(outline(task), outline(domain), same_base=True).reasons
+        )
+        raise (OtherBaseError if vouching_helps else MismatchError)(" ".join(found.reasons))
     for name in filter(is_copy, set(task.whole) & set(domain.whole)):
         if not torch.equal(task.whole[name], domain.whole[name]):
             raise MismatchError(vocabularies_differ(name, "its own numbers", "other numbers"))
@@ -125,10 +149,21 @@ def _tensors(folder: Path, entries: Mapping[str, Entry]) -> dict[str, Tensor]:
 
 def _slice(content: Tensor, entry: Entry) -> Tensor:
     dtype = _DTYPES[entry.kind]
+    if entry.heads:
+        return _in_order(_slice(content, replace(entry, heads=0)), entry)
     part = content[entry.begin : entry.begin + math.prod(entry.shape) * dtype.itemsize]
     if entry.begin % dtype.itemsize:  # a header of odd length: torch views numbers at their own multiples only
         part = part.clone()
     return part.view(dtype).view(entry.shape[::-1]).mT if entry.turned else part.view(dtype).view(entry.shape)
+
+
+def _in_order(rows: Tensor, entry: Entry) -> Tensor:
+    if entry.heads < 0:
+        raise AdapterError(
+            f"{entry.file}: llama.cpp stores the rows of q_proj and k_proj in an order that depends on the base's number of heads. "
+            "Give the base too (--base, or the base field), whose config says it."
+        )
+    return reordered(rows, entry.heads, back=True)
 
 
 def _unpickled(folder: Path) -> tuple[Manifest, dict[str, Tensor]]:

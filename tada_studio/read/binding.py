@@ -35,8 +35,10 @@ def content_of(file: Path) -> Tensor:
     Its ``get_tensor``, a call for each tensor, takes longer than all else about reading; one buffer serves them all.
     """
     try:
-        with safe_open(file, framework="pt"):
-            size = file.stat().st_size
+        size = file.stat().st_size
+        if file.suffix.lower() != ".gguf":  # whose bounds its header was held to
+            with safe_open(file, framework="pt"):
+                size = file.stat().st_size
         if size > IN_MEMORY:
             return torch.from_file(str(file), shared=False, size=size, dtype=torch.uint8)
         content = torch.empty(size, dtype=torch.uint8)

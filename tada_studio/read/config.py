@@ -35,13 +35,13 @@ _KINDS = {
     "VERA": "VeRA scales random factors that all layers share",
 }
 #: Types whose update PEFT's own convert_to_lora approximates by a LoRA. Not DoRA: it takes one, and leaves its magnitudes out.
-_CONVERTIBLE = ("C3A", "DELORA", "FOURIERFT", "GRALORA", "LOHA", "LOKR", "MISS", "PSOFT", "RANDLORA", "TINYLORA",
+CONVERTIBLE = ("C3A", "DELORA", "FOURIERFT", "GRALORA", "LOHA", "LOKR", "MISS", "PSOFT", "RANDLORA", "TINYLORA",
                 "UNILORA", "VBLORA", "VERA", "WAVEFT")  # fmt: skip
 #: The other types of PEFT 0.21.
-_OTHER_KINDS = (*_CONVERTIBLE, "ADAMSS", "BEFT", "LILY", "FROD", "PVERA", "GLORA", "ROAD", "HIRA", "SHIRA", "OSF", "PEANUT",
+_OTHER_KINDS = (*CONVERTIBLE, "ADAMSS", "BEFT", "LILY", "FROD", "PVERA", "GLORA", "ROAD", "HIRA", "SHIRA", "OSF", "PEANUT",
                 "SHADOW", "SUPERTUNING", "DEFT")  # fmt: skip
 _UNKNOWN = "PEFT up to 0.21 has no type of that name, which is misspelled or newer"
-_CONVERT = "convert it with PEFT's convert_to_lora (base at hand), then give the result"
+_CONVERT = "give its base too (--base): then its best LoRA stands in for it, or convert it with PEFT's convert_to_lora"
 _RETRAIN = "train a LoRA on the same data instead"
 
 #: Config fields that change what an adapter means and that a merge into one LoRA cannot honour.
@@ -69,7 +69,7 @@ def judge(config: Mapping[str, Any], where: str) -> None:
     if str(kind).upper() != "LORA":
         name = shown(str(kind).upper(), 40)
         what = _KINDS.get(name, "its update is no product of two factors" if name in _OTHER_KINDS else _UNKNOWN)
-        instead = _CONVERT if name in _CONVERTIBLE else _RETRAIN
+        instead = _CONVERT if name in CONVERTIBLE else _RETRAIN
         raise AdapterError(
             f"{where}: peft_type is {shown(kind, 40)!r}: {what}. TaDA Studio merges LORA adapters only; {instead}."
         )
@@ -91,7 +91,7 @@ def _check_is_peft(config: Mapping[str, Any], where: str) -> None:
         return
     if "fine_tune_type" in config or "lora_parameters" in config:
         raise AdapterError(
-            f"{where}: is a config of MLX-LM, whose factors are stored another way. Convert the adapter to PEFT first."
+            f"{where}: is a config of MLX-LM, without its adapters.safetensors beside it. Give the folder with both."
         )
     if {"model_class", "hidden_size"} <= set(config) or "adapter_residual_before_ln" in str(config.get("config", ""))[
         :2000

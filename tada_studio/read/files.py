@@ -19,6 +19,11 @@ from tada_studio.lora import CONFIG, WEIGHTS
 
 #: Bytes; real configs have a few kB, real headers a few hundred kB. JSON takes some ten times that in memory.
 MAX_CONFIG, MAX_HEADER = 4_000_000, 16_000_000
+#: What is to be said of a file without a tensor.
+EMPTY = (
+    "It holds no tensors at all, as when it was saved under DeepSpeed ZeRO-3 without gathering the weights. Save it again with "
+    "stage3_gather_16bit_weights_on_model_save, or from a checkpoint through zero_to_fp32.py."
+)
 INDEX, PICKLE = f"{WEIGHTS}.index.json", "adapter_model.bin"
 #: Bytes a number takes, by the name that safetensors gives its format.
 FORMATS = {"F64": 8, "F32": 4, "F16": 2, "BF16": 2, "I64": 8, "I32": 4, "I16": 2, "I8": 1, "U8": 1, "BOOL": 1,
@@ -31,6 +36,7 @@ class Entry:
     """One tensor as a header declares it: number format, shape, the file that holds it, and its first byte there.
 
     turned: the file holds the transposed matrix (MLX-LM's factors)
+    heads:  the file holds the rows in llama.cpp's order for so many heads; -1: for a number that is not known; 0: as they are
     """
 
     kind: str
@@ -38,6 +44,7 @@ class Entry:
     file: str = WEIGHTS
     begin: int = 0
     turned: bool = False
+    heads: int = 0
 
 
 # -- the folder ----------------------------------------------------------------------------------------------------
@@ -63,36 +70,32 @@ def check_folder(folder: Path) -> None:
         found = "is a file" if folder.exists() else "there is no such folder"
     except (OSError, ValueError) as error:  # a name that is too long, or holds a NUL
         found = f"cannot be a folder's name ({shown(error)})"
-    if found == "is a file" and (says := _foreign_weights(folder)):
+    if found == "is a file" and (says := _what_it_holds(folder)):
         raise AdapterError(f"{shown(folder, 400)}: is a file. {says}")
     raise AdapterError(f"{shown(folder, 400)}: {found}. Give a folder with {CONFIG} and {WEIGHTS}, as PEFT saves it.")
 
 
-#: Formats of single files, by a piece of a tensor's name.
-_SINGLE_FILES = (
-    (re.compile(r"\.lora_(down|up)\.weight$|^lora_(unet|te\d?|transformer)_"),
-     "It is a LoRA in kohya's format, which names its modules another way; convert it to PEFT, or load it into diffusers and save "
-     "its unet through PEFT's save_pretrained."),
-    (re.compile(r"\.lora_[ab]$"), "It is an adapter of MLX-LM, whose factors are stored transposed; convert it to PEFT first."),
-    (re.compile(r"^(unet|text_encoder|transformer)\..*lora"), "It is a LoRA as diffusers saves it; save it again through PEFT's "
-     "save_pretrained."),
+#: Files that are parts of an adapter, by a piece of a tensor's name.
+_PARTS = (
+    (re.compile(r"\.lora_[ab]$"), "It holds factors as MLX-LM saves them; give its folder, with its adapter_config.json beside "
+     "it, which says their scale."),
     (re.compile(r"\.lora_[AB](\.\w+)?\.weight$"), f"It holds LoRA weights; give its folder, with {CONFIG} beside it."),
+    (re.compile(r"hada_w[12]|lokr_w[12]"), "It is a LyCORIS file (LoHa or LoKr), whose updates are not two factors. Train a "
+     "LoRA instead."),
 )  # fmt: skip
 
 
-def _foreign_weights(file: Path) -> str | None:
-    """What a safetensors file is, if it is a LoRA in another format than a PEFT folder."""
-    if file.suffix.lower() == ".gguf":
-        return "A GGUF adapter is llama.cpp's own format; give the PEFT folder that it was converted from."
-    if file.suffix.lower() != ".safetensors":
-        return None
-    if not file.is_file():  # a pipe would never be read to its end
+def _what_it_holds(file: Path) -> str | None:
+    """What a safetensors file is, if it is a part of an adapter or no LoRA."""
+    if file.suffix.lower() != ".safetensors" or not file.is_file():  # a pipe would never be read to its end
         return None
     try:
         names = list(read_header(file))
     except AdapterError:
         return None
-    return next((says for shape, says in _SINGLE_FILES if any(shape.search(name) for name in names)), None)
+    if not names:
+        return EMPTY
+    return next((says for shape, says in _PARTS if any(shape.search(name) for name in names)), None)
 
 
 def inside_folder(folder: Path, name: str) -> Path | None:
@@ -133,7 +136,7 @@ def _shards(folder: Path) -> list[str]:
     return names
 
 
-_MLX = "This is an adapter of MLX-LM, whose factors are stored transposed; convert it to PEFT's adapter_model.safetensors first."
+_MLX = "These are weights of MLX-LM; give the folder with MLX-LM's own adapter_config.json too, which says their scale."
 #: What else may lie in a folder, and what to do about it.
 _INSTEAD = {
     PICKLE: "adapter_model.bin is a pickle, which can run code: save the adapter again with safe_serialization=True, or read it "
@@ -141,7 +144,6 @@ _INSTEAD = {
     "pytorch_adapter.bin": "This is an adapter of the AdapterHub library; it has no PEFT form. Train a LoRA with PEFT.",
     "adapters.safetensors": _MLX,
     "[0-9]*_adapters.safetensors": _MLX,
-    "pytorch_lora_weights.safetensors": "This is a LoRA as diffusers saves it; save it again through PEFT's save_pretrained.",
     "config.json": "This looks like a whole model; give the folder of a LoRA adapter, and the model as the base.",
 }
 
@@ -149,9 +151,7 @@ _INSTEAD = {
 def _instead(folder: Path) -> str:
     known = next((sentence for name, sentence in _INSTEAD.items() if any(folder.glob(name))), None)
     if known is None:
-        known = next((says for file in sorted(folder.glob("*.safetensors")) if (says := _foreign_weights(file))), None)
-    if known is None and any(folder.glob("*.gguf")):
-        known = "A GGUF adapter is llama.cpp's own format; give the PEFT folder that it was converted from."
+        known = next((says for file in sorted(folder.glob("*.safetensors")) if (says := _what_it_holds(file))), None)
     if inner := sorted(file.parent.name for file in folder.glob(f"*/{CONFIG}")):
         known = f"It holds {shown(', '.join(inner), 200)}; give the one of these folders that is meant."
     return known or "Give a folder that PEFT's save_pretrained wrote."
@@ -160,7 +160,7 @@ def _instead(folder: Path) -> str:
 #: Files of a checkpoint folder that hold no weights of a model, and the adapter's own.
 _NO_WEIGHTS = re.compile(
     r"(adapter_model|adapters?|optimizer|scheduler|scaler|rng_state|training_args|global_step|random_states|sampler)\b.*|.*optim_states.*"
-    r"|adapter_model.*|rng_state_.*|\d+_adapters\..*"
+    r"|adapter_model.*|pytorch_lora_weights.*|rng_state_.*|\d+_adapters\..*"
 )
 _WEIGHTS_OF_ANY_KIND = (".bin", ".safetensors", ".pt", ".pth", ".ckpt")
 
@@ -231,6 +231,17 @@ def read_header(path: Path) -> dict[str, Entry]:
         raise AdapterError(f"{path}: cannot be read ({error.strerror}). May you read that file?") from error
 
 
+def read_metadata(path: Path) -> dict[str, str]:
+    """The texts that a safetensors file carries beside its tensors. Raises AdapterError."""
+    try:
+        with path.open("rb") as file:
+            header = json.loads(file.read(header_length(file.read(8), path.stat().st_size, str(path))))
+    except (OSError, ValueError, RecursionError) as error:
+        raise AdapterError(f"{path}: its header cannot be read ({shown(error)}). Download or save it again.") from error
+    content = header.get("__metadata__") if isinstance(header, dict) else None
+    return {k: v for k, v in content.items() if isinstance(v, str)} if isinstance(content, dict) else {}
+
+
 def header_length(start: bytes, size: int, where: str) -> int:
     """Length of the header of a file of ``size`` bytes that starts with these eight. Raises AdapterError."""
     length = struct.unpack("<Q", start)[0] if len(start) == 8 else 0
@@ -247,7 +258,7 @@ def _what_is_it(start: bytes) -> str:
     if start[:2] in (b"PK", b"\x80\x02", b"\x80\x03", b"\x80\x04", b"\x80\x05"):
         return "is a zip or pickle, not safetensors"
     if start[:4] == b"GGUF":
-        return "is a GGUF file, llama.cpp's own format; give the PEFT folder that it was converted from"
+        return "is a GGUF file, llama.cpp's own format; call it by a name that ends in .gguf and give it alone"
     return "is cut short or not a safetensors file"
 
 

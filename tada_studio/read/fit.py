@@ -118,7 +118,7 @@ def _bases(task: Outline, domain: Outline, same_base: bool) -> tuple[list[str], 
     return [
         f"The task adapter {task.label} was trained on {task.base}, the domain adapter {domain.label} on {domain.base}. "
         f"{says + ' ' if says else ''}A merge needs two adapters of one base model; if these are the same, say so "
-        "(--same-base)."
+        "(--same-base, or the tick on the Open tab)."
     ], []
 
 

@@ -39,9 +39,9 @@ LONGEST_NAME = 300
 
 #: Tensors of other formats, by a piece of their names.
 _FOREIGN = (
-    (re.compile(r"\.lora_[ab]$"), "a factor as MLX-LM names it. Convert the adapter to PEFT first"),
-    (re.compile(r"lora_(down|up)\.weight$|\.alpha$"), "a tensor of a LoRA in kohya's format. Convert it to PEFT first"),
-    (re.compile(r"\.lora\.(down|up)\.weight$"), "a tensor of a LoRA in diffusers' old format. Save it again through PEFT"),
+    (re.compile(r"\.lora_[ab]$"), "a factor as MLX-LM names it. Give it with MLX-LM's own adapter_config.json"),
+    (re.compile(r"lora_(down|up)\.weight$|\.alpha$"), "a tensor of kohya's format. Give that file alone, without PEFT's config"),
+    (re.compile(r"\.lora\.(down|up)\.weight$"), "a tensor of diffusers' old format. Give that file alone, without PEFT's config"),
     (re.compile(r"hada_w[12]_[ab]$|lokr_w[12]"), "a factor of LoHa or LoKr. Convert it with PEFT's convert_to_lora"),
     (re.compile(r"trainable_tokens"), "trained token embeddings, which no LoRA can hold. Train without trainable_token_indices"),
     (re.compile(r"ranknum|lora_E$"), "a part of AdaLoRA. Train a LoRA instead"),

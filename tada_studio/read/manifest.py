@@ -9,10 +9,11 @@ from typing import Any
 from tada_studio.errors import AdapterError
 from tada_studio.files import shown
 from tada_studio.lora import CONFIG, WEIGHTS, Layer
-from tada_studio.read import mlx
+from tada_studio.read import diffusers, gguf_lora, kohya, mlx
 from tada_studio.read.checks import check_experts, check_head_is_not_adapted, check_ranks, check_tying
 from tada_studio.read.config import heads_implied, heads_named, judge, scale_of, text
 from tada_studio.read.files import (
+    EMPTY,
     FLOATS,
     Entry,
     check_folder,
@@ -22,6 +23,8 @@ from tada_studio.read.files import (
     weight_files,
     weights_beside,
 )
+from tada_studio.read.formats import GGUF, Scale, kind_of, single_file
+from tada_studio.read.gguf_lora import Heads
 from tada_studio.read.keys import Part, canonical, family, part_of
 
 #: More than any adapter has; beyond, a file is made to be large.
@@ -85,8 +88,13 @@ class Manifest:
         return any("magnitude" in module.keys for module in self.modules.values())
 
 
-def manifest_of(folder: Path, allow_pickle: bool = False) -> Manifest:
-    """The manifest of a PEFT folder, from its config and headers alone. Raises AdapterError."""
+def manifest_of(folder: Path, allow_pickle: bool = False, heads: Heads | None = None) -> Manifest:
+    """The manifest of a folder or file, from its config and headers alone. heads: the base's, for a file of llama.cpp.
+
+    Raises AdapterError.
+    """
+    if (single := single_file(folder)) is not None:
+        return _of_single(single, heads)
     files = files_of(folder, allow_pickle)
     config = read_json(folder / CONFIG)
     if mlx.NAMES.fullmatch(files[0].name):
@@ -100,8 +108,22 @@ def manifest_of(folder: Path, allow_pickle: bool = False) -> Manifest:
     )
 
 
+def _of_single(file: Path, heads: Heads | None) -> Manifest:
+    """The manifest of a file that no config explains; its name is what people know it by."""
+    if file.suffix.lower() == GGUF:
+        found = gguf_lora.as_peft(file, heads)
+    else:
+        entries = read_header(file)
+        read = {"kohya": kohya.as_peft, "diffusers": diffusers.as_peft}[kind_of(entries) or ""]
+        found = read(file, {key: replace(entry, file=file.name) for key, entry in entries.items()})
+    size = file.stat().st_size
+    return build(shown(file.stem), found.config, found.entries, str(file), size, scale=found.scale)
+
+
 def files_of(folder: Path, allow_pickle: bool = False) -> list[Path]:
-    """The weight files of an adapter's folder, as PEFT or as MLX-LM wrote it. Raises AdapterError."""
+    """The weight files of an adapter: a folder's, as PEFT or as MLX-LM wrote it, or one of another format. Raises AdapterError."""
+    if (single := single_file(folder)) is not None:
+        return [single]
     check_folder(folder)
     if (folder / CONFIG).is_file() and not (folder / WEIGHTS).exists():
         config = read_json(folder / CONFIG)
@@ -130,23 +152,21 @@ def build(
     where: str,
     size: int,
     revision: str | None = None,
+    scale: Scale | None = None,
 ) -> Manifest:
     """The manifest that a judged config and the tensors' entries make; ``where`` names the weights in errors.
 
-    Raises AdapterError.
+    scale: of every module, where no config gives it. Raises AdapterError.
     """
     if len(entries) > _MOST_TENSORS:
         raise AdapterError(f"{where}: declares {len(entries):,} tensors; a LoRA has a few thousand at most.")
     if not entries:
-        raise AdapterError(
-            f"{where}: holds no tensors at all, as when it was saved under DeepSpeed ZeRO-3 without gathering the weights. Save it "
-            "again with stage3_gather_16bit_weights_on_model_save, or from a checkpoint through zero_to_fp32.py."
-        )
+        raise AdapterError(f"{where}: {EMPTY[0].lower()}{EMPTY[1:]}")
     check_experts(entries, where)
     parts = {key: part for key in entries if (part := part_of(key, where)) is not None}
     _check_one_adapter(parts.values(), where)
     check_head_is_not_adapted(parts.values(), config, where)
-    factors = _factors(parts, config, entries, where)
+    factors = _factors(parts, config, entries, where, scale or scale_of(config, where))
     check_ranks(factors.values(), config, where)
     whole = _whole(parts, config, entries, where)
     check_tying(factors.values(), whole, config, where)
@@ -179,7 +199,7 @@ def _check_one_adapter(parts: Iterable[Part], where: str) -> None:
 
 
 def _factors(
-    parts: Mapping[str, Part], config: Mapping[str, Any], entries: Mapping[str, Entry], where: str
+    parts: Mapping[str, Part], config: Mapping[str, Any], entries: Mapping[str, Entry], where: str, scale: Scale
 ) -> dict[str, Factors]:
     grouped: dict[str, dict[str, str]] = {}
     kinds: dict[str, str] = {}
@@ -194,7 +214,7 @@ def _factors(
             raise AdapterError(f"{where}: {part.module} has factors of a linear layer and of an embedding at once.")
     if not any({"A", "B"} & set(keys) for keys in grouped.values()):
         raise AdapterError(f"{where}: holds no lora_A / lora_B tensors at all. Give the weights of a LoRA adapter.")
-    scale, base = scale_of(config, where), text(config.get("base_model_name_or_path"))
+    base = text(config.get("base_model_name_or_path"))
     found: dict[str, Factors] = {}
     for written, keys in grouped.items():
         name = canonical(written, family(written, base))

@@ -33,7 +33,7 @@ def from_manifest(manifest: Manifest, read: bool = False) -> Passport:
         "base": manifest.base or "not named",
         "revision": text(config.get("revision")) or "not named",
         "rank": ", ".join(map(str, sorted({m.rank for m in modules}))),
-        "alpha": config.get("lora_alpha", 8),
+        "alpha": config.get("lora_alpha", 8) if "lora_alpha" in config or "r" in config else _alphas(modules),
         "scale": ", ".join(f"{scale:g}" for scale in sorted({m.scale for m in modules})),
         "scaling rule": "alpha / sqrt(r) (rsLoRA)" if config.get("use_rslora") else "alpha / r",
         **({"kind": "DoRA: rows of the base rescaled to trained magnitudes"} if manifest.dora else {}),
@@ -59,6 +59,12 @@ def _layers(places: Iterable[Address]) -> str:
     for tower, layer in rows:
         of[tower].append(layer)
     return ", ".join(f"{len(n)} ({n[0]} to {n[-1]}){f' of {tower}' if tower else ''}" for tower, n in of.items())
+
+
+def _alphas(modules: Iterable[Factors]) -> str:
+    """The alphas of a file in which each module has its own."""
+    found = sorted({module.alpha for module in modules})
+    return ", ".join(f"{alpha:g}" for alpha in found[:6]) + (", ..." if len(found) > 6 else "")
 
 
 def _writer(config: Mapping[str, Any]) -> str:
@@ -126,8 +132,8 @@ def _remarks_on_names(manifest: Manifest) -> Iterable[str]:
             f"{len(manifest.ignored)} tensors repeat what the base or other tensors hold and are left out, such as "
             f"{shown(manifest.ignored[0], 80)}."
         )
-    if manifest.config.get("written_by") == "MLX-LM":
-        yield "Its factors are stored as MLX-LM does, transposed; the merge is an adapter of PEFT."
+    if says := _WRITERS.get(str(manifest.config.get("written_by"))):
+        yield f"{says}; the merge is an adapter of PEFT."
     if manifest.beside:
         yield (
             f"There are weights beside the adapter that are not read ({', '.join(manifest.beside[:4])}); "
@@ -171,6 +177,14 @@ def _remarks_on_task(manifest: Manifest) -> Iterable[str]:
             "if the model has no such module."
         )
 
+
+#: What is to be said of other programs' adapters.
+_WRITERS = {
+    "MLX-LM": "Its factors are stored as MLX-LM does, transposed",
+    "kohya": "It is a LoRA in kohya's format, with an alpha for each module; its layers are called as diffusers calls them",
+    "diffusers": "It is a LoRA as diffusers saves it, for the parts of a pipeline that its names start with",
+    "llama.cpp": "It is a LoRA of llama.cpp (GGUF); its layers are called as transformers calls them",
+}
 
 #: The task types that PEFT 0.21 takes.
 TASK_TYPES = ("SEQ_CLS", "SEQ_2_SEQ_LM", "CAUSAL_LM", "TOKEN_CLS", "QUESTION_ANS", "FEATURE_EXTRACTION")

@@ -1,11 +1,13 @@
 """The model card of an exported adapter, below the front that the Hub reads: what it is, how to load it, where it came from."""
 
+import re
 from collections.abc import Mapping
 from typing import Any
 
 from tada_studio.exporting.card import CardFacts
 from tada_studio.exporting.portable import VLLM_RANKS
 from tada_studio.lora import Adapter
+from tada_studio.read.formats import OF_PIPELINE
 from tada_studio.read.keys import family
 from tada_studio.report.scores import Sides, comparison_sentences, score_table
 from tada_studio.report.tables import markdown_table
@@ -23,6 +25,7 @@ def model_card(merged: Adapter, origin: Mapping[str, Any], measured: Sides, fact
             *_loading(merged, origin, facts),
             *_made_from(origin),
             *_licences(facts),
+            *_pictures(facts),
             *_measured(measured),
             "`recipe.json` repeats this merge to the byte; `certificate.json` says how it was checked.",
             "",
@@ -69,8 +72,11 @@ def _loading(merged: Adapter, origin: Mapping[str, Any], facts: CardFacts) -> li
     sentences = [_plain(head_sentence(merged, origin.get("heads", {})))] if merged.heads else []
     if any(family(name) for name in merged.modules):
         sentences.append("Its modules have the names of transformers 5; transformers 4 does not find them.")
+    if any(OF_PIPELINE.match(name) for name in merged.modules):
+        return [*_for_diffusers(facts), *(line for sentence in sentences for line in (sentence, ""))]
     return [
         *_code("python", python),
+        *(_for_diffusers(facts) if "diffusers" in facts.formats else []),
         *_serving(merged, facts),
         *(line for sentence in sentences for line in (sentence, "")),
     ]
@@ -86,10 +92,32 @@ def _serving(merged: Adapter, facts: CardFacts) -> list[str]:
         "bash",
         [
             f"vllm serve {base} --enable-lora --max-lora-rank {_room(merged.rank)} --lora-modules merged=.",
-            f"python convert_lora_to_gguf.py --base-model-id {base} --outfile merged.gguf .  # llama.cpp's script, then:",
-            "llama-server -m base.gguf --lora merged.gguf",
+            *_for_llama_cpp(base, facts),
         ],
     )
+
+
+def _for_llama_cpp(base: str, facts: CardFacts) -> list[str]:
+    if "gguf" in facts.formats:
+        return ["llama-server -m base.gguf --lora adapter_model.gguf  # llama.cpp"]
+    return [
+        f"python convert_lora_to_gguf.py --base-model-id {base} --outfile merged.gguf .  # llama.cpp's script, then:",
+        "llama-server -m base.gguf --lora merged.gguf",
+    ]
+
+
+def _for_diffusers(facts: CardFacts) -> list[str]:
+    """How a pipeline loads the file that lies beside; PEFT's folder alone means one module that holds all parts."""
+    if "diffusers" not in facts.formats:
+        return [
+            "Its layers are those of a pipeline of diffusers; `--format diffusers` writes the file that it loads.",
+            "",
+        ]
+    lines = [
+        "# pipe: the diffusers pipeline of the base",
+        'pipe.load_lora_weights(".", weight_name="pytorch_lora_weights.safetensors")',
+    ]
+    return _code("python", lines)
 
 
 def _room(rank: int) -> int:
@@ -100,16 +128,40 @@ def _code(language: str, lines: list[str]) -> list[str]:
     return [f"```{language}", *lines, "```", ""]
 
 
+def _pictures(facts: CardFacts) -> list[str]:
+    """What was dropped, and the gates as pictures: who speaks where, and the mean over depth."""
+    says = {
+        "gates.png": "Share of the domain adapter (orange) by layer and projection",
+        "depth.png": "Its mean by layer",
+    }
+    images = [f"![{says.get(name, name)}]({name})" for name in facts.pictures]
+    lines = [*([facts.dropped, ""] if facts.dropped else []), *(line for image in images for line in (image, ""))]
+    return ["## What the merge does", "", *lines] if lines else []
+
+
 def _licences(facts: CardFacts) -> list[str]:
     """What the parents' own cards say; where they disagree or say nothing, somebody has to look."""
     if not facts.licences:
         return []
     named = [
-        f"the {role} adapter {_plain(licence) if licence else 'names none'}" for role, licence in facts.licences.items()
+        f"the {role}{'' if role == 'base' else ' adapter'} {_plain(licence) if licence else 'names none'}"
+        for role, licence in facts.licences.items()
     ]
     agree = len(set(facts.licences.values())) == 1 and None not in facts.licences.values()
-    licences = f"Licences by the parents' cards: {', '.join(named)}; the base has its own."
-    return [licences if agree else f"{licences} **Check them before you pass this on.**", ""]
+    licences = f"Licences by their own cards: {', '.join(named)}."
+    sentences = [*([] if agree else ["**Check them before you pass this on.**"]), *_forbidding(facts.licences)]
+    return [" ".join([licences, *sentences]), ""]
+
+
+def _forbidding(licences: Mapping[str, str | None]) -> list[str]:
+    """What a licence's name already says that may not be done with a merge."""
+    words = {role: set(re.split(r"[^a-z]+", (licence or "").lower())) for role, licence in licences.items()}
+    none = [role for role, found in words.items() if "nd" in found]
+    unpaid = [role for role, found in words.items() if "nc" in found]
+    return [
+        *([f"**That of the {' and '.join(none)} allows no derivatives, and a merge is one.**"] if none else []),
+        *([f"**That of the {' and '.join(unpaid)} allows no commercial use.**"] if unpaid else []),
+    ]
 
 
 def _plain(text: str) -> str:
@@ -137,10 +189,17 @@ def _made_from(origin: Mapping[str, Any]) -> list[str]:
         markdown_table(["role", "adapter", "content (SHA-256, start)"], rows),
         "",
         *_all_parents(inputs),
+        *_vouched(inputs),
         f"Recipe: {turned}; {edits} gate edits by hand.",
         "The method is the TaDA Studio authors' reading of TaDA (arXiv 2606.05016), not the paper's own code.",
         "",
     ]
+
+
+def _vouched(inputs: Mapping[str, Any]) -> list[str]:
+    if inputs.get("same_base") is not True:
+        return []
+    return ["The adapters name different bases; they were taken for one base on the word of whoever merged them.", ""]
 
 
 def _all_parents(inputs: Mapping[str, Any]) -> list[str]:

@@ -29,6 +29,7 @@ class SavedOpening(Saved):
     base: str | None = None
     sample: str | None = None
     dora_rank: int | None = None
+    same_base: bool = False
 
 
 class OfRoles(Saved):

@@ -13,13 +13,17 @@ from tada_studio.recipe import Recipe
 
 
 class Opened(NamedTuple):
-    """How a pair was opened, so that it can be opened again: by the name of a sample, or by folder, zip or Hub id."""
+    """How a pair was opened, so that it can be opened again: by the name of a sample, or by folder, zip or Hub id.
+
+    same_base: somebody vouched that both adapters were trained on one base, whatever their configs call it
+    """
 
     task: str
     domain: str
     base: str | None = None
     sample: str | None = None
     dora_rank: int | None = None
+    same_base: bool = False
 
 
 class BothInputs(NamedTuple):

@@ -87,9 +87,10 @@ class Workspace:
         base: str | None = None,
         progress: ProgressFn = silent,
         dora_rank: int | None = None,
+        same_base: bool = False,
     ) -> None:
         """Read two adapters (folder or Hub id each), or one alone (``domain`` is ""). What was open stays if this fails. Raises
-        TadaError.
+        TadaError. same_base: somebody vouches that both were trained on one base.
 
         Work on the pair that was open before is stopped.
 
@@ -99,7 +100,13 @@ class Workspace:
         unpacked = self._unpacks_into(task, domain or "")
         try:
             pair = pipeline.read_pair(
-                task, domain or None, base=base or None, dora_rank=dora_rank, progress=progress, unpack_to=unpacked
+                task,
+                domain or None,
+                base=base or None,
+                dora_rank=dora_rank,
+                progress=progress,
+                same_base=same_base,
+                unpack_to=unpacked,
             )
             self.visitor.check_room()
         except BaseException:
@@ -112,7 +119,7 @@ class Workspace:
                 shutil.rmtree(before, ignore_errors=True)
             self.stop()
             self.pair, self.readings, self.sample, self.base_ref = pair, None, None, base or None
-            self.opened, self.project = Opened(task, domain, base or None, None, dora_rank), None
+            self.opened, self.project = Opened(task, domain, base or None, None, dora_rank, same_base), None
             self.base = self.base if self.base is not None and self.base.ref == base else None
             self.answers, self.tuning, self.effects, self.exported = {}, None, None, None
             self.answers_digest = ""

@@ -20,7 +20,8 @@ from tada_studio.app.tabs.open import readings_box, sample_cards
 from tada_studio.app.tabs.open import tab as open_tab
 from tada_studio.app.tabs.open.sample_cards import card, measured_line
 from tada_studio.app.widgets.messages import user_errors
-from tada_studio.errors import AdapterError, InputError, MismatchError
+from tada_studio.errors import AdapterError, InputError, MismatchError, OtherBaseError
+from tada_studio.lora import CONFIG
 from tada_studio.sample_pairs import samples
 
 #: Milliseconds; a browser among other work is slow, never wrong for it.
@@ -92,7 +93,31 @@ def test_opening_a_sample_marks_its_card():
         user_errors(partial(open_tab.on_sample, name))(None)
 
 
-def test_one_click_on_a_card_opens_its_sample_and_typed_folders_open_a_pair(open_page, pico):
+def of_two_bases(pico, tmp_path):
+    """Both adapters, with configs that name different models."""
+    for role, source, base in (("one", pico.task, "acme/base-1b"), ("other", pico.domain, "acme/other-1b")):
+        folder = shutil.copytree(source, tmp_path / role)
+        config = json.loads((folder / CONFIG).read_text())
+        (folder / CONFIG).write_text(json.dumps({**config, "base_model_name_or_path": base}))
+    return str(tmp_path / "one"), str(tmp_path / "other")
+
+
+def test_the_word_of_a_person_that_both_are_of_one_base_is_asked_for_and_kept(pico, tmp_path):
+    state, fields = TabState(), (*of_two_bases(pico, tmp_path), "")
+    steps = open_tab.on_own(AllowedPaths.here(None), state, *fields)
+    assert next(steps)["vouch"]["visible"]
+    with pytest.raises(OtherBaseError, match="the tick on the Open tab"):
+        next(steps)
+    shown = list(open_tab.on_own(AllowedPaths.here(None), state, *fields, same_base=True))[-1]
+    assert "since you said so" in str(shown["verdict"]) and shown["vouch"]["visible"]
+    session = state.session
+    assert session.opened.same_base and session.pair.same_base
+    certificate = session.export(tmp_path / "out")
+    assert certificate.inputs["same_base"] is True
+    assert "one base on the word of whoever merged them" in (tmp_path / "out" / "README.md").read_text()
+
+
+def test_one_click_on_a_card_opens_its_sample_and_typed_folders_open_a_pair(open_page, pico, tmp_path):
     page = open_page()
     page.set_default_timeout(SLOW)
     page.click("#tab-open-button")
@@ -112,6 +137,15 @@ def test_one_click_on_a_card_opens_its_sample_and_typed_folders_open_a_pair(open
     page.click("#open-own")
     expect(page.locator("[data-testid=toast-text]")).to_contain_text("no such folder", timeout=SLOW)
     expect(chosen.locator(".badge.good")).to_have_text("open", timeout=SLOW)  # what was open stays
+    expect(page.locator("#same-base")).to_be_hidden()  # it answers one refusal alone
+    for box, folder in zip(("#task", "#domain"), of_two_bases(pico, tmp_path), strict=True):
+        page.locator(box).get_by_role("textbox").fill(folder)
+    page.click("#open-own")
+    expect(page.locator("#same-base")).to_be_visible(timeout=SLOW)
+    page.locator("#same-base").get_by_role("checkbox").check()
+    page.click("#open-own")
+    expect(page.get_by_text("since you said so").first).to_be_visible(timeout=SLOW)
+    page.locator("#task").get_by_role("textbox").fill(str(pico.task))
     page.locator("#domain").get_by_role("textbox").fill(str(pico.domain))
     page.click("#open-own")
     expect(chosen.locator(".badge.good")).to_have_count(0, timeout=SLOW)

@@ -19,7 +19,7 @@ from tada_studio.app.widgets.panel import EDIT, ONCE, READ, Named, Panel, listen
 from tada_studio.app.widgets.task import Job, LongTask, steps, stop_button, uploaded
 from tada_studio.base_model.images import SUFFIXES
 from tada_studio.base_model.inputs import Input, read_inputs
-from tada_studio.errors import BaseError, InputError, TadaError
+from tada_studio.errors import BaseError, InputError, OtherBaseError, TadaError
 from tada_studio.lora import Passport
 from tada_studio.markup import template
 from tada_studio.probing import Readings as SavedReadings
@@ -40,6 +40,8 @@ _BASE_IS_FOR = (
     "The base is needed to probe and to evaluate, and to read DoRA. Without one the weights alone can be inspected, merged "
     "and exported."
 )
+SAME_BASE = "I know that both were trained on the same base"
+_SAME_BASE_INFO = "Open again with this tick; recipe.json and the model card keep that you said so."
 WEIGHTS_ONLY = (
     "Until there are readings every computed gate is even; painting, merging and exporting work all the same."
 )
@@ -123,9 +125,11 @@ def on_own(
     task_zip: Sequence[str] | None = None,
     domain_zip: Sequence[str] | None = None,
     dora_rank: int | None = None,
+    same_base: bool = False,
 ) -> Iterator[Named]:
     """Open two adapters by folder or Hub id, or the zips that were uploaded for them; an empty base means weights only.
     ``dora_rank``: of the LoRA that stands in for DoRA, None for the adapter's own.
+    ``same_base``: the person vouches that both were trained on one base.
 
     Only DoRA takes long, whose base is read too; yields updates for ``show``.
     """
@@ -137,18 +141,21 @@ def on_own(
         session = state.session
         uploaded(
             first,
-            lambda task: uploaded(second, lambda domain: session.open(task, domain, base_ref, progress, dora_rank)),
+            lambda task: uploaded(
+                second, lambda domain: session.open(task, domain, base_ref, progress, dora_rank, same_base)
+            ),
         )
 
     try:
         for step in steps(work):
             if isinstance(step, Progress):
                 yield {"bar": html.progress_bar(step)}
-    except TadaError:
-        yield {"bar": probe_state(state)}
+    except TadaError as error:
+        tick = {"vouch": gr.update(visible=True)} if isinstance(error, OtherBaseError) else {}
+        yield {"bar": probe_state(state), **tick}
         raise
     state.acted("Opened your own pair.")
-    yield show(state)
+    yield {**show(state), "vouch": gr.update(visible=same_base)}
 
 
 def opening(paths: AllowedPaths, state: TabState, *fields: Any) -> Iterator[Named]:
@@ -293,6 +300,7 @@ class Own(NamedTuple):
     task_zip: gr.File
     domain_zip: gr.File
     dora_rank: gr.Number
+    same_base: gr.Checkbox
     button: gr.Button
     error: gr.HTML
 
@@ -326,12 +334,13 @@ def open_tab(state: gr.State, paths: AllowedPaths) -> Panel:
         "bar": task.bar,
         "source": probe.source,
         "estimate": about,
+        "vouch": own.same_base,
     }
     changed, last = partial(gr.on, [probe.n.change, probe.auto.change]), {**READ, "trigger_mode": "always_last"}
     listen_early(changed, estimate, [state, probe.n, probe.auto], {"estimate": about}, **last)
     changes = [listen(button.click, partial(on_sample, name), [state], at, **EDIT) for name, button in opens.items()]
     changes.append(
-        listen(own.button.click, partial(opening, paths), [state, *own[:6]], {**at, "error": own.error}, **ONCE)
+        listen(own.button.click, partial(opening, paths), [state, *own[:7]], {**at, "error": own.error}, **ONCE)
     )
     listen(probe.source.change, on_source, [probe.source], boxes, **READ)
 
@@ -382,8 +391,11 @@ def _own(paths: AllowedPaths) -> Own:
             info="what is lost stands in the adapter's passport; a larger rank loses less", minimum=1, maximum=4096,
             elem_id="dora-rank",
         )  # fmt: skip
+    same_base = gr.Checkbox(
+        label=SAME_BASE, info=_SAME_BASE_INFO, value=False, visible=False, elem_id="same-base",
+    )  # fmt: skip
     opens = gr.Button("Open", variant="primary", elem_id="open-own")
-    return Own(task, domain, base, task_zip, domain_zip, dora_rank, opens, words(elem_id="own-error"))
+    return Own(task, domain, base, task_zip, domain_zip, dora_rank, same_base, opens, words(elem_id="own-error"))
 
 
 def _zip(role: str) -> gr.File:
