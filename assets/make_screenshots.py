@@ -59,7 +59,7 @@ def section(name: str, panel: str) -> Callable[[Page], None]:
 
 def conflict(page: Page) -> None:
     """The cell that loses most: the first of the list."""
-    section("cell", "spectrum")(page)
+    section("cell", "overlap")(page)
     page.locator("#cell input").click()
     page.get_by_role("option").first.click()
     expect(page.locator("#task-directions, #domain-directions").locator(".gone").first).to_be_attached(timeout=LONG)

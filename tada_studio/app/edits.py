@@ -26,6 +26,8 @@ from tada_studio.recipe import Recipe
 from tada_studio.session import RESET
 
 Cell = tuple[int, int]
+#: Cells that stand beside the one that is shown; more would not fit.
+MOST_PINNED = 3
 
 #: Knobs whose turning is answered with what is dropped now.
 CONFLICT_KNOBS = ("conflict_threshold", "conflict_floor", "conflict_space", "drop")
@@ -142,6 +144,40 @@ def select(state: TabState, index: Any) -> None:
     """Show this cell's spectrum from now on."""
     cells = _cells([index])
     state.cell = cells[0]
+
+
+def on_card(state: TabState, what: Any, at: Any) -> None:
+    """A button of the card beside the map: "step" by so many layers and projections, "pin" this cell or let it go."""
+    view = state.session.view
+    if view is None:
+        raise InputError("Nothing is open yet. Open two adapters first.")
+    (i, j), (a, b) = shown_cell(state, view), _cells([at])[0]
+    if what == "pin":
+        pinned = pinned_cells(state, view)
+        state.pinned = (
+            tuple(one for one in pinned if one != (a, b)) if (a, b) in pinned else (*pinned, (a, b))[-MOST_PINNED:]
+        )
+    elif what == "step":
+        state.cell = _next_cell(view, (i, j), a, b)
+
+
+def _next_cell(view: Merge, at: Cell, right: int, down: int) -> Cell:
+    """The next cell that exists in that direction; the same one at the edge."""
+    there = view.gates.there
+    i, j = at[0] + right, at[1] + down
+    while 0 <= i < there.shape[0] and 0 <= j < there.shape[1]:
+        if there[i, j]:
+            return i, j
+        i, j = i + right, j + down
+        if not (right or down):
+            break
+    return at
+
+
+def pinned_cells(state: TabState, view: Merge) -> tuple[Cell, ...]:
+    """Those that are pinned and exist in the pair that is open."""
+    rows, columns = view.gates.there.shape
+    return tuple((i, j) for i, j in state.pinned if i < rows and j < columns and view.gates.there[i, j])
 
 
 def turn(state: TabState, value: Any, name: str) -> None:

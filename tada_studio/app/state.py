@@ -8,6 +8,7 @@ from tada_studio.core.gates import Readings
 from tada_studio.evaluation.shapes import Columns
 from tada_studio.lora import Pair
 from tada_studio.pipeline import Rack
+from tada_studio.pipeline.merge import Merge
 from tada_studio.session import Opened, Session
 from tada_studio.session.store import Autosave
 
@@ -23,6 +24,10 @@ class TabState:
     autosave: saves the session; None for one that lives in memory only
     ack:   number of the last stroke that was answered
     cell:  (layer, projection) indexes of the cell whose spectrum is shown
+    differs_from: name of what the map's differences are from; None until they are looked at
+    reference: that merge
+    pinned: cells that are compared with the one that is shown
+    beside: what is in sight beside the map, "knobs" or "near"
     section: which section under the map is in sight
     depth_of: what is drawn over depth, "separation" or "asymmetry"
     sourced: the pair for which the page shows where probe inputs can come from
@@ -46,6 +51,10 @@ class TabState:
     autosave: Autosave | None = None
     ack: int | None = None
     cell: tuple[int, int] = (0, 0)
+    differs_from: str | None = None
+    reference: Merge | None = None
+    pinned: tuple[tuple[int, int], ...] = ()
+    beside: str = "knobs"
     section: str = "cell"
     depth_of: str = "separation"
     sourced: Opened | None = None

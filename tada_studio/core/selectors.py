@@ -282,6 +282,11 @@ def _matching(tower: str, projections: tuple[str, ...], word: str) -> list[bool]
     return [is_called(tower, name, word) for name in projections]
 
 
+def families(projections: tuple[str, ...]) -> dict[str, list[int]]:
+    """Which columns of the map are attention ("attn") and which feed-forward ("mlp"); some may be neither."""
+    return {name: [j for j, here in enumerate(_matching("", projections, name)) if here] for name in _FAMILIES}
+
+
 def _family_of(name: str) -> str:
     """The part of a projection's name that tells attention from MLP: the first that names either; a tower's name does not."""
     known = {word for words in _FAMILIES.values() for word in words}

@@ -1,6 +1,6 @@
 """Gates over depth."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from html import escape
 
 import plotly.graph_objects as go
@@ -9,18 +9,63 @@ from plotly.subplots import make_subplots
 from tada_studio.core.gates import Depth, Gates
 from tada_studio.core.separation_map import Line, SeparationMap
 from tada_studio.figures.figure import Figure
-from tada_studio.figures.palette import BASE, DOMAIN, LINES, MERGE, TASK, TASK_TO_DOMAIN, plain, short_name
+from tada_studio.figures.palette import BASE, DOMAIN, MERGE, TASK, TASK_TO_DOMAIN, plain
 
-#: Left margin of figures over depth, in pixels; the gate map reserves as much for its row names: layers line up.
+#: Left margin of figures over depth, in pixels, for names as long as gate_proj; see ``row_margin``.
 DEPTH_MARGIN = 72
+#: Width of a letter of a row name, and the most that a name may take.
+_LETTER, _WIDEST = 6.7, 190
 #: And the right one, where the map has the means of its rows.
 DEPTH_MARGIN_RIGHT = 46
+
+
+def row_margin(names: Sequence[str]) -> int:
+    """Room for whole row names, for the map and for figures over depth under it: so layers line up."""
+    return round(min(max(DEPTH_MARGIN, 12 + _LETTER * max(map(len, names), default=0)), _WIDEST))
+
 
 DEPTH = Figure(
     "Depth profile",
     "Mean gate of each layer, on the depth axis of the map; above the dashed line the domain has the larger share. "
-    "The band is the 95 % range over resampled probe inputs; a click on a projection's name adds its own line.",
+    "The band is the 95 % range over resampled probe inputs.",
 )
+
+PROJECTIONS = Figure(
+    "Over depth, projection by projection",
+    "One small chart for each projection, all on one scale from 0 (task) to 1 (domain). Two lines are the gate on domain inputs "
+    "(orange) and on task inputs (blue); a grey one is the share that the readings give.",
+)
+
+
+def projections_over_depth(gates: Gates, found: SeparationMap | None = None) -> Figure:
+    """Small multiples: the share of each projection by layer, or both gates where inputs of both kinds are known. Layers of several
+    towers follow each other."""
+    kinds = [("share", gates.values, BASE)]
+    if found is not None:
+        kinds = [("on domain inputs", found.on_domain, DOMAIN), ("on task inputs", found.on_task, TASK)]
+    columns = min(4, len(gates.projections))
+    rows = -(-len(gates.projections) // columns)
+    figure = make_subplots(
+        rows, columns, subplot_titles=[escape(name) for name in gates.projections], shared_yaxes=True,
+        horizontal_spacing=0.03, vertical_spacing=0.3 / rows if rows > 1 else 0,
+    )  # fmt: skip
+    place = list(range(len(gates.layers)))
+    for j, projection in enumerate(map(escape, gates.projections)):  # plotly reads names as HTML, and files choose them
+        for name, values, colour in kinds:
+            line = go.Scatter(
+                x=place, y=plain(values[:, j]), mode="lines", name=name, line={"color": colour, "width": 1.8}, connectgaps=False,
+                customdata=gates.layers, showlegend=j == 0 and len(kinds) > 1, legendgroup=name,
+                hovertemplate=f"layer %{{customdata}} {projection}: {name} %{{y:.3f}}<extra></extra>",
+            )  # fmt: skip
+            figure.add_trace(line, row=j // columns + 1, col=j % columns + 1)
+    ends = sorted({0, place[-1]})
+    figure.update_xaxes(tickvals=ends, ticktext=[gates.layers[i] for i in ends], fixedrange=True, zeroline=False)
+    figure.update_yaxes(range=[0, 1], tickvals=[0, 0.5, 1], fixedrange=True)
+    figure.update_annotations(font_size=11)
+    legend = {"orientation": "h", "y": -0.12 / rows, "x": 0}
+    frame = {"height": 70 + 120 * rows, "margin": {"l": 40, "r": 12, "t": 28, "b": 44}, "legend": legend}
+    return PROJECTIONS.of(figure.update_layout(**frame))
+
 
 SEPARATION = Figure(
     "Who speaks on which inputs, over depth",
@@ -46,7 +91,7 @@ def separation_depth(found: SeparationMap) -> Figure:
             "separation does not vary" if depth.rho is None else f"separation with depth: rho {depth.rho:+.2f}{known}"
         )
         _axes(figure, layers, "gate", _named(tower, says), row, len(found.depths))
-    return SEPARATION.of(_framed(figure, len(found.depths)))
+    return SEPARATION.of(_framed(figure, len(found.depths), row_margin(found.gates.projections)))
 
 
 def _banded(line: Line, layers: tuple[int, ...], name: str, colour: str, shade: str) -> Iterator[go.Scatter]:
@@ -63,8 +108,7 @@ def _banded(line: Line, layers: tuple[int, ...], name: str, colour: str, shade: 
 def depth_profile(
     depths: Mapping[str, Depth], gates: Gates, other: tuple[str, Mapping[str, Depth]] | None = None
 ) -> Figure:
-    """Mean gate by layer with its band and Spearman's rho, one tower below the other; a line for each projection waits in the
-    legend.
+    """Mean gate by layer with its band and Spearman's rho, one tower below the other.
 
     other: (name, profiles) of other readings of the same pair, drawn beside them.
     """
@@ -75,11 +119,11 @@ def depth_profile(
             figure.add_trace(trace, row, 1)
         says = _rho(depths[tower]) + (f"; compared {_short_rho(beside[1])}" if beside else "")
         _axes(figure, part.layers, "domain's share", _named(tower, says), row, len(depths))
-    return DEPTH.of(_framed(figure, len(depths)))
+    return DEPTH.of(_framed(figure, len(depths), row_margin(gates.projections)))
 
 
 def _lines(depth: Depth, gates: Gates, other: tuple[str, Depth] | None) -> Iterator[go.Scatter]:
-    """Of one tower: its band, its mean gate, that of other readings, and each projection."""
+    """Of one tower: its band, its mean gate, that of other readings."""
     place, tower = list(range(len(gates.layers))), f"{escape(gates.towers[0])} " if gates.towers[0] else ""
     yield go.Scatter(x=place, y=plain(depth.high), mode="lines", line_width=0, hoverinfo="skip", showlegend=False)
     yield go.Scatter(
@@ -96,13 +140,6 @@ def _lines(depth: Depth, gates: Gates, other: tuple[str, Depth] | None) -> Itera
             x=place, y=plain(other[1].share), mode="lines", name=tower + escape(other[0]),
             line={"color": MERGE, "width": 2, "dash": "dot"},
             customdata=gates.layers, hovertemplate="compared, layer %{customdata}: %{y:.3f}<extra></extra>",
-        )  # fmt: skip
-    for j, projection in enumerate(map(escape, gates.projections)):  # plotly reads names as HTML, and files choose them
-        yield go.Scatter(
-            x=place, y=plain(gates.values[:, j]), mode="lines", name=tower + short_name(projection),
-            visible="legendonly", line={"width": 1.4, "color": LINES[j % len(LINES)]}, connectgaps=False,
-            customdata=gates.layers,
-            hovertemplate=f"layer %{{customdata}} {projection}: %{{y:.3f}}<extra></extra>",
         )  # fmt: skip
 
 
@@ -132,10 +169,10 @@ def _axes(figure: go.Figure, layers: tuple[int, ...], what: str, says: str, row:
     )  # fmt: skip
 
 
-def _framed(figure: go.Figure, rows: int) -> go.Figure:
+def _framed(figure: go.Figure, rows: int, left: int) -> go.Figure:
     figure.add_hline(y=0.5, line_dash="dash", line_width=1, line_color=BASE)
     legend = {"orientation": "h", "y": -0.34 / rows, "x": 0, "itemwidth": 30, "traceorder": "normal"}
-    margin = {"l": DEPTH_MARGIN, "r": DEPTH_MARGIN_RIGHT, "t": 28, "b": 36}
+    margin = {"l": left, "r": DEPTH_MARGIN_RIGHT, "t": 28, "b": 36}
     return figure.update_layout(height=30 + 240 * rows, margin=margin, legend=legend)
 
 

@@ -15,12 +15,12 @@ OPPOSE_TO_AGREE = [(0.0, CONFLICT), (0.5, "rgba(138,148,163,0.10)"), (1.0, "#6d7
 
 def short_name(projection: str) -> str:
     """v of v_proj, self.v of self_attn.v_proj and enc.v of attention to an encoder, as on the map; another name with a path
-    (attn.c_proj) stays whole."""
+    (attn.c_proj) stays whole, and gate_proj, which is no gate."""
     path, _, last = projection.rpartition(".")
     if which := re.fullmatch(r"(\w+?)_?(?:attn|attention)", path, re.IGNORECASE):
         to = "enc" if which[1].lower() in ("encoder", "encdec") else which[1]
         return f"{to}.{last.removesuffix('_proj')}"
-    return projection if path else projection.removesuffix("_proj")
+    return projection if path or projection == "gate_proj" else projection.removesuffix("_proj")
 
 
 def plain(values: Tensor) -> list:

@@ -1,5 +1,6 @@
 """How large things are: energy against rank, norms by layer, and one layer three ways."""
 
+import math
 from collections.abc import Iterator, Sequence
 from html import escape
 
@@ -63,7 +64,10 @@ def norms_by_layer(found: Norms) -> Figure:
         step = max(1, -(-len(layers) // 16))
         figure.update_xaxes(tickvals=list(range(len(layers)))[::step], ticktext=layers[::step], row=row, col=1)
     figure.update_xaxes(title={"text": "layer", "standoff": 4}, zeroline=False)
-    figure.update_yaxes(title="norm of the update", type="log", dtick=1 if _spans(found) else "D2")
+    ticks = _ticks([v for v in (*plain(found.before.flatten()), *plain(found.after.flatten())) if v])
+    figure.update_yaxes(
+        title="norm of the update", type="log", tickvals=ticks, ticktext=[f"{tick:g}" for tick in ticks]
+    )
     legend = {"orientation": "h", "y": 1 + 0.12 / len(spans), "x": 0}
     margin = {"l": 64, "r": 12, "t": 32, "b": 40}
     return NORMS.of(figure.update_layout(height=72 + 268 * len(spans), margin=margin, legend=legend))
@@ -86,10 +90,15 @@ def _norm_lines(found: Norms, rows: list[int]) -> Iterator[go.Scatter]:
             )  # fmt: skip
 
 
-def _spans(found: Norms) -> bool:
-    """More than two decades: then a tick for each decade is enough."""
-    values = [v for v in (*plain(found.before.flatten()), *plain(found.after.flatten())) if v]
-    return bool(values) and max(values) > 100 * min(values)
+def _ticks(values: Sequence[float]) -> list[float]:
+    """1, 2, 5, 10, ... around some values on a log scale, so that there are at least two; decades alone where those are many."""
+    if not values:
+        return []
+    low, high = math.floor(math.log10(min(values))), math.ceil(math.log10(max(values)))
+    steps = (1,) if high - low > 3 else (1, 2, 5)
+    every = [step * 10.0**power for power in range(low, high + 1) for step in steps]
+    below, above = [tick for tick in every if tick <= min(values)], [tick for tick in every if tick >= max(values)]
+    return [tick for tick in every if below[-1] <= tick <= above[0]]
 
 
 def three_way_bars(found: ThreeWay, projections: Sequence[str]) -> Figure:

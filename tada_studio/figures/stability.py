@@ -66,6 +66,13 @@ def cell_bands(found: Stability, gates: Gates) -> Figure:
         )
     )  # fmt: skip
     figure.add_hline(y=0.5, line_dash="dash", line_width=1, line_color=BASE)
-    figure.update_xaxes(title="cells, from task to domain", showticklabels=False, zeroline=False)
-    figure.update_yaxes(title="domain's share", range=[0, 1])
+    figure.update_xaxes(title="cells, counted from task to domain", tickvals=_counted(len(place)), zeroline=False)
+    figure.update_xaxes(ticktext=[str(one + 1) for one in _counted(len(place))])
+    figure.update_yaxes(title="domain's share", range=[0, 1], tickvals=[0, 0.25, 0.5, 0.75, 1])
     return BANDS.of(figure.update_layout(height=300, showlegend=False, margin={"l": 60, "r": 8, "t": 12, "b": 44}))
+
+
+def _counted(n: int) -> list[int]:
+    """About six places of n, first and last among them."""
+    step = max(1, round((n - 1) / 5))
+    return sorted({*range(0, n - step // 2, step), n - 1})

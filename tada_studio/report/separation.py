@@ -7,6 +7,8 @@ from tada_studio.report.merge import titled, uncapitalized
 
 #: Below the first the two gates are called alike, above the second far apart.
 ALIKE, APART = 0.05, 0.3
+#: As the map says it of cells.
+LEANS = 0.45
 #: A share of energy that differs from 1 by less than this is called all of it.
 ALL = 0.005
 
@@ -69,8 +71,8 @@ def separation_rows(found: SeparationMap, place: Address) -> list[tuple[str, str
 
 def share(value: float) -> str:
     """A share of response energy."""
-    return "nothing" if value < ALL / 10 else "100 %" if abs(value - 1) < ALL else f"{100 * value:.0f} %"
+    return "nothing" if value < ALL / 10 else "100%" if abs(value - 1) < ALL else f"{100 * value:.0f}%"
 
 
 def _gate(gate: float) -> str:
-    return f"{gate:.2f}, {'the task speaks' if gate < 0.45 else 'the domain speaks' if gate > 0.55 else 'both speak'}"
+    return f"{gate:.2f}, {'leans to task' if gate < LEANS else 'leans to domain' if gate > 1 - LEANS else 'about even'}"

@@ -14,7 +14,7 @@ function script(file, names, globals = {}) {
 const plain = (value) => JSON.parse(JSON.stringify(value));  // from the other context into this one
 const looks = script('app/widgets/gate_looks.js', [
   'mean', 'shortName', 'number', 'percent', 'gateColour', 'strengthColour', 'lostColour', 'halves', 'rectangle', 'between',
-  'typedStroke', 'brushName', 'chain', 'shareFrom', 'PLANES', 'signed', 'keeps', 'towersOf', 'nearest',
+  'typedStroke', 'brushName', 'chain', 'shareFrom', 'PLANES', 'signed', 'keeps', 'towersOf', 'nearest', 'stretched', 'thirdsOf', 'stepped',
 ]);
 
 test('a mean passes over what is not known, and of nothing is not known', () => {
@@ -77,7 +77,7 @@ test('the brush is named as selector lines are', () => {
 });
 
 test('what an adapter keeps and is left with, and a difference that rounds to nothing has no minus', () => {
-  assert.equal(looks.keeps([0.998, 0.6049], 'domain'), '100 % on its own inputs, 60 % on the domain’s');
+  assert.equal(looks.keeps([0.998, 0.6049], 'domain'), '100% on its own inputs, 60% on the domain’s');
   assert.deepEqual([0.421, -0.421, -0.001].map(looks.signed), ['+0.42', '−0.42', '+0.00']);
 });
 
@@ -86,6 +86,26 @@ test('a share that no readings give is not called computed', () => {
   assert.equal(looks.shareFrom(true, true, 0.66), 'set by hand; computed 0.66');
   assert.equal(looks.shareFrom(false, false, 0.5), 'even until a hand sets it');
   assert.equal(looks.shareFrom(false, true, 0.5), 'set by hand');
+});
+
+test('colours that are fitted reach their end at the farthest value, and stay as they are without one', () => {
+  assert.equal(looks.stretched(0.75, 0.5, 0.25, 0.5), 1);
+  assert.equal(looks.stretched(0.375, 0.5, 0.25, 0.5), 0.25);
+  assert.equal(looks.stretched(0.6, 0.5, 0, 0.5), 0.6);
+});
+
+test('thirds of depth hold every layer once', () => {
+  assert.deepEqual(plain(looks.thirdsOf(7)), [[0, 1, 2], [3, 4], [5, 6]]);
+});
+
+test('a step goes past what is folded, and at the edge stays with what is not', () => {
+  const last = (i) => i >= 4;           // the last third of six is folded
+  const step = (from, by, hidden) => plain(looks.stepped(from, by, [6, 7], hidden));
+  assert.deepEqual(step([0, 4], [5, 0], last), [3, 4]);
+  assert.deepEqual(step([3, 4], [1, 0], last), [3, 4]);
+  assert.deepEqual(step([0, 1], [1, 0], (i) => i === 1 || i === 2), [3, 1]);
+  assert.deepEqual(step([2, 4], [0, -1], (i, j) => j < 4), [2, 4]);
+  assert.deepEqual(step([2, 4], [-9, 0], () => false), [0, 4]);
 });
 
 test('the chain from response to share, as far as it is known', () => {

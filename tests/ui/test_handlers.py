@@ -16,6 +16,8 @@ from tada_studio.app.state import TabState
 from tada_studio.app.tabs.evaluate import flips_panel, history_panel, run_panel
 from tada_studio.app.tabs.export import tab as export_tab
 from tada_studio.app.tabs.inspect import (
+    auto_panel,
+    beside_panel,
     cell_panel,
     depth_panel,
     knob_column,
@@ -27,6 +29,7 @@ from tada_studio.app.tabs.inspect import (
 from tada_studio.app.tabs.inspect import tab as inspect_tab
 from tada_studio.app.tabs.open import tab as open_tab
 from tada_studio.app.widgets import html
+from tada_studio.app.widgets.cell_card import Facts, card
 from tada_studio.app.widgets.controls import Controls, further_controls, main_controls
 from tada_studio.app.widgets.gate_map import cell_facts, payload
 from tada_studio.app.widgets.messages import user_errors
@@ -263,7 +266,7 @@ def test_every_part_can_show_an_empty_desk():
     empty = TabState()
     tabs, panels = (
         (open_tab, run_panel, flips_panel, history_panel, export_tab, sidebar),
-        (map_panel, depth_panel, cell_panel, rank_panel, norms_panel, layer_panel),
+        (map_panel, depth_panel, beside_panel, auto_panel, cell_panel, rank_panel, norms_panel, layer_panel),
     )
     assert all(panel.show(empty) for panel in (*tabs, *panels))
 
@@ -274,7 +277,7 @@ def test_names_from_files_are_escaped():
         html.note(evil, evil, [evil]), html.message(evil), html.cards([(evil, evil)]), html.heading(evil, evil),
         html.fact_table(evil, [(evil, evil)]), html.table([evil], [[evil]]), html.progress_bar(None, evil),
         html.empty(evil, evil), html.caption(evil), html.badge(evil, evil),
-        html.prose(evil, [evil]),
+        html.prose(evil, [evil]), card(Facts((0, 0), evil, {evil: evil}), [Facts((0, 1), evil, {evil: evil})], False),
     ]  # fmt: skip
     assert not any("<img" in piece for piece in made)
 

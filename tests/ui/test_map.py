@@ -95,8 +95,8 @@ def test_the_brush_sets_the_gate(page):
     expect(cell(page, 0, "o_proj")).to_have_accessible_name(re.compile(r"share 0\.25"))
 
 
-def test_a_click_with_the_inspect_tool_shows_that_cell_and_changes_nothing(page):
-    tool(page, "Inspect")
+def test_a_click_with_the_tool_look_shows_that_cell_and_changes_nothing(page):
+    tool(page, "Look")
     cell(page, 2, "up_proj").click()
     expect(page.locator(".heading", has_text="Layer 2 · up_proj")).to_be_visible()
     expect(page.locator("#spectrum .pp-chart[data-ready='1'] .main-svg").first).to_be_visible(timeout=30_000)
@@ -233,23 +233,40 @@ def test_the_table_edits_the_same_cells_by_keyboard(page):
     expect(cell(page, 0, "v_proj")).to_have_accessible_name(re.compile(r"share 0\.25, set by hand"))
 
 
-def test_a_finger_paints_on_a_phone_and_inspects(open_page):
+def test_a_finger_paints_on_a_phone_and_looks(open_page):
     page = open_page(width=420, height=860)
     hand = page.context.new_cdp_session(page)
     hand.send("Emulation.setTouchEmulationEnabled", {"enabled": True})
     cell(page, 0, "k_proj").hover()  # waits until the sidebar has folded and nothing moves
     assert page.evaluate("document.documentElement.scrollWidth") <= 420
     path = [middle(cell(page, layer, "k_proj")) for layer in (0, 1, 2)]
-    for kind, point in (("touchStart", path[0]), ("touchMove", path[1]), ("touchMove", path[2]), ("touchEnd", None)):
-        points = [{"x": point[0], "y": point[1]}] if point else []
+    grid = page.locator("#gates .gm-grid")
+
+    def touch(kind, at=None):
+        points = [{"x": at[0], "y": at[1]}] if at else []
         hand.send("Input.dispatchTouchEvent", {"type": kind, "touchPoints": points})
+
+    touch("touchStart", path[0])  # one finger that does not rest scrolls, and paints nothing
+    touch("touchMove", path[1])
+    touch("touchEnd")
+    expect(page.locator("#gates .gm-hint")).to_contain_text("Hold a cell")
+    touch("touchStart", path[0])
+    expect(grid).to_have_class(re.compile("held"))
+    touch("touchMove", path[1])
+    touch("touchMove", path[2])
+    touch("touchEnd")
     settled(page, 3)
-    tool(page, "Inspect")
+    page.get_by_label("finger paints").check()
+    cell(page, 1, "q_proj").hover()  # into sight
+    touch("touchStart", middle(cell(page, 1, "q_proj")))
+    touch("touchEnd")
+    settled(page, 4)
+    tool(page, "Look")
     x, y = middle(cell(page, 2, "v_proj"))
     hand.send("Input.dispatchTouchEvent", {"type": "touchStart", "touchPoints": [{"x": x, "y": y}]})
     hand.send("Input.dispatchTouchEvent", {"type": "touchEnd", "touchPoints": []})
-    expect(page.locator(".heading", has_text="Layer 2 · v_proj")).to_be_in_viewport(timeout=30_000)
-    settled(page, 3)
+    expect(page.locator(".cell-title", has_text="Layer 2 · v_proj")).to_be_in_viewport(timeout=30_000)
+    settled(page, 4)
 
 
 @pytest.mark.parametrize(("layers", "projections"), [(126, 12), (6, 2)])

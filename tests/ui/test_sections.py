@@ -10,10 +10,19 @@ from tada_studio import figures, report
 from tada_studio.app import edits
 from tada_studio.app.state import TabState
 from tada_studio.app.tabs import help as help_tab
-from tada_studio.app.tabs.inspect import cell_panel, effect_panel, layer_panel, norms_panel, rank_panel, stability_panel
+from tada_studio.app.tabs.inspect import (
+    beside_panel,
+    cell_panel,
+    effect_panel,
+    layer_panel,
+    norms_panel,
+    rank_panel,
+    stability_panel,
+)
 from tada_studio.app.widgets.controls import follow, turn_linked
 from tada_studio.app.widgets.task import running
 from tada_studio.errors import InputError
+from tada_studio.figures.sizes import _ticks
 from tada_studio.recipe import Recipe
 from tada_studio.sample_pairs import planted
 
@@ -130,12 +139,12 @@ def test_a_linked_control_is_moved_only_when_it_shows_something_else(state):
     ],
 )
 def test_only_clicks_on_bars_pick(data, means):
-    assert cell_panel.bar(data) == means
+    assert beside_panel.bar(data) == means
 
 
 def test_the_spectrum_shows_lines_hatches_and_dots(state):
     edits.pick(state, row_of(state), "domain", 2)
-    traces = json.loads(cell_panel.show(state)["spectrum"])["figure"]["data"]
+    traces = json.loads(beside_panel.show(state)["spectrum"])["figure"]["data"]
     bars = [trace for trace in traces if trace["type"] == "bar"]
     assert bars[0]["marker"]["pattern"]["shape"] == ["", "/", "/"]
     lines = [trace for trace in traces if trace.get("mode") == "lines"]
@@ -152,6 +161,26 @@ def test_a_silenced_direction_looks_unlike_a_kept_and_a_dropped_one(state):
     assert bars["marker"]["pattern"]["shape"] == [".", "/", "/"]
     assert "keeps 100% on its own inputs, 60% on the domain's" in bars["customdata"][0][4]
     assert report.direction_says(quiet.task[0], "domain") == "silenced: 60% left on domain inputs"
+
+
+@pytest.mark.parametrize(
+    ("values", "ticks"),
+    [([1.49, 5.6], [1, 2, 5, 10]), ([3.0], [2, 5]), ([0.02, 900.0], [0.01, 0.1, 1, 10, 100, 1000])],
+)
+def test_norms_stand_between_ticks(values, ticks):
+    assert _ticks(values) == pytest.approx(ticks)
+
+
+def test_how_sure_each_cell_is_has_a_scale_on_both_axes():
+    state = TabState()
+    state.session.open_sample("minerals-tiny")
+    view = state.session.view
+    layout = figures.cell_bands(view.stability, view.gates).plot.layout
+    assert (
+        layout.xaxis.ticktext[0] == "1" and layout.xaxis.ticktext[-1] == "42" and 5 <= len(layout.xaxis.tickvals) <= 8
+    )
+    assert list(layout.yaxis.tickvals) == [0, 0.25, 0.5, 0.75, 1]
+    state.session.close()
 
 
 # -- the whole merge -------------------------------------------------------------------------------------------------

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from hands import cell, settled, stroke, tab, typed
+from hands import cell, settled, stroke, tab, tool, typed
 from playwright.sync_api import Page, expect
 
 from tada_studio import app, cli
@@ -43,7 +43,7 @@ def test_the_split_map_shows_both_gates_and_follows_a_hand(page):
     tip = page.locator("#gates .gm-tip")
     for says in ("on domain inputs", "on task inputs", "the first less the second", "task keeps", "on the domain"):
         expect(tip).to_contain_text(says)
-    whole = re.compile("task keeps ?100 % on its own inputs, 100 %")
+    whole = re.compile("task keeps ?100% on its own inputs, 100%")
     expect(tip).not_to_contain_text(whole)
     expect(page.locator("#verdict")).to_contain_text("is the domain's on domain inputs and")
     expect(page.locator("#verdict")).to_contain_text(re.compile(r"with depth \(rho [+-]\d\.\d\d, 95 % .* over inputs"))
@@ -80,8 +80,87 @@ def test_over_depth_both_gates_are_drawn_and_the_asymmetry_is_a_view_of_its_own(
     expect(depth.locator(".pp-title")).to_have_text("Depth profile")
     expect(depth.locator(".pp-caption")).to_contain_text("above the dashed line the domain has the larger share")
     expect(page.locator("#compared-depth")).to_contain_text("The domain's share")
+    page.locator("#depth-kind").get_by_label("Projection by projection").check()
+    expect(depth.locator(".annotation-text")).to_have_text(
+        ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"]
+    )
     page.locator("#shows").get_by_label("Asymmetry").check()
     expect(page.locator("#gates .gm-hint")).to_contain_text("which adapter, as trained, reacts more")
+
+
+def apart(first: dict, second: dict) -> bool:
+    """Whether two boxes of the page do not meet."""
+    beside = first["x"] + first["width"] <= second["x"] or second["x"] + second["width"] <= first["x"]
+    return beside or first["y"] + first["height"] <= second["y"] or second["y"] + second["height"] <= first["y"]
+
+
+def test_a_look_opens_the_cell_beside_the_map_and_cells_are_compared(page):
+    expect(page.locator("#gates .gm-name[data-row]")).to_have_text(
+        ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"]
+    )
+    expect(cell(page, 1, "up_proj")).to_have_text(re.compile(r"^[+\u2212]0\.\d\d$"))  # as wide as its number
+    cell(page, 5, "down_proj").hover()
+    boxes = [page.locator(where).bounding_box() for where in ("#gates .gm-tip", "#gates .gm-scroll")]
+    assert apart(*boxes), boxes
+
+    tool(page, "Look")
+    cell(page, 2, "up_proj").click()
+    title = page.locator("#cell-card .cell-title")
+    expect(title).to_have_text("Layer 2 · up_proj")
+    expect(page.locator("#spectrum .pp-chart[data-ready='1'] .main-svg").first).to_be_visible(timeout=SLOW)
+    grid, pane = (page.locator(where).bounding_box() for where in ("#gates", "#beside"))
+    assert pane["x"] >= grid["x"] + grid["width"] and abs(pane["y"] - grid["y"]) < 40
+    for says in ("gate on domain inputs", "separation", "task keeps", "merged energy"):
+        expect(page.locator("#cell-card")).to_contain_text(says)
+    page.keyboard.press("ArrowRight")
+    expect(title).to_have_text("Layer 3 · up_proj")
+    page.get_by_role("button", name="Pin to compare").click()
+    expect(page.get_by_role("button", name="Unpin", exact=True)).to_be_visible()
+    page.get_by_role("button", name="the next layer").click()
+    expect(title).to_have_text("Layer 4 · up_proj")
+    expect(page.get_by_role("button", name="the next layer")).to_be_focused()
+    expect(cell(page, 4, "up_proj")).to_have_class(re.compile("selected"))
+    expect(page.locator("#cell-card thead th")).to_have_text(["", "this", re.compile("Layer 3 · up_proj")])
+    page.get_by_role("button", name="unpin Layer 3").click()
+    expect(page.locator("#cell-card thead")).to_have_count(0)
+    settled(page, 0)
+
+
+def test_groups_fold_colours_are_fitted_and_another_recipe_is_compared(page):
+    page.get_by_role("button", name="attention").click()
+    expect(cell(page, 0, "q_proj")).to_be_hidden()
+    whole = page.get_by_label(re.compile("^attention, layer 0: mean"))
+    whole.click()
+    settled(page, 4)
+    page.click("#undo")
+    settled(page, 0)
+    page.get_by_role("button", name="attention").click()
+    page.get_by_role("button", name="deep third").click()
+    expect(cell(page, 3, "q_proj")).to_be_visible()
+    expect(cell(page, 4, "q_proj")).to_be_hidden()
+    cell(page, 0, "gate_proj").focus()
+    for key in ("End", "ArrowRight"):  # the last that is in sight, after which there is nothing to go to
+        page.keyboard.press(key)
+        expect(cell(page, 3, "gate_proj")).to_be_focused()
+    page.get_by_role("button", name="deep third").click()
+
+    page.locator("#shows").get_by_label("In the merge").check()
+    before = cell(page, 1, "up_proj").evaluate("cell => cell.style.background")
+    page.get_by_label("fit colours to this map").check()
+    expect(page.locator("#gates .gm-fitted")).to_contain_text(re.compile(r"colours fitted: full at 0\.\d+ from 0\.5"))
+    full = "() => [...document.querySelectorAll('#gates .gm-cell')].some((cell) => cell.style.background.includes(' 100%'))"
+    assert page.evaluate(full) and cell(page, 1, "up_proj").evaluate("cell => cell.style.background") != before
+    page.get_by_label("fit colours to this map").uncheck()
+    expect(page.locator("#gates .gm-fitted")).to_be_hidden()
+
+    page.locator("#shows").get_by_label("Difference").check()
+    expect(page.locator("#gates .gm-hint")).to_contain_text("Compared with the plain sum.")
+    expect(cell(page, 1, "up_proj")).to_have_text(re.compile(r"^.0\.\d\d$"))
+    page.click("#compare > button")
+    page.locator("#against input").click()
+    page.get_by_role("option", name="the usual recipe").click()
+    expect(page.locator("#gates .gm-hint")).to_contain_text("Compared with the usual recipe.")
+    expect(page.locator("#gates .gm-cell", has_text="+0.00")).to_have_count(42)
 
 
 def test_ridge_separation_auto_and_an_export_that_the_command_line_repeats(page, root):

@@ -59,7 +59,7 @@ def offline(browser):
 
 
 def test_conflict_is_told_picked_and_taken_back(page):
-    drawn(page, "spectrum")
+    drawn(page, "overlap")
     message = page.locator("#conflict-message")
     expect(message).to_contain_text("No directions conflict")
     linked(page, "conflict_threshold", "1")
@@ -84,6 +84,8 @@ def test_conflict_is_told_picked_and_taken_back(page):
     expect(row).to_contain_text("dropped: opposes")
     expect(ticks.first).to_be_visible()
 
+    page.click("#beside-near-button")
+    drawn(page, "spectrum")
     page.locator("#spectrum .bars .point").first.click(force=True)
     expect(page.locator(".directions .badge.hand")).to_have_count(1)
     page.keyboard.press("Control+z")

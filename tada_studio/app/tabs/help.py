@@ -60,7 +60,7 @@ WHERE = (
     ("Which layers lean to the domain?", "Inspect: orange cells, and the depth profile under the map."),
     (
         "What is dropped in one cell?",
-        "Inspect, section Conflict: choose the cell from the list, or click it on the map.",
+        "Inspect, with the tool Look: click the cell on the map, or choose it in the section Conflict.",
     ),
     ("How do I take something back?", "Ctrl+Z, or Undo under the map; Ctrl+Y does it again."),
     ("Does any of it help?", "Evaluate: the same questions for base, both parents and your merge, with intervals."),

@@ -7,15 +7,25 @@ const brushBar = element.querySelector('.gm-brush input[type=range]');
 const brushBox = element.querySelector('.gm-brush input[type=number]');
 const KEYS = 'Keys: arrows move (with Shift they select), 0 to 9 set the brush (5 is .5), T, E and D set it to 0, .5 and 1, Enter uses the tool, Delete resets.';
 const GESTURES = {
-  paint: 'Rest on a cell to read it; Inspect shows what is dropped in it. Drag to paint; with Shift, a rectangle. A layer number or row name takes the whole line. Brush: keys 0 to 9 (5 is .5), or Shift and the wheel. Right-drag resets.',
+  paint: 'Rest on a cell to read it; Look opens it. Drag to paint; with Shift, a rectangle. A layer number or row name takes the whole line. Brush: keys 0 to 9 (5 is .5), or Shift and the wheel. Right-drag resets.',
   rectangle: 'Drag from corner to corner. Brush: keys 0 to 9 (5 is .5), or Shift and the wheel.',
   reset: 'Drag over cells to give them back to the readings.',
   lock: 'Drag over cells to lock them against later edits; start on a locked one to unlock.',
   smooth: 'Drag over cells to average each with the layers next to it. Do it again for more.',
-  inspect: 'Click a cell: what its two adapters do, and what is dropped there, is shown below.',
+  look: 'Click a cell: what its two adapters do there, and what is dropped, opens beside the map. Arrow keys go on to the next.',
+};
+// The same for a finger, which has no hover and no keys, and scrolls.
+const TOUCH = {
+  paint: 'Hold a cell until it is marked, then drag to paint; or switch “finger paints” on. One finger scrolls. Tap a cell to read it; a layer number or row name takes the whole line.',
+  rectangle: 'Hold the first corner, then drag to the other.',
+  reset: 'Hold a cell, then drag, to give cells back to the readings.',
+  lock: 'Hold a cell, then drag, to lock; start on a locked one to unlock.',
+  smooth: 'Hold a cell, then drag, to average each with the layers next to it.',
+  look: 'Tap a cell: what its two adapters do there, and what is dropped, opens below the map.',
 };
 // What the views show; those without a plane only tell.
 const ABOUT = {
+  difference: 'How far the domain’s part of each merged update is from that in another merge: orange more, blue less, pale the same. Below the map it is chosen what that is.',
   split: 'Who speaks on which inputs: above the diagonal on task inputs, below it on domain inputs; blue the task, orange the domain. The further the halves differ, the more a module gates itself by its input.',
   asymmetry: 'The paper’s picture: which adapter, as trained, reacts more to the domain inputs, whatever the merge makes of it. Click a cell to look into it.',
   strength: 'How strongly each adapter speaks in a cell, on top of the share: x 1 as trained, x 0 not at all, below 0 subtracted. Where two colours meet, the upper is the task, the lower the domain.',
@@ -33,8 +43,9 @@ let over = false;      // whether a pointer rests on the map
 
 const say = (words) => { hint.textContent = words; };
 function gestures() {
-  const swipe = root.classList.contains('scrolls') ? ' Swipe the layer numbers to move along the map.' : '';
-  say(unread() || (isTable() ? TYPING : [ABOUT[tools.shows], canPaint() ? GESTURES[tools.tool] : ''].filter(Boolean).join(' ') + swipe));
+  const how = root.dataset.pointer === 'touch' ? TOUCH : GESTURES;
+  const from = tools.shows === 'difference' && map?.difference ? `Compared with ${map.difference.from}.` : '';
+  say(unread() || (isTable() ? TYPING : [ABOUT[tools.shows], from, canPaint() ? how[tools.tool] : ''].filter(Boolean).join(' ')));
 }
 
 // -- strokes ---------------------------------------------------------------------------------------------------------
@@ -74,7 +85,7 @@ function putBack(key) {
 
 function begin(places, tool, value = brush(), on = undefined) {
   const [i, j] = places[0];
-  const named = { rectangle: 'paint', inspect: 'paint' }[tool] ?? tool;
+  const named = { rectangle: 'paint', look: 'paint' }[tool] ?? tool;
   const kind = named === 'smooth' && plane() !== 'share' ? 'paint' : named;
   const locking = on ?? !(isThere(i, j) && map.locked[i][j]);
   stroke = { plane: plane() ?? 'share', tool: kind, value, on: locking, before: new Map(), from: places[0], last: places[0], start: kind === 'smooth' ? structuredClone(map.gates) : [] };
@@ -137,6 +148,7 @@ const towerOf = (i) => towers().find(({ rows }) => rows.includes(i));
 
 // A row name stands for its row, a layer number for its column.
 function line(hit) {
+  if (sums.has(hit)) return sums.get(hit);
   if (hit?.dataset.row !== undefined) return towerOf(+hit.dataset.first).rows.map((i) => [i, +hit.dataset.row]);
   if (hit?.dataset.column !== undefined) return map.projections.map((_, j) => [+hit.dataset.column, j]);
   return null;
@@ -145,25 +157,54 @@ function line(hit) {
 const erases = (event) => event.altKey || event.button === 2;
 
 function useOnLine(event, whole) {
-  if (tools.tool === 'inspect' || !canPaint()) { gestures(); return; }
+  if (tools.tool === 'look' || !canPaint()) { gestures(); return; }
   begin(whole, erases(event) ? 'reset' : tools.tool);
   commit();
 }
 
+// A finger scrolls; it paints once it has rested on a cell, or at once where the switch says so.
+const HOLD = 350;                // milliseconds
+let holding = null;              // { at, x, y, timer } of a finger that rests
+function hold(event, at) {
+  const begun = () => { holding = null; grid.classList.add('held'); startStroke(at, event); };
+  holding = { at, x: event.clientX, y: event.clientY, timer: setTimeout(begun, HOLD) };
+}
+
+function letGo() {
+  if (holding) clearTimeout(holding.timer);
+  holding = null;
+}
+
+function pointing(kind) {
+  const device = kind === 'touch' ? 'touch' : 'mouse';
+  if (root.dataset.pointer === device) return;
+  root.dataset.pointer = device;
+  gestures();
+}
+
+function startStroke(at, event) {
+  select(...at, true);
+  grid.setPointerCapture(event.pointerId);
+  begin([at], erases(event) ? 'reset' : tools.tool);
+  stroke.boxed = event.shiftKey || tools.tool === 'rectangle';
+  showTip(...at);
+}
+
 grid.addEventListener('pointerdown', (event) => {
+  pointing(event.pointerType);
   if (!live() || (event.button !== 0 && event.button !== 2)) return;
   const hit = under(event);
   const [at, whole] = [place(hit), line(hit)];
   if (whole && event.button === 2) useOnLine(event, whole);
   pressed = looks() ? at : null;
   if (!at || pressed) return;  // a finger that looks may also want to scroll: where it leaves the glass decides
+  if (event.pointerType === 'touch' && !tools.finger) { hold(event, at); return; }
   event.preventDefault();
-  select(...at, true);
-  grid.setPointerCapture(event.pointerId);
-  begin([at], erases(event) ? 'reset' : tools.tool);
-  stroke.boxed = event.shiftKey || tools.tool === 'rectangle';
-  showTip(...at);
+  startStroke(at, event);
 });
+
+// Once a stroke has begun the finger paints, and the page stands still.
+grid.addEventListener('touchmove', (event) => { if (stroke) event.preventDefault(); }, { passive: false });
 
 grid.addEventListener('click', (event) => {
   if (!live()) return;
@@ -173,20 +214,24 @@ grid.addEventListener('click', (event) => {
   if (at && looks() && event.pointerType !== 'touch') lookInto(at);
 });
 
-// A hand with the tool Inspect looks; on a view that cannot be painted every hand does.
-const looks = () => tools.tool === 'inspect' || !canPaint();
+// A hand with the tool Look looks; on a view that cannot be painted every hand does.
+const looks = () => tools.tool === 'look' || !canPaint();
 
-// The cell that a finger with the Inspect tool came down on. Browsers do not make a click of every tap, soon after another one.
+// The cell that a finger with the tool Look came down on. Browsers do not make a click of every tap, soon after another one.
 let pressed = null;
 function lookInto(at) {
   select(...at, true);
-  trigger('inspect', { index: at });
+  trigger('look', { index: at });
 }
 
 function lift(event) {
+  const tapped = holding?.at;
+  letGo();
   commit();
+  grid.classList.remove('held');
   if (event.pointerType !== 'touch') return;
   hideTip();
+  if (tapped) { select(...tapped, true); showTip(...tapped); }
   const at = place(under(event));
   if (pressed && at && `${at}` === `${pressed}`) lookInto(at);
   pressed = null;
@@ -194,9 +239,10 @@ function lift(event) {
 
 grid.addEventListener('pointermove', (event) => {
   over = true;
+  if (holding && Math.hypot(event.clientX - holding.x, event.clientY - holding.y) > 8) letGo();
   const at = live() ? place(under(event)) : null;
   if (!at) { if (!stroke) hideTip(); return; }
-  showTip(...at);
+  if (event.pointerType !== 'touch' || stroke) showTip(...at);
   if (!stroke) return;
   if (stroke.boxed) stretch(at);
   else between(stroke.last, at).forEach((passed) => touch(...passed));
@@ -206,7 +252,7 @@ grid.addEventListener('pointermove', (event) => {
 
 grid.addEventListener('pointerleave', () => { over = false; if (!stroke) hideTip(); });
 grid.addEventListener('pointerup', lift);
-grid.addEventListener('pointercancel', () => { pressed = null; commit(); });
+grid.addEventListener('pointercancel', () => { pressed = null; letGo(); commit(); grid.classList.remove('held'); });
 grid.addEventListener('focusin', (event) => { if (event.target.matches(':focus-visible') && !over) say(KEYS); });
 grid.addEventListener('focusout', gestures);
 grid.addEventListener('contextmenu', (event) => event.preventDefault());
@@ -224,6 +270,18 @@ function setBrush(to) {
   root.dataset.brush = brush();
 }
 
+function legend() {
+  const shown = tools.fit && reach > 0;
+  const middle = MIDDLE[tools.shows] ?? 0;
+  const ends = tools.shows === 'difference' ? [-(reach || 0.5), reach || 0.5] : [0, 1];
+  const [low, high] = shown ? [middle - reach, middle + reach] : ends;
+  const words = tools.shows === 'difference' ? ['less domain', 'more'] : ['task', 'domain'];
+  element.querySelector('.gm-low').textContent = `${words[0]} ${number(low, 2)}`;
+  element.querySelector('.gm-high').textContent = `${number(high, 2)} ${words[1]}`;
+  element.querySelector('.gm-fitted').textContent = shown ? `colours fitted: full at ${number(reach, 2)} from ${number(middle)}` : '';
+  if (tools.shows === 'difference') gestures();  // it says from what
+}
+
 function look() {
   Object.assign(root.dataset, { tool: tools.tool, shows: tools.shows, whose: tools.whose, plane: plane() ?? '' });
   root.classList.toggle('unread', Boolean(unread()));
@@ -232,11 +290,15 @@ function look() {
   gestures();
   hideTip();
   if (live()) drawAll();
+  legend();
 }
 
+element.querySelector('.gm-finger input').addEventListener('change', (event) => { tools.finger = event.target.checked; root.classList.toggle('finger', tools.finger); });
+element.querySelector('.gm-fit input').addEventListener('change', (event) => { tools.fit = event.target.checked; look(); });
 element.querySelectorAll('.gm-choice').forEach((group) => group.addEventListener('change', (event) => {
   tools[group.dataset.sets] = event.target.value;
   if (group.dataset.sets === 'shows') tools.chosen = true;
+  if (tools.shows === 'difference' && !map.difference) trigger('compare', {});
   look();
 }));
 
@@ -260,23 +322,28 @@ grid.addEventListener('wheel', (event) => {
   setBrush(brush() - 0.05 * Math.sign(event.deltaY || event.deltaX));
 }, { passive: false });
 
-new ResizeObserver(() => {
+// A cell as wide as its number shows it.
+function measure() {
+  const numbers = (cells.flat().find((one) => one.offsetWidth)?.offsetWidth ?? 0) >= 44;
+  if (numbers !== root.classList.contains('numbers')) { root.classList.toggle('numbers', numbers); drawn = []; if (live()) drawAll(); }
   const scrolls = scroller.scrollWidth > scroller.clientWidth + 1;
-  if (scrolls !== root.classList.contains('scrolls')) { root.classList.toggle('scrolls', scrolls); gestures(); }
-}).observe(scroller);
+  root.classList.toggle('scrolls', scrolls);
+}
+
+new ResizeObserver(measure).observe(scroller);
 
 // -- keys ------------------------------------------------------------------------------------------------------------
 
 function step([right, down], extend) {
-  const i = Math.min(map.layers.length - 1, Math.max(0, selected[0] + right));
-  const j = nearest(towerOf(i).columns, Math.min(map.projections.length - 1, Math.max(0, selected[1] + down)), down);
+  const [i, column] = stepped(selected, [right, down], [map.layers.length, map.projections.length], isFolded);
+  const j = nearest(towerOf(i).columns, column, down);
   select(i, j, true, extend);
   showTip(i, j);
   if (!extend) trigger('cell_select', { index: [i, j] });
 }
 
 function use(tool) {
-  if (tool === 'inspect' || !canPaint()) { if (tool !== 'reset') trigger('inspect', { index: selected }); return; }
+  if (tool === 'look' || !canPaint()) { if (tool !== 'reset') trigger('look', { index: selected }); return; }
   begin(ranged(), tool);
   commit();
 }
@@ -352,6 +419,7 @@ function arrived() {
   if (live()) bestView();
   root.classList.toggle('unread', Boolean(unread()));
   if (root.dataset.method !== map.method) { root.dataset.method = map.method ?? ''; gestures(); }
+  legend();
   retell();  // the hand still rests there: say what is true now
   if (!map.live) return;
   grid.dataset.ready = '1';
@@ -366,8 +434,10 @@ function previewed() {
   (props.preview ?? []).forEach(([i, j]) => cells[i]?.[j]?.classList.add('previewed'));
 }
 
+pointing(window.matchMedia('(pointer: coarse)').matches ? 'touch' : 'mouse');
 watch('value', arrived);
 watch('facts', () => { drawn = []; if (live()) drawAll(); retell(); });  // cells are named by what was read of them
 watch('preview', previewed);
+watch('at', () => { if (live() && props.at && isInside(props.at)) select(...props.at, false); });
 look();
 arrived();

@@ -14,7 +14,7 @@ const shortName = (name) => name.replace(/^(\w+?)_?(?:attn|attention)\.(\w+)$/i,
 const number = (value, digits = 3) => (value === null ? 'unknown' : Number(value.toPrecision(digits)).toString());
 const percent = (share) => (share > 0 && share < 0.0005 ? 'under 0.1%' : `${(100 * share).toFixed(1)}%`);
 // A share of energy as people say it: the last half of a percent is not held against it.
-const asPercent = (share) => (share === null ? 'unknown' : `${Math.round(100 * share)} %`);
+const asPercent = (share) => (share === null ? 'unknown' : `${Math.round(100 * share)}%`);
 const gateWord = (gate) => (gate < 0.45 ? 'leans to task' : gate > 0.55 ? 'leans to domain' : 'about even');
 const within = (low, high, value) => Math.min(high, Math.max(low, value));
 
@@ -31,6 +31,11 @@ const signed = (value) => `${Number(value.toFixed(2)) < 0 ? '−' : '+'}${Math.a
 const halves = (task, domain) => (task === domain ? task : `linear-gradient(135deg, ${task} 0 49%, ${domain} 51%)`);
 
 const capital = (words) => words.charAt(0).toUpperCase() + words.slice(1);
+// How far a value is from the middle of its scale, stretched so that the farthest of the map has the full colour. 0: as it is.
+const stretched = (value, middle, reach, full) => (reach > 0 ? middle + ((value - middle) * full) / reach : value);
+
+// Three thirds of so many columns, as selector lines divide them.
+const thirdsOf = (n) => [0, 1, 2].map((t) => Array.from({ length: n }, (_, i) => i).filter((i) => Math.floor((3 * i) / n) === t));
 
 // -- places ----------------------------------------------------------------------------------------------------------
 
@@ -58,6 +63,18 @@ function nearest(columns, j, down) {
 function between([x0, y0], [x1, y1]) {
   const steps = Math.max(Math.abs(x1 - x0), Math.abs(y1 - y0), 1);
   return Array.from({ length: steps + 1 }, (_, k) => [Math.round(x0 + ((x1 - x0) * k) / steps), Math.round(y0 + ((y1 - y0) * k) / steps)]);
+}
+
+// Where a step from a cell leads on a map of so many columns and rows: past what is folded, and at the edge back to what is not.
+function stepped(from, [right, down], [columns, rows], isHidden) {
+  const by = [Math.sign(right), Math.sign(down)];
+  let [i, j] = [within(0, columns - 1, from[0] + right), within(0, rows - 1, from[1] + down)];
+  const on = (sign) => { i += sign * by[0]; j += sign * by[1]; };
+  const inside = () => i >= 0 && j >= 0 && i < columns && j < rows;
+  while (inside() && isHidden(i, j)) on(1);
+  if (inside()) return [i, j];
+  do on(-1); while (isHidden(i, j) && `${[i, j]}` !== `${from}`);
+  return [i, j];
 }
 
 // -- words -----------------------------------------------------------------------------------------------------------

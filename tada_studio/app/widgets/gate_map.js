@@ -5,7 +5,7 @@ const grid = element.querySelector('.gm-grid');
 const scroller = element.querySelector('.gm-scroll');
 const tip = element.querySelector('.gm-tip');
 
-const tools = { tool: 'paint', shows: 'gate', whose: 'both', paints: 'share', chosen: false, brushes: { share: 1, strength: 0.5, separation: 0.5 } };
+const tools = { tool: 'paint', shows: 'gate', whose: 'both', paints: 'share', chosen: false, fit: false, finger: false, brushes: { share: 1, strength: 0.5, separation: 0.5 } };
 let map = null;        // the last accepted payload; strokes in progress are drawn into it
 let cells = [];        // cells[layer][projection], DOM nodes
 let drawn = [];        // what each cell shows, to leave alone those that stay as they are
@@ -37,15 +37,21 @@ function node(className, text = '', attributes = {}, kind = 'div') {
 // -- the grid --------------------------------------------------------------------------------------------------------
 
 let margins = [];      // of each tower
+let single = true;     // one tower: its rows and columns fold
 
 function build() {
   const all = towers();
+  single = all.length < 2;
+  root.style.setProperty('--gm-margin', `${map.margin}px`);
   grid.setAttribute('aria-rowcount', all.reduce((n, one) => n + one.columns.length, 0));
   grid.setAttribute('aria-colcount', Math.max(0, ...all.map((one) => one.rows.length)));
   grid.replaceChildren();
   cells = map.layers.map(() => []);
   drawn = [];
+  sums = new Map();
+  groupMeans = [];
   margins = all.map((one) => buildTower(one, all.length > 1));
+  fold();
 }
 
 function buildTower({ name: called, rows, columns }, named) {
@@ -55,14 +61,17 @@ function buildTower({ name: called, rows, columns }, named) {
   if (named) box.append(node('gm-tower-name', called, { 'aria-hidden': 'true' }));
   columns.forEach((j) => {
     const name = map.projections[j];
-    const row = node('gm-row', '', { role: 'row' });
-    const head = node('gm-name', shortName(name), { role: 'rowheader', title: `${name}: a click uses the tool on the whole row` });
+    const g = groups().findIndex(([, members]) => members.includes(j));
+    if (g >= 0 && groups()[g][1][0] === j) box.append(groupRow(groups()[g], g));
+    const row = node(g >= 0 ? `gm-row in-g${g}` : 'gm-row', '', { role: 'row' });
+    const head = node('gm-name', name, { role: 'rowheader', title: `${name}: a click uses the tool on the whole row` });
     Object.assign(head.dataset, { row: j, first: rows[0] });
     row.append(head);
-    rows.forEach((i) => row.append((cells[i][j] = cell(name, i, j))));
+    row.append(...inThirds(rows, (i) => (cells[i][j] = cell(name, i, j)), (some, t) => sum(`sum-t${t}`, some.map((i) => [i, j]), `${name}, ${THIRDS[t]}`)));
     row.append((made.rows[j] = node('gm-mean', '', { 'aria-hidden': 'true' })));
     box.append(row);
   });
+  if (thirds().length) box.append(thirdsRow());
   box.append(footer(rows, made));
   grid.append(box);
   return made;
@@ -78,10 +87,12 @@ function cell(name, i, j) {
 function footer(rows, made) {
   const foot = node('gm-row', '', { 'aria-hidden': 'true' });
   foot.append(node('gm-name', 'mean'));
-  rows.forEach((i) => foot.append((made.columns[i] = column('gm-layer', '', i))));
+  foot.append(...inThirds(rows, (i) => (made.columns[i] = column('gm-layer', '', i)), (some, t) => node(`gm-none-there sum-t${t}`)));
   foot.append((made.whole = node('gm-mean')), node('gm-name', 'layer'));
   const step = Math.max(1, Math.ceil(rows.length / 16));
-  rows.forEach((i, k) => foot.append(column('gm-tick', k % step ? '' : String(map.layers[i]), i)));
+  const span = (some) => `${map.layers[some[0]]}–${map.layers[some.at(-1)]}`;
+  const tick = (i) => column('gm-tick', rows.indexOf(i) % step ? '' : String(map.layers[i]), i);
+  foot.append(...inThirds(rows, tick, (some, t) => node(`gm-tick sum-t${t}`, span(some))));
   foot.append(node('gm-mean-name', 'mean'));
   return foot;
 }
@@ -94,35 +105,57 @@ function column(className, text, i) {
 
 // -- looks -----------------------------------------------------------------------------------------------------------
 
+// The farthest from the middle of its scale that the view in sight has, if colours are fitted to it; else 0.
+let reach = 0;
+const MIDDLE = { gate: 0.5, merged: 0.5, asymmetry: 0.5, split: 0.5 };
+function measureReach() {
+  if (!tools.fit || !live()) { reach = 0; return; }
+  const middle = MIDDLE[tools.shows] ?? 0;
+  const each = (i, j) => ({ split: () => [map.split.task[i][j], map.split.domain[i][j]], conflict: () => map.lost?.[i]?.[j] ?? [], strength: () => times(i, j) }[tools.shows]?.() ?? [view().of(i, j)]);
+  const all = map.layers.flatMap((_, i) => map.projections.flatMap((__, j) => (isThere(i, j) ? each(i, j) : [])));
+  reach = Math.max(0, ...all.filter((one) => one !== null).map((one) => Math.abs(one - middle)));
+}
+const fitGate = (v) => gateColour(stretched(v, 0.5, reach, 0.5));
+const fitTimes = (v) => strengthColour(stretched(v, 0, reach, 2));
+const fitLost = (v) => lostColour(stretched(v, 0, reach, 1));
+const fitApart = (v) => separationColour(stretched(v, 0, reach, 1));
+const fitDifference = (v) => gateColour(0.5 + stretched(v, 0, reach, 0.5));
+
 // What a view shows of a cell: its colour, a number for means and labels, how that number reads.
 const VIEWS = {
   split: {
-    colour: (i, j) => (apart(i, j) === null ? 'none' : halves(gateColour(map.split.task[i][j]), gateColour(map.split.domain[i][j]))),
+    colour: (i, j) => (apart(i, j) === null ? 'none' : halves(fitGate(map.split.task[i][j]), fitGate(map.split.domain[i][j]))),
     of: (i, j) => apart(i, j), label: signed, chip: separationColour,
+    many: (of) => halves(...['task', 'domain'].map((kind) => fitGate(mean(of.map(([i, j]) => map.split[kind][i][j]))))),
   },
   asymmetry: {
-    colour: (i, j) => (map.asymmetry?.[i]?.[j] == null ? 'none' : gateColour(map.asymmetry[i][j])), of: (i, j) => map.asymmetry?.[i]?.[j] ?? null,
-    label: (v) => v.toFixed(2), chip: gateColour,
+    colour: (i, j) => (map.asymmetry?.[i]?.[j] == null ? 'none' : fitGate(map.asymmetry[i][j])), of: (i, j) => map.asymmetry?.[i]?.[j] ?? null,
+    label: (v) => v.toFixed(2), chip: fitGate,
   },
-  gate: { colour: (i, j) => gateColour(map.gates[i][j]), of: (i, j) => map.gates[i][j], label: (v) => v.toFixed(2), chip: gateColour },
+  gate: { colour: (i, j) => fitGate(map.gates[i][j]), of: (i, j) => map.gates[i][j], label: (v) => v.toFixed(2), chip: fitGate },
   strength: {
-    colour: (i, j) => (tools.whose === 'both' ? halves(...times(i, j).map(strengthColour)) : strengthColour(times(i, j)[tools.whose === 'task' ? 0 : 1])),
-    of: (i, j) => (tools.whose === 'both' ? both(i, j) : times(i, j)[tools.whose === 'task' ? 0 : 1]), label: (v) => `x ${number(v, 2)}`, chip: strengthColour,
+    colour: (i, j) => (tools.whose === 'both' ? halves(...times(i, j).map(fitTimes)) : fitTimes(times(i, j)[tools.whose === 'task' ? 0 : 1])),
+    of: (i, j) => (tools.whose === 'both' ? both(i, j) : times(i, j)[tools.whose === 'task' ? 0 : 1]), label: (v) => `x ${number(v, 2)}`, chip: fitTimes,
   },
-  separation: { colour: (i, j) => separationColour(map.separation[i][j]), of: (i, j) => map.separation[i][j], label: (v) => v.toFixed(2), chip: separationColour },
+  separation: { colour: (i, j) => fitApart(map.separation[i][j]), of: (i, j) => map.separation[i][j], label: (v) => v.toFixed(2), chip: fitApart },
   merged: {
-    colour: (i, j) => (map.merged?.[i]?.[j] == null ? 'none' : gateColour(map.merged[i][j])), of: (i, j) => map.merged?.[i]?.[j] ?? null,
-    label: (v) => `${Math.round(100 * v)}%`, chip: gateColour,
+    colour: (i, j) => (map.merged?.[i]?.[j] == null ? 'none' : fitGate(map.merged[i][j])), of: (i, j) => map.merged?.[i]?.[j] ?? null,
+    label: (v) => `${Math.round(100 * v)}%`, chip: fitGate,
   },
   conflict: {
-    colour: (i, j) => halves(...(map.lost?.[i]?.[j] ?? [0, 0]).map(lostColour)), of: (i, j) => Math.max(...(map.lost?.[i]?.[j] ?? [0, 0])),
-    label: percent, chip: lostColour,
+    colour: (i, j) => halves(...(map.lost?.[i]?.[j] ?? [0, 0]).map(fitLost)), of: (i, j) => Math.max(...(map.lost?.[i]?.[j] ?? [0, 0])),
+    label: percent, chip: fitLost,
+  },
+  difference: {
+    colour: (i, j) => (moved(i, j) === null ? 'none' : fitDifference(moved(i, j))), of: (i, j) => moved(i, j), label: signed, chip: fitDifference,
   },
 };
 // How a brush of each plane is coloured.
 const CHIPS = { share: gateColour, strength: strengthColour, separation: separationColour };
 // The gate on domain inputs less the gate on task inputs.
 const apart = (i, j) => (map.split?.domain[i]?.[j] == null ? null : map.split.domain[i][j] - map.split.task[i][j]);
+// How far the domain's part of a merged update is from that in what the map is compared with.
+const moved = (i, j) => map.difference?.of?.[i]?.[j] ?? null;
 const view = () => VIEWS[tools.shows] ?? VIEWS.gate;
 const value = (i, j) => (isThere(i, j) ? view().of(i, j) : null);
 const labelOf = (shown) => (shown === null ? '' : view().label(shown));
@@ -137,8 +170,8 @@ function isSet(i, j) {
 function drawCell(i, j) {
   if (!isInside([i, j])) return;
   const there = isThere(i, j);
-  const all = [map.gates, map.computed, map.edited, map.locked, map.strength, map.separation, map.merged, map.lost, map.dropped, map.split?.task, map.split?.domain, map.asymmetry];
-  const looks = there ? [...all.map((grid) => grid?.[i]?.[j]), tools.shows, tools.whose].join() : 'absent';
+  const all = [map.gates, map.computed, map.edited, map.locked, map.strength, map.separation, map.merged, map.lost, map.dropped, map.split?.task, map.split?.domain, map.asymmetry, map.difference?.of];
+  const looks = there ? [...all.map((grid) => grid?.[i]?.[j]), tools.shows, tools.whose, reach].join() : 'absent';
   const key = `${i},${j}`;
   if (drawn[key] === looks) return;
   drawn[key] = looks;
@@ -147,6 +180,7 @@ function drawCell(i, j) {
   shown.classList.toggle('edited', there && isSet(i, j));
   shown.classList.toggle('locked', there && Boolean(map.locked[i][j]));
   shown.style.background = there ? view().colour(i, j) : '';
+  shown.textContent = there && root.classList.contains('numbers') ? labelOf(value(i, j)) : '';
   shown.setAttribute('aria-label', facts(i, j).join(', '));
 }
 
@@ -158,9 +192,11 @@ function drawMargins() {
     columns.forEach((j, b) => show(margins[k].rows[j], mean(all.map((row) => row[b])), true));
     show(margins[k].whole, mean(all.flat()), true);
   });
+  drawSums();
 }
 
 function drawAll() {
+  measureReach();
   map.layers.forEach((_, i) => map.projections.forEach((_, j) => drawCell(i, j)));
   drawMargins();
   drawTable();
@@ -178,6 +214,7 @@ function load() {
   drawAll();
   if (!isInside(selected) || !isInside(anchor)) select(0, towers()[0].columns[0], false);
   else select(...selected, false, true);
+  if (!sameGrid) measure();
 }
 
 // -- words and the card ------------------------------------------------------------------------------------------------
@@ -211,12 +248,12 @@ function details(i, j) {
   const by = shareFrom(map.computes, map.edited[i][j], map.computed[i][j]);
   const [low, high] = [known('low', i, j), known('high', i, j)];
   if (low !== null) rows.push(['95 % band', `${low.toFixed(2)} to ${high.toFixed(2)} (computed)`]);
-  rows.push(['share', `${gate.toFixed(2)}, ${gateWord(gate)}`], ['', map.locked[i][j] ? `${by}; locked` : by]);
+  rows.push(['share', `${gate.toFixed(2)}, ${gateWord(gate)}; ${map.locked[i][j] ? `${by}; locked` : by}`]);
   if (map.unread?.share) rows.push(['', `${map.method} does not read it`]);
   const [task, domain] = times(i, j);
   if (task !== 1 || domain !== 1) rows.push(['strength', `task x ${number(task)}, domain x ${number(domain)}`]);
   const weights = map.weights?.[i]?.[j];
-  if (weights) rows.push(['weights', `task ${number(weights[0])}, domain ${number(weights[1])}`]);
+  if (weights?.some((one) => one !== 1)) rows.push(['weights', `task ${number(weights[0])}, domain ${number(weights[1])}`]);
   rows.push(...splitRows(i, j));
   const out = map.merged?.[i]?.[j];
   if (out != null) rows.push(['in the merge', `${Math.round(100 * (1 - out))} % task, ${Math.round(100 * out)} % domain, of its energy`]);
@@ -247,12 +284,21 @@ function showTip(i, j) {
   for (const [name, text, role] of rows) list.append(node(role ? `gm-key ${role}` : 'gm-key', name, {}, 'dt'), node('', text, {}, 'dd'));
   tip.replaceChildren(head, list);
   tip.hidden = false;
-  const box = cells[i][j].getBoundingClientRect();
+  const [left, top] = clear(cells[i][j].getBoundingClientRect(), scroller.getBoundingClientRect());
+  tip.style.transform = `translate(${left}px, ${top}px)`;
+}
+
+// A place for the card where it covers no cell: under the map, over it, or, of a map as high as the window, two cells aside.
+function clear(box, cellsAt) {
   const frame = element.getBoundingClientRect();
-  const left = Math.min(box.left - frame.left, frame.width - tip.offsetWidth - 4);
-  const below = box.bottom + 6 + tip.offsetHeight < window.innerHeight;
-  const top = below ? box.bottom - frame.top + 6 : box.top - frame.top - tip.offsetHeight - 6;
-  tip.style.transform = `translate(${Math.max(0, left)}px, ${top}px)`;
+  const [wide, high] = [tip.offsetWidth, tip.offsetHeight];
+  const left = within(0, Math.max(0, frame.width - wide - 4), box.left - frame.left);
+  if (cellsAt.bottom + high + 6 < window.innerHeight) return [left, cellsAt.bottom - frame.top + 6];
+  if (cellsAt.top - high - 6 > 0) return [left, cellsAt.top - frame.top - high - 6];
+  const aside = 2 * box.width + 6;
+  const right = box.right - frame.left + aside;
+  const top = within(0, Math.max(0, frame.height - high), box.top - frame.top - high / 2);
+  return [right + wide < frame.width ? right : Math.max(0, box.left - frame.left - aside - wide), top];
 }
 
 function hideTip() { tip.hidden = true; tipOf = null; }

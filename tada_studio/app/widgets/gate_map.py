@@ -13,23 +13,24 @@ from torch import Tensor
 
 from tada_studio import report
 from tada_studio.core.methods import METHODS
-from tada_studio.figures import DEPTH_MARGIN, DEPTH_MARGIN_RIGHT
+from tada_studio.core.selectors import families
+from tada_studio.figures import DEPTH_MARGIN, DEPTH_MARGIN_RIGHT, row_margin
 from tada_studio.pipeline.merge import Merge
 
 _HERE = Path(__file__).parent
-#: One script in four files: looks and words, what is drawn, the same as a table, and the hand.
+#: One script in five files: looks and words, what is drawn, groups that fold, the same as a table, and the hand.
 _JS = "\n".join(
     (_HERE / name).read_text(encoding="utf-8")
-    for name in ("gate_looks.js", "gate_map.js", "gate_table.js", "gate_input.js")
+    for name in ("gate_looks.js", "gate_map.js", "gate_groups.js", "gate_table.js", "gate_input.js")
 )
 _CSS = (_HERE / "gate_map.css").read_text(encoding="utf-8")
 
 #: The tools, in the order of the toolbar.
-TOOLS = ("paint", "rectangle", "reset", "lock", "smooth", "inspect")
+TOOLS = ("paint", "rectangle", "reset", "lock", "smooth", "look")
 #: What the map shows: name -> label.
 SHOWS = {
     "split": "Split", "gate": "Share", "strength": "Strength", "separation": "Separation", "merged": "In the merge",
-    "conflict": "Conflict", "asymmetry": "Asymmetry", "table": "Table",
+    "conflict": "Conflict", "asymmetry": "Asymmetry", "difference": "Difference", "table": "Table",
 }  # fmt: skip
 #: What a brush sets on the split map, where all planes meet.
 PAINTS = {"share": "Share", "strength": "Strength", "separation": "Separation"}
@@ -56,7 +57,9 @@ _HTML = f"""
     {_choice("shows", "Map shows", SHOWS)}
     <span class="gm-scale gm-halves"><span class="gm-half"></span>
       <span>upper left: on task inputs, lower right: on domain inputs</span></span>
-    <span class="gm-scale gm-gate"><span>task 0</span><span class="gm-bar"></span><span>1 domain</span>
+    <span class="gm-scale gm-gate">
+      <span class="gm-low">task 0</span><span class="gm-bar"></span><span class="gm-high">1 domain</span>
+      <span class="gm-sign gm-fitted"></span>
       <span class="gm-sign"><span class="gm-dot"></span>set by hand</span>
       <span class="gm-sign"><span class="gm-box"></span>locked</span></span>
     <span class="gm-scale gm-times"><span>subtracted x -2</span><span class="gm-bar"></span><span>x 2 twice as strong</span></span>
@@ -64,9 +67,11 @@ _HTML = f"""
     <span class="gm-scale gm-lost"><span>energy dropped</span><span class="gm-ticks">
       <span style="left:0%">0</span><span style="left:10%">1%</span><span style="left:31.6%">10%</span>
       <span style="left:70.7%">50%</span><span style="left:100%">all</span></span></span>
+    <label class="gm-fit"><input type="checkbox" id="fit">fit colours to this map</label>
   </div>
   <div class="gm-tools">
     {_choice("tool", "Tool", {name: name.capitalize() for name in TOOLS})}
+    <label class="gm-fit gm-finger"><input type="checkbox" id="finger">finger paints</label>
     {_choice("paints", "The brush sets", PAINTS)}
     {_choice("whose", "Whose strength", WHOSE)}
     <div class="gm-brush" id="brush"><span>brush</span>
@@ -88,13 +93,14 @@ _revisions = itertools.count(1)
 
 
 def gate_map() -> gr.HTML:
-    """Events: stroke (tool, cells, value, on, id), cell_select and inspect (index), settled (rev), undo, redo.
+    """Events: stroke (tool, cells, value, on, id), cell_select and look (index), settled (rev), compare, undo, redo.
 
-    Props besides the value: ``facts`` (what the card on a cell tells of it), ``preview`` (cells to point out).
+    Props besides the value: ``facts`` (what the card on a cell tells of it), ``preview`` (cells to point out), ``at`` (the cell
+    that was chosen elsewhere).
     A function and not a subclass: subclassing gr.HTML writes a .pyi file next to this one.
     """
     return gr.HTML(
-        value=None, facts=None, preview=None, html_template=_HTML, css_template=_CSS, js_on_load=_JS,
+        value=None, facts=None, preview=None, at=None, html_template=_HTML, css_template=_CSS, js_on_load=_JS,
         apply_default_css=False, container=True, padding=True, elem_id="gates",
     )  # fmt: skip
 
@@ -103,8 +109,9 @@ def gate_map() -> gr.HTML:
 DIGITS = 5
 
 
-def payload(view: Merge | None, ack: int | None) -> dict[str, Any]:
-    """What the map draws. ``ack`` is the last stroke that this answers; None is always accepted.
+def payload(view: Merge | None, ack: int | None, against: tuple[str, Merge] | None = None) -> dict[str, Any]:
+    """What the map draws. ``ack`` is the last stroke that this answers; None is always accepted. against: (name, merge) that it is
+    compared with.
 
     Every payload has a new ``rev``: an update that equals the last one would be swallowed on its way, and a refused
     stroke would stay painted.
@@ -118,6 +125,8 @@ def payload(view: Merge | None, ack: int | None) -> dict[str, Any]:
         "towers": list(gates.towers),
         "layers": list(gates.layers),
         "projections": list(gates.projections),
+        "groups": groups(gates.projections),
+        "margin": row_margin(gates.projections) - 2,
         "gates": _rows(gates.values),
         "computed": _rows(gates.computed),
         "strength": gates.strength.permute(1, 2, 0).tolist(),
@@ -125,6 +134,7 @@ def payload(view: Merge | None, ack: int | None) -> dict[str, Any]:
         "edited": gates.edited.int().tolist(),
         "locked": gates.locked.int().tolist(),
         **split(view),
+        "difference": None if against is None else {"from": against[0], **(difference(view, against[1]) or {})},
         "weights": _on_grid(view, view.how.weights),
         "merged": None if view.contributions is None else _on_grid(view, view.contributions[:, 1]),
         "lost": None if drops is None else _on_grid(view, drops.lost_by_cell),
@@ -133,6 +143,24 @@ def payload(view: Merge | None, ack: int | None) -> dict[str, Any]:
         "computes": METHODS[view.recipe.method].computes_shares and view.probed,
         "unread": unread(view),
     }
+
+
+#: What the families of projections are called on the map.
+_FAMILY = {"attn": "attention", "mlp": "feed-forward"}
+
+
+def groups(projections: tuple[str, ...]) -> list[tuple[str, list[int]]]:
+    """(name, columns) of groups whose rows lie together, in their order; none if there is only one."""
+    found = [(_FAMILY[name], rows) for name, rows in families(projections).items() if rows]
+    together = all(rows == list(range(rows[0], rows[0] + len(rows))) for _, rows in found)
+    return sorted(found, key=lambda group: group[1]) if together and len(found) > 1 else []
+
+
+def difference(view: Merge, against: Merge | None) -> dict[str, Any] | None:
+    """How far the domain's part of each merged update is from that in another merge of the pair; None where there is none."""
+    if against is None or view.contributions is None or against.contributions is None:
+        return None
+    return {"of": _on_grid(view, view.contributions[:, 1] - against.contributions[:, 1])}
 
 
 def split(view: Merge) -> dict[str, Any]:

@@ -32,7 +32,7 @@ function drawField(field, i, j) {
 function buildTable(first) {
   const layers = map.layers.slice(first, first + PAGE);
   const head = node('', '', {}, 'tr');
-  head.append(node('', 'layer', { scope: 'col' }, 'th'), ...map.projections.map((name) => node('', shortName(name), { scope: 'col', title: name }, 'th')));
+  head.append(node('', 'layer', { scope: 'col' }, 'th'), ...map.projections.map((name) => node('', name, { scope: 'col' }, 'th')));
   const [top, body] = [node('', '', {}, 'thead'), node('', '', {}, 'tbody')];
   top.append(head);
   fields = layers.map((layer, k) => {

@@ -22,8 +22,7 @@ NOTHING = "Open two adapters first; then every cell of the map shows its directi
 EMPTY = "Open two adapters, then choose a cell."
 KNOB = "conflict_threshold"
 #: Names of the figures.
-PICTURES = ("spectrum", "overlap", "chance", "merged")
-CLICK = "A click on a bar drops the direction or keeps it; a second click gives it back to the rule."
+PICTURES = ("overlap", "chance", "merged")
 
 
 # -- what is shown ---------------------------------------------------------------------------------------------------
@@ -53,10 +52,9 @@ def show(state: TabState) -> Named:
 
 
 def pictures(view: Merge, near: ModuleDetail, where: str) -> dict[str, figures.Figure]:
-    """One cell in four figures."""
+    """One cell in three figures; its spectrum is beside the map."""
     threshold, space = view.recipe.conflict_threshold, view.recipe.conflict_space
     return {
-        "spectrum": figures.conflict_spectrum(near, where),
         "overlap": figures.overlap_table(near, threshold, where),
         "chance": figures.against_chance(near, threshold, space, where),
         "merged": figures.merged_spectrum(near, view.merged.rank, where),
@@ -118,17 +116,17 @@ def cell_panel(state: gr.State) -> Panel:
             cell = gr.Dropdown(
                 [],
                 label="Cell",
-                info="or click one on the map with the tool Inspect; type here to search",
+                info="or click one on the map with the tool Look; type here to search",
                 elem_id="cell",
             )
         with gr.Column(scale=2, min_width=280):
             slider = linked(KNOB)
     heading = words()
     with gr.Row():
-        with gr.Column(min_width=320):
-            spectrum = plot_panel(figures.SPECTRUM, EMPTY, "spectrum", CLICK)
         with gr.Column(min_width=440):  # narrower, a table would hide its last columns: it goes below instead
-            task, domain = direction_table("task-directions"), direction_table("domain-directions")
+            task = direction_table("task-directions")
+        with gr.Column(min_width=440):
+            domain = direction_table("domain-directions")
     with gr.Row():
         with gr.Column(min_width=320):
             overlap = plot_panel(figures.OVERLAP, EMPTY, "overlap")
@@ -137,7 +135,7 @@ def cell_panel(state: gr.State) -> Panel:
     merged = plot_panel(figures.MERGED, EMPTY, "merged-spectrum")
     at = {
         "message": message, "slider": slider, "cell": cell, "heading": heading, "task": task, "domain": domain,
-        "spectrum": spectrum, "overlap": overlap, "chance": chance, "merged": merged,
+        "overlap": overlap, "chance": chance, "merged": merged,
     }  # fmt: skip
     listen(cell.input, on_cell, [state, cell], at, **READ)
     turned = on_turn(slider, on_threshold, state, {"message": message}, **DRAG)
@@ -145,26 +143,10 @@ def cell_panel(state: gr.State) -> Panel:
 
 
 def _picks(state: gr.State, at: Mapping[str, Any]) -> list[Any]:
-    """A tick in a table or a click on a bar drops or keeps a direction."""
+    """A tick in a table drops or keeps a direction."""
 
     def on_tick(state: TabState, news: gr.EventData) -> Named:  # gradio looks for its event in the annotations
         edits.pick(state, *(getattr(news, name, None) for name in ("row", "side", "number")))
         return show(state)
 
-    def on_bar(state: TabState, news: gr.EventData) -> Named:
-        if (found := bar(getattr(news, "data", None))) is not None:
-            edits.pick(state, *found)
-        return show(state)
-
-    return [
-        *(listen(at[side].pick, on_tick, [state], at, **EDIT) for side in ("task", "domain")),
-        listen(at["spectrum"].point_click, on_bar, [state], at, **EDIT),
-    ]
-
-
-def bar(data: Any) -> tuple[int, str, int] | None:
-    """(row, side, number) of a clicked bar; None for a click on anything else."""
-    match data:
-        case ["task" | "domain" as side, int() as number, str(), int() as row, *_]:
-            return row, side, number
-    return None
+    return [listen(at[side].pick, on_tick, [state], at, **EDIT) for side in ("task", "domain")]

@@ -8,6 +8,7 @@ import gradio as gr
 from tada_studio import figures, report
 from tada_studio.app import edits
 from tada_studio.app.state import TabState
+from tada_studio.app.tabs.inspect import against
 from tada_studio.app.widgets import html
 from tada_studio.app.widgets.panel import READ, Named, Panel, listen, words
 from tada_studio.app.widgets.plot_panel import drawing, plot_panel
@@ -15,25 +16,32 @@ from tada_studio.core.gates import Depth
 from tada_studio.pipeline.merge import Merge
 
 #: What can be drawn over depth.
-KINDS = {"separation": "Who speaks on which inputs", "asymmetry": "The paper's asymmetry"}
+KINDS = {
+    "separation": "Who speaks on which inputs", "asymmetry": "The paper's asymmetry", "projections": "Projection by projection",
+}  # fmt: skip
 
 
 def show(state: TabState) -> Named:
     """The profile, what other readings say if there are any, and the button that takes them away."""
     view = state.session.view
     if view is None:
-        return {"profile": None, "message": "", "drop": gr.update(visible=False), "kind": gr.update(visible=False)}
+        hidden = gr.update(visible=False)
+        return {"profile": None, "message": "", "drop": hidden, "kind": hidden}
     other = compared(state, view)
-    both = view.separation is not None
+    names = [name for name in KINDS if name != "separation" or view.separation is not None]
+    kind = state.depth_of if state.depth_of in names else names[0]
     return {
         "profile": drawing(profile(state, view, other)), "message": message(state, view, other),
         "drop": gr.update(visible=other is not None),
-        "kind": gr.update(visible=both, value=state.depth_of),
+        "kind": gr.update(visible=view.probed, choices=[(KINDS[name], name) for name in names], value=kind),
+        "against": gr.update(choices=against.choices(state), value=state.differs_from or against.FIRST),
     }  # fmt: skip
 
 
 def profile(state: TabState, view: Merge, other: tuple[str, dict[str, Depth]] | None) -> figures.Figure:
-    """Both gates over depth where there are two; the asymmetry where it was asked for, or where there is nothing else."""
+    """Both gates over depth where there are two; the asymmetry, or each projection, where that was asked for."""
+    if state.depth_of == "projections":
+        return figures.projections_over_depth(view.asymmetry, view.separation)
     if view.separation is None or state.depth_of == "asymmetry":
         return figures.depth_profile(view.depths, view.asymmetry, other)
     return figures.separation_depth(view.separation)
@@ -68,13 +76,17 @@ def depth_panel(state: gr.State) -> Panel:
     )  # fmt: skip
     profile = plot_panel(figures.DEPTH, "Open two adapters to see their depth profile.", "depth")
     message = words(elem_id="compared-depth")
-    with gr.Accordion("Compare with other readings of this pair", open=False, elem_id="compare"):
+    with gr.Accordion("Compare with another recipe, or other readings of this pair", open=False, elem_id="compare"):
+        choice = gr.Dropdown(
+            [(says, name) for name, (says, _) in against.RECIPES.items()], value=against.FIRST,
+            label="The view Difference of the map is from", filterable=False, elem_id="against",
+        )  # fmt: skip
         files = gr.File(
             label="readings.json and readings.safetensors, for example of a generic probe", file_count="multiple",
             file_types=[".json", ".safetensors"], height=120, elem_id="compare-files",
         )  # fmt: skip
     drop = gr.Button("Remove the compared readings", visible=False, size="sm", elem_id="compare-drop")
-    panel = Panel({"profile": profile, "message": message, "drop": drop, "kind": kind}, show)
+    panel = Panel({"profile": profile, "message": message, "drop": drop, "kind": kind, "against": choice}, show)
 
     def act(does: Any) -> Any:
         def handler(state: TabState, *values: Any) -> Named:

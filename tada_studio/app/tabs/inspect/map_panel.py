@@ -6,6 +6,7 @@ from markupsafe import Markup
 from tada_studio import report
 from tada_studio.app import edits
 from tada_studio.app.state import TabState
+from tada_studio.app.tabs.inspect.against import against
 from tada_studio.app.widgets import html
 from tada_studio.app.widgets.gate_map import cell_facts, gate_map, payload
 from tada_studio.app.widgets.panel import Named, words
@@ -56,7 +57,7 @@ def show(state: TabState) -> Named:
     """What follows a hand at once: map, status line, undo, redo, cards."""
     session = state.session
     return {
-        "map": payload(session.view, state.ack),
+        "map": payload(session.view, state.ack, against(state)),
         "message": html.message(state.message or (SAFE if session.view else "")),
         "undo": gr.update(interactive=session.can_undo),
         "redo": gr.update(interactive=session.can_redo),

@@ -12,8 +12,9 @@ import gradio as gr
 
 from tada_studio.app import edits
 from tada_studio.app.state import TabState
-from tada_studio.app.tabs.inspect import map_panel
+from tada_studio.app.tabs.inspect import against, map_panel
 from tada_studio.app.tabs.inspect.auto_panel import auto_panel
+from tada_studio.app.tabs.inspect.beside_panel import beside_panel, wire_card
 from tada_studio.app.tabs.inspect.cell_panel import cell_panel
 from tada_studio.app.tabs.inspect.depth_panel import depth_panel
 from tada_studio.app.tabs.inspect.effect_panel import effect_panel
@@ -53,8 +54,8 @@ SECTIONS: dict[str, tuple[str, Callable[[gr.State], Panel]]] = {
 
 #: Moves the page only if what was asked for cannot be seen.
 _INTO_SIGHT = """() => {
-  const sections = document.getElementById('sections'), top = sections.getBoundingClientRect().top;
-  if (top > innerHeight - 260) sections.scrollIntoView({ block: 'start', behavior: 'smooth' });
+  const pane = document.getElementById('beside'), top = pane.getBoundingClientRect().top;
+  if (top > innerHeight - 260 || top < -200) pane.scrollIntoView({ block: 'start', behavior: 'smooth' });
 }"""
 
 
@@ -62,13 +63,14 @@ _INTO_SIGHT = """() => {
 
 
 def settled(depth: Panel, sections: Mapping[str, Panel], state: TabState) -> Named:
-    """What follows once the map has come to rest: what its card tells, the depth profile and the section in sight."""
+    """What follows once the map has come to rest: what its card tells, the depth profile, what is in sight beside it and below."""
     return {**map_panel.facts(state), **_of("depth", depth.show(state)), **in_sight(sections, state)}
 
 
 def in_sight(sections: Mapping[str, Panel], state: TabState) -> Named:
-    """Updates for the section in sight; the others are drawn when they are looked at."""
-    return _of(state.section, sections[state.section].show(state)) if state.section in sections else {}
+    """Updates for the pane beside the map and the section in sight; the others are drawn when they are looked at."""
+    shown = {name for name in (state.beside, state.section) if name in sections}
+    return {name: update for one in shown for name, update in _of(one, sections[one].show(state)).items()}
 
 
 def _of(panel: str, shown: Named) -> Named:
@@ -80,6 +82,18 @@ def on_section(name: str, panel: Panel, state: TabState) -> Named:
     """Another section comes into sight."""
     state.section = name
     return panel.show(state)
+
+
+def on_against(state: TabState, name: str | None = None) -> Named:
+    """The map is compared with something, or with something else."""
+    against.choose(state, name or against.FIRST)
+    return {"map": map_panel.truth(state)["map"]}
+
+
+def on_beside(name: str, near: Panel, state: TabState) -> Named:
+    """Knobs or the cell come into sight beside the map."""
+    state.beside = name
+    return near.show(state) if name == "near" else {}
 
 
 def after(act: Callable[..., None], show: Show) -> Callable[..., Named]:
@@ -98,12 +112,14 @@ def after(act: Callable[..., None], show: Show) -> Callable[..., Named]:
 def inspect_tab(state: gr.State) -> Panel:
     """Builds and wires the tab."""
     cards = words(map_panel.stat_cards(None))
-    with gr.Row():
-        with gr.Column(scale=4, min_width=320):
-            picture, depth = map_panel.map_panel(cards), depth_panel(state)
-        with gr.Column(scale=1, min_width=270, elem_classes="knob-column"):
-            side = knob_column()
-    tabs, sections = _sections(state)
+    with gr.Row(elem_id="map-and-beside"):
+        with gr.Column(scale=5, min_width=320, elem_classes="map-column"):
+            picture = map_panel.map_panel(cards)
+            with gr.Column(elem_classes="depth-block"):
+                depth = depth_panel(state)
+        with gr.Column(scale=2, min_width=310, elem_id="beside", elem_classes="knob-column"):
+            tabs, side, near = _beside(state)
+    sections = {"near": near, **_sections(state)}
     quick = Panel({**picture, **side.texts}, partial(_at_once, side))
     rest = _wire_figures(state, picture["map"], depth, tabs, sections)
     # once the map has come to rest the sidebar says what of the results is of an earlier recipe
@@ -114,14 +130,26 @@ def inspect_tab(state: gr.State) -> Panel:
     return whole
 
 
-def _sections(state: gr.State) -> tuple[gr.Tabs, dict[str, Panel]]:
+def _beside(state: gr.State) -> tuple[gr.Tabs, Knobs, Panel]:
+    """Knobs and the cell in sight, one at a time beside the map."""
+    with gr.Tabs(selected="knobs", elem_id="beside-tabs") as tabs:
+        with gr.Tab("Knobs", id="knobs", elem_id="beside-knobs") as first:
+            side = knob_column()
+        with gr.Tab("Cell", id="near", elem_id="beside-near") as second:
+            near = beside_panel(state)
+    listen_early(first.select, partial(on_beside, "knobs", near), [state], near.at, **READ)
+    listen_early(second.select, partial(on_beside, "near", near), [state], near.at, **READ)
+    return tabs, side, near
+
+
+def _sections(state: gr.State) -> dict[str, Panel]:
     built: dict[str, Panel] = {}
-    with gr.Tabs(elem_id="sections", overflow_behavior="wrap") as tabs:
+    with gr.Tabs(elem_id="sections", overflow_behavior="wrap"):
         for name, (label, build) in SECTIONS.items():
             with gr.Tab(label, id=name, elem_id=f"section-{name}") as tab:
                 built[name] = panel = build(state)
             listen_early(tab.select, partial(on_section, name, panel), [state], panel.at, **READ)
-    return tabs, built
+    return built
 
 
 def _changes(sections: Mapping[str, Panel]) -> tuple[Any, ...]:
@@ -164,13 +192,21 @@ def _wire_figures(state: gr.State, grid: gr.HTML, depth: Panel, tabs: gr.Tabs, s
         edits.select(state, getattr(news, "index", None))
         return in_sight(sections, state)
 
-    def on_inspect(state: TabState, news: gr.EventData) -> Named:
-        state.section = "cell"
-        return {"tabs": gr.update(selected="cell"), **on_select(state, news)}
+    def on_look(state: TabState, news: gr.EventData) -> Named:
+        state.beside = "near"
+        return {"tabs": gr.update(selected="near"), **on_select(state, news)}
 
+    def follow(state: TabState) -> Named:
+        closer = _of("cell", sections["cell"].show(state)) if state.section == "cell" else {}
+        return {"map": gr.update(at=list(state.cell)), **closer}
+
+    chosen = {"map": grid}
+    listen(grid.compare, on_against, [state], chosen, **how)
+    listen(depth.at["against"].input, on_against, [state, depth.at["against"]], chosen, **how)
     rests = listen_early(grid.settled, partial(settled, depth, sections), [state], under, **how)
     listen(grid.cell_select, on_select, [state], closer, **how)
-    shown = listen(grid.inspect, on_inspect, [state], {"tabs": tabs, **closer}, **how)
+    shown = listen(grid.look, on_look, [state], {"tabs": tabs, **closer}, **how)
+    wire_card(state, sections["near"], {"map": grid, **together({"cell": sections["cell"]}).at}, follow)
     shown.success(None, None, None, js=_INTO_SIGHT, api_visibility="private")
     return rests
 
