@@ -7,12 +7,20 @@ says when it is due.
 
 import argparse
 import inspect
+import json
 import re
+from collections.abc import Callable
+from functools import cached_property
 from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel
 
 import tada_studio
 from tada_studio import cli, figures, report
+from tada_studio.app import api, api_models
 from tada_studio.cli.parser import flags
+from tada_studio.session.limits import PUBLIC
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -77,7 +85,7 @@ def _cell(action: argparse.Action) -> str:
     return str(action.help).replace("|", "\\|") + (f"; default `{default}`" if shown else "")
 
 
-API_HEAD = """# Python API
+API_HEAD = """# API: Python, HTTP, MCP
 
 Made from the package by `python docs/make_pages.py`. `import tada_studio as tada` costs next to nothing: a name is loaded
 when it is first used, and `__init__.pyi` gives editors and type checkers every type. Errors that a person can act on are
@@ -99,14 +107,80 @@ Values are immutable: a recipe is changed by `recipe.but(strength=1.5)`, which g
 
 ## Over HTTP
 
-The app publishes named endpoints beside the screen, for `gradio_client`, curl and agents; `/?view=api` of a running app describes
-them.
+The app publishes [named endpoints](#endpoints) beside the screen; `/?view=api` and `/gradio_api/openapi.json` of a running app
+describe them too. With `gradio_client`:
+
+```python
+from gradio_client import Client, handle_file
+
+client = Client("http://127.0.0.1:7860")
+pair = {"sample": "minerals-tiny"}  # or task, domain and base: a folder, a Hub id, handle_file("adapter.zip")
+probed = client.predict(pair=pair, n=16, api_name="/probe")
+readings = [handle_file(file) for file in probed["files"]]
+made = client.predict(pair=pair, readings=readings, recipe={"rank": 8}, api_name="/merge")
+print(made["verdict"], made["file"])  # a zip of a folder that PEFT loads, downloaded
+```
+
+With curl, ask and then read the answer:
+
+```bash
+URL=http://127.0.0.1:7860/gradio_api
+EVENT=$(curl -s $URL/call/v2/merge -H 'Content-Type: application/json' -d '{"pair": {"sample": "minerals-tiny"}}' |
+  sed 's/.*"event_id": *"\\([^"]*\\)".*/\\1/')
+curl -sN $URL/call/merge/$EVENT | sed -n 's/^data: \\[/[/p' > merge.json
+curl -s $URL/file=$(python -c 'import json; print(json.load(open("merge.json"))[0]["file"]["path"])') -o merged.zip
+```
+
+## For agents (MCP)
+
+`tada-studio app --mcp` (with `pip install 'tada-studio[mcp]'`) serves the same endpoints as tools that answer JSON, at
+`http://127.0.0.1:7860/gradio_api/mcp/`:
+
+```json
+{"mcpServers": {"tada-studio": {"url": "http://127.0.0.1:7860/gradio_api/mcp/"}}}
+```
+
+Files come as objects with a `url`; what one tool answered may be given to another, as the object or its url. Agents do not sign
+in, so `--mcp` and `--auth` exclude each other. The extra asks for `mcp` itself: `gradio[mcp]` would hold pydantic under 2.12.6.
 """
 
 
 def api_page() -> str:
-    """docs/api.md: every public name with its signature and what its docstring says first."""
-    return "\n".join([API_HEAD, "## Names", "", *(_name(name) for name in tada_studio.__all__)])
+    """docs/api.md: every endpoint, and every public name with its signature and what its docstring says."""
+    endpoints = [_endpoint(one) for one in (*api.QUICK, *api.WORKING)]
+    models = ["### What they take and answer", "", *(_model(one) for one in _models())]
+    names = ["## Names", "", *(_name(name) for name in tada_studio.__all__)]
+    return "\n".join([API_HEAD, "## Endpoints", "", *endpoints, *models, *names])
+
+
+def _endpoint(endpoint: Callable) -> str:
+    """One named endpoint: what it does, takes and answers."""
+    says, given = inspect.getdoc(endpoint).partition("Args:")[0].strip(), api.arguments(endpoint)
+    known = list(inspect.signature(endpoint, eval_str=True).parameters.values())[1:]
+    default = {p.name: "needed" if p.default is p.empty else json.dumps(p.default) for p in known}
+    rows = [f"| `{p.name}` | {_kind(p.annotation)} | {default[p.name]} | {given[p.name]} |" for p in known]
+    table = ["| takes | type | default | what it is |", "| --- | --- | --- | --- |", *rows, ""] if rows else []
+    answers = _kind(inspect.signature(endpoint, eval_str=True).return_annotation)
+    return "\n".join([f"### /{api.name_of(endpoint)}", "", f"{says} Answers {answers}.", "", *table])
+
+
+def _models() -> list[type[BaseModel]]:
+    """Every pydantic model of the endpoints, in the order of the file."""
+    found = [one for one in vars(api_models).values() if isinstance(one, type) and issubclass(one, BaseModel)]
+    return [one for one in found if one.__module__ == api_models.__name__]
+
+
+def _model(model: type[BaseModel]) -> str:
+    rows = [f"| `{name}` | {_kind(one.annotation)} | {one.description} |" for name, one in model.model_fields.items()]
+    table = "\n".join(["| field | type | what it is |", "| --- | --- | --- |", *rows])
+    return f"#### {model.__name__}\n\n{inspect.getdoc(model)}\n\n{table}\n"
+
+
+def _kind(annotation: Any) -> str:
+    """A type as a reader writes it: without the modules that it lives in."""
+    text = annotation if isinstance(annotation, str) else inspect.formatannotation(annotation)
+    text = re.sub(r"\b(?:[a-z_0-9]+\.)+(?=[A-Za-z])", "", text).replace("~", "")
+    return f"`{text}`".replace("|", "\\|")
 
 
 def _name(name: str) -> str:
@@ -115,12 +189,41 @@ def _name(name: str) -> str:
         return f"### {name}\n\nThe methods by name: see [every method](method.md#every-method).\n"
     text = inspect.cleandoc(value.__doc__ or "")
     if isinstance(value, type):
-        return f"### {name}\n\n```text\n{text}\n```\n"
-    taken = [
-        parameter.replace(annotation=parameter.empty) for parameter in inspect.signature(value).parameters.values()
+        return "\n".join([f"### {name}", "", "```text", text, "```", "", *_members(value)])
+    return "\n".join([f"### {name}", "", "```python", _signature(name, value), "```", "", "```text", text, "```", ""])
+
+
+def _signature(name: str, value: Callable) -> str:
+    """A call as it is written, with the type of every argument, one a line."""
+    found = inspect.signature(value)
+    kinds = [
+        (p, "" if p.annotation is p.empty else f": {_kind(p.annotation)[1:-1]}") for p in found.parameters.values()
     ]
-    lines = [re.sub(r"<function (\w+) at \w+>", r"\1", f"    {parameter},") for parameter in taken]
-    return "\n".join([f"### {name}", "", "```text", f"{name}(", *lines, ")", "", text, "```", ""])
+    defaults = {p.name: "" if p.default is p.empty else f" = {_default(p.default)}" for p, _ in kinds}
+    stars = {inspect.Parameter.VAR_KEYWORD: "**", inspect.Parameter.VAR_POSITIONAL: "*"}
+    lines = [f"    {stars.get(p.kind, '')}{p.name}{kind}{defaults[p.name]}," for p, kind in kinds if p.name != "self"]
+    ends = "" if found.return_annotation is found.empty else f" -> {_kind(found.return_annotation)[1:-1]}"
+    inside = "\n".join(["", *lines, ""]) if lines else ""
+    return f"{name}({inside}){ends}".replace("\\|", "|")
+
+
+def _default(value: object) -> str:
+    return value.__name__ if inspect.isfunction(value) else repr(value)
+
+
+def _members(kind: type) -> list[str]:
+    """The public methods and properties of a class that say what they do, in a table."""
+    rows = {}
+    for owner in reversed([one for one in kind.__mro__ if one.__module__.startswith("tada_studio")]):
+        for name, member in vars(owner).items():
+            inner = (
+                getattr(member, "func", None) or getattr(member, "fget", None) or getattr(member, "__func__", member)
+            )
+            says = inspect.getdoc(inner) if inspect.isfunction(inner) else None
+            if says and not name.startswith("_"):
+                call = "()" if not isinstance(member, property | cached_property) else ""
+                rows[name] = f"| `{name}{call}` | {' '.join(says.split(chr(10) * 2)[0].split())} |".replace("``", "`")
+    return ["| member | what it is |", "| --- | --- |", *rows.values(), ""] if rows else []
 
 
 def figure_list() -> str:
@@ -133,7 +236,12 @@ def figure_list() -> str:
 
 def tables() -> dict[str, str]:
     """Name of the marks -> what stands between them."""
-    return {"knobs": report.knob_table(), "methods": report.method_table(), "figures": figure_list()}
+    return {
+        "knobs": report.knob_table(),
+        "methods": report.method_table(),
+        "figures": figure_list(),
+        "limits": "\n".join(f"- {words}" for words in PUBLIC.in_words()),
+    }
 
 
 def filled(text: str) -> str:

@@ -4,7 +4,7 @@ Knows nothing of files, models or screens. Tensors keep the dtype they were stor
 """
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any, NamedTuple, Protocol, runtime_checkable
@@ -15,6 +15,7 @@ from torch import Tensor
 
 from tada_studio.addresses import Address, addresses
 from tada_studio.errors import AdapterError, MismatchError
+from tada_studio.markup import Shown
 
 #: The two files of an adapter as PEFT saves it.
 CONFIG, WEIGHTS = "adapter_config.json", "adapter_model.safetensors"
@@ -132,8 +133,8 @@ class FileStamp(NamedTuple):
     inode: int
 
 
-@dataclass(frozen=True, eq=False)
-class Adapter:
+@dataclass(frozen=True, eq=False, repr=False)
+class Adapter(Shown):
     """All the LoRA modules of one adapter.
 
     label:   what people call it: a folder's name, a Hub id, or the method that made it
@@ -166,6 +167,13 @@ class Adapter:
     def __post_init__(self) -> None:
         if not self.modules:
             raise AdapterError(f"{self.label}: holds no LoRA module at all.")
+
+    def _facts(self) -> dict[str, object]:
+        return {"label": self.label, "modules": len(self.modules), "rank": self.rank, "base": self.base}
+
+    def _rows(self) -> Iterable[tuple[str, object]]:
+        known = None if self.passport is None else self.passport.facts
+        return [("label", self.label), *(known or self._facts()).items()]
 
     @property
     def dtype(self) -> torch.dtype:
@@ -236,8 +244,8 @@ def add_tensor(sha: Any, tensor: Tensor) -> None:
     sha.update(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().data)
 
 
-@dataclass(frozen=True, eq=False)
-class Pair:
+@dataclass(frozen=True, eq=False, repr=False)
+class Pair(Shown):
     """A task adapter and a domain adapter of one base. Either may lack modules that the other has.
 
     problems: remarks about the two together that do not forbid the merge, in plain sentences
@@ -252,6 +260,17 @@ class Pair:
     def __post_init__(self) -> None:
         for name in set(self.task.modules) & set(self.domain.modules):
             _check_same_layer(self.task.modules[name], self.domain.modules[name])
+
+    def _facts(self) -> dict[str, object]:
+        shared = sum(None not in self.both(name) for name in self.names)
+        ranks = {"ranks": (self.task.rank, self.domain.rank), "problems": len(self.problems)}
+        return {
+            "task": self.task.label,
+            "domain": self.domain.label,
+            "modules": len(self.names),
+            "shared": shared,
+            **ranks,
+        }
 
     @cached_property
     def addresses(self) -> dict[str, Address]:

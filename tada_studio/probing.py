@@ -28,6 +28,7 @@ from tada_studio.base_model.inputs import Input, choose, read_inputs
 from tada_studio.core import gates
 from tada_studio.errors import BaseError, InputError, MismatchError
 from tada_studio.lora import LoraModule, Pair
+from tada_studio.markup import Shown
 from tada_studio.progress import Progress, ProgressFn, silent
 from tada_studio.schema import Saved, first_problem
 
@@ -60,8 +61,13 @@ class SavedReadings(Saved):
     on_task: ReadOnTask | None = None
 
 
-class Readings(gates.Readings):
+class Readings(Shown, gates.Readings):
     """The numbers of ``core.gates.Readings``, with a way to disk and back (readings.json + readings.safetensors)."""
+
+    def _facts(self) -> dict[str, object]:
+        on_task = 0 if self.on_task is None else len(self.on_task.tokens)
+        inputs = {"domain_inputs": len(self.tokens), "task_inputs": on_task, "tokens": int(self.tokens.sum())}
+        return {**inputs, "modules": len(self.names), "base": self.about.get("base")}
 
     def save(self, path: str | Path) -> None:
         """Write ``path`` (.json) and the tensors beside it (.safetensors)."""

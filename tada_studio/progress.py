@@ -1,5 +1,6 @@
 """How long work reports where it is. A station calls ``progress``; whoever asked may raise Stopped from it to end the work."""
 
+import contextvars
 import queue
 import threading
 import time
@@ -62,7 +63,8 @@ def stream(work: Callable[[ProgressFn], T], gives_up: Callable[[], Exception | N
         except BaseException as error:
             events.put(("error", error))
 
-    threading.Thread(target=run, daemon=True, name="tada-work").start()
+    context = contextvars.copy_context()  # of the request: a Space lends its GPU to the visitor who asked
+    threading.Thread(target=context.run, args=(run,), daemon=True, name="tada-work").start()
     try:
         while True:
             kind, value = _next(events, gives_up)

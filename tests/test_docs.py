@@ -89,6 +89,44 @@ def test_the_readme_is_short_enough_to_be_read():
     assert len(README.splitlines()) < 200
 
 
+def test_the_command_of_the_docker_image_parses():
+    command = re.search(r"^CMD (\[.*\])$", (ROOT / "docs" / "deploy.md").read_text(encoding="utf-8"), re.MULTILINE)
+    name, *words = json.loads(command.group(1))
+    options = cli._options(words)
+    assert name == "tada-studio" and options.public and options.host == "0.0.0.0" and options.no_browser
+
+
+def test_the_oldest_versions_tested_are_those_that_are_allowed():
+    from packaging.requirements import Requirement
+
+    text = (ROOT / "pyproject.toml").read_text(encoding="utf-8").split("\ndependencies = [")[1].split("\n]")[0]
+    allowed = [Requirement(found) for found in re.findall(r'"([^"]+)"', text)]
+    lines = (ROOT / ".ci" / "oldest.txt").read_text(encoding="utf-8").splitlines()
+    pinned = dict(line.split("==") for line in lines if not line.startswith("#"))
+    for one in allowed:
+        (floor,) = [spec.version for spec in one.specifier if spec.operator == ">="]
+        assert pinned[one.name].startswith(floor), f"{one}: .ci/oldest.txt has another"
+
+
+def test_messages_in_the_faults_page_are_messages_of_the_package():
+    files = (ROOT / "tada_studio").rglob("*.py")
+    source = " ".join(re.sub(r'"\s*f?"', "", file.read_text(encoding="utf-8")) for file in files)
+    faults = (ROOT / "docs" / "faults.md").read_text(encoding="utf-8").split("| --- |", 1)[1]
+    quoted = re.findall(r"\*([^*]{5,})\*", faults)
+    assert len(quoted) > 8 and [says for says in quoted if says not in source] == []
+
+
+def test_the_intervals_that_the_evaluation_page_names_are_those():
+    from tada_studio.core.stats import wilson
+
+    text = (ROOT / "docs" / "evaluation.md").read_text(encoding="utf-8")
+    sentence = r"on (\d+) items is known to ± (\d+) points where it is (\.\d), and to ± (\d+) where it is (\.\d)"
+    n, *told = map(float, re.findall(sentence, text)[0])
+    for points, share in (told[:2], told[2:]):
+        low, high = wilson(round(share * n), int(n))
+        assert round(100 * (high - low) / 2) == points
+
+
 def test_docs_build_without_a_warning(tmp_path):
     command = [sys.executable, "-m", "mkdocs", "build", "--strict", "--quiet", "--site-dir", str(tmp_path / "site")]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)

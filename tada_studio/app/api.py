@@ -156,17 +156,24 @@ def open_pair(caller: Caller, pair: PairRef) -> PairInfo:
     )  # fmt: skip
 
 
-def probe(caller: Caller, pair: PairRef, inputs: list[str] | None = None, n: int = 32) -> ReadingsInfo:
-    """Run inputs of the domain through the base once and read what both adapters do there.
+def probe(
+    caller: Caller,
+    pair: PairRef,
+    inputs: list[str] | None = None,
+    n: int = 32,
+    task_inputs: list[str] | None = None,
+) -> ReadingsInfo:
+    """Run inputs of the domain, and of the task, through the base once and read what both adapters do there.
 
     Args:
         pair: a sample by name, or two adapters and their base.
         inputs: about 32 texts of the domain; null takes the sample's own.
-        n: how many of them to use.
+        n: how many of each to use.
+        task_inputs: about 32 prompts of the task as they come in use; without them the method tada cannot separate the two.
     """
     with caller.session(pair) as session:
-        chosen_inputs = list(inputs) if inputs else None
-        readings = in_turn(session, lambda progress: session.probe(chosen_inputs, n, progress))(silent)
+        domain, task = (list(given) if given else None for given in (inputs, task_inputs))
+        readings = in_turn(session, lambda progress: session.probe(domain, n, progress, task))(silent)
         assert isinstance(readings, Readings)
         file = caller.new_folder() / "readings.json"
         readings.save(file)
@@ -393,16 +400,22 @@ def _publish(endpoint: Callable[..., Any], paths: AllowedPaths, visitors: Visito
 
     call.__signature__ = _signature(endpoint)  # type: ignore[attr-defined]
     call.__annotations__ = {**dict.fromkeys(taken, Any), "request": gr.Request, "return": Any}
-    name = _NAMES.get(endpoint, endpoint.__name__)
+    name = name_of(endpoint)
+    call.__name__ = name  # an agent's tool is called so
     dependency = gr.api(call, api_name=name, **how)
     wired: Any = gr.context.Context.root_block.fns[dependency["id"]]
-    says = _arguments(endpoint)
+    says = arguments(endpoint)
     for component, (argument, kind) in zip(wired.inputs, taken.items(), strict=True):
         component._api_info = {**kind.json_schema(), "description": says[argument]}
     wired.outputs[0]._api_info = given.json_schema(mode="serialization")
 
 
-def _arguments(endpoint: Endpoint) -> dict[str, str]:
+def name_of(endpoint: Endpoint) -> str:
+    """What it is called by."""
+    return _NAMES.get(endpoint, endpoint.__name__)
+
+
+def arguments(endpoint: Endpoint) -> dict[str, str]:
     """What the docstring says of each argument."""
     lines = inspect.getdoc(endpoint).partition("Args:")[2].splitlines()  # type: ignore[union-attr]
     return {name.strip(): text.strip() for name, _, text in (line.partition(": ") for line in lines) if text}

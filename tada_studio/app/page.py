@@ -106,7 +106,7 @@ def page(start: Start) -> gr.Blocks:
         first = "inspect" if start.sample or start.task else "open"
         with gr.Tabs(selected=first, elem_id="tabs", overflow_behavior="wrap"):
             for name, build in {
-                "open": partial(open_tab, state, start.paths),
+                "open": partial(open_tab, state, start.paths, start.limits),
                 "inspect": partial(inspect_tab, state),
                 "evaluate": partial(evaluate_tab, state, start.paths),
                 "tune": partial(tune_tab, state),

@@ -14,6 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from tada_studio import zero_gpu
 from tada_studio.base_model.digests import folder_digest
 from tada_studio.base_model.families import causal
 from tada_studio.base_model.family import Family
@@ -249,6 +250,11 @@ def _cannot(ref: str, error: Exception) -> str:
 def _device(name: str) -> torch.device:
     if name != "auto":
         return torch.device(name)
+    return torch.device("cpu") if zero_gpu.lends() else best_device()
+
+
+def best_device() -> torch.device:
+    """Where a model runs fastest here."""
     return torch.device("cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu")
 
 

@@ -30,6 +30,7 @@ def app(options: argparse.Namespace) -> int:
         public=options.public,
         auth=_accounts(options.auth),
         ends=True,
+        mcp=options.mcp,
     )
     return 0
 
@@ -76,7 +77,7 @@ def add_app(commands: Any) -> None:
     """The flags of app."""
     examples = (
         "", "app --sample vit-glyphs", "app --task adapters/task --domain adapters/domain --base base",
-        "app --host 0.0.0.0 --auth @accounts.txt --no-browser",
+        "app --host 0.0.0.0 --auth @accounts.txt --no-browser", "app --mcp --no-browser",
     )  # fmt: skip
     parser = command(commands, "app", "open the studio in the browser (the default command)", examples, answers=False)
     for flag, says in (
@@ -95,6 +96,9 @@ def add_app(commands: Any) -> None:
     )
     parser.add_argument("--port", type=int, default=7860, help="port to listen on")
     parser.add_argument("--no-browser", action="store_true", help="do not open a browser window")
+    parser.add_argument(
+        "--mcp", action="store_true", help="serve the API as MCP tools for agents, too (the extra `mcp`)"
+    )
     parser.add_argument("--root", type=Path, help="folder that local paths must lie in")
 
 

@@ -10,6 +10,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from tada_studio.core import stats
+from tada_studio.markup import Shown
 
 
 class Rates(NamedTuple):
@@ -25,8 +26,8 @@ class Rates(NamedTuple):
     longest: float | None = None
 
 
-@dataclass(frozen=True, eq=False)
-class Score:
+@dataclass(frozen=True, eq=False, repr=False)
+class Score(Shown):
     """What one variant made of n items.
 
     loglik:  (n, most choices) log-likelihood of each choice in nats, -inf where an item has fewer
@@ -58,6 +59,17 @@ class Score:
     kind: str = "choice"
     note: str = ""
     free: Bool[Tensor, " n"] | None = None
+
+    def _facts(self) -> dict[str, object]:
+        known = {
+            "accuracy": self.accuracy,
+            "low": self.low,
+            "high": self.high,
+            "nll": self.nll,
+            "perplexity": self.perplexity,
+        }
+        rounded = {name: round(value, 4) for name, value in known.items() if value is not None}
+        return {"name": self.name, "kind": self.kind, "n": self.n, **rounded}
 
     @property
     def n(self) -> int:

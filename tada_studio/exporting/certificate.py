@@ -5,7 +5,7 @@ The file is one canonical text: its keys are sorted and it carries a digest of i
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, astuple, dataclass, field
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -19,6 +19,7 @@ from tada_studio.exporting.portable import Tick
 from tada_studio.files import plain_json, sha256, shown
 from tada_studio.lora import RECIPE as RECIPE
 from tada_studio.lora import WEIGHTS
+from tada_studio.markup import Shown
 from tada_studio.schema import Saved, first_problem
 
 #: The files beside the adapter's own two.
@@ -76,8 +77,8 @@ class HeadCheck:
         return f"{name} ({self.rows} rows{named}){of} kept whole in modules_to_save."
 
 
-@dataclass(frozen=True, eq=False)
-class Certificate:
+@dataclass(frozen=True, eq=False, repr=False)
+class Certificate(Shown):
     """What was found when the written folder was read back by PEFT.
 
     outputs: file name -> SHA-256; inputs: what the merge came from; modules: by name
@@ -108,6 +109,13 @@ class Certificate:
     loaders: tuple[Tick, ...] = ()
     heads: Mapping[str, "HeadCheck"] = field(default_factory=dict)
     formats: Mapping[str, FormatCheck] = field(default_factory=dict)
+
+    def _facts(self) -> dict[str, object]:
+        found = {"worst_relative_error": self.worst, "logit_error": self.logit_error}
+        return {"verdict": "pass" if self.holds else "fail", "rank": self.rank, "modules": len(self.modules), **found}
+
+    def _rows(self) -> Iterable[tuple[str, object]]:
+        return [("verdict", "pass" if self.holds else "fail"), *(("", sentence) for sentence in self.sentences)]
 
     @property
     def worst(self) -> float:

@@ -104,9 +104,8 @@ def _load(folder: Path, model: nn.Module, mapped: bool) -> tuple[Any, Any]:
     if config.task_type is not None and not hasattr(model, "prepare_inputs_for_generation"):
         config.task_type = None  # a skeleton generates nothing; the weights are what is read back
     peft_model = PeftModel(model, config, NAME, **how)
-    return peft_model, peft_model.load_adapter(
-        str(folder), NAME, is_trainable=False, torch_device="cpu" if mapped else None, **how
-    )
+    # read onto the CPU and copied to where the model is: PEFT's own choice is a GPU, and on a ZeroGPU Space there is none
+    return peft_model, peft_model.load_adapter(str(folder), NAME, is_trainable=False, torch_device="cpu", **how)
 
 
 def layer_of(peft_model: Any, name: str) -> Any:

@@ -29,6 +29,7 @@ from tada_studio.core.separation_map import SeparationMap, separation_map
 from tada_studio.core.sizes import Norms, Ranks, ThreeWay, contributions, norms, ranks, three_way
 from tada_studio.core.stability import Stability, stability
 from tada_studio.lora import Adapter, Pair
+from tada_studio.markup import Shown, share_map
 from tada_studio.pipeline.analysis import analysis, unprobed
 from tada_studio.pipeline.ancestry import named
 from tada_studio.pipeline.cache import LruCache
@@ -41,8 +42,8 @@ _DEPTHS: "weakref.WeakKeyDictionary[Readings, LruCache[dict[str, Depth]]]" = wea
 _DEPTHS_KEPT = 8
 
 
-@dataclass(frozen=True, eq=False)
-class Merge:
+@dataclass(frozen=True, eq=False, repr=False)
+class Merge(Shown):
     """Everything that follows from one (pair, readings, recipe).
 
     readings: None without a probe; every computed gate is then .5
@@ -59,6 +60,15 @@ class Merge:
     def __post_init__(self) -> None:
         if self.readings is not None:
             self.readings.belongs_to(self.pair)
+
+    def _facts(self) -> dict[str, object]:
+        who = {"task": self.pair.task.label, "domain": self.pair.domain.label}
+        return {**who, "called": self.called, "rank": self.merged.rank, "probed": self.probed, "digest": self.digest}
+
+    def _repr_html_(self) -> str:
+        """Its facts, and its map: blue cells are the task's, orange ones the domain's."""
+        rows = zip(self.gates.layers, self.gates.values.tolist(), strict=True)
+        return super()._repr_html_() + str(share_map(rows, self.gates.projections))
 
     @property
     def probed(self) -> bool:

@@ -27,6 +27,10 @@ class SharedBases:
     def __init__(self, room: int) -> None:
         self.room = room
         self._kept: OrderedDict[Hashable, _Kept] = OrderedDict()
+        self.unlock()
+
+    def unlock(self) -> None:
+        """New locks: one that another thread held when this process was forked would never be let go here."""
         self._lock = threading.Lock()
         self._loading = threading.Lock()
 
@@ -88,3 +92,5 @@ def base_key(ref: str, device: str, dtype: str) -> Hashable:
 
 
 BASES = SharedBases(default_room())
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=BASES.unlock)

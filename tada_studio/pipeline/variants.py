@@ -8,7 +8,7 @@ runs       the recipes of earlier evaluations
 adapters   whatever else was read: exported adapters, adapters of others
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -21,7 +21,7 @@ from tada_studio.evaluation.runs import Run
 from tada_studio.lora import Adapter, Pair
 from tada_studio.pipeline.merge import Merge, merge
 from tada_studio.pipeline.origin import MergeOrigin
-from tada_studio.pipeline.scoring import score_sides
+from tada_studio.pipeline.scoring import Sides, score_sides
 from tada_studio.progress import ProgressFn, silent
 from tada_studio.recipe import Recipe
 
@@ -75,11 +75,13 @@ class Beside:
     validation: items by side for tuned baselines, none of them among those that are scored
     runs:       earlier evaluations, whose recipes take part as "run 2"
     adapters:   by the names they are to have
+    score:      what scores tuned baselines on the validation items
     """
 
     validation: Mapping[str, Sequence[Any]] | None = None
     runs: Sequence[Run] = ()
     adapters: Mapping[str, Adapter] = field(default_factory=dict)
+    score: Callable[..., Sides] = score_sides
 
 
 # -- how they are made -----------------------------------------------------------------------------------------------
@@ -110,7 +112,7 @@ def _variant(name: str, view: Merge, base: Base | None, beside: Beside, progress
         return merge(pair, earlier[name].readings, earlier[name].recipe)
     rank = max(module.rank for module in view.adapter.modules.values())
     if name in TUNED:
-        return _tuned(Recipe(method=TUNED[name], rank=rank), view, base, beside.validation, progress)
+        return _tuned(Recipe(method=TUNED[name], rank=rank), view, base, beside, progress)
     if name not in METHODS and name not in {**TURNED, **RESIZED}:
         there = ", ".join([*plain, *TURNED, *METHODS, *TUNED, *earlier])
         raise InputError(f"{name}: no such variant. There are: {there}.")
@@ -118,14 +120,13 @@ def _variant(name: str, view: Merge, base: Base | None, beside: Beside, progress
     return merge(pair, view.readings, start.but(rank=rank))
 
 
-def _tuned(
-    start: Recipe, view: Merge, base: Base | None, validation: Mapping[str, Sequence[Any]] | None, progress: ProgressFn
-) -> Adapter:
-    if base is None or not validation:
+def _tuned(start: Recipe, view: Merge, base: Base | None, beside: Beside, progress: ProgressFn) -> Adapter:
+    if base is None or not beside.validation:
         raise InputError(
             "Tuned baselines need validation items that are not among those scored, and a base. Leave them out."
         )
-    return merge(view.pair, None, tuned(base, view.pair, start, validation, progress=progress))
+    recipe = tuned(base, view.pair, start, beside.validation, progress=progress, score=beside.score)
+    return merge(view.pair, None, recipe)
 
 
 def recipes_of(adapters: Mapping[str, Adapter | None], view: Merge) -> dict[str, Recipe]:
@@ -160,6 +161,7 @@ def tuned(
     strengths: Sequence[float] = STRENGTHS,
     readings: gating.Readings | None = None,
     progress: ProgressFn = silent,
+    score: Callable[..., Sides] = score_sides,
 ) -> Recipe:
     """The recipe with the strength that does best on validation items: by the mean accuracy over the sides, then by NLL.
 
@@ -167,7 +169,7 @@ def tuned(
     """
     recipes = {f"{recipe.method} at strength {size:g}": recipe.but(strength=size) for size in strengths}
     adapters = {name: merge(pair, readings, one) for name, one in recipes.items()}
-    sides = score_sides(base, adapters, validation, progress)
+    sides = score(base, adapters, validation, progress=progress)
     return recipes[max(recipes, key=lambda name: _merit([scores[name] for scores in sides.values()]))]
 
 

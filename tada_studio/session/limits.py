@@ -5,6 +5,7 @@ The one table of limits. Sessions, the app's doors and the API all ask here; wha
 
 from dataclasses import dataclass
 
+from tada_studio import zero_gpu
 from tada_studio.errors import InputError
 
 MB = 1_000_000
@@ -74,7 +75,12 @@ class Limits:
             (self.disk, lambda n: f"{n / MB:,.0f} MB of files"),
             (self.kept_minutes, lambda n: f"files are deleted when left for {n:g} minutes"),
         ]
-        return [says(value) for value, says in rows if value is not None]
+        quota = (
+            ["a GPU is lent to you for each probe and evaluation, on your own ZeroGPU quota"]
+            if zero_gpu.lends()
+            else []
+        )
+        return [*(says(value) for value, says in rows if value is not None), *quota]
 
 
 #: On a machine of one's own, and for people who signed in.

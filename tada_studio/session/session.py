@@ -13,13 +13,13 @@ from tada_studio.core.gates import Readings
 from tada_studio.errors import InputError
 from tada_studio.evaluation import Score, choose
 from tada_studio.evaluation.benchmark import items_digest
-from tada_studio.evaluation.effect import Effects, measure, parts
-from tada_studio.evaluation.prompts import Grid, Question, ask, ask_all
+from tada_studio.evaluation.effect import Effects, parts
+from tada_studio.evaluation.prompts import Grid, Question
 from tada_studio.evaluation.runs import Run, cells
 from tada_studio.evaluation.shown import shown
 from tada_studio.exporting.certify import Certificate
 from tada_studio.lora import Adapter, Pair
-from tada_studio.pipeline import tuning
+from tada_studio.pipeline import jobs
 from tada_studio.pipeline.calibration import Calibration
 from tada_studio.pipeline.items import to_evaluate, to_leave_out_on, to_tune, with_probe_texts
 from tada_studio.pipeline.merge import Merge
@@ -69,16 +69,16 @@ class Session(Workspace):
             )
         self.visitor.limits.check_probe(min(n, len(inputs)))
         progress = self._started(progress)
-        readings = pipeline.probe(pair, self.load_base(progress=progress), inputs, n, progress, task_inputs)
+        base = self.load_base(progress=progress)
+        readings = jobs.probe(base, pair, inputs, n, task_inputs, progress=progress)
         self.use_readings(readings)
         self._inputs = BothInputs(inputs, task_inputs, n) if task_inputs else None
         return readings
 
     def probe_generic(self, n: int = 32, progress: ProgressFn = silent) -> Readings:
         """Readings of neutral lines that ship with the package, to compare the depth profile with; those in force stay."""
-        return pipeline.probe(
-            self._open_pair(), self.load_base(progress=progress), generic_inputs(), n, self._started(progress)
-        )
+        base = self.load_base(progress=progress)
+        return jobs.probe(base, self._open_pair(), generic_inputs(), n, progress=self._started(progress))
 
     def calibrate(
         self,
@@ -100,8 +100,8 @@ class Session(Workspace):
         self.visitor.limits.check_probe(min(known.n, max(len(known.domain), len(known.task))))
         progress = self._started(progress)
         base = self.load_base(progress=progress)
-        found = pipeline.calibrate(pair, base, known.domain, known.task, self.recipe, known.n, progress)
-        self.use_readings(pipeline.probe(pair, base, known.domain, known.n, progress, known.task))
+        found = jobs.calibrate(base, pair, known.domain, known.task, self.recipe, known.n, progress=progress)
+        self.use_readings(jobs.probe(base, pair, known.domain, known.n, known.task, progress=progress))
         self._inputs = known
         self.restore(found.recipe)
         self._take(pair, calibration=found)
@@ -135,7 +135,7 @@ class Session(Workspace):
         base = self.load_base(progress=progress)
         others = {name: pipeline.read_adapter(ref, base=base) for name, ref in (folders or {}).items()}
         validation = pipeline.sample_validation(self.sample) if self.sample and self.sample.validation else None
-        beside = pipeline.Beside(validation, self.runs, others)
+        beside = pipeline.Beside(validation, self.runs, others, jobs.score)
         adapters = pipeline.variants(view, [*variants, *others], base, beside, progress)
         chosen = {side: choose(items, limit) for side, items in sides.items()}
         items = {side: tuple(map(shown, ones)) for side, ones in chosen.items()}
@@ -152,7 +152,7 @@ class Session(Workspace):
             run = replace(run, sides=scored, finished=finished)
             self._replace(pair, run)
 
-        scored = pipeline.score_sides(base, adapters, chosen, progress, publish)
+        scored = jobs.score(base, adapters, chosen, progress=progress, each=publish)
         publish(scored, finished=True)
         self.on_change()
         return run
@@ -183,10 +183,10 @@ class Session(Workspace):
         def publish(found: Tuning) -> None:
             self._take(pair, tuning=replace(found, digest=digest))
 
-        found = tuning.search(
-            pair, base, view.readings, split, start=start, plan=plan, storage=self.folder / "trials.log",
-            looks=self._looks.get(held, 0) + 1, progress=progress, each=publish,
-        )  # fmt: skip
+        where, looks = self.folder / "trials.log", self._looks.get(held, 0) + 1
+        found = jobs.search(
+            base, pair, view.readings, split, start, plan, where, looks, progress=progress, each=publish
+        )
         if found.judged is not None:
             self._looks[held] = found.looks
         self.on_change()
@@ -214,9 +214,12 @@ class Session(Workspace):
         if start is None or (start.digest, start.says) != (view.digest, says):
             start = Effects(view.recipe, says, digest=view.digest)
         heads = {"task": pair.task, "domain": pair.domain}
-        for found in measure(base, view.adapter, heads, items, parts(pair.addresses, kinds), start, progress):
+        todo = parts(pair.addresses, kinds)
+
+        def publish(found: Effects) -> None:
             self._take(pair, effects=found)
-        return found
+
+        return jobs.effects(base, view.adapter, heads, items, todo, start, progress=progress, each=publish)
 
     # -- Try it ----------------------------------------------------------------------------------------------------
 
@@ -226,7 +229,9 @@ class Session(Workspace):
         progress = self._started(progress)
         base = self.load_base(progress=progress)
         self.answers, self.answers_digest = {}, digest
-        ask(base, adapters, question, how, progress, lambda answers: self._take(pair, answers=answers))
+        jobs.ask(
+            base, adapters, question, how, progress=progress, each=lambda answers: self._take(pair, answers=answers)
+        )
 
     def ask_all(
         self,
@@ -240,7 +245,8 @@ class Session(Workspace):
         """Several prompts to the same variants; ``each`` receives the answers of all who have answered."""
         adapters = self._speakers(variants)
         progress = self._started(progress)
-        return ask_all(self.load_base(progress=progress), adapters, prompts, chat, how, progress, each)
+        base = self.load_base(progress=progress)
+        return jobs.ask_all(base, adapters, prompts, chat, how, progress=progress, each=each)
 
     def _speakers(self, variants: Sequence[str]) -> dict[str, Adapter | None]:
         pair, view = self._open_pair(), self._open_view()

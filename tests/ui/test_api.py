@@ -1,6 +1,11 @@
 """The named endpoints, through gradio's own client and by plain HTTP: they finish the job."""
 
 import json
+import os
+import re
+import shutil
+import subprocess
+import sys
 import threading
 import urllib.request
 import zipfile
@@ -82,6 +87,12 @@ def test_a_sample_is_opened_merged_and_downloaded_and_peft_loads_it(client, tmp_
     assert not torch.equal(before, after)
 
 
+def test_task_inputs_are_read_too(client, pair):
+    domain, task = ["what is quartz", "which rock is hard"], ["answer with a letter", "choose one of four"]
+    both = client.predict(pair=pair, inputs=domain * 2, n=4, task_inputs=task * 2, api_name="/probe")
+    assert both["about"]["equal_inputs"] == "0 of 4"
+
+
 def test_readings_come_out_and_go_in_again(client, pair, probed, pico):
     files = [handle_file(file) for file in probed["files"]]
     again = client.predict(pair=pair, readings=files, api_name="/readings")
@@ -154,6 +165,30 @@ def test_plain_http_does_the_same(url):
     assert made["verdict"] == "pass" and made["rank"] == 5
     file = made["file"]["url"] or f"{url}/gradio_api/file={made['file']['path']}"
     assert urllib.request.urlopen(file).read(2) == b"PK"
+
+
+ROOT = Path(__file__).parent.parent.parent
+PAGES = [ROOT / "README.md", ROOT / "docs" / "api.md"]
+
+
+@pytest.mark.parametrize("page", PAGES, ids=["README", "docs/api"])
+def test_the_python_examples_of_the_pages_run(page, url, tmp_path, monkeypatch):
+    (code,) = re.findall(r"```python\n(from gradio_client.*?)```", page.read_text(encoding="utf-8"), re.DOTALL)
+    monkeypatch.setenv("GRADIO_TEMP_DIR", str(tmp_path))
+    names = {}
+    exec(code.replace("http://127.0.0.1:7860", url), names)
+    assert (
+        names["made"]["verdict"] == "pass" and names["made"]["rank"] == 8 and zipfile.is_zipfile(names["made"]["file"])
+    )
+
+
+@pytest.mark.skipif(not shutil.which("curl"), reason="curl is not installed")
+def test_the_curl_example_of_the_pages_runs(url, tmp_path):
+    (code,) = re.findall(r"```bash\n(URL=.*?)```", PAGES[1].read_text(encoding="utf-8"), re.DOTALL)
+    env = {**os.environ, "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
+    code = code.replace("http://127.0.0.1:7860", url)
+    done = subprocess.run(["bash", "-euc", code], cwd=tmp_path, env=env, capture_output=True, text=True)
+    assert done.returncode == 0 and zipfile.is_zipfile(tmp_path / "merged.zip"), done.stderr
 
 
 def test_calls_do_not_wait_for_each_other_unless_they_work(client, pair):

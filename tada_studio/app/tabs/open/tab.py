@@ -24,6 +24,7 @@ from tada_studio.lora import Passport
 from tada_studio.markup import template
 from tada_studio.probing import Readings as SavedReadings
 from tada_studio.progress import Progress, ProgressFn
+from tada_studio.session.limits import OWN, Limits
 
 SOURCES = [("The sample's inputs", "sample"), ("Pasted text", "pasted"), ("A file", "file")]
 _PASSPORTS = template("""
@@ -317,15 +318,17 @@ class Probe(NamedTuple):
     auto: gr.Checkbox
 
 
-def open_tab(state: gr.State, paths: AllowedPaths) -> Panel:
-    """Builds and wires the tab."""
+def open_tab(state: gr.State, paths: AllowedPaths, limits: Limits = OWN) -> Panel:
+    """Builds and wires the tab. Where strangers come it says what each may use: on a phone the sidebar is folded."""
     cards, opens = sample_cards.sample_cards()
+    if allowed := limits.in_words():
+        words(html.note("This is a public server. For each visitor:", points=allowed), elem_id="open-limits")
     own = _own(paths)
     rack = rack_box.rack_box(paths)
     found = words(verdict(TabState()))
     roles = role_box.role_box()
     tables = {"passports": words(elem_id="passports")}
-    probe, boxes, task, about = _probe()
+    probe, boxes, task, about = _probe(limits.probe_inputs or 256)
     at = {
         **cards,
         "verdict": found,
@@ -372,7 +375,8 @@ def _wire_rack(
 
 def _own(paths: AllowedPaths) -> Own:
     where = "Hub id such as owner/name" if paths.hosted else "Folder, or Hub id such as owner/name"
-    words(html.heading("Open your own pair", "Two PEFT LoRA adapters of one base. Nothing is sent anywhere."))
+    stays = "" if paths.hosted else " Nothing is sent anywhere."
+    words(html.heading("Open your own pair", f"Two PEFT LoRA adapters of one base.{stays}"))
     with gr.Row():
         task = gr.Textbox(label="Task adapter: how to answer", placeholder=where, elem_id="task", min_width=260)
         domain = gr.Textbox(label="Domain adapter: what to know", placeholder=where, elem_id="domain", min_width=260)
@@ -405,13 +409,13 @@ def _zip(role: str) -> gr.File:
     )  # fmt: skip
 
 
-def _probe() -> tuple[Probe, dict[str, gr.Row], LongTask, gr.HTML]:
+def _probe(most: int) -> tuple[Probe, dict[str, gr.Row], LongTask, gr.HTML]:
     says = "About 32 domain inputs, and about 32 prompts of the task without answers, go through the base once."
     words(html.heading("Probe", f"{says} {report.ABOUT_TASK_INPUTS}"))
     with gr.Row(equal_height=True):
         source = gr.Radio(SOURCES, value="sample", label="Inputs from", elem_id="probe-source", scale=3, min_width=320)
         n = gr.Slider(
-            2, 256, 32, step=1, label="How many inputs of each kind", elem_id="probe-n", scale=2, min_width=220
+            2, most, 32, step=1, label="How many inputs of each kind", elem_id="probe-n", scale=2, min_width=220
         )
         button = gr.Button("Probe", variant="primary", elem_id="probe", elem_classes="act", scale=1, min_width=110)
         stop = stop_button("probe-stop")
