@@ -172,9 +172,8 @@ PAGES = [ROOT / "README.md", ROOT / "docs" / "api.md"]
 
 
 @pytest.mark.parametrize("page", PAGES, ids=["README", "docs/api"])
-def test_the_python_examples_of_the_pages_run(page, url, tmp_path, monkeypatch):
+def test_the_python_examples_of_the_pages_run(page, url):
     (code,) = re.findall(r"```python\n(from gradio_client.*?)```", page.read_text(encoding="utf-8"), re.DOTALL)
-    monkeypatch.setenv("GRADIO_TEMP_DIR", str(tmp_path))
     names = {}
     exec(code.replace("http://127.0.0.1:7860", url), names)
     assert (

@@ -64,7 +64,7 @@ def left(space, seconds):
 
 
 def test_all_that_runs_a_base_is_decorated_and_the_space_said_so_at_its_start(space):
-    assert space["gpu"] == ["ask", "calibrate", "effects", "probe", "score", "search"]
+    assert space["gpu"] == ["ask", "ask_all", "calibrate", "effects", "probe", "score", "search"]
     assert calls(space)[0] == {"call": "startup-report"}
 
 
