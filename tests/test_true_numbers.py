@@ -106,7 +106,7 @@ def test_a_cells_chain_names_its_own_numbers_and_no_ratio_where_none_gives_the_s
     assert "a ratio of 3, where 1 counts as even. So the gate is 0.75." in said
     assert "weight 0.50 for task and 1.00 for domain" in said and "90.0% is the domain's" in said
     assert "So the gate is 0.75; a hand set 0.20." in report.chain_sentence(
-        (0.01, 0.03), 1.0, (0.75, 0.2), (1, 0.4), None
+        (0.01, 0.03), 1.0, (0.75, 0.2), (1.0, 0.4), None
     )
     for responses in ((0.01, 0.03), None):  # tada's shares are a hand's
         said = report.chain_sentence(responses, None, (0.5, 0.5), (1.0, 1.0), 0.9)
