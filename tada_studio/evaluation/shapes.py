@@ -164,7 +164,7 @@ def _is_spread(row: Row) -> bool:
 
 
 def _is_reply(row: Row) -> bool:
-    ours = "question" in row and "answer" in row and not isinstance(row["answer"], int | float)
+    ours = "question" in row and "answer" in row  # a number there is more likely the place of a choice that is missing
     other = {"choices", "label", "image", "text"} & set(row)
     return not ours and not other and _has(row, _QUESTIONS) and _has(row, _REPLIES)
 

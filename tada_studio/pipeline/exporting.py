@@ -13,7 +13,7 @@ from tada_studio.exporting.certificate import Certificate
 from tada_studio.exporting.folder import export as write_and_certify
 from tada_studio.exporting.pictures import pictures
 from tada_studio.lora import Adapter
-from tada_studio.pipeline.merge import Merge
+from tada_studio.pipeline.analysis import analysis
 from tada_studio.pipeline.origin import MergeOrigin
 from tada_studio.pipeline.scoring import Sides
 from tada_studio.progress import ProgressFn, silent
@@ -54,20 +54,20 @@ def _parents(merged: Adapter) -> dict[str, Adapter]:
 
 def _shown(merged: Adapter) -> tuple[Mapping[str, bytes], str]:
     """(pictures of the gates, where they say anything; what was dropped, in a sentence). Nothing of an adapter that is no merge."""
-    if not isinstance(merged.origin, MergeOrigin):
+    origin = merged.origin
+    if not isinstance(origin, MergeOrigin) or origin.gates is None:
         return {}, ""
-    view = Merge(merged.origin.pair, merged.origin.readings, merged.origin.recipe)
-    dropped, gates = _dropped(view), view.gates
-    if not view.probed and not bool(gates.by_hand.any()):
+    dropped, gates = _dropped(origin), origin.gates
+    if bool((gates.values.nan_to_num(0.5) == 0.5).all()):  # one grey says nothing
         return {}, dropped
     rows = [f"{tower} {layer}".strip() for tower, layer in zip(gates.towers, gates.layers, strict=True)]
     return pictures(rows, gates.projections, gates.values), dropped
 
 
-def _dropped(view: Merge) -> str:
-    if not isinstance(view.how, Mix) or view.how.drops is None:
+def _dropped(origin: MergeOrigin) -> str:
+    if not isinstance(origin.how, Mix) or origin.how.drops is None:
         return ""
-    lost, energy = view.dropped_energy, view.adapter_norms.square()
+    lost, energy = origin.how.drops.lost_by_cell, analysis(origin.pair).space.squared_norms
     gone = (lost * energy).sum(0) / energy.sum(0).clamp_min(1e-300)
     if not (cells := int((lost > 0).any(1).sum())):
         return "Nothing was dropped as conflict."

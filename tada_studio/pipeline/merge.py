@@ -169,7 +169,7 @@ class Merge(Shown):
             whole=merge_whole(pair, recipe),
             heads=tuple(whose_heads(pair, recipe)),
             labels=head_labels(pair, recipe),
-            origin=MergeOrigin(pair, self.readings, recipe, weights=self.mean_weights),
+            origin=MergeOrigin(pair, self.readings, recipe, weights=self.mean_weights, gates=self.gates, how=self.how),
         )
 
     @property

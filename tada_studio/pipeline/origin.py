@@ -11,7 +11,7 @@ import torch
 from tada_studio.core import gates as gating
 from tada_studio.core.merge import whose_heads
 from tada_studio.core.methods import METHODS, called, idle, ignored, unread_lines
-from tada_studio.core.mix import Moments
+from tada_studio.core.mix import Mix, Moments, Outside
 from tada_studio.files import sha256
 from tada_studio.lora import CONFIG, WEIGHTS, Adapter, Pair
 from tada_studio.pipeline.ancestry import parents_of_merge
@@ -37,6 +37,7 @@ class MergeOrigin:
     log:     what was done to the recipe, in order, if a hand made it
     auto:    what the self-calibration chose, and from which inputs
     weights: the mean weight of the task's and of the domain's modules; None if nothing was merged yet
+    gates, how: the map, and weights and drops, as they were computed for it: the card shows them
     """
 
     pair: Pair
@@ -45,6 +46,8 @@ class MergeOrigin:
     log: tuple[str, ...] = ()
     auto: Mapping[str, Any] | None = None
     weights: tuple[float, float] | None = None
+    gates: gating.Gates | None = None
+    how: Mix | Outside | None = None
 
     def to_dict(self) -> dict[str, Any]:
         heads = whose_heads(self.pair, self.recipe)

@@ -54,8 +54,11 @@ def single_file(place: Path) -> Path | None:
 
     Raises AdapterError for a folder with several.
     """
-    if place.is_file():
-        return place if _is_foreign(place) else None
+    try:
+        if place.is_file():
+            return place if _is_foreign(place) else None
+    except OSError:  # no system has so long a name
+        return None
     if not place.is_dir() or (place / CONFIG).exists() or (place / WEIGHTS).exists():
         return None
     found = [file for file in sorted(place.iterdir()) if _is_foreign(file)]

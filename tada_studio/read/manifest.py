@@ -101,7 +101,7 @@ def manifest_of(folder: Path, allow_pickle: bool = False, heads: Heads | None = 
         config, entries = mlx.as_peft(config, read_header(files[0]), str(files[0]))
     else:
         judge(config, str(folder / CONFIG))  # before the weights: what a config rules out needs no header
-        entries = dict(_together((file, read_header(file)) for file in files))
+        entries = _together({file: read_header(file) for file in files})
     size = sum(file.stat().st_size for file in files)
     return replace(
         build(shown(folder.name or folder), config, entries, str(files[0]), size), beside=weights_beside(folder)
@@ -134,15 +134,15 @@ def files_of(folder: Path, allow_pickle: bool = False) -> list[Path]:
     return weight_files(folder, allow_pickle)
 
 
-def _together(headers: Iterable[tuple[Path, dict[str, Entry]]]) -> Iterable[tuple[str, Entry]]:
-    seen: set[str] = set()
-    for file, entries in headers:
-        if twice := seen & set(entries):
+def _together(headers: Mapping[Path, dict[str, Entry]]) -> dict[str, Entry]:
+    found: dict[str, Entry] = {}
+    for file, entries in headers.items():
+        if twice := found.keys() & entries.keys():
             raise AdapterError(
                 f"{file}: holds {shown(min(twice))!r}, which another shard holds too. Save the adapter again."
             )
-        seen |= set(entries)
-        yield from entries.items()
+        found |= entries
+    return found
 
 
 def build(

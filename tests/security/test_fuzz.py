@@ -97,7 +97,7 @@ def test_any_bytes_changed_in_real_weights(pico, tmp_path, data):
     taken_or_refused(read_adapter, folder)
 
 
-@pytest.mark.parametrize("count", [50_000, 300_000])
+@pytest.mark.parametrize("count", [pytest.param(50_000, marks=pytest.mark.nightly), 300_000])
 def test_a_header_of_very_many_tensors_ends_soon(count, pico, tmp_path, refused):
     folder = tmp_path / "adapter"
     shutil.copytree(pico.task, folder)

@@ -109,7 +109,7 @@ def test_a_public_page_says_what_a_visitor_may_use_and_names_no_place_of_this_ma
 
 def test_without_limits_there_is_no_word_of_them():
     assert OWN.in_words() == []
-    assert len(PUBLIC.in_words()) == 8
+    assert len(PUBLIC.in_words()) == 9
 
 
 # -- shares ----------------------------------------------------------------------------------------------------------
