@@ -105,6 +105,7 @@ def test_the_merge_loads_with_transformers_and_peft_alone(opened, chosen, tmp_pa
         torch.testing.assert_close(ours(tokens).logits, theirs(tokens).logits, rtol=0, atol=1e-4)
 
 
+@pytest.mark.nightly
 def test_a_quick_search_is_judged_on_items_that_it_never_saw(chosen, tmp_path, capsys):
     found, storage = tmp_path / "tuned.json", tmp_path / "tune.log"
     assert (

@@ -172,7 +172,7 @@ def test_readings_of_version_0_1_open_and_say_what_they_lack(both, tmp_path):
     assert "Only domain inputs were read" in report.inputs_sentence(again)
     content["format"] = "tada-studio readings 3"
     (tmp_path / "readings.json").write_text(json.dumps(content))
-    with pytest.raises(InputError, match="readings 3"):
+    with pytest.raises(InputError, match="format: Input should be 'tada-studio readings 1'"):
         Readings.load(tmp_path / "readings.json")
 
 

@@ -4,6 +4,7 @@ import csv
 import io
 import json
 
+import plotly.io
 import pytest
 
 import tada_studio as tada
@@ -87,7 +88,8 @@ def test_kaleido_draws_where_it_is_there(view, tmp_path):
         assert (tmp_path / f"map.{kind}").read_bytes().startswith(start)
 
 
-def test_a_notebook_shows_the_map_of_a_merge_inline(view):
+def test_a_notebook_shows_the_map_of_a_merge_inline(view, monkeypatch):
+    monkeypatch.setattr(plotly.io.renderers, "default", "plotly_mimetype")  # as in a notebook
     figure = tada.figures.gate_map(view)
     shown = figure._repr_mimebundle_()
     assert figure.title == "Gate map" and shown, "plotly's own bundle"

@@ -139,6 +139,7 @@ def test_the_images_on_disk_are_those_that_the_script_draws(make, chosen):
     assert digests(make.probe_images(chosen.about["seed"])) == on_disk(chosen.probe)
 
 
+@pytest.mark.nightly
 def test_the_script_makes_a_sample_from_nothing_and_repeats_no_step(make, tmp_path, monkeypatch, capfd):
     """A tenth of the training: too short for a good sample, long enough that every part of it does its work."""
     out, work = tmp_path / "vit-glyphs", tmp_path / "work"

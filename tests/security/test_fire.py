@@ -54,6 +54,7 @@ def test_a_reader_that_fails_is_told_with_what_makes_it_fail_again(tmp_path):
     assert fuzz.damaged(b"abc" * 9, random.Random("x")) == fuzz.damaged(b"abc" * 9, random.Random("x"))
 
 
+@pytest.mark.nightly
 def test_killed_at_random_moments_what_is_offered_is_whole():
     found = run("kill.py", "--merges", "8", "--servers", "2")
     assert found.returncode == 0 and "left after a sweep" in found.stdout, found.stdout + found.stderr[-2000:]

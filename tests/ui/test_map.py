@@ -250,6 +250,7 @@ def test_a_finger_paints_on_a_phone_and_looks(open_page):
     touch("touchMove", path[1])
     touch("touchEnd")
     expect(page.locator("#gates .gm-hint")).to_contain_text("Hold a cell")
+    path = [middle(cell(page, layer, "k_proj")) for layer in (0, 1, 2)]  # the first touch brings the finger's switch
     touch("touchStart", path[0])
     expect(grid).to_have_class(re.compile("held"))
     touch("touchMove", path[1])

@@ -3,6 +3,7 @@
 import json
 import urllib.request
 import zipfile
+from concurrent.futures import ThreadPoolExecutor
 
 import anyio
 import pytest
@@ -38,7 +39,8 @@ def agent(address, talk):
             await session.initialize()
             return await talk(session)
 
-    return anyio.run(run)
+    with ThreadPoolExecutor(1) as other:  # the browser of other tests keeps a loop of its own in this thread
+        return other.submit(anyio.run, run).result()
 
 
 async def ask(session, tool, **arguments):

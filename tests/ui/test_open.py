@@ -117,7 +117,7 @@ def test_the_word_of_a_person_that_both_are_of_one_base_is_asked_for_and_kept(pi
     assert "one base on the word of whoever merged them" in (tmp_path / "out" / "README.md").read_text()
 
 
-def test_one_click_on_a_card_opens_its_sample_and_typed_folders_open_a_pair(open_page, pico, tmp_path):
+def test_one_click_on_a_card_opens_its_sample_and_typed_folders_open_a_pair(open_page, pico, root):
     page = open_page()
     page.set_default_timeout(SLOW)
     page.click("#tab-open-button")
@@ -138,7 +138,7 @@ def test_one_click_on_a_card_opens_its_sample_and_typed_folders_open_a_pair(open
     expect(page.locator("[data-testid=toast-text]")).to_contain_text("no such folder", timeout=SLOW)
     expect(chosen.locator(".badge.good")).to_have_text("open", timeout=SLOW)  # what was open stays
     expect(page.locator("#same-base")).to_be_hidden()  # it answers one refusal alone
-    for box, folder in zip(("#task", "#domain"), of_two_bases(pico, tmp_path), strict=True):
+    for box, folder in zip(("#task", "#domain"), of_two_bases(pico, root), strict=True):
         page.locator(box).get_by_role("textbox").fill(folder)
     page.click("#open-own")
     expect(page.locator("#same-base")).to_be_visible(timeout=SLOW)

@@ -124,7 +124,7 @@ def test_what_is_shown_is_sent_again_only_when_it_is_new(monkeypatch):
     assert all(not answer["go"]["interactive"] and answer["stop"]["interactive"] for answer in answers[:-1])
 
 
-def test_all_six_kinds_of_long_work_stop_in_the_same_way(config):
+def test_all_eight_kinds_of_long_work_stop_in_the_same_way(config):
     buttons = {
         block["id"]: block["props"].get("elem_id") for block in config["components"] if block["type"] == "button"
     }
@@ -132,7 +132,9 @@ def test_all_six_kinds_of_long_work_stop_in_the_same_way(config):
         buttons[target] for event in config["dependencies"] for target, kind in event["targets"]
         if kind == "click" and event["api_name"].startswith(ask_to_stop.__name__) and target in buttons
     }  # fmt: skip
-    assert stopping == {"probe-stop", "stop", "tune-stop", "ask-stop", "effect-stop", "build-stop"}
+    assert stopping == {
+        "probe-stop", "stop", "tune-stop", "ask-stop", "effect-stop", "build-stop", "auto-stop", "rack-stop",
+    }  # fmt: skip
 
 
 # -- figures ---------------------------------------------------------------------------------------------------------

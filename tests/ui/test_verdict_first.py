@@ -149,5 +149,9 @@ def test_in_a_browser_the_verdict_a_row_and_a_variant(page, pico, tmp_path):
     page.click("#section-flips-button")
     row = page.locator("#flips .flip").first
     expect(row.locator("table")).to_be_hidden()
-    row.locator("summary").press("Enter")
+    # the list is drawn anew when the recipe changes, and a row that was just opened is closed again
+    page.wait_for_function(
+        "() => { const row = document.querySelector('#flips .flip'); if (row.open) return true; "
+        "row.querySelector('summary').click(); return false; }"
+    )
     expect(row.locator("table")).to_be_visible()
