@@ -9,6 +9,8 @@ from pathlib import Path
 
 os.environ["HF_HUB_DISABLE_TELEMETRY"] = "1"  # gradio_client, with which the tests knock, would report it
 os.environ["TADA_STUDIO_STATE"] = tempfile.mkdtemp(prefix="tada-studio-state-")  # not the sessions of whoever runs them
+if "PYTEST_XDIST_WORKER" in os.environ:
+    os.environ.setdefault("OMP_NUM_THREADS", "1")  # two workers with a thread for each core would wait for each other
 
 import pytest
 from hypothesis import settings
