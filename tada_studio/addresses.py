@@ -67,6 +67,11 @@ def addresses(names: Iterable[str]) -> dict[str, Address]:
     A projection is called by the last part of its name; where that would call two kinds of module alike (BERT has
     attention.output.dense and output.dense) it gets as much of its path as tells them apart within its tower.
     """
+    return dict(_addresses(tuple(names)))
+
+
+@lru_cache(64)  # reading, pairing and merging all ask for the same names
+def _addresses(names: tuple[str, ...]) -> Mapping[str, Address]:
     split = {name: split_name(name) for name in names}
     towers = _towers(list(dict.fromkeys(stack for stack, layer, _ in split.values() if layer is not None)))
     tower_of = {name: _tower_of(name, where, towers) for name, where in split.items()}
@@ -75,7 +80,7 @@ def addresses(names: Iterable[str]) -> dict[str, Address]:
     return {name: place for tower in found for name, place in tower.items()}
 
 
-@lru_cache(64)  # a merge asks at every stroke
+@lru_cache(64)
 def towers_of(names: tuple[str, ...]) -> tuple[str, ...]:
     """The tower of each module."""
     places = addresses(names)

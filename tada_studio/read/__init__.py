@@ -249,7 +249,7 @@ def _module(manifest: Manifest, name: str, tensors: Mapping[str, Tensor]) -> Lor
     up, down = tensors[found.keys["B"]], tensors[found.keys["A"]]
     bias = tensors[found.keys["bias"]] if "bias" in found.keys else None
     kind, kernel, *_ = found.layer
-    return LoraModule(name, up.reshape(len(up), -1), down.reshape(len(down), -1), found.scale, kind, kernel, bias)
+    return LoraModule(name, up.flatten(1), down.flatten(1), found.scale, kind, kernel, bias)
 
 
 def _finite(name: str, tensor: Tensor, folder: Path) -> Tensor:
