@@ -122,6 +122,15 @@ def _classified(
 Grid = Mapping[str, Sequence[str]]
 
 
+@dataclass(frozen=True)
+class PromptGrid:
+    """What several prompts were answered, as far as it has come; ``digest`` of the merge that was asked."""
+
+    prompts: tuple[str, ...]
+    answers: Grid
+    digest: str
+
+
 def ask_all(
     base: Base,
     variants: Mapping[str, Adapter | None],

@@ -1,7 +1,7 @@
 """One person's work: what is open, and the long work on it. Free of gradio, safe to call from threads."""
 
 import shutil
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -14,7 +14,7 @@ from tada_studio.errors import InputError
 from tada_studio.evaluation import Score, choose
 from tada_studio.evaluation.benchmark import items_digest
 from tada_studio.evaluation.effect import Effects, parts
-from tada_studio.evaluation.prompts import Grid, Question
+from tada_studio.evaluation.prompts import Grid, PromptGrid, Question
 from tada_studio.evaluation.runs import Run, cells
 from tada_studio.evaluation.shown import shown
 from tada_studio.exporting.certify import Certificate
@@ -23,7 +23,7 @@ from tada_studio.pipeline import jobs
 from tada_studio.pipeline.calibration import Calibration
 from tada_studio.pipeline.items import to_evaluate, to_leave_out_on, to_tune, with_probe_texts
 from tada_studio.pipeline.merge import Merge
-from tada_studio.progress import ProgressFn, ignore, silent
+from tada_studio.progress import ProgressFn, silent
 from tada_studio.session.state import BothInputs, Exported
 from tada_studio.session.workspace import Workspace
 from tada_studio.tuning import Plan, Tuning
@@ -240,13 +240,17 @@ class Session(Workspace):
         how: Sampling,
         chat: bool = False,
         progress: ProgressFn = silent,
-        each: Callable[[Grid], None] = ignore,
     ) -> Grid:
-        """Several prompts to the same variants; ``each`` receives the answers of all who have answered."""
-        adapters = self._speakers(variants)
+        """Several prompts to the same variants; ``self.grid`` is replaced whenever one of them has answered."""
+        pair, adapters, digest = self._open_pair(), self._speakers(variants), self.digest
         progress = self._started(progress)
         base = self.load_base(progress=progress)
-        return jobs.ask_all(base, adapters, prompts, chat, how, progress=progress, each=each)
+        self.grid = None
+
+        def publish(answers: Grid) -> None:
+            self._take(pair, grid=PromptGrid(tuple(prompts), answers, digest))
+
+        return jobs.ask_all(base, adapters, prompts, chat, how, progress=progress, each=publish)
 
     def _speakers(self, variants: Sequence[str]) -> dict[str, Adapter | None]:
         pair, view = self._open_pair(), self._open_view()

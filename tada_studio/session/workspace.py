@@ -21,7 +21,7 @@ from tada_studio.core.merge import Merged
 from tada_studio.core.strokes import painted
 from tada_studio.errors import BaseError, MismatchError, Stopped
 from tada_studio.evaluation.effect import Effects
-from tada_studio.evaluation.prompts import Answers
+from tada_studio.evaluation.prompts import Answers, PromptGrid
 from tada_studio.evaluation.runs import Run
 from tada_studio.lora import Pair
 from tada_studio.pipeline.calibration import Calibration
@@ -66,6 +66,7 @@ class Workspace:
         self.runs: tuple[Run, ...] = ()
         self.answers: Answers = {}
         self.answers_digest = ""  # of the merge that was asked
+        self.grid: PromptGrid | None = None
         self.tuning: Tuning | None = None
         self.effects: Effects | None = None
         self.exported: Exported | None = None
@@ -122,7 +123,7 @@ class Workspace:
             self.opened, self.project = Opened(task, domain, base or None, None, dora_rank, same_base), None
             self.base = self.base if self.base is not None and self.base.ref == base else None
             self.answers, self.tuning, self.effects, self.exported = {}, None, None, None
-            self.answers_digest = ""
+            self.answers_digest, self.grid = "", None
             self.calibration, self._inputs = None, None
             self.history, self.runs, self._runs_made = History(), (), 0
             self._changed()
@@ -287,7 +288,7 @@ class Workspace:
         view = self.view
         return "" if view is None else view.digest
 
-    def stale(self, result: "Run | Tuning | Effects | Exported") -> bool:
+    def stale(self, result: "Run | Tuning | Effects | Exported | PromptGrid") -> bool:
         """Whether a result is of another pair, other readings or another recipe than those on screen.
 
         A search is as good as new for the recipe that it started from and for the one that it found.

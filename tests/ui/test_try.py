@@ -128,6 +128,17 @@ def test_several_prompts_make_a_grid_that_goes_home(state):
         list(ask_all(state, " \n", "plain", ["base"], 4, 0.0, 0))
 
 
+def test_the_grid_says_when_its_merge_is_of_an_earlier_recipe_and_goes_with_the_pair(state):
+    session = state.session
+    list(ask_all(state, "gold is", "plain", ["base", "merge"], 2, 0.0, 0))
+    assert "earlier recipe" not in try_tab.show(state)["grid"]
+    session.turn(strength=1.5)
+    assert "The merge of an earlier recipe" in try_tab.show(state)["grid"]
+    session.open(session.opened.task, session.opened.domain, session.opened.base)
+    shown = try_tab.show(state)
+    assert shown["grid"] == "" and not shown["csv"]["visible"]
+
+
 def test_a_classifier_shows_the_probabilities_of_its_classes():
     state = Start(sample="vit-glyphs").state()
     key = next(key for _, key in try_tab.examples(state))

@@ -21,7 +21,7 @@ from tada_studio.errors import InputError, TadaError
 from tada_studio.evaluation import Item, choose
 from tada_studio.evaluation.items import read_table
 from tada_studio.evaluation.labels import LabelItem
-from tada_studio.evaluation.prompts import Answer, Grid, Odds, Question
+from tada_studio.evaluation.prompts import Answer, Odds, PromptGrid, Question
 from tada_studio.evaluation.shapes import Columns
 from tada_studio.markup import joined, template
 
@@ -62,8 +62,11 @@ def cards(answers: Mapping[str, Answer], old: bool = False) -> Markup:
 def _card(name: str, answer: Answer, linked: str | None, old: bool = False) -> Markup:
     text = answer.text.lstrip() if answer.text.strip() else "(nothing yet)" if not answer.done else "(nothing)"
     state = f"the same words as {VARIANTS[linked].lower()}" if linked else "" if answer.done else "answering…"
-    title = "The merge of an earlier recipe" if old and name == "merge" else VARIANTS[name]
-    return _CARD(name=name, title=title, text=text, odds=_odds(answer.odds), state=state)
+    return _CARD(name=name, title=_title(name, old), text=text, odds=_odds(answer.odds), state=state)
+
+
+def _title(name: str, old: bool) -> str:
+    return "The merge of an earlier recipe" if old and name == "merge" else VARIANTS[name]
 
 
 def _odds(odds: Sequence[Odds]) -> Markup:
@@ -116,20 +119,33 @@ def _line(item: Item | LabelItem) -> str:
     return f"{content[:60]} ({item.label})"
 
 
-def grid(found: Grid, prompts: Sequence[str]) -> Markup:
-    """A row for each prompt, a column for whoever has answered."""
-    if not found:
-        return Markup()
-    names = list(found)
-    rows = [(prompt, *(found[name][i].strip() for name in names)) for i, prompt in enumerate(prompts)]
-    return html.box(html.table(["prompt", *(VARIANTS[name] for name in names)], rows, kind="answer-grid"))
+_NO_GRID = {"grid": "", "csv": gr.update(visible=False)}
 
 
-def grid_csv(found: Grid, prompts: Sequence[str]) -> str:
+def _grid(state: TabState) -> Named:
+    """The grid of the open pair, and its file."""
+    session, found = state.session, state.session.grid
+    if found is None:
+        return _NO_GRID
+    path = session.folder / "answers.csv"
+    path.write_text(grid_csv(found), encoding="utf-8")
+    return {"grid": grid(found, session.stale(found)), "csv": gr.update(value=str(path), visible=True)}
+
+
+def grid(found: PromptGrid, old: bool = False) -> Markup:
+    """A row for each prompt, a column for whoever has answered. old: the merge that answered is of an earlier recipe."""
+    heads = [_title(name, old) for name in found.answers]
+    table = html.table(["prompt", *heads], [[cell.strip() for cell in row] for row in _rows(found)], kind="answer-grid")
+    return html.faded(html.box(table), old and "merge" in found.answers)
+
+
+def grid_csv(found: PromptGrid) -> str:
     """The same as CSV."""
-    return report.table_csv(
-        ["prompt", *found], [[prompt, *(found[name][i] for name in found)] for i, prompt in enumerate(prompts)]
-    )
+    return report.table_csv(["prompt", *found.answers], _rows(found))
+
+
+def _rows(found: PromptGrid) -> list[list[str]]:
+    return [[prompt, *(said[i] for said in found.answers.values())] for i, prompt in enumerate(found.prompts)]
 
 
 def show(state: TabState) -> Named:
@@ -138,6 +154,7 @@ def show(state: TabState) -> Named:
     choices = examples(state)
     return {
         "answers": cards(dict(session.answers), session.answers_are_stale),
+        **_grid(state),
         **_suggested(state, choices),
         "bar": html.progress_bar(None, "Ready." if session.pair else "Open a pair first."),
         **estimate(state, *state.planned.get("ask", (list(VARIANTS), 32))),
@@ -216,20 +233,11 @@ def asking_all(
     how, names = _sampling(most, heat, seed), _variants(who)
     if not 0 < len(lines) <= MOST_PROMPTS:
         raise InputError(f"Write one prompt a line, up to {MOST_PROMPTS}.")
-    found: dict[str, Sequence[str]] = {}
-
-    def shown() -> Named:
-        if not found:
-            return {"grid": "", "csv": gr.update(visible=False)}
-        path = session.folder / "answers.csv"
-        path.write_text(grid_csv(found, lines), encoding="utf-8")
-        return {"grid": grid(found, lines), "csv": gr.update(value=str(path), visible=True)}
-
     return Job(
-        work=lambda progress: session.ask_all(lines, names, how, form == "chat", progress, found.update),
-        show=shown,
-        mark=lambda: len(found),
-        first={"grid": "", "csv": gr.update(visible=False)},
+        work=lambda progress: session.ask_all(lines, names, how, form == "chat", progress),
+        show=lambda: _grid(state),
+        mark=lambda: session.grid,
+        first=_NO_GRID,
         done=lambda _: "All have answered all prompts.",
         pace=Pace("ask", "answer", len(names) * how.most),
     )
@@ -306,7 +314,15 @@ def try_tab(state: gr.State) -> Panel:
     task.begins(state, "all", asking_all, put, {"grid": table, "csv": csv})
     task.can_stop(state)
     return Panel(
-        {"answers": answers, "examples": inputs.example, "prompt": inputs.prompt, "bar": task.bar, "estimate": about},
+        {
+            "answers": answers,
+            "grid": table,
+            "csv": csv,
+            "examples": inputs.example,
+            "prompt": inputs.prompt,
+            "bar": task.bar,
+            "estimate": about,
+        },
         show,
         news=(ran,),
     )
