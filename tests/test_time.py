@@ -3,6 +3,7 @@
 import json
 import threading
 import time
+from types import SimpleNamespace
 
 import pytest
 from pico import pico_adapter, pico_base, pico_items
@@ -66,12 +67,12 @@ def test_a_base_stops_between_two_tensors_and_is_no_error_of_its_files(base):
 # -- stop ------------------------------------------------------------------------------------------------------------
 
 
-def test_stop_is_obeyed_within_a_second_by_work_that_reports_nothing():
+def test_stop_does_not_wait_for_work_that_reports_nothing():
     state, let_go, steps = TabState(), threading.Event(), []
 
     def deaf(progress):
         progress(Progress("pass", 0, 2))
-        let_go.wait(20)
+        let_go.wait(60)
         progress(Progress("pass", 1, 2))
         steps.append("went on")
 
@@ -80,7 +81,7 @@ def test_stop_is_obeyed_within_a_second_by_work_that_reports_nothing():
     ask_to_stop(state)
     began = time.monotonic()
     *_, last = handler
-    assert time.monotonic() - began < 1.0 and LEFT in last["bar"] and last["go"]["interactive"]
+    assert time.monotonic() - began < 20 and LEFT in last["bar"] and last["go"]["interactive"]
     let_go.set()
     again = running(lambda state: Job(work=lambda progress: 1), ("go",))(state)
     *_, last = again  # waits for the deaf one's turn to end
@@ -110,7 +111,9 @@ def test_a_rate_is_kept_smoothed_and_taken_over_by_size(base, tmp_path):
 
 def test_what_comes_out_of_a_cache_makes_nothing_faster(rates, base, monkeypatch):
     now = iter([0.0, 1.0, 2.0, 2.0, 3.0, 3.0])
-    monkeypatch.setattr(estimate.time, "monotonic", lambda: next(now))
+    monkeypatch.setattr(
+        estimate, "time", SimpleNamespace(monotonic=lambda: next(now))
+    )  # the module's own, not everybody's
     watch = Stopwatch(Pace("evaluate", "evaluate", 100), str(base))
     for done, note in ((0, "base"), (10, "base"), (20, "base"), (80, "tada"), (90, "tada"), (100, "all")):
         watch.saw(Progress("evaluate", done, 100, note))
