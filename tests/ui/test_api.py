@@ -203,7 +203,7 @@ def test_calls_do_not_wait_for_each_other_unless_they_work(client, pair):
 
 
 def test_only_the_last_few_answers_stay_on_disk(tmp_path):
-    from tada_studio.app.api import KEPT, new_result_folder
+    from tada_studio.app.api_caller import KEPT, new_result_folder
 
     made = [new_result_folder(tmp_path) for _ in range(KEPT + 3)]
     assert len(list(tmp_path.iterdir())) == KEPT and made[-1].exists()
