@@ -21,12 +21,19 @@ ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT / "tests"))
 
 from foreign import (  # noqa: E402
+    FLUX,
     HEADS,
     SD15,
     SDXL,
+    XLABS,
     diffusers_file,
+    flux_file,
     gguf_file,
     kohya_file,
+    of_comfy,
+    of_flux,
+    of_kohya,
+    of_xlabs,
     peft_keys,
     plain_keys,
     processor_keys,
@@ -39,6 +46,7 @@ from tada_studio import pipeline  # noqa: E402
 from tada_studio.base_model.families import family_of  # noqa: E402
 from tada_studio.base_model.model import Base  # noqa: E402
 from tada_studio.errors import TadaError  # noqa: E402
+from tada_studio.exporting.formats import FILES  # noqa: E402
 from tada_studio.lora import Adapter  # noqa: E402
 from tada_studio.pipeline.merge import Merge, merge  # noqa: E402
 from tada_studio.read import pair_up, read_adapter  # noqa: E402
@@ -167,6 +175,10 @@ def family_rows() -> list[list[str]]:
 FORMATS: dict[str, Callable[[Path], dict[str, Tensor]]] = {
     "kohya, Stable Diffusion 1.5": lambda folder: kohya_file(folder / "a.safetensors", SD15),
     "kohya, SDXL": lambda folder: kohya_file(folder / "a.safetensors", SDXL),
+    "kohya, Flux.1": lambda folder: flux_file(folder / "a.safetensors", of_kohya, FLUX),
+    "ComfyUI, Flux.1": lambda folder: flux_file(folder / "a.safetensors", of_comfy, FLUX),
+    "Flux.1's own code": lambda folder: flux_file(folder / "a.safetensors", of_flux, FLUX, None),
+    "XLabs, Flux.1": lambda folder: flux_file(folder / "a.safetensors", of_xlabs, XLABS, None),
     "diffusers, PEFT's keys": lambda folder: diffusers_file(folder / "a.safetensors", peft_keys),
     "diffusers, lora.down and lora.up": lambda folder: diffusers_file(folder / "a.safetensors", plain_keys),
     "diffusers, attention processors": lambda folder: diffusers_file(folder / "a.safetensors", processor_keys),
@@ -176,7 +188,9 @@ FORMATS: dict[str, Callable[[Path], dict[str, Tensor]]] = {
 
 
 def format_rows() -> list[list[str]]:
-    """One row a format: its name, the relative error of all updates as read, and as merged with weights 1 and 0."""
+    """One row a format: its name, the relative error of all updates as read, as merged with weights 1 and 0, and of that merge as
+    diffusers' file, read back.
+    """
     found = []
     for name, write in FORMATS.items():
         with tempfile.TemporaryDirectory() as home:
@@ -186,9 +200,16 @@ def format_rows() -> list[list[str]]:
             wanted, _ = (write(folder) for folder in folders)
             read = [read_adapter(folder, heads=HEADS) for folder in folders]
             merged = merge(pair_up(*read), recipe=IDENTITY)
-        found.append([name, *(of_updates(one, wanted) for one in (read[0], merged))])
+            out = "" if name.startswith("llama.cpp") else of_updates(written_out(merged, Path(home) / "out"), wanted)
+        found.append([name, *(of_updates(one, wanted) for one in (read[0], merged)), out])
         print(" | ".join(found[-1]), flush=True)
     return found
+
+
+def written_out(merged: Adapter, out: Path) -> Adapter:
+    """The merge as diffusers' file says it."""
+    pipeline.export(merged, out, formats=["diffusers"])
+    return read_adapter(out / FILES["diffusers"])
 
 
 def family_cells(kind: Kind, base: Path, task: Path, domain: Path, home: Path) -> list[str]:
@@ -235,6 +256,7 @@ def main() -> None:
     table = [heads, ["---"] * len(heads), *rows()]
     heads = ["class", "family", "towers", "PEFT linear", "reloaded", "TaDA Studio, reloaded by PEFT", "certificate"]
     families = [heads, ["---"] * len(heads), *family_rows()]
+    formats = [["format", "read", "merged", "diffusers' file"], ["---"] * 4, *format_rows()]
     peft_version, torch_version = version("peft"), version("torch").split("+")[0]
     made = f"`python benchmarks/peft_features.py` with PEFT {peft_version} and torch {torch_version}, on the CPU."
     lines = [
@@ -259,9 +281,10 @@ def main() -> None:
         "## Files of other programs",
         "",
         "Each is written as that program writes it, with an alpha for each module where the format has one. Shown is the relative",
-        "error of all updates beside a dense float64 computation: as read, and as merged with another one by weights 1 and 0.",
+        "error of all updates beside a dense float64 computation: as read, as merged with another one by weights 1 and 0, and as",
+        "that merge is written with `--format diffusers` and read back.",
         "",
-        *("| " + " | ".join(row) + " |" for row in [["format", "read", "merged"], ["---"] * 3, *format_rows()]),
+        *("| " + " | ".join(row) + " |" for row in formats),
         "",
     ]
     TABLE.write_text("\n".join(lines), encoding="utf-8")

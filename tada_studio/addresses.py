@@ -4,6 +4,7 @@ A tower is a stack of layers beside others: encoder and decoder, a vision tower 
 U-Net. Nothing is compared across towers: layer 3 of one is no neighbour of layer 3 of another.
 """
 
+import re
 from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from functools import lru_cache
@@ -50,7 +51,7 @@ def split_name(name: str) -> tuple[str, int | None, str]:
 
 
 #: Parts of the names of modules that stand before the first layer; what else has no layer (heads) stands behind the last.
-_BEFORE_THE_LAYERS = ("embed", "wte", "wpe", "patch", "stem", "projector", "proj_in")
+_BEFORE_THE_LAYERS = ("embed", "wte", "wpe", "patch", "stem", "projector", "proj_in", "conv_in")
 
 
 def _layer_outside(name: str, numbers: Iterable[int]) -> int:
@@ -73,6 +74,7 @@ def addresses(names: Iterable[str]) -> dict[str, Address]:
 @lru_cache(64)  # reading, pairing and merging all ask for the same names
 def _addresses(names: tuple[str, ...]) -> Mapping[str, Address]:
     split = {name: split_name(name) for name in names}
+    split |= _in_unets(split)
     towers = _towers(list(dict.fromkeys(stack for stack, layer, _ in split.values() if layer is not None)))
     tower_of = {name: _tower_of(name, where, towers) for name, where in split.items()}
     in_order = sorted(set(tower_of.values()), key=lambda tower: (_reading_order(tower), tower))
@@ -100,10 +102,59 @@ def _in_tower(split: Mapping[str, tuple[str, int | None, str]], tower: str) -> d
     return dict(sorted(found.items(), key=lambda item: (item[1].layer, order[item[1].projection])))
 
 
-# -- towers ------------------------------------------------------------------------------------------------------------
+# -- U-Nets ------------------------------------------------------------------------------------------------------------
 
-#: What lies side by side in one block of a U-Net, and is no tower of its own.
-_SIDE_BY_SIDE = {"attentions", "resnets"}
+#: A layer of a U-Net of diffusers: its side, a block of it (the middle is one), and in that block a kind of part with a number.
+_OF_UNET = re.compile(
+    r"(?P<side>(?:.+\.)?(?:down_blocks|mid_block|up_blocks))(?:(?<=s)\.(?P<block>\d+))?\.(?P<kind>\w+)\.(?P<part>\d+)\.(?P<inside>.+)"
+)
+_TRANSFORMER_BLOCK = re.compile(r"((?:.*\.)?transformer_blocks)\.(\d+)\.(.+)")
+#: What stands before the first block of a U-Net or transformer of diffusers, and behind the last.
+_AROUND = re.compile(
+    r"(?P<prefix>(?:\w+\.)?)(?:(?P<before>conv_in|(?:time|add|class)_embedding|(?:x|context)_embedder|time_text_embed)"
+    r"|conv_out|norm_out|proj_out)(?:\..+)?"
+)
+
+#: (block, part of the block, transformer block of that part); None stands for the last that there is
+_Place = tuple[int, int | None, int | None]
+
+
+def _in_unets(names: Iterable[str]) -> dict[str, tuple[str, int, str]]:
+    """(side, row, path inside) of the layers of U-Nets. Each transformer block is a row, counted from 0 in the order of depth.
+
+    A resnet shares the row of the attention with its number; what is around an attention's blocks (proj_in, proj_out) has the
+    row of its first or last, and what changes the size behind a block the last row of that block.
+    """
+    found = {name: _place_in_unet(match) for name in names if (match := _OF_UNET.fullmatch(name))}
+    rows: dict[str, list[_Place]] = {side: [] for side, _, _ in found.values()}
+    for side, place, _ in sorted(found.values(), key=lambda one: one[1].count(None)):  # the surest first
+        if _row(place, rows[side]) is None:
+            rows[side].append((place[0], place[1] or 0, place[2] or 0))
+    in_order = {side: sorted(places) for side, places in rows.items()}
+    return {
+        name: (side, in_order[side].index(_row(place, in_order[side])), inside)  # type: ignore[arg-type]
+        for name, (side, place, inside) in found.items()
+    }
+
+
+def _place_in_unet(match: re.Match[str]) -> tuple[str, _Place, str]:
+    """(side, place, path inside without numbers of rows)."""
+    side, block, kind, inside = match["side"], int(match["block"] or 0), match["kind"], match["inside"]
+    if kind in ("downsamplers", "upsamplers"):
+        return side, (block, None, None), f"{kind}.{inside}"
+    part = int(match["part"])
+    if inner := _TRANSFORMER_BLOCK.fullmatch(inside):
+        return side, (block, part, int(inner[2])), f"{kind}.{inner[1]}.{inner[3]}"
+    return side, (block, part, None if inside.endswith("proj_out") else 0), f"{kind}.{inside}"
+
+
+def _row(place: _Place, rows: Sequence[_Place]) -> _Place | None:
+    """The last row that a place means, if there is one."""
+    ours = [row for row in rows if all(mine in (None, its) for mine, its in zip(place, row, strict=True))]
+    return max(ours, default=None)
+
+
+# -- towers ------------------------------------------------------------------------------------------------------------
 
 
 def _towers(stacks: Sequence[str]) -> dict[str, str]:
@@ -117,7 +168,7 @@ def _distinct(paths: Mapping[str, Sequence[str]]) -> dict[str, str]:
     """The first part of each path that not all share; where several share that too, with the next that they do not."""
     shared = set.intersection(*map(set, paths.values())) if paths else set()
     rest = {stack: [part for part in path if part not in shared] for stack, path in paths.items()}
-    first = {stack: path[0] if path and path[0] not in _SIDE_BY_SIDE else "" for stack, path in rest.items()}
+    first = {stack: path[0] if path else "" for stack, path in rest.items()}
     found = {}
     for head in dict.fromkeys(first.values()):
         ours = {stack: rest[stack][1:] for stack in paths if first[stack] == head}
@@ -130,6 +181,10 @@ def _tower_of(name: str, where: tuple[str, int | None, str], towers: Mapping[str
     """A module outside the layers belongs to the tower that its name begins like (vision_tower.patch_embed), else to the last."""
     if where[1] is not None or len(set(towers.values())) < 2:
         return towers.get(where[0], "")
+    if around := _AROUND.fullmatch(name):
+        stacks = re.compile(rf"{re.escape(around['prefix'])}\w+_blocks?")
+        if ours := sorted((t for stack, t in towers.items() if stacks.fullmatch(stack)), key=_reading_order):
+            return ours[0 if around["before"] else -1]
     alike = {stack: _alike(name, stack) for stack in towers}
     longest = max(alike, key=alike.__getitem__)
     in_all = min(_alike(longest, stack) for stack in towers)
@@ -152,6 +207,7 @@ _READ_FIRST = (
     "down",
     "mid",
     "up",
+    "single",
     "text",
     "language",
     "decoder",
@@ -192,19 +248,26 @@ _USUAL_ORDER = (
 )  # fmt: skip
 _FIRST_OF_MLP = _USUAL_ORDER.index("gate")
 #: How attention to another tower is called, beside attention within one.
-_ACROSS = ("encoder_attn", "encdec", "cross")
+_ACROSS = ("encoder_attn", "encdec", "cross", "attn2", "add_")
+#: How diffusers writes a projection: to_q, add_q_proj, to_out.0.
+_OF_DIFFUSERS = re.compile(r"^(?:to_)?(?:add_)?(\w+?)(?:_proj)?(?:\.\d+)?$")
 
 
 def _usual_place(label: str) -> tuple[int, str]:
-    short = label if label in _USUAL_ORDER else label.removesuffix("_proj")
+    short = label if label in _USUAL_ORDER else _OF_DIFFUSERS.sub(r"\1", label)
     return (_USUAL_ORDER.index(short) if short in _USUAL_ORDER else len(_USUAL_ORDER), label)
 
 
 def _usual_place_beside_others(label: str) -> tuple[int, int, str]:
     """The same where a layer may attend to another tower too: attention within, attention across, the rest."""
-    place = min(_usual_place(label)[0], _usual_place(label.rpartition(".")[2])[0])
+    last = re.split(r"\.(?=[^.\d])", label)[-1]  # to_out.0 is one name
+    place = min(_usual_place(label)[0], _usual_place(last)[0])
     across = any(part in label.lower() for part in _ACROSS)
     return (1 if across else 0 if place < _FIRST_OF_MLP else 2, place, label)
+
+
+#: What a name must not lose: "proj" and "net.2" say nothing of diffusers' feed-forward layers (ff.net.0.proj, ff.net.2).
+_SPELLED_OUT = ("ff", "ff_context")
 
 
 def _short_names(kinds: list[tuple[str, str]]) -> list[str]:
@@ -219,6 +282,8 @@ def _short_names(kinds: list[tuple[str, str]]) -> list[str]:
 
     def tells_apart(end: str, inside: str) -> bool:
         if end.isdecimal():  # to_out.0 is no "0"
+            return False
+        if any(part in inside.split(".") and part not in end.split(".") for part in _SPELLED_OUT):
             return False
         return seen[end] == 1 or (end == inside and paths[inside] == 1)
 

@@ -65,6 +65,71 @@ def kohya_file(path, names, alpha=lambda i: float(i + 1), dtype=torch.float32):
     return wanted
 
 
+# -- Flux ------------------------------------------------------------------------------------------------------------
+
+#: Layers of Flux.1's first code: outputs and inputs in widths of the model, and diffusers' layers with their shares of the outputs.
+QKV, ADDED = (tuple((f"attn.{name}", 1) for name in names)
+              for names in (("to_q", "to_k", "to_v"), ("add_q_proj", "add_k_proj", "add_v_proj")))  # fmt: skip
+DOUBLE, SINGLE = "transformer.transformer_blocks.2", "transformer.single_transformer_blocks.7"
+FLUX = {
+    "double_blocks.2.img_attn.qkv": (3, 1, DOUBLE, QKV), "double_blocks.2.txt_attn.qkv": (3, 1, DOUBLE, ADDED),
+    "double_blocks.2.img_attn.proj": (1, 1, DOUBLE, (("attn.to_out.0", 1),)),
+    "double_blocks.2.txt_attn.proj": (1, 1, DOUBLE, (("attn.to_add_out", 1),)),
+    "double_blocks.2.img_mlp.0": (4, 1, DOUBLE, (("ff.net.0.proj", 4),)),
+    "double_blocks.2.txt_mlp.2": (1, 4, DOUBLE, (("ff_context.net.2", 1),)),
+    "double_blocks.2.img_mod.lin": (6, 1, DOUBLE, (("norm1.linear", 6),)),
+    "single_blocks.7.linear1": (7, 1, SINGLE, (*QKV, ("proj_mlp", 4))),
+    "single_blocks.7.linear2": (1, 5, SINGLE, (("proj_out", 1),)),
+    "single_blocks.7.modulation.lin": (3, 1, SINGLE, (("norm.linear", 3),)),
+    "img_in": (1, 2, "transformer", (("x_embedder", 1),)),
+    "time_in.in_layer": (1, 2, "transformer", (("time_text_embed.timestep_embedder.linear_1", 1),)),
+}  # fmt: skip
+XLABS = {
+    "double_blocks.2.processor.qkv_lora1": (3, 1, DOUBLE, QKV), "double_blocks.2.processor.qkv_lora2": (3, 1, DOUBLE, ADDED),
+    "double_blocks.2.processor.proj_lora1": (1, 1, DOUBLE, (("attn.to_out.0", 1),)),
+    "double_blocks.2.processor.proj_lora2": (1, 1, DOUBLE, (("attn.to_add_out", 1),)),
+    "single_blocks.7.processor.qkv_lora": (3, 1, SINGLE, QKV),
+    "single_blocks.7.processor.proj_lora": (1, 5, SINGLE, (("proj_out", 1),)),
+}  # fmt: skip
+
+
+def flux_file(path, key, layers=FLUX, alpha="{}.alpha", width=4):
+    """A LoRA of Flux.1 with rank 2 and an alpha for each layer. Returns the dense updates by diffusers' names.
+
+    key: (layer, lora_A and lora_B) -> the two keys; alpha: the key of an alpha, or None for a file that has none
+    """
+    tensors, wanted = {}, {}
+    for i, (layer, (d_out, d_in, there, parts)) in enumerate(layers.items()):
+        down, up = factors(2, d_out=d_out * width, d_in=d_in * width)
+        tensors |= dict(zip(key(layer), (down, up), strict=True))
+        if alpha:
+            tensors[alpha.format(key(layer)[0].rpartition(".lora")[0])] = torch.tensor(float(i + 1))
+        rows = iter(dense(down, up, (i + 1) / 2 if alpha else 1.0).split(width))
+        wanted |= {f"{there}.{name}": torch.cat([next(rows) for _ in range(share)]) for name, share in parts}
+    save_file(tensors, path)
+    return wanted
+
+
+def of_kohya(layer):
+    return tuple(f"lora_unet_{layer.replace('.', '_')}.lora_{side}.weight" for side in ("down", "up"))
+
+
+def of_comfy(layer):
+    return tuple(f"diffusion_model.{layer}.lora_{side}.weight" for side in "AB")
+
+
+def of_flux(layer):
+    return tuple(f"{layer}.lora_{side}.weight" for side in "AB")
+
+
+def of_fal(layer):
+    return tuple(f"base_model.model.{key}" for key in of_flux(layer))
+
+
+def of_xlabs(layer):
+    return tuple(f"{layer}.{side}.weight" for side in ("down", "up"))
+
+
 # -- diffusers -------------------------------------------------------------------------------------------------------
 
 LAYERS = ("unet.down_blocks.0.attentions.0.transformer_blocks.0.attn1.to_q",

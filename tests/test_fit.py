@@ -7,6 +7,7 @@ from dataclasses import replace
 
 import pytest
 import torch
+from foreign import SD15, kohya_file
 from safetensors.torch import load_file, save_file
 
 from tada_studio import cli, pipeline
@@ -224,6 +225,26 @@ def test_weights_beside_the_adapter_are_said(name, tmp_path):
         for file in folder.iterdir():
             packed.write(file, f"a/{file.name}")
     assert any(name in remark for remark in pipeline.passports([tmp_path / "a.zip"])[0][0].remarks)
+
+
+def test_weights_beside_another_program_s_file_are_said(tmp_path):
+    kohya_file(tmp_path / "pytorch_lora_weights.safetensors", SD15)
+    (tmp_path / "learned_embeds.safetensors").write_bytes(b"weights")
+    remarks = pipeline.passports([tmp_path])[0][0].remarks
+    assert any("(learned_embeds.safetensors)" in remark for remark in remarks)
+    assert not any(
+        "not read" in r for r in read_adapter(tmp_path / "pytorch_lora_weights.safetensors").passport.remarks
+    )
+
+
+@pytest.mark.parametrize(("config", "said"), [({}, False), ({"r": None}, True), ({"r": None, "lora_alpha": 16}, True)])
+def test_a_config_without_a_rank_is_said(config, said, tmp_path):
+    folder = made(tmp_path / "a", LLAMA, **config)
+    about = json.loads((folder / CONFIG).read_text())
+    (folder / CONFIG).write_text(json.dumps({k: v for k, v in about.items() if v is not None}))
+    found = read_adapter(folder)
+    assert any("names no rank" in remark for remark in found.passport.remarks) == said
+    assert {m.scale for m in found.modules.values()} == {about["lora_alpha"] / 2}
 
 
 @pytest.mark.parametrize("name", ["training_args.bin", "optimizer.pt", "scheduler.pt", "rng_state.pth", "rng_state_0.pth",

@@ -8,17 +8,25 @@ import pytest
 import torch
 from foreign import (
     CONVOLUTIONS,
+    FLUX,
     HEADS,
     KEYS,
     LAYERS,
     SD15,
     SDXL,
+    XLABS,
     bare_processor_keys,
     dense,
     diffusers_file,
     factors,
+    flux_file,
     gguf_file,
     kohya_file,
+    of_comfy,
+    of_fal,
+    of_flux,
+    of_kohya,
+    of_xlabs,
     peft_keys,
     plain_keys,
 )  # fmt: skip
@@ -64,12 +72,64 @@ def test_towers_of_two_kohya_files_merge_with_the_text_encoder_that_one_has(tmp_
     torch.testing.assert_close(found / found.norm(), ours[only] / ours[only].norm(), rtol=1e-5, atol=1e-6)
 
 
+#: Layers of a transformer of diffusers, as OneTrainer and LyCORIS flatten their names.
+FLAT = {
+    "lora_transformer_single_transformer_blocks_3_proj_mlp": "transformer.single_transformer_blocks.3.proj_mlp",
+    "lora_transformer_transformer_blocks_0_attn_to_out_0": "transformer.transformer_blocks.0.attn.to_out.0",
+    "lora_transformer_transformer_blocks_0_attn_add_q_proj": "transformer.transformer_blocks.0.attn.add_q_proj",
+    "lora_transformer_transformer_blocks_0_ff_context_net_0_proj": "transformer.transformer_blocks.0.ff_context.net.0.proj",
+    "lora_transformer_norm_out_linear": "transformer.norm_out.linear",
+    "lora_transformer_time_text_embed_guidance_embedder_linear_2": "transformer.time_text_embed.guidance_embedder.linear_2",
+}
+LYCORIS = {
+    "lycoris_transformer_blocks_1_attn_to_k": "transformer.transformer_blocks.1.attn.to_k",
+    "lycoris_down_blocks_0_resnets_1_conv1": ("unet.down_blocks.0.resnets.1.conv1", (3, 3)),
+}
+
+
+@pytest.mark.parametrize("names", [FLAT, LYCORIS], ids=["OneTrainer", "LoCon"])
+def test_layers_of_a_transformer_may_be_flattened_too(names, tmp_path):
+    wanted = kohya_file(tmp_path / "a.safetensors", names)
+    equal(read_adapter(tmp_path), wanted)
+
+
+@pytest.mark.parametrize(("key", "layers", "alpha"), [(of_kohya, FLUX, "{}.alpha"), (of_comfy, FLUX, "{}.alpha"),
+                         (of_flux, FLUX, None), (of_fal, FLUX, None), (of_xlabs, XLABS, None)])  # fmt: skip
+def test_layers_of_flux_are_taken_apart_exactly_whoever_names_them(key, layers, alpha, tmp_path):
+    wanted = flux_file(tmp_path / "flux.safetensors", key, layers, alpha)
+    equal(read_adapter(tmp_path), wanted)
+
+
+def test_one_flux_under_two_names_merges_and_goes_out_to_diffusers(tmp_path):
+    wanted = flux_file(tmp_path / "a.safetensors", of_kohya)
+    names = [name for name in wanted if ".attn." in name]
+    tensors = {key: t for name in names for key, t in zip(peft_keys(name), factors(1, len(wanted[name]), wanted[name].shape[1]),
+                                                          strict=True)}  # fmt: skip
+    save_file(tensors, tmp_path / "b.safetensors")
+    pair = pipeline.read_pair(tmp_path / "a.safetensors", tmp_path / "b.safetensors")
+    assert set(pair.task.modules) == set(wanted) and set(pair.domain.modules) == set(names)
+    certificate = pipeline.export(
+        merge(pair, recipe=Recipe(method="linear", rank=4)), tmp_path / "out", formats=["diffusers"]
+    )
+    assert certificate.holds and certificate.formats["pytorch_lora_weights.safetensors"].modules == len(wanted)
+
+
 NOT_READ = {
     "LoHa": ({"lora_unet_mid_block_attentions_0_proj_in.hada_w1_a": torch.ones(2, 2)}, "LoHa"),
     "LoKr": ({"lora_unet_mid_block_attentions_0_proj_in.lokr_w1": torch.ones(2, 2)}, "LoKr"),
     "CP": ({"lora_unet_down_blocks_0_downsamplers_0_conv.lora_mid.weight": torch.ones(2, 2, 3, 3)}, "middle factor"),
     "DoRA": ({"lora_unet_mid_block_attentions_0_proj_in.dora_scale": torch.ones(2, 1)}, "DoRA"),
-    "Flux": ({f"lora_unet_double_blocks_0_img_attn_qkv.lora_{way}.weight": torch.ones(2, 2) for way in ("up", "down")}, "Flux"),
+    "Flux.2": (
+        {f"double_blocks.0.img_mlp.0.lora_{x}.weight": torch.ones(n, k) for x, n, k in (("A", 2, 4), ("B", 24, 2))}, "Flux.2"),
+    "a layer that Flux lacks": (
+        {f"lora_unet_single_blocks_0_linear3.lora_{way}.weight": torch.ones(2, 2) for way in ("up", "down")}, "none that is known"),
+    "Flux's last layer": ({f"{name}.lora_{x}.weight": torch.ones(2, 2) for x in "AB" for name in (
+        "double_blocks.0.img_attn.proj", "final_layer.adaLN_modulation.1")}, "adaLN_modulation"),
+    "SD 3": ({f"lora_unet_joint_blocks_0_x_block_attn_qkv.lora_{way}.weight": torch.ones(2, 2) for way in ("up", "down")},
+             "cannot be read"),
+    "LoKr of SimpleTuner": ({"lycoris_transformer_blocks_0_attn_to_q.lokr_w1": torch.ones(2, 2)}, "LoKr.*plain LoRA"),
+    "GLoRA": ({"lora_unet_mid_block_attentions_0_proj_in.a1.weight": torch.ones(2, 2)}, "GLoRA"),
+    "a full change": ({"lora_unet_mid_block_attentions_0_proj_in.diff": torch.ones(2, 2)}, "full size"),
     "alpha of two numbers": ({"lora_unet_time_embedding_linear_1.alpha": torch.ones(2)}, "one number"),
     "alpha NaN": ({"lora_unet_time_embedding_linear_1.alpha": torch.tensor(float("nan"))}, "ordinary size"),
     "a factor alone": ({"lora_unet_time_embedding_linear_1.lora_up.weight": torch.ones(2, 2)}, "partner"),

@@ -37,8 +37,10 @@ _WORDS = {"task": 0.0, "domain": 1.0, "even": 0.5}
 _THIRDS = {"shallow": 0, "shallowest": 0, "middle": 1, "deep": 2, "deepest": 2}
 _FAMILIES = {
     "attn": ("q", "k", "v", "o", "out", "query", "key", "value", "qkv", "query_key_value", "c_attn", "out_lin", "q_lin", "k_lin",
-             "v_lin", "attn", "attention"),
-    "mlp": ("gate", "up", "down", "fc1", "fc2", "c_fc", "lin1", "lin2", "mlp", "intermediate", "output"),
+             "v_lin", "attn", "attention", "attn1", "attn2", "to_q", "to_k", "to_v", "to_out", "add_q", "add_k", "add_v",
+             "to_add_out"),
+    "mlp": ("gate", "up", "down", "fc1", "fc2", "c_fc", "lin1", "lin2", "mlp", "intermediate", "output", "ff", "ff_context",
+            "proj_mlp"),
 }  # fmt: skip
 HELP = (
     "Write 'layers 20-31 : attn : 0.7', 'q,k : +0.1', 'deepest third : domain', 'layer 0 : * : lock', "

@@ -37,13 +37,14 @@ from tada_studio.read.fit import (
 from tada_studio.read.formats import GGUF, single_file
 from tada_studio.read.gguf_lora import Heads, reordered
 from tada_studio.read.manifest import Manifest, build, files_of, manifest_of
-from tada_studio.read.passport import balance_note, from_manifest, measured, trained_remarks
+from tada_studio.read.passport import balance_note, beside_says, from_manifest, measured, trained_remarks
 
 __all__ = [
     "Heads",
     "Standing",
     "Weights",
     "balance_note",
+    "beside_says",
     "check_unchanged",
     "llama_cpp_file",
     "look",
@@ -106,10 +107,15 @@ def look(folder: str | Path, allow_pickle: bool = False) -> Manifest:
 
 
 def look_at(
-    label: str, config: Mapping[str, Any], entries: Mapping[str, Entry], size: int, revision: str | None
+    label: str,
+    config: Mapping[str, Any],
+    entries: Mapping[str, Entry],
+    size: int,
+    revision: str | None,
+    beside: tuple[str, ...] = (),
 ) -> Manifest:
-    """What an adapter elsewhere holds, by its judged config and header. Raises AdapterError."""
-    return build(label, config, entries, label, size, revision)
+    """What an adapter elsewhere holds, by its judged config and header; beside: files of weights there. Raises AdapterError."""
+    return replace(build(label, config, entries, label, size, revision), beside=beside)
 
 
 def pair_up(task: Adapter, domain: Adapter, same_base: bool = False) -> Pair:

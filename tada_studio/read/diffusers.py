@@ -1,7 +1,8 @@
 """LoRA files of diffusers: one for a whole pipeline, whose names start with the part of it (``unet.``, ``text_encoder.`` ...).
 
 The newest hold PEFT's keys and the configs as the file's metadata; older ones call the factors ``lora.down`` and ``lora.up``, or
-name them after attention processors. Without an alpha, alpha is the rank.
+name them after attention processors. Without an alpha, alpha is the rank. Files of Flux.1's own code, of ComfyUI and of XLabs
+have its first names, with dots (``flux.py``).
 """
 
 import json
@@ -12,9 +13,10 @@ from typing import Any
 
 from tada_studio.errors import AdapterError
 from tada_studio.files import shown
+from tada_studio.read import flux
 from tada_studio.read.config import judge, scale_of
 from tada_studio.read.files import Entry, read_metadata
-from tada_studio.read.formats import TOWERS, Foreign, Scale, numbers, scale_by
+from tada_studio.read.formats import TOWERS, Foreign, Scale, by_key, numbers, scale_by
 
 METADATA = "lora_adapter_metadata"
 _TOWER = re.compile(rf"({TOWERS})\.(.+)")
@@ -26,31 +28,44 @@ _FACTOR = re.compile(
 _PROCESSOR = re.compile(
     r"(?P<owner>.+?)(?P<mark>\.processor)?\.to_(?P<which>q|k|v|out)_lora\.(?P<side>down|up)\.weight"
 )
+#: Names after the attention processors of XLabs, for Flux.1.
+_XLABS = re.compile(
+    r"(?P<module>.*(?:double|single)_blocks\.\d+\.processor\.(?:qkv|proj)_lora[12]?)\.(?P<side>down|up)\.weight"
+)
 _WAY_OUT = "Save it again with diffusers' save_lora_weights, or through PEFT's save_pretrained"
 
 
 def as_peft(file: Path, entries: Mapping[str, Entry]) -> Foreign:
     """The file as PEFT would have written it, each name with its part of the pipeline. Raises AdapterError."""
-    found: dict[str, Entry] = {}
+    layers: dict[str, dict[str, Entry]] = {}
     alphas: dict[str, Entry] = {}
     for key, entry in entries.items():
-        name = key if _TOWER.fullmatch(key) else f"unet.{key}"  # the oldest files are of the UNet alone
-        module, _, last = name.rpartition(".")
+        layer, _, last = key.rpartition(".")
         if last == "alpha":
-            alphas[_in_processor(module)] = entry
+            alphas[_in_processor(layer)] = entry
         else:
-            module, role, what = _factor(name, str(file))
-            if f"{module}.lora_{role}.{what}" in found:
-                raise AdapterError(f"{file}: holds lora_{role} of {module} twice. Save it again.")
-            found[f"{module}.lora_{role}.{what}"] = entry
+            layer, role, what = _factor(key, str(file))
+            if layers.setdefault(layer, {}).setdefault(f"lora_{role}.{what}", entry) is not entry:
+                raise AdapterError(f"{file}: holds lora_{role} of {layer} twice. Save it again.")
+    first_code = flux.is_of(entries)
+    named = {layer: _named(layer, layers.get(layer, {}), first_code, str(file)) for layer in {**layers, **alphas}}
+    scales = {name: alphas[layer] for layer, ours in named.items() if layer in alphas for name in ours}
     config: dict[str, Any] = {"peft_type": "LORA", "written_by": "diffusers", "base_model_name_or_path": None}
-    return Foreign(
-        config, found, _scale(scale_by(numbers(file, alphas)), file) if not alphas else scale_by(numbers(file, alphas))
-    )
+    plain = scale_by(numbers(file, scales))
+    return Foreign(config, by_key(named.values(), str(file)), plain if scales else _scale(plain, file))
+
+
+def _named(layer: str, held: Mapping[str, Entry], first_code: bool, where: str) -> Mapping[str, Mapping[str, Entry]]:
+    """diffusers' layer with its part of the pipeline -> its tensors, of those that a layer of the file has."""
+    if first_code and not layer.startswith("text_encoder"):
+        return flux.taken_apart(layer, held, where)
+    return {layer if _TOWER.fullmatch(layer) else f"unet.{layer}": held}  # the oldest files are of the UNet alone
 
 
 def _factor(name: str, where: str) -> tuple[str, str, str]:
     """(module, "A" or "B", "weight" or "bias") of a tensor's name. Raises AdapterError."""
+    if match := _XLABS.fullmatch(name):
+        return match["module"], "A" if match["side"] == "down" else "B", "weight"
     if match := _PROCESSOR.fullmatch(name):
         owner, which = match["owner"], match["which"]
         end = f"to_{which}" if which != "out" else "to_out.0"

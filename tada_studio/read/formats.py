@@ -32,11 +32,12 @@ class Foreign(NamedTuple):
 TOWERS = r"(?:unet|transformer(?:_2)?|text_encoder(?:_[23])?|prior|diffusion_model)"
 #: Names of layers of such a pipeline, and of no text model whose body is called transformer.
 OF_PIPELINE = re.compile(rf"{TOWERS}\.(?!h\.|layers?\.|encoder\.)|text_encoder(?:_[23])?\.")
-_KOHYA = re.compile(r"lora_(?:unet|te\d?|prior_unet|prior_te|transformer)_")
+_KOHYA = re.compile(r"lora_(?:unet|te\d?|prior_unet|prior_te|transformer)_|lycoris_\w+\.")
 _DIFFUSERS = re.compile(
     r"(?:unet|text_encoder(?:_[23])?|prior|diffusion_model)\..*lora"
     r"|transformer(?:_2)?\.(?:transformer_blocks|single_transformer_blocks|.*\b(?:to_q|to_out|attn1)\b).*lora"
     r"|(?:down_blocks|mid_block|up_blocks)\..*\.processor\..*lora"
+    r"|(?:base_model\.model\.)?(?:double|single)_blocks\.\d+\..*lora"
 )
 GGUF = ".gguf"
 
@@ -81,6 +82,17 @@ def _is_foreign(file: Path) -> bool:
         return kind_of(read_header(file)) is not None
     except AdapterError:
         return False
+
+
+def by_key(layers: Iterable[Mapping[str, Mapping[str, Entry]]], where: str) -> dict[str, Entry]:
+    """Tensors by their whole key, that stand under their layer and the end of it. Raises AdapterError if one is there twice."""
+    found: dict[str, Entry] = {}
+    for named in layers:
+        for name, held in named.items():
+            for end, entry in held.items():
+                if found.setdefault(f"{name}.{end}", entry) is not entry:
+                    raise AdapterError(f"{where}: holds {end.partition('.')[0]} of {name} twice. Save it again.")
+    return found
 
 
 _SCALARS = {

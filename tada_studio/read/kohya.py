@@ -2,7 +2,7 @@
 
 Their names are paths with every dot made an underscore: ``lora_unet_mid_block_attentions_0_proj_in``. Which underscores were dots
 is found by the parts that such models have; a name that these do not spell in exactly one way is refused. The UNet of SDXL is
-called as in its first code (``input_blocks_4_1``), which becomes diffusers' name for the same layer.
+called as in its first code (``input_blocks_4_1``), which becomes diffusers' name for the same layer; so is Flux.1 (``flux.py``).
 """
 
 import functools
@@ -12,21 +12,26 @@ from pathlib import Path
 
 from tada_studio.errors import AdapterError
 from tada_studio.files import shown
+from tada_studio.read import flux
 from tada_studio.read.files import Entry
-from tada_studio.read.formats import Foreign, numbers, scale_by
+from tada_studio.read.formats import Foreign, by_key, numbers, scale_by
 
-_KEY = re.compile(r"(?P<flat>lora_[A-Za-z0-9_]+)\.(?P<what>[\w.]+)")
+_KEY = re.compile(r"(?P<flat>(?:lora|lycoris)_[A-Za-z0-9_]+)\.(?P<what>[\w.]+)")
 _ROLES = {
     "lora_down.weight": "A", "lora_up.weight": "B", "lora_A.weight": "A", "lora_B.weight": "B",
 }  # fmt: skip
-#: What else may lie beside a name, and what it is.
+_WAY_OUT = "Load it into diffusers and save it with save_lora_weights, then give that file"
+_NO_LORA = "Train a plain LoRA, or extract one from a base that it is merged into (kohya's networks/extract_lora_from_models.py)"
+#: What else may lie beside a name, what it is, and what to do about it.
 _OTHER = (
-    (re.compile(r"hada_"), "a factor of LoHa (LyCORIS)"),
-    (re.compile(r"lokr_"), "a factor of LoKr (LyCORIS)"),
-    (re.compile(r"oft_|boft_"), "a rotation of OFT"),
-    (re.compile(r"lora_mid"), "the middle factor of a convolution in three parts (LoCon with CP)"),
-    (re.compile(r"dora_scale"), "a magnitude of DoRA, which rescales the base's own weights"),
-    (re.compile(r"diff"), "a change of full size"),
+    (re.compile(r"\.hada_"), "a factor of LoHa (LyCORIS)"),
+    (re.compile(r"\.lokr_"), "a factor of LoKr (LyCORIS)"),
+    (re.compile(r"\.(oft_|boft_)"), "a rotation of OFT"),
+    (re.compile(r"\.[ab][12]\.weight$"), "a factor of GLoRA (LyCORIS)"),
+    (re.compile(r"\.on_input$"), "a part of IA3 (LyCORIS)"),
+    (re.compile(r"\.lora_mid"), "the middle factor of a convolution in three parts (LoCon with CP, LyCORIS)"),
+    (re.compile(r"\.dora_scale"), "a magnitude of DoRA, which rescales the base's own weights"),
+    (re.compile(r"\.(diff|diff_b|w_norm|b_norm)$"), "a change of full size (LyCORIS)"),
 )
 _TEXT = (
     "text_model encoder layers self_attn q_proj k_proj v_proj out_proj mlp fc1 fc2 embeddings token_embedding position_embedding "
@@ -37,6 +42,11 @@ _UNET = (
     "to_out ff net proj proj_in proj_out conv conv1 conv2 conv_in conv_out conv_shortcut time_emb_proj time_embedding "
     "add_embedding class_embedding linear_1 linear_2 time_proj norm norm1 norm2 norm3"
 )
+_TRANSFORMER = (
+    "transformer_blocks single_transformer_blocks attn to_q to_k to_v to_out to_add_out add_q_proj add_k_proj add_v_proj ff "
+    "ff_context net proj proj_mlp proj_out norm norm1 norm1_context norm_out linear x_embedder context_embedder "
+    "time_text_embed timestep_embedder text_embedder guidance_embedder"
+)
 #: Part of a pipeline by the start of a name, and the parts of names that it has.
 _STARTS = (
     ("lora_unet_", "unet", _UNET),
@@ -44,6 +54,9 @@ _STARTS = (
     ("lora_te2_", "text_encoder_2", _TEXT),
     ("lora_te3_", "text_encoder_3", _TEXT),
     ("lora_te_", "text_encoder", _TEXT),
+    ("lora_transformer_", "transformer", _TRANSFORMER),
+    ("lycoris_", "transformer", _TRANSFORMER),
+    ("lycoris_", "unet", _UNET),
 )
 #: UNets of the first code: every block has as many layers, and one more that makes it smaller or larger.
 _LAYERS = 2
@@ -55,26 +68,42 @@ _SGM_OUTSIDE = {
     "time_embed_2": "time_embedding_linear_2", "label_emb_0_0": "add_embedding_linear_1",
     "label_emb_0_2": "add_embedding_linear_2",
 }  # fmt: skip
-_WAY_OUT = "Load it into diffusers and save it with save_lora_weights, then give that file"
 
 
 def as_peft(file: Path, entries: Mapping[str, Entry]) -> Foreign:
     """The file as PEFT would have written it. Raises AdapterError for what is no plain LoRA, or has a name nobody can read."""
-    found: dict[str, Entry] = {}
+    layers: dict[str, dict[str, Entry]] = {}
     alphas: dict[str, Entry] = {}
     for key, entry in entries.items():
-        match = _KEY.fullmatch(key)
-        role = _ROLES.get(match["what"]) if match else None
-        if match is None or (role is None and match["what"] != "alpha"):
-            what = next((says for shape, says in _OTHER if shape.search(key)), "no factor of a LoRA in kohya's format")
-            raise AdapterError(f"{file}: holds {shown(key)!r}, {what}, and none is read. {_WAY_OUT}.")
-        module = module_name(match["flat"], str(file))
+        flat, role = _layer_and_role(key, str(file))
+        held = layers.setdefault(flat, {})
         if role is None:
-            alphas[module] = entry
-        elif found.setdefault(f"{module}.lora_{role}.weight", entry) is not entry:
-            raise AdapterError(f"{file}: holds lora_{role} of {module} twice. Save it again.")
+            alphas[flat] = entry
+        elif held.setdefault(f"lora_{role}.weight", entry) is not entry:
+            raise AdapterError(f"{file}: holds lora_{role} of {flat} twice. Save it again.")
+    first_code = flux.is_of(entries)
+    named = {flat: _named(flat, held, first_code, str(file)) for flat, held in layers.items()}
+    scales = {name: alphas[flat] for flat, ours in named.items() if flat in alphas for name in ours}
     config = {"peft_type": "LORA", "written_by": "kohya", "base_model_name_or_path": None}
-    return Foreign(config, found, scale_by(numbers(file, alphas)))
+    return Foreign(config, by_key(named.values(), str(file)), scale_by(numbers(file, scales)))
+
+
+def _named(flat: str, held: Mapping[str, Entry], first_code: bool, where: str) -> Mapping[str, Mapping[str, Entry]]:
+    """diffusers' layer -> its tensors, of those that a layer of the file has; first_code: the file is Flux's."""
+    if first_code and not flat.startswith("lora_te"):
+        return flux.taken_apart(re.sub(r"^(?:lora_unet|lora_transformer|lycoris)_", "", flat), held, where)
+    return {module_name(flat, where): held}
+
+
+def _layer_and_role(key: str, where: str) -> tuple[str, str | None]:
+    """(layer as the file calls it, "A" or "B", or None for its alpha). Raises AdapterError for what else lies there."""
+    match = _KEY.fullmatch(key)
+    role = _ROLES.get(match["what"]) if match else None
+    if match is None or (role is None and match["what"] != "alpha"):
+        what = next((says for shape, says in _OTHER if shape.search(key)), None)
+        says = f"{what}, and none is read. {_NO_LORA}" if what else f"no factor of a LoRA in kohya's format. {_WAY_OUT}"
+        raise AdapterError(f"{where}: holds {shown(key)!r}, {says}.")
+    return match["flat"], role
 
 
 def module_name(flat: str, where: str) -> str:
@@ -85,11 +114,10 @@ def module_name(flat: str, where: str) -> str:
             plain = _without_sgm(inside) if tower == "unet" else inside
             ways = _spellings(plain, vocabulary)
             if len(ways) == 1:
-                return f"{tower}.{ways[0]}"
-            break
+                return f"{tower}.{re.sub(r'linear.(?=[0-9])', 'linear_', ways[0])}"  # linear_1 is one word
     raise AdapterError(
-        f"{where}: {shown(flat)!r} is a layer in kohya's format, in which dots became underscores; it is no layer of a UNet or "
-        f"text encoder of Stable Diffusion, and its name cannot be read (Flux, for one, is named otherwise). {_WAY_OUT}."
+        f"{where}: {shown(flat)!r} is a layer in kohya's format, in which dots became underscores; it is no layer of Stable "
+        f"Diffusion (1, 2 or XL), of Flux.1 or of their text encoders, and its name cannot be read. {_WAY_OUT}."
     )
 
 

@@ -94,7 +94,8 @@ def manifest_of(folder: Path, allow_pickle: bool = False, heads: Heads | None = 
     Raises AdapterError.
     """
     if (single := single_file(folder)) is not None:
-        return _of_single(single, heads)
+        beside = weights_beside(folder) if folder.is_dir() else ()
+        return replace(_of_single(single, heads), beside=tuple(name for name in beside if name != single.name))
     files = files_of(folder, allow_pickle)
     config = read_json(folder / CONFIG)
     if mlx.NAMES.fullmatch(files[0].name):

@@ -4,7 +4,7 @@ Everything but "trained" and "norm" comes from configs and headers, before any t
 """
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -115,6 +115,11 @@ def _remarks_on_scale(manifest: Manifest) -> Iterable[str]:
     ranks = sorted({module.rank for module in modules})
     if len(ranks) > 1:
         yield f"Ranks differ between modules ({ranks[0]} to {ranks[-1]}); the merge will have one rank everywhere."
+    if "r" not in config and "peft_type" in config and "written_by" not in config and ranks != [8]:
+        yield (
+            f"The config names no rank (r); PEFT takes 8 then, and does not load it. The tensors' own, {ranks[0]}, is used, in "
+            "alpha / r too."
+        )
     if config.get("alpha_pattern"):
         yield "alpha differs between modules (alpha_pattern); each module's own scale is used."
     if any(module.rank > min(module.layer[2:]) for module in modules):
@@ -135,12 +140,17 @@ def _remarks_on_names(manifest: Manifest) -> Iterable[str]:
     if says := _WRITERS.get(str(manifest.config.get("written_by"))):
         yield f"{says}; the merge is an adapter of PEFT."
     if manifest.beside:
-        yield (
-            f"There are weights beside the adapter that are not read ({', '.join(manifest.beside[:4])}); "
-            "if they were trained with it (a projector, new embeddings, a value head), the merge is without them."
-        )
+        yield beside_says(manifest.beside)
     if "peft_type" not in manifest.config:
         yield "The config does not name its peft_type; by its tensors it is a LoRA."
+
+
+def beside_says(names: Sequence[str]) -> str:
+    """The remark about files of weights that lie beside an adapter."""
+    return (
+        f"There are weights beside the adapter that are not read ({', '.join(names[:4])}); if they were trained with it "
+        "(a projector, new embeddings, a value head), the merge is without them."
+    )
 
 
 def _remarks_on_kinds(manifest: Manifest) -> Iterable[str]:

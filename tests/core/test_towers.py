@@ -13,6 +13,7 @@ from tada_studio.core import stats
 from tada_studio.core.conflict import direction
 from tada_studio.core.gates import Readings, gates
 from tada_studio.core.mix import relative_depth
+from tada_studio.core.selectors import families
 from tada_studio.core.strokes import depth_ramp, painted
 from tada_studio.errors import RecipeError
 from tada_studio.lora import Adapter, Pair
@@ -85,12 +86,60 @@ def test_encoder_and_decoder_stand_apart_and_read_as_a_layer_computes():
     "a U-Net with its text encoder": (["unet.down_blocks.1.attentions.0.proj_in", "unet.up_blocks.1.attentions.0.proj_in",
                                        "text_encoder.text_model.encoder.layers.0.mlp.fc1"],
                                       ["unet.down_blocks", "unet.up_blocks", "text_encoder"]),
+    "Flux": (["transformer.single_transformer_blocks.0.proj_mlp", "transformer.transformer_blocks.0.ff.net.2",
+              "transformer.x_embedder", "transformer.proj_out"],
+             ["single_transformer_blocks", "transformer_blocks", "transformer_blocks", "single_transformer_blocks"]),
     "Llama": (["model.layers.0.mlp.up_proj", "model.layers.1.mlp.up_proj", "lm_head", "model.embed_tokens"], [""] * 4),
     "only the decoder": (DECODER[:3], [""] * 3),
 }.values())  # fmt: skip
 def test_every_family_has_its_towers(names, towers):
     places = addresses(names)
     assert [places[name].tower for name in names] == towers
+
+
+#: A side of a U-Net like SDXL's: two blocks of two attentions of two transformer blocks each, and what is around them.
+SDXL_DOWN = [
+    f"unet.down_blocks.{block}.{part}"
+    for block in (1, 2)
+    for part in (*(f"attentions.{n}.{inside}" for n in (0, 1) for inside in (
+        "proj_in", "proj_out", *(f"transformer_blocks.{i}.{layer}" for i in (0, 1) for layer in ("attn1.to_q", "attn2.to_q",
+                                                                                                 "ff.net.0.proj")))),
+        "resnets.0.conv1", "resnets.1.conv1", "downsamplers.0.conv")
+]  # fmt: skip
+BLOCK = "unet.down_blocks.2.attentions.1"
+
+
+def test_rows_of_a_u_net_are_its_transformer_blocks_in_the_order_of_depth():
+    around = ["unet.conv_in", "unet.time_embedding.linear_1", "unet.conv_out"]
+    middle = [f"unet.mid_block.{part}.conv1" for part in ("resnets.0", "resnets.1")]
+    places = addresses([*SDXL_DOWN, *around, *middle, "unet.up_blocks.0.resnets.2.conv1"])
+    rows = {
+        f"{BLOCK}.transformer_blocks.0.attn1.to_q": (6, "attn1.to_q"), f"{BLOCK}.proj_in": (6, "proj_in"),
+        "unet.down_blocks.2.resnets.1.conv1": (6, "conv1"),  # beside the attention of its number
+        f"{BLOCK}.transformer_blocks.1.ff.net.0.proj": (7, "ff.net.0.proj"), f"{BLOCK}.proj_out": (7, "proj_out"),
+        "unet.down_blocks.2.downsamplers.0.conv": (7, "conv"), "unet.conv_in": (0, "conv_in"),
+        "unet.time_embedding.linear_1": (0, "linear_1"), "unet.down_blocks.1.attentions.0.transformer_blocks.1.attn2.to_q":
+        (1, "attn2.to_q"),
+    }  # fmt: skip
+    for name, (layer, projection) in rows.items():
+        assert places[name] == Address(layer, projection, "down_blocks"), name
+    assert [places[name][::2] for name in middle] == [(0, "mid_block"), (1, "mid_block")]
+    assert places["unet.conv_out"].tower == "up_blocks"
+    down = [place for place in places.values() if place.tower == "down_blocks"]
+    assert sorted({place.layer for place in down}) == list(range(8)) and len(set(down)) == len(down)
+    assert [p.projection for p in down if p.layer == 1] == ["attn1.to_q", "attn2.to_q", "ff.net.0.proj", "proj_out"]
+
+
+def test_attention_and_mlp_are_known_by_the_names_of_diffusers():
+    labels = ("attn1.to_q", "attn2.to_out.0", "to_add_out", "add_k_proj", "ff.net.0.proj", "proj_mlp", "conv1")
+    assert families(labels) == {"attn": [0, 1, 2, 3], "mlp": [4, 5]}
+
+
+def test_a_block_without_attention_is_a_row_for_each_of_its_parts():
+    places = addresses(
+        ["up_blocks.0.upsamplers.0.conv", "up_blocks.0.attentions.2.proj_out", "down_blocks.0.resnets.1.conv1"]
+    )
+    assert [(p.tower, p.layer) for p in places.values()] == [("down_blocks", 0), ("up_blocks", 0), ("up_blocks", 0)]
 
 
 # -- statistics --------------------------------------------------------------------------------------------------------

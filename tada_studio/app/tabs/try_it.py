@@ -145,7 +145,7 @@ def grid_csv(found: PromptGrid) -> str:
 
 
 def _rows(found: PromptGrid) -> list[list[str]]:
-    return [[prompt, *(said[i] for said in found.answers.values())] for i, prompt in enumerate(found.prompts)]
+    return [[prompt, *(column[i] for column in found.answers.values())] for i, prompt in enumerate(found.prompts)]
 
 
 def show(state: TabState) -> Named:
