@@ -21,6 +21,7 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from tada_studio.addresses import addresses
+from tada_studio.base_model.devices import number_format, runs_on
 from tada_studio.base_model.families import causal
 from tada_studio.base_model.family import Batch, Family
 from tada_studio.base_model.images import ImageFile
@@ -167,27 +168,54 @@ def probe(
     tokenizer: of a text model; for images its ``ImageReader``. family: of the base, which says how inputs are fed to it
     Raises InputError for inputs without a token to read, MismatchError for a module that the base does not have.
     """
-    batches = family.feed(tokenizer, inputs)
-    first = next(model.parameters())
-    with torch.inference_mode(), ExitStack() as hooks:
-        groups = _shared_inputs(model, pair.names, batches[0])
-        reading_hooks = [_ReadingHook(pair, group, len(inputs), first) for group in groups]
-        for hook in reading_hooks:
-            layer = model.get_submodule(hook.names[0])
-            hooks.callback(layer.register_forward_pre_hook(hook.record).remove)
+    batches, says = family.feed(tokenizer, inputs), ""
+    groups = _shared_inputs(model, pair.names, batches[0])
+    while True:
+        try:
+            hooks = _passed(pair, model, groups, batches, len(inputs), progress, says)
+            break
+        except torch.OutOfMemoryError:
+            # what the hooks have added up holds half a batch by now: all of it is read again, in batches of half the size
+            if all(len(batch.members) == 1 for batch in batches):
+                raise
+            batches = [half for batch in batches for half in batch.halves()]
+            says = f"; memory ran out, now at most {max(len(batch.members) for batch in batches)} inputs at once"
+    progress(Progress("probe", len(batches), len(batches), f"{len(inputs)} inputs read{says}"))
+    return _readings(pair, hooks, {**_about(pair, inputs), **(about or {})})
+
+
+def _passed(
+    pair: Pair,
+    model: nn.Module,
+    groups: list[list[str]],
+    batches: Sequence[Batch],
+    n: int,
+    progress: ProgressFn,
+    says: str,
+) -> "list[_ReadingHook]":
+    """One pass of all batches; what every group of modules that share an input have recorded."""
+    dtype = number_format(model)
+    with torch.inference_mode(), ExitStack() as attached:
+        hooks = []
+        for group in groups:
+            layer = model.get_submodule(group[0])
+            hooks.append(_ReadingHook(pair, group, n, runs_on(layer), dtype))
+            attached.callback(layer.register_forward_pre_hook(hooks[-1].record).remove)
         for done, batch in enumerate(batches):
-            progress(Progress("probe", done, len(batches), f"batch {done + 1} of {len(batches)} through the base"))
-            for hook in reading_hooks:
-                hook.batch = batch.to(first.device)
-            _run(model, batch.feed, first)
-    progress(Progress("probe", len(batches), len(batches), f"{len(inputs)} inputs read"))
-    return _readings(pair, reading_hooks, {**_about(pair, inputs), **(about or {})})
+            progress(
+                Progress("probe", done, len(batches), f"batch {done + 1} of {len(batches)} through the base{says}")
+            )
+            for hook in hooks:
+                hook.batch = batch.to(hook.device)
+            _run(model, batch.feed)
+    return hooks
 
 
-def _run(model: nn.Module, feed: Mapping[str, Any], like: Tensor) -> None:
+def _run(model: nn.Module, feed: Mapping[str, Any]) -> None:
+    device, dtype = runs_on(model), number_format(model)
     try:
         model(**{
-            name: value.to(like.device, like.dtype if value.is_floating_point() else None) if isinstance(value, Tensor) else value
+            name: value.to(device, dtype if value.is_floating_point() else None) if isinstance(value, Tensor) else value
             for name, value in feed.items()
         })  # fmt: skip
     except ValueError as error:  # a ViT refuses images of another size than it was made for
@@ -203,7 +231,8 @@ def _shared_inputs(model: nn.Module, names: Sequence[str], batch: Batch) -> list
 
     hooks = [_submodule(model, name).register_forward_pre_hook(note(name)) for name in names]
     try:
-        _run(model, batch.look, next(model.parameters()))
+        with torch.inference_mode():
+            _run(model, batch.look)
     finally:
         for hook in hooks:
             hook.remove()
@@ -235,24 +264,25 @@ def _submodule(model: nn.Module, name: str) -> nn.Module:
 class _ReadingHook:
     """Adds up the readings of modules that are fed the same tensor x: one product ``A x`` serves all of them."""
 
-    def __init__(self, pair: Pair, names: list[str], inputs: int, like: Tensor) -> None:
-        self.names = names
+    def __init__(self, pair: Pair, names: list[str], inputs: int, device: torch.device, dtype: torch.dtype) -> None:
+        self.names, self.device = names, device
         self.batch: Batch | None = None
-        self.tokens = torch.zeros(inputs, dtype=torch.int64, device=like.device)
-        self.readers = [_ModuleReader(m, i, side, like.device) for i, name in enumerate(names)
+        self.tokens = torch.zeros(inputs, dtype=torch.int64, device=device)
+        self.readers = [_ModuleReader(m, i, side, device) for i, name in enumerate(names)
                        for side, m in enumerate(pair.both(name)) if m is not None]  # fmt: skip
-        self.down = torch.cat([reader.down for reader in self.readers]).mT.to(like.device, like.dtype).contiguous()
+        self.down = torch.cat([reader.down for reader in self.readers]).mT.to(device, dtype).contiguous()
         self.spans = [reader.rank for reader in self.readers]
         # (mean or mean square, adapter, module, input)
-        self.sums = torch.zeros(2, 2, len(names), inputs, dtype=torch.float64, device=like.device)
-        self.moments = [torch.zeros(sum(v.rank for v in self.readers if v.place == i), dtype=torch.float64, device=like.device)
+        self.sums = torch.zeros(2, 2, len(names), inputs, dtype=torch.float64, device=device)
+        self.moments = [torch.zeros(sum(v.rank for v in self.readers if v.place == i), dtype=torch.float64, device=device)
                         .diag_embed() for i in range(len(names))]  # fmt: skip
 
     def record(self, layer: nn.Module, inputs: tuple[Tensor, ...]) -> None:
         """The forward pre-hook: x is (rows, length, d_in), or (rows, channels, height, width) for a convolution."""
         assert self.batch is not None
-        x, owner = self.batch.tokens(_under_the_kernel(layer, inputs[0]))
-        self.tokens += torch.bincount(owner, minlength=len(self.tokens))
+        # a layer of a base that is spread may be fed from another device
+        x, owner = self.batch.tokens(_under_the_kernel(layer, inputs[0].to(self.device)))
+        self.tokens.index_add_(0, owner, torch.ones_like(owner))
         z = self.answers(x)
         for reader, part in zip(self.readers, z.split(self.spans, 1), strict=True):
             square = reader.squared_response(part)

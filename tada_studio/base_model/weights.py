@@ -30,7 +30,11 @@ _EMBEDDINGS = ("embed_tokens", "wte", "embed_in", "word_embeddings")
 
 def weights_of(base: Base | str | Path) -> Weights:
     """The weights of a loaded base, or of one by Hub id, folder or GGUF file; its files are looked for when first needed."""
-    return Loaded(base) if isinstance(base, Base) else Filed(str(base))
+    return (
+        Loaded(base)
+        if isinstance(base, Base) and base.whole
+        else Filed(base.ref if isinstance(base, Base) else str(base))
+    )
 
 
 @dataclass(frozen=True, eq=False)

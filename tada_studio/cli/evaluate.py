@@ -13,6 +13,7 @@ from tada_studio.cli.flags import (
     add_same_base,
     answer,
     auto_of,
+    base_of,
     dora_of,
     pair_settings,
     sample_readings,
@@ -78,7 +79,7 @@ def _contest(options: argparse.Namespace) -> tuple[Any, dict[str, Any], dict[str
         raise InputError(
             "Nothing to score. Give --items FILE, or SIDE=FILE several times, or --sample, or --lm-eval TASK."
         )
-    base = pipeline.load_base(base_ref, options.device, options.base_dtype)
+    base = base_of(options, base_ref)
     named, dora = dict(_named(text) for text in options.adapter), dora_of(options)
     others = {name: pipeline.read_adapter(path, options.allow_pickle, **dora) for name, path in named.items()}
     chosen = {side: choose(some, options.limit) for side, some in items.items()}

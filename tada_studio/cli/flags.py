@@ -3,9 +3,11 @@
 import argparse
 import sys
 from collections.abc import Callable, Sequence
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
+from tada_studio.base_model.placement import Placement
 from tada_studio.errors import InputError
 from tada_studio.files import plain_json
 from tada_studio.recipe import Recipe, knobs, recipe_in
@@ -38,10 +40,15 @@ def add_pickle(parser: argparse.ArgumentParser) -> None:
 
 def add_base(parser: argparse.ArgumentParser, required: bool = False) -> None:
     parser.add_argument("--base", required=required, help="base model: Hub id, folder or .gguf file")
-    parser.add_argument("--device", default="auto", help="auto, cpu, cuda or mps")
-    parser.add_argument(
-        "--base-dtype", default="auto", choices=("auto", "float32", "bfloat16"), help="number format of the base"
-    )
+    for spec in fields(Placement):
+        options, says = spec.metadata["options"] or None, spec.metadata["says"]
+        parser.add_argument(f"--{_PLACED[spec.name]}", default=spec.default, choices=options, help=says)
+
+
+#: What the flags of a placement are called: --dtype is a knob of the recipe.
+_PLACED = {
+    spec.name: "base-dtype" if spec.name == "dtype" else spec.name.replace("_", "-") for spec in fields(Placement)
+}
 
 
 def add_inputs(parser: argparse.ArgumentParser, says: str) -> None:
@@ -76,6 +83,19 @@ def add_knobs(parser: argparse.ArgumentParser) -> None:
 
 
 # -- what is made of them -----------------------------------------------------------------------------------------
+
+
+def base_of(options: argparse.Namespace, ref: Any) -> Any:
+    """The base of this name, where and in the numbers that the flags say; None without a name."""
+    from tada_studio import pipeline
+
+    if not ref:
+        return None
+    place = {name: getattr(options, flag.replace("-", "_")) for name, flag in _PLACED.items()}
+    base = pipeline.load_base(ref, progress=teller(options), **place)
+    if not base.whole:
+        note(options, " ".join(base.says))
+    return base
 
 
 def dora_of(options: argparse.Namespace, recipe: dict[str, Any] | None = None) -> dict[str, Any]:

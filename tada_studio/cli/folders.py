@@ -4,7 +4,7 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from tada_studio.cli.flags import add_base, add_dora, add_pickle, add_same_base, answer, pair_settings
+from tada_studio.cli.flags import add_base, add_dora, add_pickle, add_same_base, answer, base_of, pair_settings
 from tada_studio.cli.parser import command
 from tada_studio.errors import InputError
 from tada_studio.recipe import Recipe, read_recipe
@@ -13,7 +13,7 @@ from tada_studio.recipe import Recipe, read_recipe
 def verify(options: argparse.Namespace) -> int:
     from tada_studio import pipeline
 
-    base = pipeline.load_base(options.base, options.device, options.base_dtype) if options.base else None
+    base = base_of(options, options.base)
     wrong, certificate = pipeline.verify(options.out, base, _made_again(options))
     lines = [*certificate.sentences, *wrong, "FAIL" if wrong else "PASS"]
     answer(

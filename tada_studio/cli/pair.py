@@ -16,6 +16,7 @@ from tada_studio.cli.flags import (
     add_same_base,
     answer,
     auto_of,
+    base_of,
     check_counts,
     note,
     pair_settings,
@@ -59,7 +60,7 @@ def probe(options: argparse.Namespace) -> int:
         raise InputError("Give --inputs, or --generic alone for the neutral lines that ship with TaDA Studio.")
     inputs = read_inputs(options.inputs) if options.inputs else generic_inputs()
     pair = pipeline.read_pair(options.task, options.domain, options.allow_pickle, **pair_settings(options))
-    base = pipeline.load_base(options.base, options.device, options.base_dtype)
+    base = base_of(options, options.base)
     on_task = read_inputs(options.task_inputs) if options.task_inputs else None
     readings = pipeline.probe(pair, base, inputs, options.n, teller(options), on_task)
     readings.save(_json_name(options.out))
@@ -169,7 +170,7 @@ def _opened(options: argparse.Namespace) -> _Opened:
     content = read_recipe(options.recipe) if options.recipe else {}
     pair = pipeline.read_pair(options.task, options.domain, options.allow_pickle, **pair_settings(options, content))
     recipe = recipe_of(options, content, _of_role(options, pair))
-    base = pipeline.load_base(options.base, options.device, options.base_dtype) if options.base else None
+    base = base_of(options, options.base)
     readings = readings_of(options, pair, base)
     check_counts(options, recipe, readings)
     for remark in pipeline.remarks_on_recipe(content, pair, readings) if content else ():

@@ -12,6 +12,7 @@ from tada_studio.cli.flags import (
     add_pickle,
     add_same_base,
     answer,
+    base_of,
     pair_settings,
     sample_readings,
     sides_of,
@@ -46,7 +47,7 @@ def tune(options: argparse.Namespace) -> int:
     split = halves(own, plan.seed) if own or embedded is None else pipeline.sample_split(embedded, plan.seed)
     split = split.limited(QUICK_ITEMS) if options.quick else split
     task, domain = (str(embedded.task), str(embedded.domain)) if embedded else (options.task, options.domain)
-    base = pipeline.load_base(options.base or (embedded and embedded.base) or "", options.device, options.base_dtype)
+    base = base_of(options, options.base or (embedded and embedded.base))
     pair = pipeline.read_pair(task, domain, options.allow_pickle, **pair_settings(options))
     readings = sample_readings(options, embedded, pair, base)
     found = pipeline.search(

@@ -44,9 +44,9 @@ def in_batches(
     pack: (rows, tokens) -> batches of at most so many tokens; None: longest first, each with its padding
     """
     pack = pack or (lambda rows, tokens: packed(rows, length, tokens))
-    waiting, done = pack(rows, room(device)), 0
+    waiting, done, says = pack(rows, room(device)), 0, ""
     while waiting:
-        progress(Progress("evaluate", done, len(rows), name))
+        progress(Progress("evaluate", done, len(rows), name + says))
         batch = waiting[0]
         try:
             work(batch)
@@ -58,11 +58,12 @@ def in_batches(
                     f"{name}: memory ran out on a single item of {length(batch[0])} tokens. Give shorter items, or use the CPU."
                 ) from error
             ROOM[device.type] = max(1, min(room(device), sum(map(length, batch))) // 2)
+            says = f"; memory ran out, now at most {room(device)} tokens at once"
             waiting = pack([row for later in waiting for row in later], room(device))
             continue
         done += len(batch)
         waiting.pop(0)
-    progress(Progress("evaluate", len(rows), len(rows), name))
+    progress(Progress("evaluate", len(rows), len(rows), name + says))
 
 
 def room(device: torch.device) -> int:

@@ -11,6 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from tada_studio.base_model.devices import runs_on
 from tada_studio.base_model.families import causal
 from tada_studio.base_model.family import Question, Scoring
 from tada_studio.errors import BaseError, InputError
@@ -53,7 +54,7 @@ def score(
 ) -> Score:
     """One variant's score on the items. way: how the base's family scores choices. Raises BaseError if the model's numbers are
     not finite."""
-    device = next(model.parameters()).device
+    device = runs_on(model)
     scoring = way(model, tokenizer, items, room(device))
     loglik = torch.full((len(items), max(len(item.choices) for item in items)), -torch.inf)
     free = torch.zeros(loglik.shape, dtype=torch.bool)

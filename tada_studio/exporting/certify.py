@@ -47,6 +47,9 @@ def certify(adapter: Adapter, folder: str | Path, base: Base | None = None) -> C
     Raises ExportError if PEFT cannot load the folder at all.
     """
     folder = Path(folder)
+    base = (
+        base if base is None or base.whole else None
+    )  # PEFT would not meet the weights that the adapters were trained on
     found = _on_skeleton(adapter, folder)
     kind = real_class(adapter.base, [adapter]) if base is None else None
     if base is not None:

@@ -14,9 +14,10 @@ from typing import Any, NamedTuple, TypeVar, no_type_check
 import torch
 
 from tada_studio import zero_gpu
+from tada_studio.base_model.devices import best_device
 from tada_studio.base_model.generate import Sampling
 from tada_studio.base_model.inputs import Input
-from tada_studio.base_model.model import Base, best_device
+from tada_studio.base_model.model import Base
 from tada_studio.core.gates import Readings as AnyReadings
 from tada_studio.errors import BaseError, TadaError
 from tada_studio.evaluation import effect, prompts

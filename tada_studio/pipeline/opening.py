@@ -3,10 +3,10 @@
 import shutil
 import tempfile
 import weakref
-from collections.abc import Hashable, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from tada_studio import read as reading
 from tada_studio import scratch
@@ -289,6 +289,16 @@ def check_size(ref: str, most: int | None) -> None:
         )
 
 
-def load_base(ref: str | Path, device: str = "auto", dtype: str = "auto", progress: ProgressFn = silent) -> Base:
-    """A base model by Hub id, folder or GGUF file; see ``base.load_base``. Raises BaseError."""
-    return bases.load_base(ref, device, dtype, progress)
+def load_base(
+    ref: str | Path,
+    device: str = "auto",
+    dtype: str = "auto",
+    progress: ProgressFn = silent,
+    device_map: str | Mapping[str, Any] | None = None,
+    quantize: str | None = None,
+) -> Base:
+    """A base model by Hub id, folder or GGUF file; see ``base_model.load_base``. Raises BaseError.
+
+    device_map: "auto" spreads it over all GPUs, the CPU and the disk; quantize: "4bit" or "8bit" rounds its weights (bitsandbytes).
+    """
+    return bases.load_base(ref, device, dtype, progress, device_map=device_map, quantize=quantize)

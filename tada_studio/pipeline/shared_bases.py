@@ -70,9 +70,9 @@ class SharedBases:
 
 
 def size_of(base: Base) -> int:
-    """Bytes of a base's weights."""
+    """Bytes of a base's weights, without those that lie on the disk."""
     tensors = [*base.model.parameters(), *base.model.buffers()]
-    return sum(tensor.numel() * tensor.element_size() for tensor in tensors)
+    return sum(tensor.numel() * tensor.element_size() for tensor in tensors if not tensor.is_meta)
 
 
 def default_room() -> int:

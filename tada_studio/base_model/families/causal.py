@@ -14,8 +14,8 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
+from tada_studio.base_model.devices import is_spread, number_format, runs_on
 from tada_studio.base_model.family import (
-    HOW,
     LONGEST,
     Batch,
     Family,
@@ -38,10 +38,10 @@ WORTH_KEEPING = 32
 AGREEMENT = 1e-3
 
 
-def open_folder(folder: Path) -> Opened:
+def open_folder(folder: Path, how: Mapping[str, Any]) -> Opened:
     from transformers import AutoModelForCausalLM
 
-    model = AutoModelForCausalLM.from_pretrained(str(folder), dtype="auto", use_safetensors=True, **HOW)
+    model = AutoModelForCausalLM.from_pretrained(str(folder), **how)
     return Opened(model, tokenizer_of(folder))
 
 
@@ -94,7 +94,7 @@ NO_PAST = Past(0, None)
 def _run(model: nn.Module, inputs: Mapping[str, Tensor], **how: Any) -> Any:
     causal: Any = model  # transformers' classes say what they are by their methods, not by a type
     body = causal.get_decoder() if hasattr(causal, "get_decoder") else causal.base_model
-    device = next(model.parameters()).device
+    device = runs_on(model)
     return body(**{name: tensor.to(device) for name, tensor in inputs.items()}, **how)
 
 
@@ -124,6 +124,7 @@ def _found(model: nn.Module, hidden: Tensor, targets: list[Target]) -> Found:
     places, which = torch.unique(rows * hidden.shape[1] + positions, return_inverse=True)
     tokens = torch.tensor([token for target in targets for token in target.tokens], device=hidden.device)
     logits = _logits(model, hidden.flatten(0, 1)[places]).float()
+    tokens, which = tokens.to(logits.device), which.to(logits.device)  # the head may lie on another device
     per_token, likeliest = _of_tokens(logits, tokens, which), logits.argmax(-1)[which] == tokens
     lengths = [len(target.tokens) for target in targets]
     loglik = torch.stack([part.sum() for part in per_token.split(lengths)]).cpu()
@@ -132,7 +133,8 @@ def _found(model: nn.Module, hidden: Tensor, targets: list[Target]) -> Found:
 
 def token_logliks(model: nn.Module, hidden: Tensor, tokens: Tensor) -> Tensor:
     """Log-likelihood of each token, in nats, after the state at its place in ``hidden``."""
-    return _of_tokens(_logits(model, hidden).float(), tokens, torch.arange(len(tokens), device=tokens.device))
+    logits = _logits(model, hidden).float()
+    return _of_tokens(logits, tokens.to(logits.device), torch.arange(len(tokens), device=logits.device))
 
 
 def _of_tokens(logits: Tensor, tokens: Tensor, which: Tensor) -> Tensor:
@@ -160,7 +162,7 @@ def score_shared(model: nn.Module, tokenizer: Any, batch: Sequence[Row], past: P
     packed_rows = pack(batch, width, past.tokens)
     targets, inputs = (
         targets_of(packed_rows),
-        shared_batch(packed_rows, tokenizer.pad_token_id or 0, next(model.parameters()).dtype, past.tokens),
+        shared_batch(packed_rows, tokenizer.pad_token_id or 0, number_format(model), past.tokens),
     )
     return _found(model, _after(model, inputs, past), targets)
 
@@ -194,7 +196,7 @@ def _agree(model: nn.Module, tokenizer: Any, test: Sequence[Row], other: Scorer,
         )
     except (TypeError, ValueError, RuntimeError, AttributeError):
         return False
-    most = AGREEMENT if next(model.parameters()).dtype == torch.float32 else 0.5
+    most = AGREEMENT if number_format(model) == torch.float32 else 0.5
     return bool((shared - found).abs().max() < most)
 
 
@@ -250,9 +252,10 @@ def _scored(scorer: Scorer, model: nn.Module, tokenizer: Any, past: Past, batch:
 def write(model: nn.Module, pad: int, prompts: Sequence[Sequence[int]], keep: bool = True) -> Writing:
     """Logits of the next token of every prompt, again and again; what was computed for the rows so far is kept."""
     runs: Any = model
-    inputs, kept = left_padded(prompts, pad, next(model.parameters()).device), None
+    inputs, kept = left_padded(prompts, pad, runs_on(model)), None
     while True:
-        last = torch.tensor([inputs["input_ids"].shape[1] - 1], device=inputs["input_ids"].device)
+        # a number where the last layer may lie on another device than the inputs, else an index: faster with hooks in bf16
+        last = 1 if is_spread(model) else torch.tensor([inputs["input_ids"].shape[1] - 1], device=runs_on(model))
         with torch.inference_mode():
             out = runs(**inputs, past_key_values=kept, use_cache=keep, logits_to_keep=last)
         kept = out.past_key_values

@@ -11,8 +11,8 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
+from tada_studio.base_model.devices import runs_on
 from tada_studio.base_model.family import (
-    HOW,
     LONGEST,
     Batch,
     Family,
@@ -34,10 +34,10 @@ def is_it(config: Mapping[str, Any]) -> bool:
     return bool(config.get("is_encoder_decoder")) and is_in("MODEL_FOR_SEQ_TO_SEQ_CAUSAL_LM_MAPPING_NAMES", config)
 
 
-def open_folder(folder: Path) -> Opened:
+def open_folder(folder: Path, how: Mapping[str, Any]) -> Opened:
     from transformers import AutoModelForSeq2SeqLM
 
-    model = AutoModelForSeq2SeqLM.from_pretrained(str(folder), dtype="auto", use_safetensors=True, **HOW)
+    model = AutoModelForSeq2SeqLM.from_pretrained(str(folder), **how)
     tokenizer = tokenizer_of(folder)
     tokenizer.decoder_starts_with = starts_with(model)  # the decoder of a probe input begins with it
     return Opened(model, tokenizer)
@@ -117,7 +117,7 @@ def _run(model: Any, pad: int, batch: Sequence[Row]) -> Found:
 
 
 def _encoded(model: Any, ids: Tensor, mask: Tensor) -> Tensor:
-    device = next(model.parameters()).device
+    device = runs_on(model)
     return model.get_encoder()(input_ids=ids.to(device), attention_mask=mask.to(device)).last_hidden_state
 
 

@@ -23,12 +23,10 @@ def is_it(config: Mapping[str, Any]) -> bool:
     return named.endswith("Model") and not several and is_in("MODEL_FOR_IMAGE_CLASSIFICATION_MAPPING_NAMES", config)
 
 
-def open_folder(folder: Path) -> Opened:
+def open_folder(folder: Path, how: Mapping[str, Any]) -> Opened:
     from transformers import AutoModelForImageClassification
 
-    model, found = AutoModelForImageClassification.from_pretrained(
-        str(folder), dtype="auto", use_safetensors=True, output_loading_info=True, **HOW
-    )
+    model, found = AutoModelForImageClassification.from_pretrained(str(folder), output_loading_info=True, **how)
     missing, reader = sorted(found["missing_keys"]), _image_reader(folder, model.config)
     says: tuple[str, ...] = (reader.says,)
     if missing:

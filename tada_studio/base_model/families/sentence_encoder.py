@@ -13,9 +13,9 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
+from tada_studio.base_model.devices import runs_on
 from tada_studio.base_model.families import causal
 from tada_studio.base_model.family import (
-    HOW,
     LONGEST_INPUT,
     Family,
     Found,
@@ -39,10 +39,10 @@ def is_it(config: Mapping[str, Any]) -> bool:
     return architecture(config).endswith("Model") and is_in("MODEL_FOR_MASKED_LM_MAPPING_NAMES", config)
 
 
-def open_folder(folder: Path) -> Opened:
+def open_folder(folder: Path, how: Mapping[str, Any]) -> Opened:
     from transformers import AutoModel
 
-    model = AutoModel.from_pretrained(str(folder), dtype="auto", use_safetensors=True, **HOW)
+    model = AutoModel.from_pretrained(str(folder), **how)
     tokenizer, pooling = tokenizer_of(folder), pooling_of(folder)
     tokenizer.pooling = pooling
     return Opened(model, tokenizer, says=(f"Texts become vectors by the {_WORDS[pooling]}.",))
@@ -100,7 +100,7 @@ def _run(model: Any, tokenizer: Any, batch: Sequence[Row]) -> Found:
 
 
 def _vectors(model: Any, tokenizer: Any, texts: Sequence[Sequence[int]]) -> Tensor:
-    device = next(model.parameters()).device
+    device = runs_on(model)
     ids, mask = (t.to(device) for t in padded(texts, tokenizer.pad_token_id or 0))
     hidden = model(input_ids=ids, attention_mask=mask).last_hidden_state.float()
     return POOLED[getattr(tokenizer, "pooling", "mean")](hidden, mask)

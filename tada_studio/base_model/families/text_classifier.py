@@ -7,7 +7,7 @@ from typing import Any
 from torch import Tensor
 
 from tada_studio.base_model.families import causal
-from tada_studio.base_model.family import HOW, Family, Opened, architecture, labels_of, tokenizer_of
+from tada_studio.base_model.family import Family, Opened, architecture, labels_of, tokenizer_of
 
 #: Texts in one batch.
 BATCH_TEXTS = 16
@@ -17,10 +17,10 @@ def is_it(config: Mapping[str, Any]) -> bool:
     return architecture(config).endswith("ForSequenceClassification")
 
 
-def open_folder(folder: Path) -> Opened:
+def open_folder(folder: Path, how: Mapping[str, Any]) -> Opened:
     from transformers import AutoModelForSequenceClassification
 
-    model = AutoModelForSequenceClassification.from_pretrained(str(folder), dtype="auto", use_safetensors=True, **HOW)
+    model = AutoModelForSequenceClassification.from_pretrained(str(folder), **how)
     return Opened(model, tokenizer_of(folder), labels_of(model.config))
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from tada_studio.base_model.families import causal
-from tada_studio.base_model.family import HOW, Family, Opened, architecture, is_in, tokenizer_of
+from tada_studio.base_model.family import Family, Opened, architecture, is_in, tokenizer_of
 
 SAYS = "Texts do not run the vision tower: it is merged like the rest, and its computed gates are even."
 
@@ -16,10 +16,10 @@ def is_it(config: Mapping[str, Any]) -> bool:
     return written and "vision_config" in config and is_in("MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING_NAMES", config)
 
 
-def open_folder(folder: Path) -> Opened:
+def open_folder(folder: Path, how: Mapping[str, Any]) -> Opened:
     from transformers import AutoModelForImageTextToText
 
-    model = AutoModelForImageTextToText.from_pretrained(str(folder), dtype="auto", use_safetensors=True, **HOW)
+    model = AutoModelForImageTextToText.from_pretrained(str(folder), **how)
     return Opened(model, tokenizer_of(folder), says=(SAYS,))
 
 
