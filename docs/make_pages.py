@@ -46,7 +46,8 @@ strength = 1.8
 overrides = ["layers 20-31 : attn : 0.7"]
 ```
 
-Flags that decide whom to trust (`allow-pickle`, `lm-eval`, `public`, `host`, `root`, `auth`, `storage`) are never read from a file.
+Flags that decide whom to trust (`allow-pickle`, `lm-eval`, `public`, `host`, `root`, `auth`, `storage`, `engine`,
+`engine-folder`) are never read from a file.
 """
 
 

@@ -320,7 +320,7 @@ class _ModuleReader:
         gram = up.mT @ up
         square_norm = (gram * (down @ down.mT)).sum()
         # a module of zeros answers nothing: 0, not 0 / 0
-        self.gram = (gram / square_norm if square_norm > 0 else gram).float().to(device)
+        self.gram = (gram / square_norm.clamp_min(torch.finfo(torch.float64).tiny)).float().to(device)
 
     def squared_response(self, z: Tensor) -> Tensor:
         return ((z @ self.gram) * z).sum(1).clamp_min(0)

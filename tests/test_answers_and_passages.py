@@ -143,7 +143,7 @@ def test_batches_are_longest_first_and_hold_what_fits_with_padding():
 )
 def test_batches_are_halved_when_memory_runs_out_and_every_row_is_done_once(error, monkeypatch):
     monkeypatch.setitem(batches.ROOM, "cpu", 64)
-    done, sizes = [], []
+    done, sizes, steps = [], [], []
 
     def work(batch):
         if len(batch) * 4 > 20:
@@ -151,7 +151,8 @@ def test_batches_are_halved_when_memory_runs_out_and_every_row_is_done_once(erro
         sizes.append(len(batch))
         done.extend(batch)
 
-    in_batches(range(30), lambda row: 4, torch.device("cpu"), work, silent, "tada")
+    in_batches(range(30), lambda row: 4, "cpu", work, steps.append, "tada")
+    assert steps[-1].note == "tada; memory ran out, now at most 16 tokens at once"
     assert sorted(done) == list(range(30)) and max(sizes) == 4
     assert batches.ROOM["cpu"] == 16  # 64, 32, 16: and so it stays for the next variant
 
@@ -166,9 +167,9 @@ def test_an_item_that_never_fits_is_named_and_other_errors_go_through(monkeypatc
         raise RuntimeError("a bug")
 
     with pytest.raises(BaseError, match="tada: memory ran out on a single item of 4 tokens"):
-        in_batches([1, 2], lambda row: 4, torch.device("cpu"), full, silent, "tada")
+        in_batches([1, 2], lambda row: 4, "cpu", full, silent, "tada")
     with pytest.raises(RuntimeError, match="a bug"):
-        in_batches([1, 2], lambda row: 4, torch.device("cpu"), broken, silent, "tada")
+        in_batches([1, 2], lambda row: 4, "cpu", broken, silent, "tada")
 
 
 @pytest.mark.parametrize("items", [[ShortItem(q, ("gold",)) for q in QUESTIONS], [Passage(text) for text in TEXTS]])

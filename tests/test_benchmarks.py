@@ -12,7 +12,6 @@ SMALL = {"scaling.py": ("--tiny", "--repeats", "1")}
 SMALL_NIGHTLY = {
     "merge_vs_peft.py": ("--what", "tiny", "--repeats", "1"),
     "probe_overhead.py": ("--tiny", "--repeats", "1"),
-    "gpu.py": ("--device", "cpu", "--tiny", "--repeats", "1"),
 }
 SLOW = {"memory.py": ("--what", "tiny"), "startup.py": ("--times", "1", "--without-server")}
 
@@ -35,6 +34,15 @@ def test_it_runs_small(script, options):
 @pytest.mark.parametrize(("script", "options"), SMALL_NIGHTLY.items())
 def test_these_run_small_too(script, options):
     test_it_runs_small(script, options)
+
+
+@pytest.mark.nightly
+def test_without_a_gpu_it_says_what_it_could_not():
+    found = run("gpu.py", "--device", "cpu", "--tiny", "--repeats", "1")
+    assert found.returncode == 0 and "goal 1.03 for a 7B on a GPU: not judged here" in found.stdout, found.stderr[
+        -2000:
+    ]
+    assert "Could not be measured here: memory on the device; bfloat16" in found.stdout
 
 
 @pytest.mark.nightly

@@ -1,6 +1,7 @@
 """Bases that are not small: spread over devices and the disk, rounded, in batches that memory has room for."""
 
 import importlib.util
+from dataclasses import replace
 
 import pytest
 import torch
@@ -12,16 +13,18 @@ from tada_studio import cli, pipeline, probing
 from tada_studio.base_model import devices
 from tada_studio.base_model.devices import is_spread, runs_on
 from tada_studio.base_model.families import causal
+from tada_studio.base_model.family import Batch
 from tada_studio.base_model.generate import Sampling
-from tada_studio.base_model.model import Base
 from tada_studio.base_model.weights import weights_of
 from tada_studio.errors import BaseError
 from tada_studio.evaluation import prompts, read_items
 from tada_studio.evaluation.answers import ShortItem
 from tada_studio.evaluation.passages import Passage
+from tada_studio.lora import Pair
 from tada_studio.pipeline.cache import LruCache
 from tada_studio.pipeline.merge import merge
 from tada_studio.probing import read_inputs
+from tada_studio.progress import silent
 from tada_studio.recipe import Recipe
 
 #: The last two layers and the head lie on the disk; as with `auto` and too little memory, but always the same.
@@ -97,42 +100,46 @@ def test_what_needs_the_weights_reads_them_from_the_files(base, spread, pair, pi
     assert certificate.holds and certificate.base is None and certificate.logit_error is None
 
 
-def test_no_tensor_meets_one_of_another_device(pico, pair):
-    """Two devices that hold no numbers: torch's fake tensors refuse an operation on tensors of two devices as real ones do."""
-    tokenizer = pipeline.load_base(pico.base, device="cpu").tokenizer
-    real = AutoModelForCausalLM.from_pretrained(pico.base).requires_grad_(False)
-    with FakeTensorMode(allow_non_fake_inputs=True) as mode:
-        halves = {
-            "model.layers.0": "cuda:0",
-            "model.layers.1": "cuda:1",
-            "model.layers.2": "cuda:1",
-            "lm_head": "cuda:0",
-        }
-        places = {"model.embed_tokens": "cuda:0", "model.rotary_emb": "cuda:0", "model.norm": "cuda:1", **halves}
-        model = AutoModelForCausalLM.from_config(real.config)
-        for name, where in places.items():
-            for layer in model.get_submodule(name).modules():
-                for kept in (layer._parameters, layer._buffers):
-                    moved = {key: torch.empty_like(t, device=where) for key, t in kept.items() if t is not None}
-                    kept.update(
-                        {key: torch.nn.Parameter(t) if kept is layer._parameters else t for key, t in moved.items()}
-                    )
-        attach_align_device_hook_on_blocks(
-            model, execution_device={name: torch.device(p) for name, p in places.items()}
-        )
-        model.hf_device_map = places
-        base = Base("fake", model.eval(), tokenizer, "digest")
-        assert is_spread(model) and {runs_on(model.get_submodule(n)).index for n in pair.names} == {0, 1}
-        with torch.inference_mode(), base.with_adapter(pair.task):
-            following = next(causal.write(model, 0, [[4, 5], [6]]))
-            ids = {"input_ids": torch.tensor([[4, 5, 6]])}
-            hidden = causal.hidden_states(model, ids)
+def on_two_devices(config):
+    """A Llama without numbers, whose last two layers and norm are on the second of two devices, with accelerate's hooks."""
+    halves = {"model.layers.0": "cpu", "model.layers.1": "cpu:1", "model.layers.2": "cpu:1", "lm_head": "cpu"}
+    places = {"model.embed_tokens": "cpu", "model.rotary_emb": "cpu", "model.norm": "cpu:1", **halves}
+    model = AutoModelForCausalLM.from_config(config).requires_grad_(False).eval()
+    for name, where in places.items():
+        for layer in model.get_submodule(name).modules():
+            for kept in (layer._parameters, layer._buffers):
+                moved = {key: torch.empty_like(t, device=where) for key, t in kept.items() if t is not None}
+                make = torch.nn.Parameter if kept is layer._parameters else torch.Tensor.clone
+                kept.update({key: make(t) for key, t in moved.items()})
+    attach_align_device_hook_on_blocks(model, execution_device={name: torch.device(p) for name, p in places.items()})
+    model.hf_device_map = places
+    return model
+
+
+def test_no_tensor_meets_one_of_another_device(base, pair):
+    """torch's fake tensors hold no numbers, and refuse an operation on tensors of two devices as those of two GPUs do."""
+    both = {torch.device("cpu"), torch.device("cpu", 1)}
+    with FakeTensorMode() as mode, torch.no_grad():
+        model = on_two_devices(base.model.config)
+        fake = {
+            side: replace(adapter, modules={
+                name: replace(m, up=mode.from_tensor(m.up), down=mode.from_tensor(m.down)) for name, m in adapter.modules.items()
+            })
+            for side, adapter in (("task", pair.task), ("domain", pair.domain))
+        }  # fmt: skip
+        spread = replace(base, model=model)
+        assert is_spread(model) and {runs_on(model.get_submodule(n)) for n in pair.names} == both
+        ids = torch.tensor([[4, 5, 6], [5, 6, 7]])
+        with spread.with_adapter(fake["task"]):
+            hidden = causal.hidden_states(model, {"input_ids": ids})
             each = causal.token_logliks(model, hidden[0], torch.tensor([5, 6, 7], device=hidden.device))
-        assert following.shape == (2, real.config.vocab_size) and hidden.device.index == 1 and each.device.index == 0
-        batches = causal.feed(tokenizer, read_inputs(pico.inputs))
+        assert {hidden.device, each.device} == both and hidden.device.index == 1
+        batch = Batch({"input_ids": ids, "use_cache": False}, torch.tensor([0, 1]), torch.tensor([1, 2, 4, 5]), 3)
         groups = [[name] for name in pair.names]
-        hooks = probing._passed(pair, model, groups, batches[:1], 12, lambda step: None, "")
-        assert {hook.sums.device.index for hook in hooks} == {0, 1} and mode is not None
+        hooks = probing._passed(Pair(**fake), model, groups, [batch], 2, silent, "")
+        assert {hook.sums.device for hook in hooks} == both
+        with pytest.raises(Exception, match="Expected all tensors to be on the same device"):
+            hidden + each.sum()[None]
 
 
 # -- rounded -------------------------------------------------------------------------------------------------------------

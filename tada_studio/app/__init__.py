@@ -28,6 +28,7 @@ from tada_studio.app.theme import CSS, theme
 from tada_studio.app.visitors import VisitorGate, Visitors
 from tada_studio.sample_pairs import DEFAULT
 from tada_studio.session.limits import PUBLIC
+from tada_studio.session.visitor import HERE, Runs
 
 #: Runs before gradio's page asks for anything.
 _HEAD = "".join(
@@ -47,11 +48,12 @@ def build(
     base: str | None = None,
     root: str | Path | None = None,
     public: bool = False,
+    runs: Runs = HERE,
 ) -> gr.Blocks:
     """The app; every browser tab starts with the sample, or the pair if one is given. ``root`` confines typed paths; ``public``
-    is for a server that strangers use, as every Space is.
+    is for a server that strangers use, as every Space is. ``runs``: where bases run.
     """
-    return page(Start(sample, task, domain, base, AllowedPaths.here(root, public)))
+    return page(Start(sample, task, domain, base, AllowedPaths.here(root, public), runs))
 
 
 def launch(
@@ -69,12 +71,13 @@ def launch(
     auth: Any = None,
     ends: bool = False,
     mcp: bool = False,
+    runs: Runs = HERE,
     **more: Any,
 ) -> tuple[Any, str, str | None]:
     """Serve the app (``build(...)`` if none is given) on this machine only, unless ``host`` says otherwise.
 
     public: strangers may come; auth: [(name, password), ...] or gradio's callable. Without one of the two no other machine is
-    let in: raises InputError. ends: Ctrl+C ends this process. mcp: the API's endpoints are
+    let in: raises InputError. runs: where bases run. ends: Ctrl+C ends this process. mcp: the API's endpoints are
     tools for agents, too. ``more`` goes to gradio's own launch. Returns what that
     returns, (FastAPI app, local URL, share URL), after Ctrl+C unless ``prevent_thread_lock`` is set.
     """
@@ -84,7 +87,7 @@ def launch(
     check_exposure(host, public, auth, bool(more.get("share")))
     if mcp:
         offer_tools(bool(auth))
-    demo = demo if demo is not None else build(sample, task, domain, base, root, public)
+    demo = demo if demo is not None else build(sample, task, domain, base, root, public, runs)
     settings: dict[str, Any] = {
         "theme": theme(), "css_paths": [CSS], "head": _HEAD, "footer_links": ["api", "settings"], "run_history": False,
         "ssr_mode": False, "pwa": False, "enable_monitoring": False, "share": False, "mcp_server": mcp,

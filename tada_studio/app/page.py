@@ -35,7 +35,7 @@ from tada_studio.pipeline import BASES
 from tada_studio.session import Session
 from tada_studio.session.limits import OWN, PUBLIC, Limits
 from tada_studio.session.store import Stores, home
-from tada_studio.session.visitor import OWNER, Visitor
+from tada_studio.session.visitor import HERE, OWNER, Runs, Visitor
 
 #: On a phone the sidebar would lie over the whole page.
 _FOLD_SIDEBAR = "() => { if (innerWidth < 768) document.querySelector('#side .toggle-button')?.click(); }"
@@ -60,6 +60,7 @@ class Start:
     domain: str | None = None
     base: str | None = None
     paths: AllowedPaths = field(default_factory=AllowedPaths)
+    runs: Runs = HERE
 
     @property
     def limits(self) -> Limits:
@@ -97,7 +98,7 @@ def page(start: Start) -> gr.Blocks:
     ) as demo:
         # made in demo.load below: a class as the default of a gr.State would become a public endpoint
         state = gr.State(None, delete_callback=close)
-        visitors = VISITORS[demo] = Visitors(start.limits, apart=start.paths.hosted)
+        visitors = VISITORS[demo] = Visitors(start.limits, apart=start.paths.hosted, runs=start.runs)
         stores = Stores(home(), visitors.visitor)
         weakref.finalize(demo, stores.close)  # at the latest when this process ends
         browser_tabs = BrowserTabs(start.state, start.allowed, stores)

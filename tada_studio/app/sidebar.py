@@ -50,7 +50,8 @@ def _base(session: Session) -> str:
     """The base by name; a folder that a sample brings along is not spelled out."""
     ref = session.base.ref if session.base else session.base_ref or "none: weights only"
     own = session.sample is not None and ref == session.sample.base and Path(ref).is_dir()
-    return f"{Path(ref).name}, in the sample" if own else ref
+    called = f"{Path(ref).name}, in the sample" if own else ref
+    return f"{called}; scores and answers come from an engine" if session.visitor.runs.engine else called
 
 
 def _project(session: Session) -> str:

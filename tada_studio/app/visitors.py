@@ -21,7 +21,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from tada_studio import scratch
 from tada_studio.session.limits import MB, OWN, Limits
-from tada_studio.session.visitor import OWNER, Visitor, size_of
+from tada_studio.session.visitor import HERE, OWNER, Runs, Visitor, size_of
 
 COOKIE = "tada-visitor"
 #: Seconds that a browser keeps it.
@@ -33,11 +33,11 @@ _FORM = MB
 class Visitors:
     """All visitors of one server.
 
-    limits: what each may use; apart: whether strangers come, who are recognised by cookie and address
+    limits: what each may use; apart: whether strangers come, who are recognised by cookie and address; runs: where bases run
     """
 
-    def __init__(self, limits: Limits = OWN, apart: bool = False) -> None:
-        self.limits, self.apart = limits, apart
+    def __init__(self, limits: Limits = OWN, apart: bool = False, runs: Runs = HERE) -> None:
+        self.limits, self.apart, self.runs = limits, apart, runs
         self._secret = secrets.token_bytes(32)
         self._uploads: defaultdict[str, deque[tuple[float, int]]] = defaultdict(deque)
         self._lock = threading.Lock()
@@ -56,8 +56,10 @@ class Visitors:
     def visitor(self, name: str) -> Visitor:
         """What a visitor of this name has here."""
         if not self.apart:
-            return Visitor(name) if name else OWNER
-        return Visitor(name, self.limits, self.folder(name), lambda: self.uploaded(name) + size_of(self._results(name)))
+            return Visitor(name, runs=self.runs) if name or self.runs is not HERE else OWNER
+        return Visitor(
+            name, self.limits, self.folder(name), lambda: self.uploaded(name) + size_of(self._results(name)), self.runs
+        )
 
     def caller(self, request: Any) -> Visitor:
         """Who calls an endpoint."""

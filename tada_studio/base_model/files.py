@@ -16,11 +16,11 @@ import torch
 
 from tada_studio.base_model.devices import accelerate_quiet, spread_settings
 from tada_studio.base_model.families import family_of
-from tada_studio.base_model.family import WEIGHTS, Family, Opened, quietly
+from tada_studio.base_model.family import WEIGHTS, Family, Opened, quietly, tokenizer_of
 from tada_studio.base_model.loading import loading
 from tada_studio.base_model.placement import ONE_DEVICE, Placement
 from tada_studio.errors import BaseError
-from tada_studio.files import own_path, sha256, user_folder
+from tada_studio.files import own_path, sha256, shown, user_folder
 from tada_studio.progress import ProgressFn, silent
 
 T = TypeVar("T")
@@ -45,6 +45,29 @@ def folder_of(ref: str) -> Path:
     Raises BaseError, or whatever the Hub's client raises.
     """
     return _where(ref, _complete)
+
+
+def tokenizer_at(ref: str) -> Any:
+    """The tokenizer of a base that runs elsewhere: a folder's or a Hub id's, without its weights. Raises BaseError."""
+    try:
+        path = Path(ref).expanduser()
+        return tokenizer_of(path if path.is_dir() else _talk_of(ref))
+    except Exception as error:  # the Hub's client and transformers raise anything
+        raise BaseError(
+            f"{ref}: its tokenizer could not be had ({shown(error, 200)}). Name a folder or Hub id that has it as the base; no "
+            "weights are needed."
+        ) from error
+
+
+def _talk_of(ref: str) -> Path:
+    """The folder of a Hub id's small files: from the cache if they are there."""
+    from huggingface_hub import snapshot_download
+
+    wanted = ["*.json", "*.model", "*.txt", "*.jinja"]
+    try:
+        return Path(snapshot_download(ref, allow_patterns=wanted, local_files_only=True))
+    except (ValueError, OSError):
+        return Path(snapshot_download(ref, allow_patterns=wanted))
 
 
 def parameters_of(ref: str) -> int:

@@ -5,48 +5,25 @@ variant gets the same noise at the same step, so two answers part only where the
 """
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from tada_studio.base_model.answering import Answering, InProcess, Sampling
 from tada_studio.base_model.families.causal import text_config
 from tada_studio.base_model.family import Writing
-from tada_studio.base_model.model import Base
 from tada_studio.errors import InputError
 
-
-@dataclass(frozen=True, kw_only=True)
-class Sampling:
-    """How an answer is made.
-
-    most:        tokens at most
-    temperature: 0 always takes the likeliest token; above, how far the dice decide
-    seed:        of the dice
-    until:       texts that end an answer, and are not part of it
-    """
-
-    most: int = 64
-    temperature: float = 0.0
-    seed: int = 0
-    until: tuple[str, ...] = ()
-
-    def __post_init__(self) -> None:
-        if not 1 <= self.most <= 4096:
-            raise InputError(f"At most {self.most} tokens: give a number from 1 to 4096.")
-        if not 0 <= self.temperature <= 5:  # written this way round so that NaN fails too
-            raise InputError(f"temperature = {self.temperature}: give 0 (always the likeliest) to 5.")
-        if not 0 <= self.seed < 1 << 31:
-            raise InputError(f"seed = {self.seed}: give 0 to {(1 << 31) - 1}.")
+__all__ = ["Sampling", "answers", "has_chat", "next_log_probs", "stream", "tokens_of"]
 
 
-def has_chat(base: Base) -> bool:
+def has_chat(base: Answering) -> bool:
     """Whether the base was made for chat and says how a turn is written."""
     return bool(getattr(base.tokenizer, "chat_template", None))
 
 
-def tokens_of(base: Base, prompt: str, chat: bool = False) -> list[int]:
+def tokens_of(base: Answering, prompt: str, chat: bool = False) -> list[int]:
     """The prompt as tokens; ``chat``: as a person's turn in the base's own chat template. Raises InputError."""
     if base.family.write is None:
         does = "answers with labels" if base.classifies else f"is {base.family.name}"
@@ -64,7 +41,7 @@ def tokens_of(base: Base, prompt: str, chat: bool = False) -> list[int]:
     return list(ids)
 
 
-def _turn(base: Base, prompt: str) -> str:
+def _turn(base: Answering, prompt: str) -> str:
     turns = [{"role": "user", "content": prompt}]
     try:
         return base.tokenizer.apply_chat_template(turns, tokenize=False, add_generation_prompt=True)
@@ -74,13 +51,13 @@ def _turn(base: Base, prompt: str) -> str:
         ) from error
 
 
-def answers(base: Base, prompts: Sequence[Sequence[int]], how: Sampling) -> list[str]:
+def answers(base: Answering, prompts: Sequence[Sequence[int]], how: Sampling) -> list[str]:
     """What follows each of a batch of prompts, to its end."""
-    *_, whole = stream(base, prompts, how)
+    *_, whole = base.stream(prompts, how)
     return whole
 
 
-def stream(base: Base, prompts: Sequence[Sequence[int]], how: Sampling) -> Iterator[list[str]]:
+def stream(base: InProcess, prompts: Sequence[Sequence[int]], how: Sampling) -> Iterator[list[str]]:
     """The answers to a batch of prompts so far, after each new token. Raises InputError for a prompt that is too long."""
     ends, limit = _ends(base), _room(base, prompts)
     replies: list[list[int]] = [[] for _ in prompts]
@@ -96,12 +73,12 @@ def stream(base: Base, prompts: Sequence[Sequence[int]], how: Sampling) -> Itera
             return
 
 
-def next_log_probs(base: Base, prompts: Sequence[Sequence[int]]) -> Tensor:
+def next_log_probs(base: InProcess, prompts: Sequence[Sequence[int]]) -> Tensor:
     """(n, vocabulary) log-probabilities of what follows each of a batch of prompts, in float32. Raises InputError."""
     return next(_writing(base, prompts, keep=False)).float().log_softmax(-1).cpu()
 
 
-def _writing(base: Base, prompts: Sequence[Sequence[int]], keep: bool = True) -> Writing:
+def _writing(base: InProcess, prompts: Sequence[Sequence[int]], keep: bool = True) -> Writing:
     if base.family.write is None:
         raise InputError(
             f"{base.name} is {base.family.name} and writes no text. Compare its answers on the Evaluate tab."
@@ -109,7 +86,7 @@ def _writing(base: Base, prompts: Sequence[Sequence[int]], keep: bool = True) ->
     return base.family.write(base.model, base.tokenizer.pad_token_id or 0, prompts, keep)
 
 
-def _tokens(base: Base, prompts: Sequence[Sequence[int]], how: Sampling, most: int) -> Iterator[list[int]]:
+def _tokens(base: InProcess, prompts: Sequence[Sequence[int]], how: Sampling, most: int) -> Iterator[list[int]]:
     """The next token of every row, again and again."""
     dice = [torch.Generator().manual_seed(how.seed) for _ in prompts]
     writing = _writing(base, prompts)
@@ -128,7 +105,7 @@ def _pick(logits: Tensor, temperature: float, dice: Sequence[torch.Generator]) -
     return logits.argmax(1).tolist()
 
 
-def _ends(base: Base) -> set[int]:
+def _ends(base: InProcess) -> set[int]:
     """Tokens after which the base has nothing more to say."""
     model: Any = base.model
     known = getattr(getattr(model, "generation_config", None), "eos_token_id", None)
@@ -136,7 +113,7 @@ def _ends(base: Base) -> set[int]:
     return {token for token in (*several, base.tokenizer.eos_token_id) if token is not None}
 
 
-def _room(base: Base, prompts: Sequence[Sequence[int]]) -> int:
+def _room(base: InProcess, prompts: Sequence[Sequence[int]]) -> int:
     """How many tokens fit behind the longest prompt."""
     config, longest = text_config(base.model), max(map(len, prompts))
     limit = getattr(config, "max_position_embeddings", None) or 1 << 30

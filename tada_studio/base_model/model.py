@@ -5,7 +5,7 @@ The base's weights are never written to, so whatever stops an evaluation leaves 
 """
 
 import hashlib
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +14,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from tada_studio.base_model import generate
+from tada_studio.base_model.answering import Sampling
 from tada_studio.base_model.devices import (
     format_for,
     is_rounded,
@@ -25,10 +27,10 @@ from tada_studio.base_model.devices import (
 )
 from tada_studio.base_model.digests import folder_digest
 from tada_studio.base_model.families import causal
-from tada_studio.base_model.family import Family
+from tada_studio.base_model.family import Family, Question, Scoring
 from tada_studio.base_model.files import cache_folder, folder_of, open_files
 from tada_studio.base_model.placement import Placement
-from tada_studio.errors import BaseError, MismatchError, Stopped
+from tada_studio.errors import BaseError, InputError, MismatchError, Stopped
 from tada_studio.lora import Adapter
 from tada_studio.progress import ProgressFn, silent
 
@@ -160,6 +162,25 @@ class Base:
             for name, tensor in (adapter.head_tensors if adapter else {}).items():
                 kept.enter_context(_instead(*self._place(name, tensor, adapter), tensor))
             yield self.model
+
+    @property
+    def on(self) -> str:
+        """The kind of device that batches go to."""
+        return self.device.type
+
+    def scoring(self, questions: Sequence[Question], tokens: int) -> Scoring:
+        """How the choices of questions are scored. Raises InputError."""
+        if self.family.score is None:
+            raise InputError(f"{self.name} is {self.family.name}: it cannot be scored on items with choices.")
+        return self.family.score(self.model, self.tokenizer, questions, tokens)
+
+    def logliks(self, rows: Sequence[Sequence[int]]) -> Tensor:
+        """(n,) log-likelihood of each row's tokens after its first, in nats."""
+        return causal.text_logliks(self.model, self.tokenizer.pad_token_id or 0, rows)
+
+    def stream(self, prompts: Sequence[Sequence[int]], how: Sampling) -> Iterator[list[str]]:
+        """The answers to a batch of prompts so far, after each new token. Raises InputError."""
+        return generate.stream(self, prompts, how)
 
     @contextmanager
     def loaned_to_peft(self, adapter: Adapter) -> Iterator[nn.Module]:

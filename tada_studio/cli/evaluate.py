@@ -8,6 +8,7 @@ from tada_studio.cli.flags import (
     add_auto,
     add_base,
     add_dora,
+    add_engine,
     add_inputs,
     add_pickle,
     add_same_base,
@@ -72,14 +73,14 @@ def _contest(options: argparse.Namespace) -> tuple[Any, dict[str, Any], dict[str
     if not embedded and bool(options.task) != bool(options.domain):
         raise InputError("A pair needs both --task and --domain; or give --sample.")
     base_ref = options.base or (embedded.base if embedded else None)
-    if not base_ref:
+    if not base_ref and not options.engine:
         raise InputError("No base model to run anything through. Give --base.")
     items = sides_of(options.items) or (pipeline.sample_items(embedded) if embedded and not options.lm_eval else {})
     if not items and not options.lm_eval:
         raise InputError(
             "Nothing to score. Give --items FILE, or SIDE=FILE several times, or --sample, or --lm-eval TASK."
         )
-    base = base_of(options, base_ref)
+    base = _engine(options, base_ref) if options.engine else base_of(options, base_ref)
     named, dora = dict(_named(text) for text in options.adapter), dora_of(options)
     others = {name: pipeline.read_adapter(path, options.allow_pickle, **dora) for name, path in named.items()}
     chosen = {side: choose(some, options.limit) for side, some in items.items()}
@@ -88,6 +89,19 @@ def _contest(options: argparse.Namespace) -> tuple[Any, dict[str, Any], dict[str
     whole = embedded is not None and not options.items and options.limit is None and not options.recipe
     promised = embedded.about.get("measured", {}) if embedded and whole else {}
     return base, _pair_variants(options, embedded, base, others), chosen, promised
+
+
+def _engine(options: argparse.Namespace, ref: str | None) -> Any:
+    """The base that a server holds. Raises InputError for what only a base in this process does."""
+    from tada_studio import pipeline
+
+    reads = [f"--{name.replace('_', '-')}" for name in ("inputs", "lm_eval") if getattr(options, name)]
+    if reads:
+        raise InputError(
+            f"{reads[0]}: an engine reads no inputs and runs no tasks; it scores items. Probe with a base first, and "
+            "give --readings."
+        )
+    return pipeline.open_engine(options.engine, ref, options.engine_folder)
 
 
 def _pair_variants(options: argparse.Namespace, embedded: Any, base: Any, others: dict[str, Any]) -> dict[str, Any]:
@@ -99,8 +113,9 @@ def _pair_variants(options: argparse.Namespace, embedded: Any, base: Any, others
     content = read_recipe(options.recipe) if options.recipe else {}
     pair = pipeline.read_pair(task, domain, options.allow_pickle, **pair_settings(options, content))
     recipe = Recipe.load(options.recipe) if options.recipe else Recipe()
-    readings = sample_readings(options, embedded, pair, base)
-    auto = auto_of(options, recipe, pair, base, embedded)
+    local = None if options.engine else base
+    readings = sample_readings(options, embedded, pair, local)
+    auto = auto_of(options, recipe, pair, local, embedded)
     recipe = recipe if auto is None else auto.recipe
     names = options.variants.split(",") if options.variants else [*pipeline.by_name(recipe.method), *others]
     names = [name for name in dict.fromkeys(map(str.strip, names)) if name != recipe.method]
@@ -141,6 +156,7 @@ def add(commands: Any) -> None:
         "evaluate --base base --items domain.jsonl --adapter task=adapters/task --adapter tada=out",
         "evaluate --base base --task adapters/task --domain adapters/domain --readings readings.json --items domain=domain.jsonl "
         "--variants base,task,domain,sum",
+        "evaluate --engine http://localhost:8000 --items domain.jsonl --adapter task=adapters/task --adapter tada=out",
     )
     parser = command(commands, "evaluate", says, examples)
     _add_contest(parser)
@@ -154,6 +170,7 @@ def _add_contest(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--task", help="task adapter of a pair: folder, zip or Hub id")
     parser.add_argument("--domain", help="domain adapter of a pair")
     add_base(parser)
+    add_engine(parser)
     parser.add_argument(
         "--items", action="append", default=[], metavar="[SIDE=]FILE",
         help=".jsonl of items, or a folder or zip of images by label; with SIDE= several times",

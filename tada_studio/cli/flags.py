@@ -40,9 +40,21 @@ def add_pickle(parser: argparse.ArgumentParser) -> None:
 
 def add_base(parser: argparse.ArgumentParser, required: bool = False) -> None:
     parser.add_argument("--base", required=required, help="base model: Hub id, folder or .gguf file")
+    add_placement(parser)
+
+
+def add_placement(parser: argparse.ArgumentParser) -> None:
+    """Where a base goes, and in which numbers."""
     for spec in fields(Placement):
         options, says = spec.metadata["options"] or None, spec.metadata["says"]
         parser.add_argument(f"--{_PLACED[spec.name]}", default=spec.default, choices=options, help=says)
+
+
+def add_engine(parser: argparse.ArgumentParser) -> None:
+    says = "score through a server that holds the base and loads LoRA while it runs (vLLM); --base then only names its tokenizer"
+    parser.add_argument("--engine", metavar="URL", help=says)
+    says = "folder that the engine sees under the same path, for the adapters it loads; usual: a temporary one of this machine"
+    parser.add_argument("--engine-folder", metavar="DIR", help=says)
 
 
 #: What the flags of a placement are called: --dtype is a knob of the recipe.
@@ -91,11 +103,24 @@ def base_of(options: argparse.Namespace, ref: Any) -> Any:
 
     if not ref:
         return None
-    place = {name: getattr(options, flag.replace("-", "_")) for name, flag in _PLACED.items()}
-    base = pipeline.load_base(ref, progress=teller(options), **place)
+    base = pipeline.load_base(ref, progress=teller(options), **_placed(options))
     if not base.whole:
         note(options, " ".join(base.says))
     return base
+
+
+def _placed(options: argparse.Namespace) -> dict[str, Any]:
+    return {name: getattr(options, flag.replace("-", "_")) for name, flag in _PLACED.items()}
+
+
+def runs_of(options: argparse.Namespace) -> Any:
+    """Where the app is to run bases. Raises BaseError for a placement that means nothing, or what is no address."""
+    from tada_studio.base_model.engine import Server
+    from tada_studio.session.visitor import Runs
+
+    if options.engine:
+        Server.at(options.engine)
+    return Runs(Placement(**_placed(options)), options.engine, options.engine_folder)
 
 
 def dora_of(options: argparse.Namespace, recipe: dict[str, Any] | None = None) -> dict[str, Any]:
@@ -191,6 +216,8 @@ def sample_readings(options: argparse.Namespace, embedded: Any, pair: Any, base:
         return readings_of(options, pair, base)
     if embedded.readings is not None:
         return Readings.load(embedded.readings)
+    if base is None:
+        return None
     on_task = pipeline.sample_task_inputs(embedded)
     return pipeline.probe(pair, base, pipeline.sample_inputs(embedded), progress=teller(options), task_inputs=on_task)
 

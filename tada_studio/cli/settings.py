@@ -21,7 +21,9 @@ from tada_studio.errors import InputError
 
 NAME = "tada.toml"
 #: Flags that let in what could do harm, or send something out: a stranger's folder must not switch them on.
-TYPED_ONLY = frozenset({"allow-pickle", "lm-eval", "public", "host", "root", "storage", "auth", "config"})
+TYPED_ONLY = frozenset(
+    {"allow-pickle", "lm-eval", "public", "host", "root", "storage", "auth", "config", "engine", "engine-folder"}
+)
 
 
 def with_settings(words: Sequence[str], parsers: Mapping[str, argparse.ArgumentParser]) -> list[str]:

@@ -4,7 +4,7 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from tada_studio.cli.flags import answer
+from tada_studio.cli.flags import add_engine, add_placement, answer, runs_of
 from tada_studio.cli.parser import command
 from tada_studio.errors import InputError
 
@@ -31,6 +31,7 @@ def app(options: argparse.Namespace) -> int:
         auth=_accounts(options.auth),
         ends=True,
         mcp=options.mcp,
+        runs=runs_of(options),
     )
     return 0
 
@@ -99,6 +100,8 @@ def add_app(commands: Any) -> None:
     parser.add_argument(
         "--mcp", action="store_true", help="serve the API as MCP tools for agents, too (the extra `mcp`)"
     )
+    add_placement(parser)
+    add_engine(parser)
     parser.add_argument("--root", type=Path, help="folder that local paths must lie in")
 
 

@@ -3,11 +3,13 @@
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+from tada_studio.base_model.answering import Answering
 from tada_studio.base_model.images import ImageFile
 from tada_studio.base_model.model import Base
 from tada_studio.errors import InputError
 from tada_studio.evaluation import answers, choice, labels, passages
 from tada_studio.evaluation.answers import ShortItem
+from tada_studio.evaluation.batches import room
 from tada_studio.evaluation.choice import Item
 from tada_studio.evaluation.items import choose, read_items
 from tada_studio.evaluation.labels import Attached, LabelItem
@@ -33,13 +35,11 @@ __all__ = [
     "score",
 ]  # fmt: skip
 
-Scorer = Callable[[Base, Sequence[Any], str, ProgressFn], Score]
+Scorer = Callable[[Any, Sequence[Any], str, ProgressFn], Score]
 
 
-def _choices(base: Base, items: Sequence[Item], name: str, progress: ProgressFn) -> Score:
-    if base.family.score is None:
-        raise InputError(f"{base.name} is {base.family.name}: it cannot be scored on items with choices.")
-    return choice.score(base.model, base.tokenizer, items, name, progress, base.family.score)
+def _choices(base: Answering, items: Sequence[Item], name: str, progress: ProgressFn) -> Score:
+    return choice.score_by(base.scoring(items, room(base.on)), base.on, items, name, progress)
 
 
 #: Kind of item -> how the base, with the adapter attached now, is scored on items of that kind.
@@ -51,18 +51,19 @@ SCORERS: dict[type, Scorer] = {
 }
 
 
-def attached(base: Base, variants: Mapping[str, Adapter | None], items: Sequence[Any]) -> dict[str, Attached]:
+def attached(base: Answering, variants: Mapping[str, Adapter | None], items: Sequence[Any]) -> dict[str, Attached]:
     """What each variant is scored in on these items: itself, and where they ask for labels a head that knows them.
 
     Raises InputError for items that this base cannot read.
     """
     _check_reads(base, items)
     if isinstance(items[0], LabelItem):
+        assert isinstance(base, Base), "only a base of this process has labels"
         return labels.attached(base, variants, items)
     return {name: Attached(base, adapter) for name, adapter in variants.items()}
 
 
-def _check_reads(base: Base, items: Sequence[Any]) -> None:
+def _check_reads(base: Answering, items: Sequence[Any]) -> None:
     first = items[0] if items else None
     given = "image" if isinstance(first, LabelItem) and isinstance(first.content, ImageFile) else "text"
     if base.kind != given:
@@ -74,7 +75,7 @@ def _check_reads(base: Base, items: Sequence[Any]) -> None:
         raise InputError(f"The base {base.name} {does}; give items {'with' if base.classifies else 'without'} labels.")
 
 
-def score(base: Base, items: Sequence[Any], name: str = "", progress: ProgressFn = silent) -> Score:
+def score(base: Answering, items: Sequence[Any], name: str = "", progress: ProgressFn = silent) -> Score:
     """One variant's score: of the base with whatever adapter is attached. All items are of one kind. Raises TadaError."""
     kinds = {type(item) for item in items}
     if len(kinds) != 1 or not kinds <= SCORERS.keys():

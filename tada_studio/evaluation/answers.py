@@ -8,8 +8,8 @@ from typing import Any
 
 import torch
 
-from tada_studio.base_model.generate import Sampling, answers, tokens_of
-from tada_studio.base_model.model import Base
+from tada_studio.base_model.answering import Answering, Sampling
+from tada_studio.base_model.generate import answers, tokens_of
 from tada_studio.errors import InputError
 from tada_studio.evaluation.batches import in_batches
 from tada_studio.evaluation.scores import Rates, Score, commonest, interval
@@ -45,7 +45,7 @@ def plain(text: str) -> str:
     return re.sub(r"\s+", " ", text).strip(" .,;:!?\"'`*()[]").casefold()
 
 
-def score(base: Base, items: Sequence[ShortItem], name: str = "", progress: ProgressFn = silent) -> Score:
+def score(base: Answering, items: Sequence[ShortItem], name: str = "", progress: ProgressFn = silent) -> Score:
     """The score of the base with the adapter attached, by exact match of its greedy answer's first line. Raises TadaError."""
     prompts = [tokens_of(base, item.question.rstrip()) for item in items]
     longest = max(len(base.tokenizer(text).input_ids) for item in items for text in item.answers)
@@ -56,7 +56,7 @@ def score(base: Base, items: Sequence[ShortItem], name: str = "", progress: Prog
         for i, text in zip(batch, answers(base, [prompts[i] for i in batch], how), strict=True):
             replies[i] = text.strip()
 
-    in_batches(range(len(items)), lambda i: len(prompts[i]) + how.most, base.device, work, progress, name)
+    in_batches(range(len(items)), lambda i: len(prompts[i]) + how.most, base.on, work, progress, name)
     correct = torch.tensor([plain(replies[i]) in map(plain, item.answers) for i, item in enumerate(items)])
     rates = Rates(majority=commonest([plain(item.answers[0]) for item in items]))
     return Score(name, None, correct, None, *interval(correct), replies=tuple(replies), rates=rates, kind="answer")

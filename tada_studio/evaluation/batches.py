@@ -15,8 +15,8 @@ from tada_studio.progress import Progress, ProgressFn
 T = TypeVar("T")
 
 #: Tokens in one batch, padding included, by the kind of device. On a CPU small batches are two to three times as fast as
-#: large ones; a GPU wants to be full, and says when it is.
-ROOM = {"cpu": 512, "mps": 4096, "cuda": 32768}
+#: large ones; a GPU wants to be full, and says when it is. An engine makes its own batches of what is under way at once.
+ROOM = {"cpu": 512, "mps": 4096, "cuda": 32768, "engine": 16384}
 
 
 def packed(rows: Sequence[T], length: Callable[[T], int], tokens: int) -> list[list[T]]:
@@ -33,7 +33,7 @@ def packed(rows: Sequence[T], length: Callable[[T], int], tokens: int) -> list[l
 def in_batches(
     rows: Sequence[T],
     length: Callable[[T], int],
-    device: torch.device,
+    on: str,
     work: Callable[[list[T]], None],
     progress: ProgressFn,
     name: str,
@@ -41,10 +41,11 @@ def in_batches(
 ) -> None:
     """``work`` on all rows, batch by batch. Raises BaseError if a single row does not fit into memory.
 
+    on: a kind of device, or "engine"
     pack: (rows, tokens) -> batches of at most so many tokens; None: longest first, each with its padding
     """
     pack = pack or (lambda rows, tokens: packed(rows, length, tokens))
-    waiting, done, says = pack(rows, room(device)), 0, ""
+    waiting, done, says = pack(rows, room(on)), 0, ""
     while waiting:
         progress(Progress("evaluate", done, len(rows), name + says))
         batch = waiting[0]
@@ -57,18 +58,18 @@ def in_batches(
                 raise BaseError(
                     f"{name}: memory ran out on a single item of {length(batch[0])} tokens. Give shorter items, or use the CPU."
                 ) from error
-            ROOM[device.type] = max(1, min(room(device), sum(map(length, batch))) // 2)
-            says = f"; memory ran out, now at most {room(device)} tokens at once"
-            waiting = pack([row for later in waiting for row in later], room(device))
+            ROOM[on] = max(1, min(room(on), sum(map(length, batch))) // 2)
+            says = f"; memory ran out, now at most {room(on)} tokens at once"
+            waiting = pack([row for later in waiting for row in later], room(on))
             continue
         done += len(batch)
         waiting.pop(0)
     progress(Progress("evaluate", len(rows), len(rows), name + says))
 
 
-def room(device: torch.device) -> int:
-    """Tokens that one batch on this device may hold."""
-    return ROOM.get(device.type, ROOM["cpu"])
+def room(on: str) -> int:
+    """Tokens that one batch may hold on this kind of device, or at an engine."""
+    return ROOM.get(on, ROOM["cpu"])
 
 
 def _is_memory(error: Exception) -> bool:

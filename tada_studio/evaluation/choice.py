@@ -54,8 +54,12 @@ def score(
 ) -> Score:
     """One variant's score on the items. way: how the base's family scores choices. Raises BaseError if the model's numbers are
     not finite."""
-    device = runs_on(model)
-    scoring = way(model, tokenizer, items, room(device))
+    on = runs_on(model).type
+    return score_by(way(model, tokenizer, items, room(on)), on, items, name, progress)
+
+
+def score_by(scoring: Scoring, on: str, items: Sequence[Item], name: str = "", progress: ProgressFn = silent) -> Score:
+    """The same by whatever scores the items' choices, here or at an engine (``on``)."""
     loglik = torch.full((len(items), max(len(item.choices) for item in items)), -torch.inf)
     free = torch.zeros(loglik.shape, dtype=torch.bool)
     writes = True
@@ -70,7 +74,7 @@ def score(
         else:
             free[places] = found.free
 
-    in_batches(scoring.rows, lambda row: row.length, device, work, progress, name, scoring.pack)
+    in_batches(scoring.rows, lambda row: row.length, on, work, progress, name, scoring.pack)
     return _score(name, items, loglik, free if writes else None, sum(row.cut for row in scoring.rows))
 
 

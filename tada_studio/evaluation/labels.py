@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
+from tada_studio.base_model.answering import Answering
 from tada_studio.base_model.images import ImageFile, image_beside, image_files, is_image
 from tada_studio.base_model.model import Base
 from tada_studio.errors import BaseError, InputError
@@ -103,7 +104,7 @@ class Head(NamedTuple):
 class Attached(NamedTuple):
     """What a variant is scored in. base: with the labels of the head that answers; note: what a reader should know of it."""
 
-    base: Base
+    base: Answering
     adapter: Adapter | None
     head: Adapter | None = None
     note: str = ""

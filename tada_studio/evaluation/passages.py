@@ -6,11 +6,9 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
 
-from tada_studio.base_model.families.causal import hidden_states, token_logliks
+from tada_studio.base_model.answering import Answering
 from tada_studio.base_model.family import LONGEST
-from tada_studio.base_model.model import Base
 from tada_studio.errors import BaseError, InputError
 from tada_studio.evaluation.batches import in_batches
 from tada_studio.evaluation.scores import Score
@@ -32,8 +30,7 @@ def read_passage(value: Mapping[str, Any], where: str, items_file: Path) -> Pass
     return Passage(text)
 
 
-@torch.inference_mode()
-def score(base: Base, items: Sequence[Passage], name: str = "", progress: ProgressFn = silent) -> Score:
+def score(base: Answering, items: Sequence[Passage], name: str = "", progress: ProgressFn = silent) -> Score:
     """The score of the base with the adapter attached. The first token of a text is given, not predicted; of what is longer than
     ``LONGEST`` the rest is left out, and counted. Raises TadaError."""
     if not base.family.continues:
@@ -44,9 +41,9 @@ def score(base: Base, items: Sequence[Passage], name: str = "", progress: Progre
     nats = torch.zeros(len(rows), dtype=torch.float64)
 
     def work(batch: list[int]) -> None:
-        nats[batch] = -_logliks(base, [rows[i][:LONGEST] for i in batch])
+        nats[batch] = -base.logliks([rows[i][:LONGEST] for i in batch])
 
-    in_batches(range(len(rows)), lambda i: min(len(rows[i]), LONGEST), base.device, work, progress, name)
+    in_batches(range(len(rows)), lambda i: min(len(rows[i]), LONGEST), base.on, work, progress, name)
     if not nats.isfinite().all():
         raise BaseError(f"{name}: the model's log-likelihoods are not finite numbers; load the base in float32.")
     tokens = sum(min(len(row), LONGEST) - 1 for row in rows)
@@ -62,14 +59,3 @@ def _row(tokenizer: Any, number: int, text: str) -> list[int]:
             f"Item {number + 1} ({text[:40]!r}): is a single token; give texts of which something can be predicted."
         )
     return ids
-
-
-def _logliks(base: Base, rows: Sequence[list[int]]) -> Tensor:
-    """Log-likelihood of each row's tokens after the first, in nats."""
-    width, pad = max(map(len, rows)), base.tokenizer.pad_token_id or 0
-    ids = torch.tensor([row + [pad] * (width - len(row)) for row in rows])
-    mask = torch.tensor([[1] * len(row) + [0] * (width - len(row)) for row in rows])
-    hidden = hidden_states(base.model, {"input_ids": ids[:, :-1], "attention_mask": mask[:, :-1]})
-    where = mask[:, 1:].bool().to(hidden.device)
-    found = token_logliks(base.model, hidden[where], ids[:, 1:].to(hidden.device)[where])
-    return torch.stack([part.sum() for part in found.double().cpu().split([len(row) - 1 for row in rows])])

@@ -4,7 +4,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import NamedTuple
 
-from tada_studio.base_model.generate import Sampling, stream, tokens_of
+from tada_studio.base_model.answering import Answering, Sampling
+from tada_studio.base_model.generate import tokens_of
 from tada_studio.base_model.images import ImageFile
 from tada_studio.base_model.model import Base
 from tada_studio.errors import InputError
@@ -52,7 +53,7 @@ Answers = Mapping[str, Answer]
 
 
 def ask(
-    base: Base,
+    base: Answering,
     variants: Mapping[str, Adapter | None],
     question: Question,
     how: Sampling,
@@ -74,7 +75,7 @@ def ask(
         with base.with_adapter(adapter):
             answer = Answer(odds=() if question.item is None else _odds(base, question.item))
             each(answers := {**answers, name: answer})
-            for count, (text,) in enumerate(stream(base, [tokens], how), start=1):
+            for count, (text,) in enumerate(base.stream([tokens], how), start=1):
                 answer = replace(answer, text=text)
                 each(answers := {**answers, name: answer})
                 step = number * how.most + count
@@ -89,13 +90,14 @@ CLASSES = 6
 
 
 def _classified(
-    base: Base,
+    base: Answering,
     variants: Mapping[str, Adapter | None],
     question: Question,
     progress: ProgressFn,
     each: Callable[[Answers], None],
 ) -> Answers:
     """What each variant's head makes of one image or text: the likeliest classes with their probabilities."""
+    assert isinstance(base, Base), "only a base of this process has labels"
     content = question.image if base.kind == "image" else question.prompt.strip()
     if not content:
         raise InputError(
@@ -106,6 +108,7 @@ def _classified(
     for number, (name, one) in enumerate(attached(base, variants, [LabelItem(content, 0)]).items()):
         progress(Progress("answer", number, len(variants), f"{name} looks"))
         with one.base.with_adapter(one.adapter), one.base.with_head(one.head):
+            assert isinstance(one.base, Base)
             shares = log_probs(one.base, [content])[0].exp().tolist()
         named = len(one.base.labels) == len(shares)
         odds = [
@@ -132,7 +135,7 @@ class PromptGrid:
 
 
 def ask_all(
-    base: Base,
+    base: Answering,
     variants: Mapping[str, Adapter | None],
     prompts: Sequence[str],
     chat: bool,
@@ -147,14 +150,14 @@ def ask_all(
             base.check_fits(adapter)
         texts: Sequence[str] = [""] * len(prompts)
         with base.with_adapter(adapter):
-            for count, texts in enumerate(stream(base, tokens, how), start=1):  # noqa: B007 - the last ones count
+            for count, texts in enumerate(base.stream(tokens, how), start=1):  # noqa: B007 - the last ones count
                 progress(Progress("answer", number * how.most + count, len(variants) * how.most, f"{name} answers"))
         each(grid := {**grid, name: texts})
     progress(Progress("answer", 1, 1, "all variants have answered"))
     return grid
 
 
-def _odds(base: Base, item: Item) -> list[Odds]:
+def _odds(base: Answering, item: Item) -> list[Odds]:
     loglik = score(base, [item]).loglik
     assert loglik is not None, "items with choices have a log-likelihood for each"
     shares = loglik[0].double().softmax(0).tolist()

@@ -7,6 +7,7 @@ re-runs only gates and the merge in core space. Every function here is what the 
 from tada_studio.pipeline.analysis import unprobed
 from tada_studio.pipeline.cache import LruCache
 from tada_studio.pipeline.calibration import CANDIDATES, Calibration, Trial, calibrate
+from tada_studio.pipeline.engines import open_engine
 from tada_studio.pipeline.exporting import export, push, verify
 from tada_studio.pipeline.items import (
     sample_inputs,
@@ -54,6 +55,7 @@ __all__ = [
     "export",
     "load_base",
     "logged",
+    "open_engine",
     "own_version",
     "passports",
     "probe",

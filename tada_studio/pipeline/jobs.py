@@ -14,6 +14,7 @@ from typing import Any, NamedTuple, TypeVar, no_type_check
 import torch
 
 from tada_studio import zero_gpu
+from tada_studio.base_model.answering import Answering
 from tada_studio.base_model.devices import best_device
 from tada_studio.base_model.generate import Sampling
 from tada_studio.base_model.inputs import Input
@@ -64,9 +65,10 @@ def _job(items: Callable[..., float]) -> Callable[[Callable[..., T]], Callable[.
         send = _sent(work)
 
         @functools.wraps(work)
-        def call(base: Base, *args: Any, progress: ProgressFn = silent, each: Callable[[Any], None] = ignore) -> T:
-            parameters = sum(p.numel() for p in base.model.parameters())
-            if not zero_gpu.lends() or parameters < SMALL:
+        def call(base: Answering, *args: Any, progress: ProgressFn = silent, each: Callable[[Any], None] = ignore) -> T:
+            local = zero_gpu.lends() and isinstance(base, Base)
+            parameters = sum(p.numel() for p in base.model.parameters()) if isinstance(base, Base) and local else 0
+            if not local or parameters < SMALL:
                 return work(base, *args, progress=progress, each=each)
             progress(Progress("wait for a GPU", 0, 0, "asking the Space for a GPU"))
             return _followed(send(base.ref, seconds(parameters, items(*args)), _packed(args)), progress, each)
@@ -170,7 +172,7 @@ def calibrate(
 
 @_job(lambda variants, sides: len(variants) * sum(map(len, sides.values())))
 def score(
-    base: Base, variants: Mapping[str, Adapter | None], sides: Mapping[str, Sequence[Any]], **tell: Any
+    base: Answering, variants: Mapping[str, Adapter | None], sides: Mapping[str, Sequence[Any]], **tell: Any
 ) -> scoring.Sides:
     """Every variant's score on every side: ``pipeline.score_sides``."""
     return scoring.score_sides(base, variants, sides, **tell)
@@ -178,7 +180,7 @@ def score(
 
 @_job(lambda variants, question, how: len(variants) * how.most)
 def ask(
-    base: Base, variants: Mapping[str, Adapter | None], question: prompts.Question, how: Sampling, **tell: Any
+    base: Answering, variants: Mapping[str, Adapter | None], question: prompts.Question, how: Sampling, **tell: Any
 ) -> prompts.Answers:
     """One prompt to every variant: ``evaluation.prompts.ask``."""
     return prompts.ask(base, variants, question, how, **tell)
@@ -186,7 +188,12 @@ def ask(
 
 @_job(lambda variants, texts, chat, how: len(variants) * len(texts) * how.most)
 def ask_all(
-    base: Base, variants: Mapping[str, Adapter | None], texts: Sequence[str], chat: bool, how: Sampling, **tell: Any
+    base: Answering,
+    variants: Mapping[str, Adapter | None],
+    texts: Sequence[str],
+    chat: bool,
+    how: Sampling,
+    **tell: Any,
 ) -> prompts.Grid:
     """Several prompts to every variant: ``evaluation.prompts.ask_all``."""
     return prompts.ask_all(base, variants, texts, chat, how, **tell)

@@ -4,7 +4,7 @@ import shutil
 import tempfile
 import weakref
 from collections.abc import Hashable, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -14,6 +14,7 @@ from tada_studio.base_model import model as bases
 from tada_studio.base_model.convert import as_lora, convertible
 from tada_studio.base_model.files import parameters_of
 from tada_studio.base_model.model import Base
+from tada_studio.base_model.placement import ONE_DEVICE, Placement
 from tada_studio.base_model.skeleton import at_home, heads_of, real_class
 from tada_studio.base_model.weights import weights_of
 from tada_studio.errors import AdapterError, BaseError
@@ -275,9 +276,12 @@ def _mark(base: Base | str | Path | None) -> Hashable:
     return str(base), tuple((file.name, file.stat().st_mtime_ns, file.stat().st_size) for file in files)
 
 
-def shared_base(ref: str, progress: ProgressFn = silent) -> Base:
+def shared_base(ref: str, progress: ProgressFn = silent, place: Placement = ONE_DEVICE) -> Base:
     """A base model that all sessions of this process share. Raises BaseError, and Stopped from ``progress``."""
-    return BASES.get(base_key(ref, "auto", "auto"), lambda: load_base(ref, progress=progress))
+    placed = {spec.name: getattr(place, spec.name) for spec in fields(place)}
+    return BASES.get(
+        (base_key(ref, place.device, place.dtype), place.key), lambda: load_base(ref, progress=progress, **placed)
+    )
 
 
 def check_size(ref: str, most: int | None) -> None:

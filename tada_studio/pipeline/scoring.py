@@ -4,6 +4,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
+from tada_studio.base_model.answering import Answering
 from tada_studio.base_model.model import Base
 from tada_studio.evaluation import Attached, Score, attached
 from tada_studio.evaluation import score as score_items
@@ -19,14 +20,14 @@ _SCORES: LruCache[Score] = LruCache(256)
 
 
 def evaluate(
-    base: Base, variants: Mapping[str, Adapter | None], items: Sequence[Any], progress: ProgressFn = silent
+    base: Answering, variants: Mapping[str, Adapter | None], items: Sequence[Any], progress: ProgressFn = silent
 ) -> dict[str, Score]:
     """A score for every variant (None: the base itself) on the same items, in the order given. Raises TadaError."""
     return dict(score_sides(base, variants, {"items": items}, progress)["items"])
 
 
 def score_sides(
-    base: Base,
+    base: Answering,
     variants: Mapping[str, Adapter | None],
     sides: Mapping[str, Sequence[Any]],
     progress: ProgressFn = silent,

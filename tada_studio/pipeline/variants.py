@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from tada_studio.base_model.model import Base
+from tada_studio.base_model.answering import Answering
 from tada_studio.core import gates as gating
 from tada_studio.core.methods import METHODS
 from tada_studio.errors import InputError
@@ -90,7 +90,7 @@ class Beside:
 def variants(
     view: Merge,
     names: Sequence[str],
-    base: Base | None = None,
+    base: Answering | None = None,
     beside: Beside | None = None,
     progress: ProgressFn = silent,
 ) -> dict[str, Adapter | None]:
@@ -100,7 +100,7 @@ def variants(
     return {name: _variant(name, view, base, beside, progress) for name in names}
 
 
-def _variant(name: str, view: Merge, base: Base | None, beside: Beside, progress: ProgressFn) -> Adapter | None:
+def _variant(name: str, view: Merge, base: Answering | None, beside: Beside, progress: ProgressFn) -> Adapter | None:
     pair, recipe = view.pair, view.recipe
     plain: dict[str, Adapter | None] = {"base": None, "task": pair.task, "domain": pair.domain, **beside.adapters}
     earlier = {run_name(run): run for run in beside.runs}
@@ -120,7 +120,7 @@ def _variant(name: str, view: Merge, base: Base | None, beside: Beside, progress
     return merge(pair, view.readings, start.but(rank=rank))
 
 
-def _tuned(start: Recipe, view: Merge, base: Base | None, beside: Beside, progress: ProgressFn) -> Adapter:
+def _tuned(start: Recipe, view: Merge, base: Answering | None, beside: Beside, progress: ProgressFn) -> Adapter:
     if base is None or not beside.validation:
         raise InputError(
             "Tuned baselines need validation items that are not among those scored, and a base. Leave them out."
@@ -154,7 +154,7 @@ STRENGTHS = (0.5, 0.75, 1.0, 1.25, 1.5, 2.0)
 
 
 def tuned(
-    base: Base,
+    base: Answering,
     pair: Pair,
     recipe: Recipe,
     validation: Mapping[str, Sequence[Any]],

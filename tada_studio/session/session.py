@@ -9,6 +9,7 @@ from typing import Any
 from tada_studio import pipeline
 from tada_studio.base_model.generate import Sampling
 from tada_studio.base_model.inputs import Input, generic_inputs
+from tada_studio.base_model.model import Base
 from tada_studio.core.gates import Readings
 from tada_studio.errors import InputError
 from tada_studio.evaluation import Score, choose
@@ -132,8 +133,9 @@ class Session(Workspace):
         pair, view = self._open_pair(), self._open_view()
         sides = to_evaluate(self.sample, sides)
         progress = self._started(progress)
-        base = self.load_base(progress=progress)
-        others = {name: pipeline.read_adapter(ref, base=base) for name, ref in (folders or {}).items()}
+        base = self.answering(progress)
+        weights = base if isinstance(base, Base) else self.base_ref
+        others = {name: pipeline.read_adapter(ref, base=weights) for name, ref in (folders or {}).items()}
         validation = pipeline.sample_validation(self.sample) if self.sample and self.sample.validation else None
         beside = pipeline.Beside(validation, self.runs, others, jobs.score)
         adapters = pipeline.variants(view, [*variants, *others], base, beside, progress)
@@ -227,7 +229,7 @@ class Session(Workspace):
         """One prompt to variants ("base", "task", "domain", "merge"); ``self.answers`` is replaced while they are made."""
         pair, adapters, digest = self._open_pair(), self._speakers(variants), self.digest
         progress = self._started(progress)
-        base = self.load_base(progress=progress)
+        base = self.answering(progress)
         self.answers, self.answers_digest = {}, digest
         jobs.ask(
             base, adapters, question, how, progress=progress, each=lambda answers: self._take(pair, answers=answers)
@@ -244,7 +246,7 @@ class Session(Workspace):
         """Several prompts to the same variants; ``self.grid`` is replaced whenever one of them has answered."""
         pair, adapters, digest = self._open_pair(), self._speakers(variants), self.digest
         progress = self._started(progress)
-        base = self.load_base(progress=progress)
+        base = self.answering(progress)
         self.grid = None
 
         def publish(answers: Grid) -> None:

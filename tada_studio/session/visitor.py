@@ -4,7 +4,25 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from tada_studio.base_model.placement import ONE_DEVICE, Placement
 from tada_studio.session.limits import OWN, Limits
+
+
+@dataclass(frozen=True)
+class Runs:
+    """Where bases run. Whoever starts the program says so: no visitor, no file and no request can name a server.
+
+    place:  of bases in this process
+    engine: address of a server that scores and answers in their place, if there is one; folder: see ``pipeline.open_engine``
+    """
+
+    place: Placement = ONE_DEVICE
+    engine: str | None = None
+    folder: str | None = None
+
+
+#: One device of this machine.
+HERE = Runs()
 
 
 @dataclass(frozen=True, eq=False)
@@ -12,12 +30,14 @@ class Visitor:
     """name:    "" for the owner of this machine, who has everything to themselves; else what tells visitors apart
     folder:  holds all temporary files of this visitor; None: the system's temporary folder
     uploads: bytes that lie in uploads of theirs
+    runs:    where bases run for them
     """
 
     name: str = ""
     limits: Limits = OWN
     folder: Path | None = None
     uploads: Callable[[], int] = lambda: 0
+    runs: Runs = HERE
 
     def used(self) -> int:
         """Bytes that this visitor's files take."""

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from tada_studio import pipeline, scratch
+from tada_studio.base_model.answering import Answering
 from tada_studio.base_model.model import Base
 from tada_studio.core.gates import Readings
 from tada_studio.core.merge import Merged
@@ -61,6 +62,7 @@ class Workspace:
         self.readings: Readings | None = None
         self._base: weakref.ref[Base] | None = None
         self.base_ref: str | None = None
+        self._engine: tuple[str | None, Answering] | None = None  # and of which base
         self.sample: Sample | None = None
         self.history = History()
         self.runs: tuple[Run, ...] = ()
@@ -160,10 +162,20 @@ class Workspace:
         if (base := self.base) is None or base.ref != ref:
             progress(Progress(LOAD, 0, 1, f"loading {ref}"))
             pipeline.check_size(ref, self.visitor.limits.base_parameters)
-            base = self.base = pipeline.shared_base(ref, progress)
+            base = self.base = pipeline.shared_base(ref, progress, self.visitor.runs.place)
             progress(Progress(LOAD, 1, 1, f"loaded {ref} on {base.device}"))
         self.base_ref = ref
         return base
+
+    def answering(self, progress: ProgressFn = silent) -> Answering:
+        """Who scores and answers: the engine that this program was started with, else the base. Raises BaseError."""
+        runs = self.visitor.runs
+        if runs.engine is None:
+            return self.load_base(progress=progress)
+        if self._engine is None or self._engine[0] != self.base_ref:
+            progress(Progress(LOAD, 0, 1, "asking the engine"))
+            self._engine = self.base_ref, pipeline.open_engine(runs.engine, self.base_ref, runs.folder)
+        return self._engine[1]
 
     def use_readings(self, readings: Readings) -> None:
         """Take readings probed elsewhere. Raises MismatchError if they belong to another pair."""

@@ -137,6 +137,18 @@ def token_logliks(model: nn.Module, hidden: Tensor, tokens: Tensor) -> Tensor:
     return _of_tokens(logits, tokens.to(logits.device), torch.arange(len(tokens), device=logits.device))
 
 
+@torch.inference_mode()
+def text_logliks(model: nn.Module, pad: int, rows: Sequence[Sequence[int]]) -> Tensor:
+    """(n,) log-likelihood of each row's tokens after the first, in nats, in float64."""
+    width = max(map(len, rows))
+    ids = torch.tensor([[*row, *[pad] * (width - len(row))] for row in rows])
+    mask = torch.tensor([[1] * len(row) + [0] * (width - len(row)) for row in rows])
+    hidden = hidden_states(model, {"input_ids": ids[:, :-1], "attention_mask": mask[:, :-1]})
+    where = mask[:, 1:].bool().to(hidden.device)
+    found = token_logliks(model, hidden[where], ids[:, 1:].to(hidden.device)[where])
+    return torch.stack([part.sum() for part in found.double().cpu().split([len(row) - 1 for row in rows])])
+
+
 def _of_tokens(logits: Tensor, tokens: Tensor, which: Tensor) -> Tensor:
     """Log-likelihood of each token by the logits at its place ``which``."""
     return logits[which, tokens] - logits.logsumexp(-1)[which]
