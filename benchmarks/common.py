@@ -126,6 +126,17 @@ def table(head: list[str], rows: list[list[str]]) -> str:
     return "\n".join("| " + " | ".join(row) + " |" for row in [head, ["---"] * len(head), *rows])
 
 
+def verdict(rows: list[tuple[str, object, str, bool]]) -> tuple[str, int]:
+    """Of (what, figure, goal, whether it is reached) a Markdown table with a closing line, and the exit code."""
+    missed = [what for what, _, _, reached in rows if not reached]
+    body = table(
+        ["what must hold", "figure", "goal", ""],
+        [[what, str(figure), goal, "held" if reached else "**missed**"] for what, figure, goal, reached in rows],
+    )
+    closing = f"Missed: {', '.join(missed)}." if missed else "All holds."
+    return f"{body}\n\n{closing} Exit code {int(bool(missed))}.", int(bool(missed))
+
+
 def load() -> str:
     """How busy the machine is now: figures hold for a quiet one."""
     return f"load average {os.getloadavg()[0]:.1f} at the start"

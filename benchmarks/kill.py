@@ -29,7 +29,7 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests" / "security"))
 
 import torch
-from common import load, machine, table, write_section
+from common import load, machine, table, verdict, write_section
 from pico import pico_adapter, pico_base
 from server import Page, free_port
 
@@ -189,17 +189,24 @@ def main() -> int:
     with tempfile.TemporaryDirectory(prefix="kill-") as folder:
         servers = killed_servers(options.servers, dice, Path(folder)) if options.servers else {}
         merges = killed_merges(options.merges, dice, Path(folder)) if options.merges else {}
+    held, code = verdict(_goals(merges, servers))
     rows = [["merges killed", str(options.merges)], *([f"merge: {name}", str(value)] for name, value in merges.items())]
     rows += [
         ["servers killed", str(options.servers)],
         *([f"server: {name}", str(value)] for name, value in servers.items()),
     ]
-    body = f"{table(['what', 'figure'], rows)}\n\nSeed {options.seed}; {at_first}. {machine()}"
+    body = f"{held}\n\n{table(['what', 'figure'], rows)}\n\nSeed {options.seed}; {at_first}. {machine()}"
     print(body)
     if options.record:
         write_section("kill", "kill -9 at random moments", body)
-    wrong = merges.get("broken", 0) + servers.get("sessions broken", 0)
-    return int(bool(wrong or merges.get("left after a sweep") or servers.get("left after a sweep")))
+    return code
+
+
+def _goals(merges: dict[str, Any], servers: dict[str, Any]) -> list[tuple[str, object, str, bool]]:
+    """(what, figure, goal, whether it is reached), of what was run. A merge replaces one that is there: none must be missing."""
+    kinds = [(merges, "merge", "broken"), (merges, "merge", "absent"), (merges, "merge", "left after a sweep"),
+             (servers, "server", "sessions broken"), (servers, "server", "left after a sweep")]  # fmt: skip
+    return [(f"{who}: {what}", found.get(what, 0), "0", not found.get(what, 0)) for found, who, what in kinds if found]
 
 
 if __name__ == "__main__":

@@ -47,7 +47,7 @@ overrides = ["layers 20-31 : attn : 0.7"]
 ```
 
 Flags that decide whom to trust (`allow-pickle`, `lm-eval`, `public`, `host`, `root`, `auth`, `storage`, `engine`,
-`engine-folder`) are never read from a file.
+`engine-folder`, `key`, `sign-key`) are never read from a file.
 """
 
 

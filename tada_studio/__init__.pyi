@@ -20,6 +20,8 @@ from .lora import LoraModule as LoraModule
 from .lora import Pair as Pair
 from .pipeline.exporting import export as export
 from .pipeline.exporting import push as push
+from .pipeline.exporting import sign as sign
+from .pipeline.exporting import signature as signature
 from .pipeline.exporting import verify as verify
 from .pipeline.merge import Merge as Merge
 from .pipeline.merge import merge as merge

@@ -6,7 +6,6 @@ Knows nothing of files, models or screens. Tensors keep the dtype they were stor
 import hashlib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
-from functools import cached_property
 from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import torch
@@ -15,6 +14,7 @@ from torch import Tensor
 
 from tada_studio.addresses import Address, addresses
 from tada_studio.errors import AdapterError, MismatchError
+from tada_studio.lazy import lazy
 from tada_studio.markup import Shown
 
 #: The two files of an adapter as PEFT saves it.
@@ -194,7 +194,7 @@ class Adapter(Shown):
         """
         return getattr(self.modules, "outlines", self.modules)
 
-    @cached_property
+    @lazy
     def head_tensors(self) -> dict[str, Tensor]:
         """The tensors of its heads, by name."""
         starts = tuple(f"{head}." for head in self.heads)
@@ -210,7 +210,7 @@ class Adapter(Shown):
         whole = {name: tensor for name, tensor in self.whole.items() if name not in self.head_tensors}
         return replace(self, whole=whole, heads=(), labels=())
 
-    @cached_property
+    @lazy
     def digest(self) -> str:
         """SHA-256 of the content (names, scales, dtypes, shapes, numbers), however it was stored.
 
@@ -272,7 +272,7 @@ class Pair(Shown):
             **ranks,
         }
 
-    @cached_property
+    @lazy
     def addresses(self) -> dict[str, Address]:
         """Name -> address of every module that either adapter has, in order of depth."""
         return addresses(sorted({*self.task.modules, *self.domain.modules}))

@@ -124,12 +124,23 @@ def test_a_task_that_writes_is_judged_by_exact_match(base, items):
         ("task: x\ndoc_to_text: !function utils.go", "runs functions of its own is refused"),
         ("group: x", "is no task"),
         (TASK, "cannot be read as .jsonl"),
+        ("[" * 20_000, "cannot be read as a task file"),
+        (
+            "task: x\ndataset_path: json\ndataset_kwargs:\n  data_files:\n    test: " + "y" * 5000,
+            "Give one object a line",
+        ),
     ],
 )
 def test_a_wrong_task_file_is_refused_in_words(content, says, tmp_path):
     (tmp_path / "t.yaml").write_text(content)
     with pytest.raises(InputError, match=says):
         read_task(str(tmp_path / "t.yaml"))
+
+
+def test_a_task_file_whose_data_are_no_files_is_the_harness_own_matter(tmp_path):
+    for data in ("dataset_kwargs: [1]", "dataset_kwargs:\n  data_files: [1]", "dataset_kwargs: 5"):
+        (tmp_path / "t.yaml").write_text(f"task: x\ndataset_path: json\n{data}\n")
+        assert read_task(str(tmp_path / "t.yaml"))["dataset_path"] == "json"
 
 
 def test_data_that_the_harness_chokes_on_are_one_sentence(base):

@@ -18,6 +18,7 @@ from tada_studio.app.state import TabState
 from tada_studio.app.tabs.export.push_box import on_push, on_push_as_visitor
 from tada_studio.app.widgets.messages import user_errors
 from tada_studio.errors import ExportError
+from tada_studio.exporting.certificate import SIGNATURE
 from tada_studio.lora import CONFIG, WEIGHTS
 from tada_studio.pipeline.merge import merge
 from tada_studio.session import Exported
@@ -32,6 +33,9 @@ class FakeHub(BaseHTTPRequestHandler):
     asked: ClassVar[list] = []
 
     def do_GET(self):
+        if match := re.fullmatch(r"/api/models/(.+)/tree/main\?.*", self.path):
+            held = self.repos[match[1]]["files"].items()
+            return self.reply([{"type": "file", "path": n, "oid": "1" * 40, "size": len(c)} for n, c in held])
         repo = self.repos.get(self.path.removeprefix("/api/models/"))
         self.asked.append(("GET", self.path))
         if repo is None:
@@ -57,6 +61,9 @@ class FakeHub(BaseHTTPRequestHandler):
             one["value"]["path"]: base64.b64decode(one["value"]["content"]) for one in lines if one["key"] == "file"
         }
         self.repos[match[1]]["files"].update(sent)
+        for one in lines:
+            if one["key"] == "deletedFile":
+                del self.repos[match[1]]["files"][one["value"]["path"]]
         return self.reply(
             {
                 "success": True,
@@ -119,6 +126,15 @@ def test_the_certified_files_arrive_byte_for_byte_in_a_private_repository(hub, e
     assert all(sent[name] == (exported / name).read_bytes() for name in names)
     (exported / "notes.txt").unlink()
     pipeline.push(exported, "me/merged", token=TOKEN)  # an export of ours may take an earlier one's place
+
+
+def test_a_signature_goes_along_and_an_earlier_one_does_not_stay(hub, exported):
+    (exported / SIGNATURE).write_text("of these files")
+    pipeline.push(exported, "me/signed", token=TOKEN)
+    assert hub.repos["me/signed"]["files"][SIGNATURE] == b"of these files"
+    (exported / SIGNATURE).unlink()
+    pipeline.push(exported, "me/signed", token=TOKEN)
+    assert SIGNATURE not in hub.repos["me/signed"]["files"] and WEIGHTS in hub.repos["me/signed"]["files"]
 
 
 def test_the_command_line_pushes_as_whom_the_machine_is_logged_in(hub, exported, monkeypatch, capsys):

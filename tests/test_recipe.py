@@ -139,7 +139,7 @@ def test_a_recipe_file_is_read(tmp_path):
     assert Recipe.load(path) == Recipe.load(str(path)) == recipe
 
 
-@pytest.mark.parametrize("content", ["", "not json", "[]", "5", "null", "{}", '{"recipe"', "\udcff"])
+@pytest.mark.parametrize("content", ["", "not json", "[]", "5", "null", "{}", '{"recipe"', "\udcff", "[" * 100_000])
 def test_a_file_that_is_no_recipe_is_refused_with_its_path(tmp_path, content):
     path = tmp_path / "recipe.json"
     path.write_bytes(content.encode("utf-8", "surrogateescape"))

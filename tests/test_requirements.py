@@ -22,6 +22,7 @@ OPTIONAL = {
     "itsdangerous",
     "sigstore",
     "model_signing",
+    "cryptography",
     "mcp",
     "fcntl",
 }

@@ -77,7 +77,7 @@ def launch(
     """Serve the app (``build(...)`` if none is given) on this machine only, unless ``host`` says otherwise.
 
     public: strangers may come; auth: [(name, password), ...] or gradio's callable. Without one of the two no other machine is
-    let in: raises InputError. runs: where bases run. ends: Ctrl+C ends this process. mcp: the API's endpoints are
+    let in: raises InputError. runs: where bases run. ends: Ctrl+C and SIGTERM end this process. mcp: the API's endpoints are
     tools for agents, too. ``more`` goes to gradio's own launch. Returns what that
     returns, (FastAPI app, local URL, share URL), after Ctrl+C unless ``prevent_thread_lock`` is set.
     """

@@ -3,6 +3,7 @@
 import atexit
 import logging
 import os
+import signal
 import sys
 import time
 
@@ -13,7 +14,10 @@ PATIENCE = 0.2
 
 
 def serve(demo: gr.Blocks, ends: bool = False) -> None:
-    """Block until Ctrl+C, then stop at once, whoever has a page open. ``ends``: and end this process."""
+    """Block until Ctrl+C, then stop at once, whoever has a page open. ``ends``: and end this process, by SIGTERM too, which
+    systemd and docker send: a container's first process would else go on as if nothing were."""
+    if ends:
+        signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         while demo.is_running:
             time.sleep(0.1)

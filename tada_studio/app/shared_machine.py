@@ -3,10 +3,9 @@
 import ctypes
 import gc
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, suppress
 
-import torch
+from tada_studio.core.parallel import threads
 
 #: Seconds after which a thread that computes in Python lets another one go on. Python's own .005 adds up: an answer passes between
 #: threads some thirty times.
@@ -28,16 +27,9 @@ def give_back() -> None:
         ctypes.CDLL(None).malloc_trim(0)
 
 
-@contextmanager
-def room_for_others(there_are: bool) -> Iterator[None]:
+def room_for_others(there_are: bool) -> AbstractContextManager[None]:
     """Where more people than one use this server, long work leaves them a core.
 
     It does not run at a lower priority: whoever waits for Python's lock would wait behind it.
     """
-    before = torch.get_num_threads()
-    if there_are:
-        torch.set_num_threads(max(1, before - 1))
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
+    return threads(lambda usual: max(1, usual - there_are))

@@ -9,7 +9,6 @@ vision-language model), then by the few rules below.
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
-from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +21,7 @@ from tada_studio.base_model.fused import refitted
 from tada_studio.base_model.model import Base, layer_size
 from tada_studio.errors import MismatchError
 from tada_studio.files import shown
+from tada_studio.lazy import lazy
 from tada_studio.lora import Adapter, Layer
 from tada_studio.read import Heads
 from tada_studio.read.fit import heads_without_place
@@ -103,7 +103,7 @@ class RealClass:
         except (ImportError, AttributeError, TypeError):  # a part of transformers that may change
             return key
 
-    @cached_property
+    @lazy
     def _renamings(self) -> list[Any]:
         from transformers import PreTrainedModel
         from transformers.conversion_mapping import get_model_conversion_mapping
@@ -112,7 +112,7 @@ class RealClass:
         rules = get_model_conversion_mapping(self.model) if isinstance(self.model, PreTrainedModel) else []
         return [rule for rule in rules if isinstance(rule, WeightRenaming)]
 
-    @cached_property
+    @lazy
     def _tensors(self) -> dict[str, Any]:
         return self.model.state_dict()
 

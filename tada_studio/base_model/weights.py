@@ -5,7 +5,6 @@ What DoRA is read with. Needs no more memory than one layer, so a base that is t
 
 import json
 from dataclasses import dataclass
-from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +15,7 @@ from tada_studio.base_model.files import folder_of
 from tada_studio.base_model.model import Base, layer_size
 from tada_studio.errors import BaseError, MismatchError
 from tada_studio.files import shown
+from tada_studio.lazy import lazy
 from tada_studio.lora import Layer
 from tada_studio.read import Weights
 from tada_studio.read.keys import canonical, family
@@ -107,7 +107,7 @@ class Filed:
             )
         return found
 
-    @cached_property
+    @lazy
     def _names(self) -> dict[str, str]:
         """Module name, as transformers 5 calls it -> key in the files."""
         keys = [key for key in self._places if key.endswith(".weight")]
@@ -116,7 +116,7 @@ class Filed:
             for name in (key[: -len(".weight")] for key in keys)
         }
 
-    @cached_property
+    @lazy
     def _places(self) -> dict[str, Path]:
         """Key -> file that holds it."""
         found: dict[str, Path] = {}
@@ -125,7 +125,7 @@ class Filed:
                 found.update(dict.fromkeys(opened.keys(), file))
         return found
 
-    @cached_property
+    @lazy
     def _files(self) -> list[Path]:
         index = self._folder / "model.safetensors.index.json"
         if index.is_file():
@@ -139,7 +139,7 @@ class Filed:
             raise BaseError(f"{self.ref}: holds no safetensors weights. Give a model folder, a GGUF file or a Hub id.")
         return found
 
-    @cached_property
+    @lazy
     def _config(self) -> dict[str, Any]:
         file = self._folder / "config.json"
         return self._json(file) if file.is_file() else {}
@@ -151,7 +151,7 @@ class Filed:
             raise BaseError(f"{file}: cannot be read as JSON ({shown(error)}). Download the model again.") from error
         return found if isinstance(found, dict) else {}
 
-    @cached_property
+    @lazy
     def _folder(self) -> Path:
         try:
             return folder_of(self.ref)

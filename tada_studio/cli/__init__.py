@@ -22,6 +22,7 @@ COMMANDS: dict[str, Callable[[argparse.Namespace], int]] = {
     "tune": tune.tune,
     "rack": rack.rack,
     "verify": folders.verify,
+    "sign": folders.sign,
     "push": folders.push,
     "samples": start.samples,
     "completion": completion.completion,

@@ -1,6 +1,7 @@
-"""What is done with an exported folder: verify, push."""
+"""What is done with an exported folder: verify, sign, push."""
 
 import argparse
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -14,14 +15,22 @@ def verify(options: argparse.Namespace) -> int:
     from tada_studio import pipeline
 
     base = base_of(options, options.base)
+    signature = pipeline.signature(options.out, options.key)
     wrong, certificate = pipeline.verify(options.out, base, _made_again(options))
-    lines = [*certificate.sentences, *wrong, "FAIL" if wrong else "PASS"]
-    answer(
-        options,
-        {"verdict": "fail" if wrong else "pass", "wrong": wrong, "certificate": certificate.to_dict()},
-        "\n".join(lines),
-    )
+    wrong += [signature.says] if signature.holds is False else []
+    signed = [] if signature.holds is False else [signature.says]
+    lines = [*certificate.sentences, *signed, *wrong, "FAIL" if wrong else "PASS"]
+    found = {"verdict": "fail" if wrong else "pass", "wrong": wrong, "signature": asdict(signature)}
+    answer(options, {**found, "certificate": certificate.to_dict()}, "\n".join(lines))
     return 2 if wrong else 0
+
+
+def sign(options: argparse.Namespace) -> int:
+    from tada_studio import pipeline
+
+    signature = pipeline.sign(options.out, options.key)
+    answer(options, {"out": str(options.out), "signature": asdict(signature)}, signature.says)
+    return 0
 
 
 def _made_again(options: argparse.Namespace) -> Any:
@@ -54,7 +63,11 @@ def push(options: argparse.Namespace) -> int:
 
 def add(commands: Any) -> None:
     """Their flags."""
-    parser = command(commands, "verify", "re-check the certificate of an exported folder", ("verify out --base base",))
+    says, examples = (
+        "re-check the certificate of an exported folder",
+        ("verify out --base base", "verify out --key public.pem"),
+    )
+    parser = command(commands, "verify", says, examples)
     parser.add_argument("out", help="folder that was exported")
     add_base(parser)
     parser.add_argument(
@@ -62,9 +75,17 @@ def add(commands: Any) -> None:
     )
     parser.add_argument("--domain", help="the domain adapter")
     parser.add_argument("--readings", help="readings.json of the probe, if the merge was made with one")
+    parser.add_argument("--key", metavar="PUBLIC.pem", help="whose signature it must bear (extra sign)")
     add_pickle(parser)
     add_dora(parser)
     add_same_base(parser)
+
+    says = "sign an exported folder, certificate and all, with a private key of your own (extra sign)"
+    parser = command(commands, "sign", says, ("sign out --key key.pem",))
+    parser.add_argument("out", help="folder that was exported")
+    parser.add_argument(
+        "--key", metavar="KEY.pem", required=True, help="private key on P-256, P-384 or P-521; stays here"
+    )
 
     says = "upload an exported folder to the Hub, as whom this machine is logged in"
     parser = command(

@@ -93,6 +93,8 @@ def _json_name(path: str) -> Path:
 def merge(options: argparse.Namespace) -> int:
     from tada_studio import pipeline, report
 
+    if options.sign_key:
+        pipeline.check_key(options.sign_key)  # now, not after a long merge
     opened = _opened(options)
     merge, adapter = opened.merge, opened.merge.adapter
     if merge.recipe == recipe_in(opened.content):  # else flags changed it: the log would not tell how
@@ -102,6 +104,7 @@ def merge(options: argparse.Namespace) -> int:
     certificate = pipeline.export(
         adapter, options.out, base=opened.base, progress=teller(options), formats=options.format
     )
+    signed = [pipeline.sign(options.out, options.sign_key).says] if options.sign_key else []
     core = merge.merged
     role = pipeline.role_of(merge.pair)
     lines = [
@@ -110,6 +113,7 @@ def merge(options: argparse.Namespace) -> int:
         report.conflict_sentence(core),
         report.rank_sentence(core),
         *certificate.sentences,
+        *signed,
         f"Written to {options.out}.",
     ]
     answer(
@@ -220,6 +224,7 @@ def add(commands: Any) -> None:
         choices=("gguf", "diffusers"),
         help="also write llama.cpp's LoRA (gguf) or diffusers' file into the folder, read back and certified",
     )
+    merging.add_argument("--sign-key", metavar="KEY.pem", help="sign the folder with this private key (extra sign)")
     says = "write everything about a merge as one HTML file that opens offline"
     reports = (
         "report --task adapters/task --domain adapters/domain --readings readings.json -o merge.html",

@@ -22,7 +22,20 @@ from tada_studio.errors import InputError
 NAME = "tada.toml"
 #: Flags that let in what could do harm, or send something out: a stranger's folder must not switch them on.
 TYPED_ONLY = frozenset(
-    {"allow-pickle", "lm-eval", "public", "host", "root", "storage", "auth", "config", "engine", "engine-folder"}
+    {
+        "allow-pickle",
+        "lm-eval",
+        "public",
+        "host",
+        "root",
+        "storage",
+        "auth",
+        "config",
+        "engine",
+        "engine-folder",
+        "key",
+        "sign-key",
+    }
 )
 
 

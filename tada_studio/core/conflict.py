@@ -8,7 +8,6 @@ never meet, -1 they cancel; ``sum_ij s_i s'_j a_ij`` is the inner product of the
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import cached_property
 from typing import NamedTuple
 
 import torch
@@ -19,6 +18,7 @@ from tada_studio.addresses import Address, is_called
 from tada_studio.core.factor import ABSENT, CoreSpace, root
 from tada_studio.core.parallel import batched
 from tada_studio.errors import RecipeError
+from tada_studio.lazy import lazy
 from tada_studio.recipe import Recipe
 
 #: Weighted strengths closer than this, relatively, are a tie; the task's direction then stays. Alignments, thresholds and
@@ -53,7 +53,7 @@ class Directions:
     meet_down: Float64[Tensor, "n r_task r_domain"]
     chance: Float64[Tensor, " n"]
 
-    @cached_property
+    @lazy
     def alignment(self) -> Float64[Tensor, "n r_task r_domain"]:
         """In [-1, 1]. An SVD may flip the signs of a (u, v) pair; both factors flip with it, so this does not change.
 
@@ -126,18 +126,18 @@ class Drops:
     def count(self) -> int:
         return int(self.task.sum() + self.domain.sum())
 
-    @cached_property
+    @lazy
     def lost(self) -> Float64[Tensor, " n"]:
         """Share of each module's weighted energy that dropping removes."""
         energy = self.energy.sum(1)
         return torch.where(energy > 0, self.gone.sum(1) / energy, 0)
 
-    @cached_property
+    @lazy
     def lost_by_cell(self) -> Float64[Tensor, "n 2"]:
         """Share of the task's and of the domain's own weighted energy that dropping removes from each module."""
         return torch.where(self.energy > 0, self.gone / self.energy.clamp_min(1e-300), 0)
 
-    @cached_property
+    @lazy
     def lost_of_each(self) -> tuple[float, float]:
         """Share of the task's and of the domain's weighted energy, over all modules, that dropping removes."""
         energy, gone = self.energy.sum(0).tolist(), self.gone.sum(0).tolist()

@@ -8,7 +8,6 @@ of the factors that make it. Modules of unequal rank share one batch: a missing 
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cached_property
 from typing import Any, NamedTuple
 
 import torch
@@ -16,6 +15,7 @@ from jaxtyping import Bool, Float64
 from torch import Tensor
 
 from tada_studio.core.parallel import batched, each, scratch
+from tada_studio.lazy import lazy
 from tada_studio.lora import LoraModule, Pair
 
 #: Directions weaker than this share of a module's strongest one count as absent (float64 Grams resolve no more).
@@ -45,12 +45,12 @@ class CoreSpace:
     def rank(self) -> int:
         return self.rank_task + self.rank_domain
 
-    @cached_property
+    @lazy
     def roots(self) -> tuple[Float64[Tensor, "n k k"], Float64[Tensor, "n k k"]]:
         """(R_out, R_in): the two bases' coordinates of the stacked factors, ``R^T R`` = Gram."""
         return tuple(batched(lambda *grams: tuple(map(root, grams)), self.gram_up, self.gram_down))  # type: ignore[return-value]
 
-    @cached_property
+    @lazy
     def squared_norms(self) -> Float64[Tensor, "n 2"]:
         """Squared Frobenius norms of the task's and the domain's update: sum of (A A^T) * (B^T B), scaled."""
         weighted = self.gram_up * self.gram_down * self.scale[:, :, None] * self.scale[:, None, :]
@@ -58,7 +58,7 @@ class CoreSpace:
         blocks = weighted[:, :t, :t].sum((1, 2)), weighted[:, t:, t:].sum((1, 2))
         return torch.stack(blocks, 1).clamp_min(0)
 
-    @cached_property
+    @lazy
     def present(self) -> Bool[Tensor, "n 2"]:
         """Which of the two adapters changes a module at all."""
         return self.squared_norms > 0

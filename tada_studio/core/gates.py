@@ -7,7 +7,6 @@ gate      g_D  sigmoid(sharpness * (c - calibration)), then the selector lines o
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from functools import cached_property
 from typing import NamedTuple
 from weakref import WeakKeyDictionary
 
@@ -20,6 +19,7 @@ from tada_studio.core import stats
 from tada_studio.core.selectors import Cells, apply_lines, spans_of
 from tada_studio.core.separation import BothMoments
 from tada_studio.errors import MismatchError
+from tada_studio.lazy import lazy
 from tada_studio.lora import Pair
 from tada_studio.recipe import Recipe
 
@@ -61,7 +61,7 @@ class Readings:
         """Both moments; None without task inputs."""
         return None if self.on_task is None else BothMoments(self.on_task.moment, self.moment)
 
-    @cached_property
+    @lazy
     def addresses(self) -> dict[str, Address]:
         return addresses(self.names)
 
@@ -118,7 +118,7 @@ class Gates:
     def __post_init__(self) -> None:
         object.__setattr__(self, "towers", self.towers or ("",) * len(self.layers))
 
-    @cached_property
+    @lazy
     def by_tower(self) -> dict[str, "Gates"]:
         """The map of each tower, with the projections that it has; of a base with one tower this map itself."""
         spans = spans_of(self.towers)

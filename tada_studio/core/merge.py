@@ -7,7 +7,6 @@ here, once for all of them.
 import threading
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from functools import cached_property
 
 import torch
 from jaxtyping import Float64, Int64
@@ -19,6 +18,7 @@ from tada_studio.core.methods import METHODS
 from tada_studio.core.mix import Analysis, Leading, Mix, Moments, Outside, rank_of
 from tada_studio.core.parallel import batched, each, one_thread
 from tada_studio.errors import MismatchError
+from tada_studio.lazy import lazy
 from tada_studio.lora import LoraModule, Pair
 from tada_studio.recipe import Recipe
 
@@ -53,7 +53,7 @@ class Merged:
         assert self.up is not None and self.down is not None
         return space.gram_up @ self.up @ self.down @ space.gram_down
 
-    @cached_property
+    @lazy
     def kept(self) -> Float64[Tensor, " n"]:
         """Share of each module's energy that rank r keeps; 1 for a module whose update is zero."""
         kept = self.spectrum[:, : self.rank].square().sum(1)
@@ -215,7 +215,7 @@ class Expanded(Mapping[str, LoraModule]):
     def __len__(self) -> int:
         return len(self.group_of)
 
-    @cached_property
+    @lazy
     def outlines(self) -> dict[str, LoraModule]:
         """Every module with factors that have a shape and a format, and no numbers."""
         sizes, rank = self.analysis.space.sizes.int().tolist(), self.merged.rank

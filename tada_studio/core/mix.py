@@ -2,7 +2,6 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from functools import cached_property
 from typing import Any, NamedTuple
 
 import torch
@@ -13,6 +12,7 @@ from tada_studio.core.conflict import Directions, Drops, directions
 from tada_studio.core.factor import CoreSpace
 from tada_studio.core.gates import Gates
 from tada_studio.core.separation import BothMoments
+from tada_studio.lazy import lazy
 from tada_studio.lora import Pair
 from tada_studio.recipe import Recipe
 
@@ -28,7 +28,7 @@ class Analysis:
     space: CoreSpace
     latest: dict[Any, Any] = field(default_factory=dict)
 
-    @cached_property
+    @lazy
     def directions(self) -> Directions:
         return directions(self.space)
 

@@ -2,15 +2,19 @@
 
 Torch's own threads collapse on k x k work (up to 20 times slower on a shared machine), and results would depend on
 their number; so inside these calls torch runs on one thread, and equal inputs give equal bytes on any machine load.
+
+Whoever calls at the same time shares the cores, a slice each in turn: on a shared server nobody's stroke waits for somebody
+else's long work.
 """
 
 import math
 import os
 import threading
+import time
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from contextlib import AbstractContextManager, contextmanager
 from typing import TypeVar
 
 import torch
@@ -20,14 +24,40 @@ Result = TypeVar("Result")
 _WORKERS = os.cpu_count() or 1
 #: Fewer small matrices than this are done sooner than they are handed to other threads.
 _WORTH_SHARING = 8
+#: Seconds after which a thread of the pool lets the next call in line go first.
+_SLICE = 0.02
+_OWN = threading.local()
 _POOL: ThreadPoolExecutor
-_TURN: threading.RLock  # the number of torch threads is a setting of the whole process
+_CHANGED: "_Changed"
+
+
+class _Changed:
+    """Who runs torch on another number of threads now.
+
+    The number belongs to each thread; one that comes new begins with what was set last, by whomever. So of a thread that was never
+    in here, while others are, it is not known what it should go back to: to what the first of them had.
+    """
+
+    def __init__(self) -> None:
+        self.lock, self.inside, self.usual = threading.Lock(), 0, 1
+
+    def enter(self) -> int:
+        """What the calling thread goes back to."""
+        own, known, _OWN.known = torch.get_num_threads(), getattr(_OWN, "known", False), True
+        with self.lock:
+            if not self.inside:
+                self.usual = own
+            self.inside += 1
+            return own if known else self.usual
+
+    def leave(self) -> None:
+        with self.lock:
+            self.inside -= 1
 
 
 def _start() -> None:
-    global _POOL, _TURN
-    _POOL = ThreadPoolExecutor(_WORKERS, thread_name_prefix="tada-core")
-    _TURN = threading.RLock()
+    global _POOL, _CHANGED
+    _POOL, _CHANGED = ThreadPoolExecutor(_WORKERS, thread_name_prefix="tada-core"), _Changed()
 
 
 _start()
@@ -36,15 +66,20 @@ if hasattr(os, "register_at_fork"):  # not on Windows
 
 
 @contextmanager
-def one_thread() -> Iterator[None]:
+def threads(count: Callable[[int], int]) -> Iterator[None]:
+    """Torch on ``count(as many as it had)`` threads in this thread, until the block ends."""
+    usual = _CHANGED.enter()
+    torch.set_num_threads(count(usual))
+    try:
+        yield
+    finally:
+        torch.set_num_threads(usual)
+        _CHANGED.leave()
+
+
+def one_thread() -> AbstractContextManager[None]:
     """Torch on one thread, here and in the work of ``each`` and ``batched``, until the block ends."""
-    with _TURN:
-        before = torch.get_num_threads()
-        torch.set_num_threads(1)
-        try:
-            yield
-        finally:
-            torch.set_num_threads(before)
+    return threads(lambda _: 1)
 
 
 def each(work: Callable[[int], Result], count: int) -> list[Result]:
@@ -52,18 +87,37 @@ def each(work: Callable[[int], Result], count: int) -> list[Result]:
     done: dict[int, Result] = {}
     todo = deque(range(count))
 
-    def take_turns(_: int) -> None:
-        torch.set_num_threads(1)  # OpenMP's number belongs to each thread
+    def take_turns() -> None:
+        if torch.get_num_threads() != 1:
+            torch.set_num_threads(1)
+        until = time.monotonic() + _SLICE
         while todo:
             try:
                 index = todo.popleft()
             except IndexError:  # another thread took the last one
                 return
             done[index] = work(index)
+            if time.monotonic() > until:
+                return
 
     with one_thread():
-        list(_POOL.map(take_turns, range(min(count, _WORKERS))))  # one call a thread, not one an index: those cost more
+        _work_off(take_turns, todo)
     return [done[index] for index in range(count)]
+
+
+def _work_off(take_turns: Callable[[], None], todo: deque[int]) -> None:
+    """Call it on all threads of the pool, each time at the end of the line, until nothing is left to do."""
+    going: set[Future[None]] = {_POOL.submit(take_turns) for _ in range(min(len(todo), _WORKERS))}
+    try:
+        while going:
+            ended, going = wait(going, return_when=FIRST_COMPLETED)
+            for one in ended:
+                one.result()
+                if todo:
+                    going.add(_POOL.submit(take_turns))
+    finally:
+        todo.clear()  # after a failure the others end soon
+        wait(going)
 
 
 def batched(work: Callable[..., tuple[Tensor, ...]], *tensors: Tensor) -> tuple[Tensor, ...]:
@@ -76,9 +130,6 @@ def batched(work: Callable[..., tuple[Tensor, ...]], *tensors: Tensor) -> tuple[
     edges = [count * i // parts for i in range(parts + 1)]
     done = each(lambda i: work(*(tensor[edges[i] : edges[i + 1]] for tensor in tensors)), parts)
     return tuple(torch.cat(parts) for parts in zip(*done, strict=True))
-
-
-_OWN = threading.local()
 
 
 def scratch(use: str, shape: Sequence[int], dtype: torch.dtype) -> Tensor:

@@ -6,7 +6,6 @@ formed; N = 2 is a pair.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cached_property
 from typing import NamedTuple
 
 import torch
@@ -15,6 +14,7 @@ from torch import Tensor
 
 from tada_studio.core.conflict import unit_directions
 from tada_studio.core.parallel import each
+from tada_studio.lazy import lazy
 from tada_studio.lora import Adapter
 
 #: Two updates this close, relative to their size, are one adapter, saved in other formats perhaps (bfloat16 rounds to .4 %).
@@ -43,18 +43,18 @@ class Relations:
     conflict: Float64[Tensor, "m m"]
     shared: Int64[Tensor, "m m"]
 
-    @cached_property
+    @lazy
     def norms(self) -> Float64[Tensor, " m"]:
         """Frobenius norms of the whole updates."""
         return self.inner.diagonal().clamp_min(0).sqrt()
 
-    @cached_property
+    @lazy
     def cosine(self) -> Float64[Tensor, "m m"]:
         """In [-1, 1]; NaN where an adapter changes nothing."""
         size = self.norms[:, None] * self.norms[None, :]
         return torch.where(size > 0, self.inner / size.clamp_min(1e-300), torch.nan).clamp(-1, 1)
 
-    @cached_property
+    @lazy
     def distance(self) -> Float64[Tensor, "m m"]:
         """``|dW_i - dW_j|`` over the geometric mean of both norms; NaN where an adapter changes nothing."""
         square = self.inner.diagonal()[:, None] + self.inner.diagonal()[None, :] - 2 * self.inner

@@ -9,7 +9,6 @@ separation    the gate on domain inputs less the gate on task inputs: how far a 
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cached_property
 from typing import NamedTuple
 
 import torch
@@ -22,6 +21,7 @@ from tada_studio.core.conflict import Side
 from tada_studio.core.factor import CoreSpace
 from tada_studio.core.gates import DRAWS, SHUFFLES, Gates, Readings
 from tada_studio.core.separation import BothMoments, response, sides, spread
+from tada_studio.lazy import lazy
 
 Cell = Float64[Tensor, "layers projections"]
 
@@ -73,7 +73,7 @@ class SeparationMap:
     gates: Gates
     seed: int = 0
 
-    @cached_property
+    @lazy
     def depths(self) -> dict[str, SeparationDepth]:
         """Of each tower both gates by layer, and how their difference changes with depth; not needed while a hand paints."""
         on_domain, on_task = self.drawn

@@ -24,6 +24,8 @@ from tada_studio.schema import Saved, first_problem
 
 #: The files beside the adapter's own two.
 CERTIFICATE, CARD = "certificate.json", "README.md"
+#: Whose it is, if somebody signed it: of all the others, so it is not among the certified files.
+SIGNATURE = "model.sig"
 #: Largest relative difference of a module's update that is left when float64 factors become PEFT's float32. Every other number
 #: format fits into float32 whole, and there no difference at all is left.
 DELTA_ROOM = 2e-7
@@ -292,4 +294,4 @@ def _is(file: Path, digest: str) -> bool:
 
 def added_files(folder: str | Path, outputs: Mapping[str, str]) -> list[str]:
     """What lies in the folder and was not certified: a loader might prefer it."""
-    return sorted(path.name for path in Path(folder).iterdir() if path.name not in {*outputs, CERTIFICATE})
+    return sorted(path.name for path in Path(folder).iterdir() if path.name not in {*outputs, CERTIFICATE, SIGNATURE})

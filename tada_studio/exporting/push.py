@@ -5,15 +5,15 @@ from pathlib import Path
 from typing import Any
 
 from tada_studio.errors import ExportError
-from tada_studio.exporting.certificate import CERTIFICATE, changed_files, read_certificate, tampered
+from tada_studio.exporting.certificate import CERTIFICATE, SIGNATURE, changed_files, read_certificate, tampered
 from tada_studio.read.hub import in_words
 
 
 def push(folder: str | Path, repo_id: str, private: bool = True, token: str | None = None) -> str:
     """Upload an exported folder as a model repository; returns its address.
 
-    token: one that may write; None: whatever this machine is logged in with. Only the certified files go, as one commit, and
-    only into a new repository or one that holds an earlier export. Raises ExportError.
+    token: one that may write; None: whatever this machine is logged in with. Only the certified files and a signature go, as one
+    commit, and only into a new repository or one that holds an earlier export. Raises ExportError.
     """
     from huggingface_hub import HfApi, constants
 
@@ -27,9 +27,13 @@ def push(folder: str | Path, repo_id: str, private: bool = True, token: str | No
     with in_words(repo_id, "pushed to", ExportError, token):
         _check_target(api, repo_id, private)
         api.create_repo(repo_id, private=private, exist_ok=True)
-        names = [*read_certificate(folder)["outputs"], CERTIFICATE]
+        names = [*read_certificate(folder)["outputs"], CERTIFICATE, SIGNATURE]
         api.upload_folder(
-            repo_id=repo_id, folder_path=folder, allow_patterns=names, commit_message="Merged with TaDA Studio"
+            repo_id=repo_id,
+            folder_path=folder,
+            allow_patterns=names,
+            delete_patterns=SIGNATURE,  # of an earlier export, if this one is not signed
+            commit_message="Merged with TaDA Studio",
         )
     return f"{api.endpoint}/{repo_id}"
 

@@ -8,7 +8,7 @@ from tada_studio.pipeline.analysis import unprobed
 from tada_studio.pipeline.cache import LruCache
 from tada_studio.pipeline.calibration import CANDIDATES, Calibration, Trial, calibrate
 from tada_studio.pipeline.engines import open_engine
-from tada_studio.pipeline.exporting import export, push, verify
+from tada_studio.pipeline.exporting import check_key, export, push, sign, signature, verify
 from tada_studio.pipeline.items import (
     sample_inputs,
     sample_items,
@@ -50,6 +50,7 @@ __all__ = [
     "by_name",
     "calibrate",
     "calibrated_by",
+    "check_key",
     "check_size",
     "evaluate",
     "export",
@@ -77,6 +78,8 @@ __all__ = [
     "score_tasks",
     "search",
     "shared_base",
+    "sign",
+    "signature",
     "tuned",
     "unprobed",
     "variants",

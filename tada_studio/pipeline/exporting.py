@@ -7,11 +7,13 @@ from pathlib import Path
 from tada_studio.base_model.model import Base
 from tada_studio.core.mix import Mix
 from tada_studio.exporting import push as pushing
+from tada_studio.exporting import signing
 from tada_studio.exporting import verify as verifying
 from tada_studio.exporting.card import Result, card_facts, front_matter
 from tada_studio.exporting.certificate import Certificate
 from tada_studio.exporting.folder import export as write_and_certify
 from tada_studio.exporting.pictures import pictures
+from tada_studio.exporting.signing import Signature
 from tada_studio.lora import Adapter
 from tada_studio.pipeline.analysis import analysis
 from tada_studio.pipeline.origin import MergeOrigin
@@ -111,3 +113,21 @@ def verify(folder: str | Path, base: Base | None = None, again: Adapter | None =
     Raises ExportError if it has no certificate, AdapterError or ExportError if it cannot be loaded at all.
     """
     return verifying.verify(folder, base, again)
+
+
+def check_key(key: str | Path) -> None:
+    """Whether a PEM file holds a private key that can sign. Raises InputError."""
+    signing.check_key(key)
+
+
+def sign(folder: str | Path, key: str | Path) -> Signature:
+    """Sign all files of an exported folder with the private key in a PEM file: model.sig, beside them (extra ``sign``; no network).
+
+    Raises InputError for what is no key, ExportError for a folder that is not as it was certified.
+    """
+    return signing.sign(folder, key)
+
+
+def signature(folder: str | Path, public_key: str | Path | None = None) -> Signature:
+    """Whether a folder is signed; with a public key in a PEM file: whether by it, and whether every file is as it was then."""
+    return signing.signature(folder, public_key)

@@ -5,7 +5,6 @@ Command line, API, screen and report all ask one ``Merge``; each stage is comput
 
 import weakref
 from dataclasses import dataclass, field
-from functools import cached_property
 
 from torch import Tensor
 
@@ -28,6 +27,7 @@ from tada_studio.core.module_detail import ModuleDetail, module_detail
 from tada_studio.core.separation_map import SeparationMap, separation_map
 from tada_studio.core.sizes import Norms, Ranks, ThreeWay, contributions, norms, ranks, three_way
 from tada_studio.core.stability import Stability, stability
+from tada_studio.lazy import lazy
 from tada_studio.lora import Adapter, Pair
 from tada_studio.markup import Shown, share_map
 from tada_studio.pipeline.analysis import analysis, unprobed
@@ -74,7 +74,7 @@ class Merge(Shown):
     def probed(self) -> bool:
         return self.readings is not None
 
-    @cached_property
+    @lazy
     def digest(self) -> str:
         """Twelve hexadecimal digits of all that counts for this merge; whatever is measured of it carries them."""
         return Provenance.of(self.pair, self.readings, self.recipe).digest
@@ -116,7 +116,7 @@ class Merge(Shown):
         """What this merge is, in a name: its method, or the even gates that a method without its probe comes down to."""
         return called(self.recipe, self.moments)
 
-    @cached_property
+    @lazy
     def gates(self) -> Gates:
         """The map; ``values`` is (layers, projections), NaN where no module is. Raises RecipeError.
 
@@ -124,13 +124,13 @@ class Merge(Shown):
         """
         return self.asymmetry if self._computes_shares else gating.gates(unprobed(self.pair), self.recipe)
 
-    @cached_property
+    @lazy
     def asymmetry(self) -> Gates:
         """Who reacts more to the domain inputs, by cell: the paper's picture, whatever the method makes of it. Lines that a hand
         set are on it only where the method computes its shares like this."""
         return gating.gates(self.readings_or_even, self._computing)
 
-    @cached_property
+    @lazy
     def separation(self) -> SeparationMap | None:
         """What the merge makes of both kinds of inputs, by cell and layer: own kept, foreign left, the gate on each kind. None
         without task inputs, or for a method that leaves the core space."""
@@ -147,17 +147,17 @@ class Merge(Shown):
         """The recipe by which responses become gates."""
         return self.recipe if self._computes_shares else self.recipe.but(overrides=())
 
-    @cached_property
+    @lazy
     def how(self) -> Mix | Outside:
         """Weights and drops. Raises RecipeError for a recipe that does not fit the pair."""
         return mixed(analysis(self.pair), self.gates, self.recipe, self.moments)
 
-    @cached_property
+    @lazy
     def merged(self) -> Merged:
         """The merge in core space: spectra, drops, energies. Raises RecipeError."""
         return recompressed(analysis(self.pair), self.how, self.recipe, self.before)
 
-    @cached_property
+    @lazy
     def adapter(self) -> Adapter:
         """The merge in full width: one rank everywhere, scale 1, rounded to the recipe's number format. Raises RecipeError."""
         pair, recipe = self.pair, self.recipe
@@ -180,12 +180,12 @@ class Merge(Shown):
         task, domain = (round(float(mean), 6) for mean in means)
         return task, domain
 
-    @cached_property
+    @lazy
     def ranks(self) -> Ranks:
         """What each rank keeps of the merge."""
         return ranks(self.merged.spectrum)
 
-    @cached_property
+    @lazy
     def norms(self) -> Norms:
         """Who is louder, by layer, before and after balance."""
         return norms(analysis(self.pair).space, list(self.pair.addresses.values()), self.recipe)
@@ -205,7 +205,7 @@ class Merge(Shown):
         both = None if self.readings is None else self.readings.moments
         return module_detail(analysis(self.pair), self.merged, self.recipe, self.moment, row, both)
 
-    @cached_property
+    @lazy
     def band(self) -> Tensor:
         """(low, high) of every computed gate over probe inputs, whatever hands have set; NaN without readings."""
         plain = self.recipe.but(overrides=())
@@ -216,12 +216,12 @@ class Merge(Shown):
         """(n, 2) Frobenius norms of the task's and the domain's updates, before any weight."""
         return analysis(self.pair).space.squared_norms.sqrt()
 
-    @cached_property
+    @lazy
     def contributions(self) -> Tensor | None:
         """(n, 2) of each merged update's energy the task's and the domain's part; see ``core.sizes.contributions``."""
         return contributions(analysis(self.pair).space, self.merged)
 
-    @cached_property
+    @lazy
     def dropped_energy(self) -> Tensor:
         """(n, 2) share of the task's and of the domain's own energy that dropping removes from each module; 0 without drops."""
         drops = self.how.drops
@@ -237,7 +237,7 @@ class Merge(Shown):
         """The depth profiles that other readings of this pair give by the same knobs, as computed, without what hands set."""
         return Merge(self.pair, readings, self.recipe.but(overrides=())).depths
 
-    @cached_property
+    @lazy
     def depths(self) -> dict[str, Depth]:
         """How the paper's asymmetry changes with depth, by tower ("" if there is only one); of what the merge makes of both
         kinds of inputs see ``separation``."""
@@ -245,7 +245,7 @@ class Merge(Shown):
         kept = _DEPTHS.setdefault(readings, LruCache(_DEPTHS_KEPT))
         return kept.get(self._computing, lambda: depth_profiles(readings, self.asymmetry, self._computing))
 
-    @cached_property
+    @lazy
     def stability(self) -> Stability:
         """Whether fewer or other inputs would have given the same gates; takes a second or two."""
         return stability(self.readings_or_even, self.asymmetry, self._computing, analysis(self.pair).space)

@@ -203,7 +203,8 @@ def test_it_stops_at_once_with_a_page_open(serve):
 
 
 @pytest.mark.nightly
-def test_ctrl_c_ends_the_process_within_two_seconds(tmp_path):
+@pytest.mark.parametrize("told", [signal.SIGINT, signal.SIGTERM])
+def test_ctrl_c_ends_the_process_within_two_seconds(told, tmp_path):
     words = [sys.executable, "-m", "tada_studio", "app", "--no-browser", "--port", str(free_port())]
     running = subprocess.Popen(
         words, env={**os.environ, "TADA_STUDIO_STATE": str(tmp_path), "PYTHONUNBUFFERED": "1"}, stdout=subprocess.PIPE, text=True
@@ -213,5 +214,5 @@ def test_ctrl_c_ends_the_process_within_two_seconds(tmp_path):
     config = json.load(urllib.request.urlopen(f"{url}/config"))
     assert page.readline() and config["version"]
     before = time.monotonic()
-    running.send_signal(signal.SIGINT)
+    running.send_signal(told)
     assert running.wait(20) == 0 and time.monotonic() - before < 2

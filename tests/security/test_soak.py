@@ -17,18 +17,17 @@ def test_a_few_visitors_while_one_searches_without_end():
     assert (found["errors"], found["mixed"], found["waited without a word"]) == (0, 0, 0), found
 
 
-@pytest.mark.parametrize("wrong", ["errors", "mixed", "waited without a word"])
-def test_what_does_not_hold_is_said(wrong):
+def test_what_does_not_hold_is_said_and_is_the_exit_code():
     import soak
+    from common import verdict
 
     good = {
         "errors": 0, "mixed": 0, "waited without a word": 0, "stroke median, s": 0.1, "memory before, MB": 600,
         "memory after, MB": 650, "temporary files before, MB": 1.0, "temporary files after, MB": 1.5,
     }  # fmt: skip
-    assert soak.holds(good) == []
-    assert soak.holds({**good, wrong: 1}) == [wrong]
-    assert soak.holds({**good, "stroke median, s": 0.6}) == ["stroke median"]
-    assert soak.holds({**good, "memory after, MB": 700, "temporary files after, MB": 3.0}) == [
-        "memory",
-        "temporary files",
-    ]
+    bad = {"errors": 1, "mixed": 1, "waited without a word": 1, "stroke median, s": 0.6, "memory after, MB": 700,
+           "temporary files after, MB": 3.0}  # fmt: skip
+    assert verdict(soak.goals(good))[1] == 0
+    for name, figure in bad.items():
+        says, code = verdict(soak.goals({**good, name: figure}))
+        assert code == 1 and f"Missed: {name}. Exit code 1." in says
