@@ -11,6 +11,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import ClassVar
 
 import pytest
+from foreign import diffusers_file, peft_keys
 
 from tada_studio import pipeline
 from tada_studio.errors import AdapterError, BaseError
@@ -148,8 +149,30 @@ def test_the_verdict_on_a_hub_adapter_takes_its_config_and_header_alone(hub, pic
     assert [one["fit"] for one in found] == ["fits", "fits"] and done.returncode == 0, done.stderr
     assert found[0]["Hub commit"] == FakeHub.commit and found[0]["modules"] == 21 and "norm" not in found[0]
     length = struct.unpack("<Q", FakeHub.files[WEIGHTS][:8])[0]
-    assert FakeHub.sent == [(CONFIG, len(FakeHub.files[CONFIG])), (WEIGHTS, 8), (WEIGHTS, length)]
+    asked = [one for one in FakeHub.sent if one[0] in FakeHub.files]  # beside the listing
+    assert asked == [(CONFIG, len(FakeHub.files[CONFIG])), (WEIGHTS, 8), (WEIGHTS, length)]
     assert not list(tmp_path.rglob("*.safetensors"))
+
+
+def test_weights_beside_an_adapter_on_the_hub_are_said_though_they_are_not_fetched(hub, tmp_path):
+    FakeHub.files |= {"value_head.safetensors": b"x", "embeddings/new.pt": b"x", "optimizer.pt": b"x"}
+    remarks = json.loads(passport_of(hub, tmp_path, "someone/some-lora").stdout)[0]["remarks"]
+    assert [r for r in remarks if "not read" in r] == [r for r in remarks if "(value_head.safetensors)" in r] != []
+    code = "from tada_studio import pipeline; print(pipeline.read_adapter('someone/some-lora').passport.remarks)"
+    env = {"HF_ENDPOINT": hub, "HF_HOME": str(tmp_path), "PATH": "/usr/bin:/bin", "HF_HUB_DISABLE_TELEMETRY": "1"}
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=env, check=False)
+    assert "(value_head.safetensors)" in done.stdout, done.stderr
+    assert "value_head.safetensors" not in [name for name, _ in FakeHub.sent]
+
+
+def test_a_file_of_diffusers_is_fetched_from_a_repository_without_peft_s_config(hub, tmp_path):
+    wanted = diffusers_file(tmp_path / "a.safetensors", peft_keys)
+    FakeHub.files = {"pytorch_lora_weights.safetensors": (tmp_path / "a.safetensors").read_bytes(), "README.md": b"hi"}
+    (found,) = json.loads(passport_of(hub, tmp_path, "someone/some-lora").stdout)
+    assert found["modules"] == len(wanted) and found["written by"] == "diffusers"
+    FakeHub.files = {f"step_{i}.safetensors": b"x" for i in (1, 2)}
+    refused = passport_of(hub, tmp_path / "again", "someone/some-lora")
+    assert refused.returncode == 2 and "2 files of weights (step_1.safetensors, step_2.safetensors)" in refused.stderr
 
 
 def test_a_connection_that_is_refused_is_one_sentence(tmp_path):
@@ -165,7 +188,7 @@ def test_a_server_that_knows_no_ranges_is_understood(hub, pico, tmp_path):
 def test_a_hub_adapter_that_cannot_be_merged_is_refused_before_its_weights_are_asked_for(hub, tmp_path):
     FakeHub.files[CONFIG] = b'{"peft_type": "IA3"}'
     done = passport_of(hub, tmp_path, "someone/some-lora")
-    assert done.returncode == 2 and "IA3" in done.stderr and [name for name, _ in FakeHub.sent] == [CONFIG]
+    assert done.returncode == 2 and "IA3" in done.stderr and WEIGHTS not in [name for name, _ in FakeHub.sent]
 
 
 def test_weights_that_are_not_there_are_one_sentence(hub, tmp_path):

@@ -70,9 +70,18 @@ def read_adapter(
     for DoRA also MismatchError and BaseError.
     """
     folder = _folder(ref, unpack_to)
-    adapter = _read(folder, allow_pickle, base, dora_rank, progress)
+    adapter = _with_beside(_read(folder, allow_pickle, base, dora_rank, progress), ref)
     _keep_files(adapter, folder)
     return adapter
+
+
+def _with_beside(adapter: Adapter, ref: str | Path) -> Adapter:
+    """The adapter, whose passport says what lies beside it on the Hub and was not fetched."""
+    names = hub.beside(str(ref).strip()) if _on_hub(ref) else ()
+    if not names or adapter.passport is None:
+        return adapter
+    passport = adapter.passport
+    return replace(adapter, passport=replace(passport, remarks=(*passport.remarks, reading.beside_says(names))))
 
 
 def _read(
@@ -114,16 +123,15 @@ def read_pair(
     unpack_to: where zips go; None: to a place of this process's, until the adapters are used no more.
     Raises AdapterError or MismatchError, and for DoRA BaseError.
     """
-    folders = [_folder(one, unpack_to) for one in (task, domain) if one is not None]
+    refs = [one for one in (task, domain) if one is not None]
+    folders = [_folder(one, unpack_to) for one in refs]
 
-    def read(folder: Path) -> Adapter:
-        return reading.measured(_read(folder, allow_pickle, base, dora_rank, progress))
+    def read(ref: str | Path, folder: Path) -> Adapter:
+        return reading.measured(_with_beside(_read(folder, allow_pickle, base, dora_rank, progress), ref))
 
     def made() -> Pair:
-        if domain is None:
-            return alone(_at_home([read(folders[0])], base)[0])
-        ours, theirs = _at_home([read(folder) for folder in folders], base)
-        return pair_up(ours, theirs, same_base)
+        ours, *theirs = _at_home([read(*one) for one in zip(refs, folders, strict=True)], base)
+        return pair_up(ours, theirs[0], same_base) if theirs else alone(ours)
 
     def make() -> Pair:
         pair = made()

@@ -1,7 +1,7 @@
 """One person's work: what is open, and the long work on it. Free of gradio, safe to call from threads."""
 
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -261,8 +261,11 @@ class Session(Workspace):
 
     # -- Export ----------------------------------------------------------------------------------------------------
 
-    def export(self, out: str | Path, progress: ProgressFn = silent) -> Certificate:
-        """Write the merge on screen as a PEFT folder, read it back and certify it. Raises ExportError if that does not hold."""
+    def export(self, out: str | Path, progress: ProgressFn = silent, formats: Collection[str] = ()) -> Certificate:
+        """Write the merge on screen as a PEFT folder, read it back and certify it; formats: of other programs, written beside.
+
+        Raises ExportError if that does not hold, or if a format cannot hold the merge.
+        """
         view, progress = self._open_view(), self._started(progress)
         self.visitor.check_room(size_of_merge(view.pair))
         latest = next((run for run in reversed(self.runs) if run.digest == view.digest and run.sides), None)
@@ -272,6 +275,7 @@ class Session(Workspace):
             base=self.base,
             progress=progress,
             measured=latest.sides if latest else None,
+            formats=formats,
         )
         self._take(view.pair, exported=Exported(Path(out), certificate, view.digest))
         return certificate

@@ -62,9 +62,16 @@ def export(page, root):
     tab(page, "export")
     page.locator("#export-name textarea, #export-name input").fill("from-the-screen")
     page.locator("#export-logits").get_by_role("checkbox").check()
+    page.locator("#export-format").get_by_label("diffusers' LoRA file").check()
+    page.click("#build")
+    expect(page.locator("#export-bar")).to_contain_text("is no layer of a pipeline of diffusers", timeout=60_000)
+    assert not (root / "from-the-screen").exists(), "what a format cannot hold is said, and nothing is written"
+    page.locator("#export-format").get_by_label("llama.cpp's LoRA (GGUF)").check()
     page.click("#build")
     expect(page.locator("#certificate .note.good")).to_contain_text("Pass", timeout=60_000)
     expect(page.locator("#certificate")).to_contain_text("Logits differ")
+    expect(page.locator("#certificate")).to_contain_text("adapter_model.gguf (llama.cpp's LoRA), read back, holds all")
+    expect(page.locator("#certificate")).to_contain_text("llama.cpp: yes")
     with page.expect_download() as download:
         page.click("#download")
     assert download.value.suggested_filename == "from-the-screen.zip"

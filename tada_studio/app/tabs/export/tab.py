@@ -27,6 +27,8 @@ from tada_studio.session.rates import RATES
 from tada_studio.session.session import size_of_merge
 from tada_studio.take_home import write_kit
 
+#: What may be written beside PEFT's files; the last word is the command line's --format.
+FORMATS = (("Nothing else", ""), ("llama.cpp's LoRA (GGUF)", "gguf"), ("diffusers' LoRA file", "diffusers"))
 NOT_YET = "Nothing was built yet. Building writes the folder, reads it back with PEFT and compares every module."
 
 
@@ -98,8 +100,8 @@ def suggested_name(state: TabState) -> str:
 # -- handlers --------------------------------------------------------------------------------------------------------
 
 
-def building(paths: AllowedPaths, state: TabState, name: str | None, logits: bool) -> Job:
-    """Write, certify and zip. Raises InputError for a name that will not do."""
+def building(paths: AllowedPaths, state: TabState, name: str | None, beside: str | None, logits: bool) -> Job:
+    """Write, certify and zip; beside: one of ``FORMATS``. Raises InputError for a name that will not do."""
     session = state.session
     name = (name or "").strip() or suggested_name(state)
     own = paths.output(name)
@@ -108,7 +110,7 @@ def building(paths: AllowedPaths, state: TabState, name: str | None, logits: boo
     def work(progress: ProgressFn) -> None:
         if logits:
             session.load_base(progress=progress)
-        session.export(target, progress)
+        session.export(target, progress, [beside] if beside else [])
         # into the session's own folder, which goes with the browser tab; the adapter's folder stays
         zipped = session.folder / f"{target.name}-zip" / target.name
         state.archive = shutil.make_archive(str(zipped), "zip", target)
@@ -185,6 +187,10 @@ def export_tab(state: gr.State, paths: AllowedPaths) -> Panel:
             name = gr.Textbox(
                 label="Folder name", placeholder="named after the pair if left empty", info=where, elem_id="export-name"
             )
+            beside = gr.Radio(
+                FORMATS, value="", label="Beside PEFT's files, write", elem_id="export-format",
+                info="Read back and compared like PEFT's. What a format cannot hold is said, and then nothing is written.",
+            )  # fmt: skip
             logits = gr.Checkbox(
                 False, label="Compare the model's logits too (loads the base)", elem_id="export-logits"
             )
@@ -208,7 +214,7 @@ def export_tab(state: gr.State, paths: AllowedPaths) -> Panel:
                 elem_id="recipe",
             )
     at = {"result": result, "download": download, "push": push}
-    finished = task.begins(state, "build", partial(building, paths), [name, logits], at)
+    finished = task.begins(state, "build", partial(building, paths), [name, beside, logits], at)
     task.can_stop(state)
     return Panel({"summary": what, "recipe": recipe, "estimate": about, **at}, show, news=(finished,))
 
