@@ -44,6 +44,12 @@ function captionOf(element, title) {
   return `${says} ${/earlier recipe/.test(title) ? about.replace(/ ?recipe \w+$/, '') : about}`.trim();
 }
 
+// One chart at a time, and whatever a hand does meanwhile between two: all that follow a stroke, drawn at once, would hold up the next.
+const inTurn = (draw) => {
+  window.tadaDrawing = (window.tadaDrawing || Promise.resolve()).then(() => new Promise((next) => setTimeout(next))).then(draw);
+  return window.tadaDrawing;
+};
+
 function plotPanel({ element, props, trigger, watch }, get, library) {
   const panel = element.querySelector('.pp');
   const chart = element.querySelector('.pp-chart');
@@ -100,6 +106,6 @@ function plotPanel({ element, props, trigger, watch }, get, library) {
     chart.dataset.ready = '1';
     new ResizeObserver(() => { if (hooked && chart.offsetWidth) Plotly.Plots.resize(chart); }).observe(chart);
   }).catch((problem) => { chart.textContent = 'This chart cannot be shown: ' + problem.message; });
-  watch('value', safely);
-  new MutationObserver(safely).observe(document.body, { attributes: true, attributeFilter: ['class'] });
+  watch('value', () => inTurn(safely));
+  new MutationObserver(() => inTurn(safely)).observe(document.body, { attributes: true, attributeFilter: ['class'] });
 }
