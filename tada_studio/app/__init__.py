@@ -33,7 +33,7 @@ from tada_studio.session.visitor import HERE, Runs
 #: Runs before gradio's page asks for anything.
 _HEAD = "".join(
     f"<script>{(Path(__file__).parent / 'widgets' / name).read_text(encoding='utf-8')}</script>"
-    for name in ("answers.js", "links.js")
+    for name in ("answers.js", "links.js", "lists.js")
 )
 
 

@@ -27,7 +27,7 @@ from tada_studio.app.tabs.try_it import try_tab
 from tada_studio.app.tabs.tune import tune_tab
 from tada_studio.app.visitors import Visitors
 from tada_studio.app.widgets.messages import speaking, user_errors
-from tada_studio.app.widgets.panel import READ, Panel, Updates, all_updates, listen_early, together
+from tada_studio.app.widgets.panel import EDIT, READ, Panel, Updates, all_updates, listen_early, together
 from tada_studio.app.widgets.plot_panel import served
 from tada_studio.errors import TadaError
 from tada_studio.exporting import place
@@ -168,7 +168,8 @@ def _wire(
     demo.load(None, None, None, js=_FOLD_SIDEBAR, api_visibility="private")
     for panel in panels:
         for change in panel.changes:
-            change.success(user_errors(show_all), state, everything, **READ)
+            # in one line with the strokes: beside them it could show what was there before one, after that one's answer
+            change.success(user_errors(show_all), state, everything, **EDIT)
         for event in panel.news:
             listen_early(event.then, always.show, [state], always.at, **READ)
     for name, (tab, panel) in tabs.items():

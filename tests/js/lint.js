@@ -11,6 +11,7 @@ const SCRIPTS = {
   'the card of a cell': ['app/widgets/cell_card.js'],
   'links': ['app/widgets/links.js'],
   'answers': ['app/widgets/answers.js'],
+  'lists': ['app/widgets/lists.js'],
 };
 
 (async () => {

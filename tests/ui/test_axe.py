@@ -1,4 +1,4 @@
-"""axe-core finds nothing serious on any tab, in light and dark, wide and on a phone.
+"""axe-core finds nothing serious on any tab, in light and dark, wide and on a phone; and what axe does not see.
 
 axe is pinned in tests/js/package-lock.json: `npm ci --prefix tests/js`.
 """
@@ -53,3 +53,19 @@ def test_axe_would_find_a_picture_without_words(page):
     page.add_script_tag(path=str(AXE))
     page.evaluate("document.querySelector('#tabs').insertAdjacentHTML('beforebegin', '<img src=\"data:,\">')")
     assert any(line.startswith("image-alt") for line in page.evaluate(RUN))
+
+
+@pytest.mark.parametrize("key", ["Tab", "Shift+Tab"])
+def test_no_list_stays_open_over_the_next_field(page, key):
+    field = page.locator("#knob-method input")
+    field.focus()
+    options = page.locator("ul[role=listbox]:visible")
+    expect(options).to_have_count(1)
+    page.keyboard.press(key)
+    expect(field).not_to_be_focused()
+    expect(field).to_have_attribute("aria-expanded", "false")
+    page.wait_for_function(
+        "() => new Promise((seen) => requestAnimationFrame(() => requestAnimationFrame(() => seen(true))))"
+    )
+    expect(options).to_have_count(0)
+    expect(field).to_have_value("tada")

@@ -1,13 +1,18 @@
 """The gate map under a hand: strokes, keys, undo, locks, refusals, two people at once."""
 
+import importlib
 import json
 import re
+import threading
+import time
 
 import pytest
 import torch
 from hands import PROJECTIONS, cell, edited, middle, settled, stat, stroke, tab, tool, typed
 from playwright.sync_api import expect
 from safetensors.torch import save_file
+
+from tada_studio.app import edits
 
 
 def sized_adapter(folder, layers, projections, seed):
@@ -49,6 +54,38 @@ def test_many_fast_strokes_all_stay(page):
         page.click("#undo")
         settled(page, left)
     expect(page.locator("#undo")).to_be_disabled()
+
+
+def came(page, event, seconds):
+    """Whether it happens within so many seconds, in which the page goes on."""
+    end = time.monotonic() + seconds
+    while not event.is_set() and time.monotonic() < end:
+        page.wait_for_timeout(20)
+    return event.is_set()
+
+
+def test_a_stroke_waits_until_what_a_change_shows_anew_is_on_its_way(page, monkeypatch):
+    """Made from the state before the stroke and taken in any case, it would wipe the stroke if it came after its answer."""
+    begun, goes_on, struck = threading.Event(), threading.Event(), threading.Event()
+    whole_page = importlib.import_module("tada_studio.app.page")
+    shown, painted = whole_page.all_updates, edits.stroke
+
+    def slowly(panels, state):
+        updates = shown(panels, state)
+        begun.set()
+        assert goes_on.wait(20)
+        return updates
+
+    monkeypatch.setattr(whole_page, "all_updates", slowly)
+    monkeypatch.setattr(edits, "stroke", lambda state, news: (painted(state, news), struck.set()))
+    page.click("#section-rank-button")
+    page.locator("#ranks").get_by_label(re.compile(r"^\s*8: keeps")).check()
+    assert came(page, begun, 20)
+    stroke(page, (1, "v_proj"))
+    assert not came(page, struck, 0.7)
+    goes_on.set()
+    settled(page, 1)
+    expect(cell(page, 1, "v_proj")).to_have_class(re.compile("edited"))
 
 
 def test_keys_move_paint_reset_undo_and_redo(page):
@@ -268,6 +305,20 @@ def test_a_finger_paints_on_a_phone_and_looks(open_page):
     hand.send("Input.dispatchTouchEvent", {"type": "touchEnd", "touchPoints": []})
     expect(page.locator(".cell-title", has_text="Layer 2 · v_proj")).to_be_in_viewport(timeout=30_000)
     settled(page, 4)
+
+
+def test_the_first_touch_beside_a_mouse_moves_nothing(open_page):
+    page = open_page()
+    hand = page.context.new_cdp_session(page)
+    hand.send("Emulation.setTouchEmulationEnabled", {"enabled": True})
+    cell(page, 1, "v_proj").hover()
+    before = cell(page, 1, "v_proj").bounding_box()
+    x, y = middle(cell(page, 1, "v_proj"))
+    hand.send("Input.dispatchTouchEvent", {"type": "touchStart", "touchPoints": [{"x": x, "y": y}]})
+    hand.send("Input.dispatchTouchEvent", {"type": "touchEnd", "touchPoints": []})
+    expect(page.locator("#gates .gm")).to_have_attribute("data-pointer", "touch")
+    expect(page.get_by_label("finger paints")).to_be_visible()
+    assert cell(page, 1, "v_proj").bounding_box() == before
 
 
 @pytest.mark.parametrize(("layers", "projections"), [(126, 12), (6, 2)])

@@ -79,7 +79,7 @@ def depth_panel(state: gr.State) -> Panel:
     with gr.Accordion("Compare with another recipe, or other readings of this pair", open=False, elem_id="compare"):
         choice = gr.Dropdown(
             [(says, name) for name, (says, _) in against.RECIPES.items()], value=against.FIRST,
-            label="The view Difference of the map is from", filterable=False, elem_id="against",
+            label="The view Difference of the map is from", filterable=False, elem_id="differs-from",
         )  # fmt: skip
         files = gr.File(
             label="readings.json and readings.safetensors, for example of a generic probe", file_count="multiple",

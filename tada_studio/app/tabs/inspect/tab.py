@@ -174,7 +174,7 @@ def _wire_map(state: gr.State, quick: Panel, whole: Panel) -> None:
         return quick.show(state)
 
     struck = listen(grid.stroke, on_stroke, [state], quick.at, **EDIT)
-    listen(struck.failure, whole.show, [state], whole.at, **READ)
+    listen(struck.failure, whole.show, [state], whole.at, **EDIT)
     for event, act in (
         (whole.at["undo"].click, edits.undo), (grid.undo, edits.undo),
         (whole.at["redo"].click, edits.redo), (grid.redo, edits.redo), (whole.at["clear"].click, edits.clear),
@@ -201,8 +201,8 @@ def _wire_figures(state: gr.State, grid: gr.HTML, depth: Panel, tabs: gr.Tabs, s
         return {"map": gr.update(at=list(state.cell)), **closer}
 
     chosen = {"map": grid}
-    listen(grid.compare, on_against, [state], chosen, **how)
-    listen(depth.at["against"].input, on_against, [state, depth.at["against"]], chosen, **how)
+    listen(grid.compare, on_against, [state], chosen, **DRAG)
+    listen(depth.at["against"].input, on_against, [state, depth.at["against"]], chosen, **DRAG)
     rests = listen_early(grid.settled, partial(settled, depth, sections), [state], under, **how)
     listen(grid.cell_select, on_select, [state], closer, **how)
     shown = listen(grid.look, on_look, [state], {"tabs": tabs, **closer}, **how)
@@ -219,13 +219,13 @@ def _wire_knobs(state: gr.State, side: Knobs, quick: Panel, whole: Panel) -> Non
     chosen.then(lambda: None, None, side.preset, **READ)
     for name, box in side.boxes.items():
         left = edit(box.blur, partial(edits.set_lines, name=name), box)
-        listen(left.failure, whole.show, [state], whole.at, **READ)
+        listen(left.failure, whole.show, [state], whole.at, **EDIT)
     for name, control in side.controls.by_name.items():
         # the control itself is not updated: a slider must not be moved under the hand that drags it
         # but another method opens and closes controls
         shown = whole if name == "method" else quick
         turned = on_turn(control, after(partial(edits.turn, name=name), shown.show), state, shown.at, **DRAG)
-        listen(turned.failure, whole.show, [state], whole.at, **READ)
+        listen(turned.failure, whole.show, [state], whole.at, **EDIT)
 
 
 def on_line(state: TabState, text: str | None) -> Named:
