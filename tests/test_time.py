@@ -12,6 +12,7 @@ from tada_studio.app.page import Start
 from tada_studio.app.state import TabState
 from tada_studio.app.tabs import tune
 from tada_studio.app.tabs.evaluate import run_panel
+from tada_studio.app.tabs.inspect import effect_panel
 from tada_studio.app.widgets import estimate, html
 from tada_studio.app.widgets.estimate import UNKNOWN, Pace, Stopwatch, duration
 from tada_studio.app.widgets.task import LEFT, Job, ask_to_stop, running
@@ -141,6 +142,19 @@ def test_evaluate_and_auto_tune_say_how_long_before_they_begin(base, tmp_path, r
     assert tune.estimate(state, 60, 5, 2, 0, None, None)["estimate"] == ""
     state.items = (items, None)
     assert "A whole trial" in tune.estimate(state, 60, 5, 2, 0, None, None)["estimate"], "Evaluate's items are taken"
+    pico = state.session.pair.addresses.values()  # three layers with seven projections
+    parts, cells = len({a.row for a in pico}) + len({a.projection for a in pico}), len(pico)
+    says = effect_panel.estimate(state, 5)["estimate"]
+    like_evaluating = (
+        f"Roughly {duration(5 * (parts + 1) / 2)} (judged by other work) for {parts} layers and projections"
+    )
+    assert like_evaluating in says
+    rates.note("effect", str(base), 10, 20.0)
+    says = effect_panel.estimate(state, 5)["estimate"]
+    assert f"About {duration(10 * (parts + 1))} for {parts} layers and projections" in says
+    assert f", {duration(10 * (cells + 1))} for {cells} cells, after about 12 s to load the base." in says
+    state.items = (None, None)
+    assert effect_panel.estimate(state, 5)["estimate"] == "", "without items it cannot begin"
     state.session.close()
 
 

@@ -1,12 +1,15 @@
 """How long a button will keep somebody waiting, shown before it is pressed, from what this machine was measured to do."""
 
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass, field
+from types import MappingProxyType
 
 from tada_studio.progress import LOAD, Progress
 from tada_studio.session import Session
 from tada_studio.session.rates import RATES, Estimate
 
+_NONE: Mapping[str, int | float] = MappingProxyType({})
 #: Where nothing was measured yet nothing is promised.
 UNKNOWN = "How long this takes is known here once it was done for the first time."
 
@@ -62,24 +65,33 @@ def base_of(session: Session) -> str:
     return session.base.ref if session.base is not None else session.base_ref or ""
 
 
-def estimated(session: Session, kind: str, units: int | float, what: str) -> str:
-    """About how long ``what`` (so many units of a kind of work) will take with the session's base; "" without one."""
+def estimated(
+    session: Session, kind: str, units: int | float, what: str, like: str = "", also: Mapping[str, int | float] = _NONE
+) -> str:
+    """About how long ``what`` (so many units of a kind of work) will take with the session's base; "" without one.
+
+    like: a kind whose units take about as long, for as long as this one was never measured
+    also: other things of the same kind, and their units
+    """
     base = base_of(session)
     if not base or not units:
         return ""
     found = RATES.estimate(kind, base, units)
+    if found is None and like and (alike := RATES.estimate(like, base, units)) is not None:
+        found = alike._replace(exact=False)
     if found is None:
         return UNKNOWN
     load = RATES.estimate(LOAD, base, 1) if session.base is None else None
     more = f", after about {duration(load.seconds)} to load the base" if load is not None and load.seconds > 1.5 else ""
-    return f"{_start(found)} for {what}{more}."
+    others = [f"{duration(found.seconds * n / units)} for {other}" for other, n in also.items() if n]
+    return f"{', '.join([f'{_start(found)} for {what}', *others])}{more}."
 
 
 def _start(found: Estimate) -> str:
     return (
         f"About {duration(found.seconds)}"
         if found.exact
-        else f"Roughly {duration(found.seconds)} (judged by the size of the base)"
+        else f"Roughly {duration(found.seconds)} (judged by other work)"
     )
 
 
