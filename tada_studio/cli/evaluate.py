@@ -173,7 +173,7 @@ def _add_contest(parser: argparse.ArgumentParser) -> None:
     add_engine(parser)
     parser.add_argument(
         "--items", action="append", default=[], metavar="[SIDE=]FILE",
-        help=".jsonl of items, or a folder or zip of images by label; with SIDE= several times",
+        help=".jsonl, .csv, .tsv or .parquet of items, a data set's Hub id, or images by label; with SIDE= several times",
     )  # fmt: skip
     parser.add_argument(
         "--adapter", action="append", default=[], metavar="NAME=PATH", help="a variant; give it several times"

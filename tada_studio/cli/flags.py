@@ -223,8 +223,9 @@ def sample_readings(options: argparse.Namespace, embedded: Any, pair: Any, base:
 
 
 def sides_of(given: Sequence[str]) -> dict[str, list[Any]]:
-    """Items by side: ``FILE`` alone is called items, ``SIDE=FILE`` by its side."""
+    """Items by side: ``FILE`` alone is called items, ``SIDE=FILE`` by its side; a data set's Hub id stands for a file of it."""
     from tada_studio.evaluation import read_items
+    from tada_studio.evaluation.hub_items import at_hand
 
     sides = {}
     for text in given:
@@ -232,7 +233,7 @@ def sides_of(given: Sequence[str]) -> dict[str, list[Any]]:
         side, file = (name, path) if mark and name.isidentifier() and not Path(text).exists() else ("items", text)
         if side in sides:
             raise InputError(f"--items {text}: two files for the side {side}. Write SIDE=FILE to tell them apart.")
-        sides[side] = read_items(file)
+        sides[side] = read_items(at_hand(file))
     return sides
 
 

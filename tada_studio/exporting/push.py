@@ -24,7 +24,7 @@ def push(folder: str | Path, repo_id: str, private: bool = True, token: str | No
             f"{repo_id}: cannot be reached offline (HF_HUB_OFFLINE is set). Take the zip or the folder, and push it from elsewhere."
         )
     api = HfApi(token=token or None)
-    with in_words(repo_id, "pushed to", ExportError, token):
+    with in_words(repo_id, "pushed to", ExportError, token, "and a token that may write there"):
         _check_target(api, repo_id, private)
         api.create_repo(repo_id, private=private, exist_ok=True)
         names = [*read_certificate(folder)["outputs"], CERTIFICATE, SIGNATURE]

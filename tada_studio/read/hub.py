@@ -138,9 +138,13 @@ def _at_most(stream: Callable[[], Any], length: int) -> bytes:
 
 @contextmanager
 def in_words(
-    ref: str, done: str = "fetched from", kind: type[TadaError] = AdapterError, secret: str | None = None
+    ref: str,
+    done: str = "fetched from",
+    kind: type[TadaError] = AdapterError,
+    secret: str | None = None,
+    instead: str = "or give the folder of a downloaded copy",
 ) -> "Iterator[None]":
-    """Turn what the Hub's client raises into one sentence, without the token."""
+    """Turn what the Hub's client raises into one sentence, without the token. instead: what else would work."""
     from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
 
     known: tuple[type[Exception], ...] = (HfHubHTTPError, LocalEntryNotFoundError, OSError, ValueError, *_of_the_line())
@@ -149,9 +153,6 @@ def in_words(
     except known as error:
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         reason = reason.replace(secret, "***") if secret else reason
-        instead = (
-            "or give the folder of a downloaded copy" if kind is AdapterError else "and a token that may write there"
-        )
         raise kind(
             f"{ref}: could not be {done} the Hub ({reason}). Check the name and the connection, {instead}."
         ) from (None if secret else error)

@@ -3,6 +3,7 @@
 import re
 
 import pytest
+from fake_data_sets import data_sets
 from hands import tab
 from playwright.sync_api import expect
 
@@ -66,6 +67,23 @@ def test_columns_chosen_by_hand_are_used_everywhere_and_bad_ones_change_nothing(
         own_items.on_columns(state, "domain", "frage", [], "loesung")
     assert "2 items" in own_items.on_columns(state, "task", "frage", ["r1", "r2"], "loesung")["summary"]
     assert [item.answer for item in own_items.own_items(state, *state.items)["task"]] == [0, 1]
+
+
+def test_items_of_a_data_set_on_the_hub_fill_the_field_of_a_side(page, monkeypatch, tmp_path):
+    rows = "".join(f'{{"question": "q {i}?", "choices": ["yes", "no"], "answer": {i % 2}}}\n' for i in range(12))
+    tab(page, "evaluate")
+    page.click("#own-items > button")
+    page.locator("#hub-side").get_by_label("task").check()
+    field, says = page.locator("#hub-items input, #hub-items textarea"), page.locator("#hub-fetched")
+    with data_sets(monkeypatch, tmp_path, {"data/test.jsonl": rows.encode()}):
+        field.fill("someone/quiz:train.jsonl")
+        field.press("Enter")
+        expect(says).to_contain_text("has no file train.jsonl; it holds data/test.jsonl")
+        field.fill("someone/quiz")
+        page.click("#hub-fetch")
+        expect(says).to_contain_text("test.jsonl of someone/quiz is the file of task items now")
+    expect(page.locator("#items-read")).to_contain_text("task: 12 items from test.jsonl")
+    expect(page.locator("#task-items")).to_contain_text("test")
 
 
 def test_what_is_dropped_is_one_zip_or_all_files_of_a_folder(pico, tmp_path):

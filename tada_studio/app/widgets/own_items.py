@@ -1,6 +1,7 @@
 """Items of one's own, the same on every tab that scores: files by side, as they were read, and what of them was refused and why."""
 
-from collections.abc import Sequence
+import re
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -10,8 +11,9 @@ from markupsafe import Markup
 
 from tada_studio.app.state import TabState
 from tada_studio.app.widgets import html
-from tada_studio.app.widgets.panel import READ, Named, listen, words
+from tada_studio.app.widgets.panel import ONCE, READ, Named, listen, words
 from tada_studio.errors import InputError, TadaError
+from tada_studio.evaluation.hub_items import fetch_items
 from tada_studio.evaluation.items import TABLES, Read, read_table
 from tada_studio.evaluation.shapes import Columns
 from tada_studio.evaluation.shown import shown
@@ -131,6 +133,22 @@ def on_columns(
     return {"summary": summary(state)}
 
 
+def on_hub(state: TabState, side: str, ref: str | None) -> Iterator[Named]:
+    """Fetch the items of a data set on the Hub into the field of a side. Raises InputError, which stays beside the field."""
+    ref = (ref or "").strip()
+    yield {"fetched": html.note(f"Asking the Hub for {ref}…") if ref else ""}
+    try:
+        state.session.visitor.check_room()
+        found = fetch_items(ref, state.session.folder / "items" / re.sub(r"[^\w.-]+", "-", ref)[:80])
+    except TadaError as error:
+        yield {"fetched": html.note(str(error), "bad")}
+        raise
+    yield {
+        "fetched": html.note(f"{found.name} of {ref} is the file of {side} items now.", "good"),
+        f"{side} file": str(found),
+    }
+
+
 def items_box(state: gr.State) -> tuple[gr.File, gr.File, dict[str, Block]]:
     """Builds and wires the files of both sides; their components by name besides."""
     with gr.Accordion("Items of your own (otherwise the sample's)", open=False, elem_id="own-items"):
@@ -140,6 +158,7 @@ def items_box(state: gr.State) -> tuple[gr.File, gr.File, dict[str, Block]]:
                 gr.File(label=f"{side.capitalize()} items", file_types=FILES, elem_id=f"{side}-items", height=120)
                 for side in SIDES
             )
+        _hub(state, {"domain file": domain, "task file": task})
         read = words(elem_id="items-read")
         with gr.Accordion("Choose columns by hand", open=False, visible=False, elem_id="columns-by-hand") as by_hand:
             choice = _choice()
@@ -150,6 +169,25 @@ def items_box(state: gr.State) -> tuple[gr.File, gr.File, dict[str, Block]]:
     listen(choice.side.input, _offered, [state, choice.side], at, **READ)
     listen(use.click, on_columns, [state, *choice], at, **READ)
     return domain, task, at
+
+
+def _hub(state: gr.State, files: dict[str, Block]) -> None:
+    """Items of a data set on the Hub: asked for only when somebody presses the button."""
+    with gr.Row(equal_height=True):
+        side = gr.Radio(
+            list(SIDES), value="domain", label="Items of a data set on the Hub, for", elem_id="hub-side", min_width=170
+        )
+        ref = gr.Textbox(
+            label="Its id",
+            placeholder="owner/name, or owner/name:data/test.parquet",
+            elem_id="hub-items",
+            scale=3,
+            min_width=240,
+        )
+        fetch = gr.Button("Fetch", elem_id="hub-fetch", elem_classes="act", min_width=90)
+    fetched = words(elem_id="hub-fetched")
+    for event in (fetch.click, ref.submit):
+        listen(event, on_hub, [state, side, ref], {"fetched": fetched, **files}, **ONCE)
 
 
 def _choice() -> Choice:
