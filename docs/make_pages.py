@@ -20,6 +20,7 @@ import tada_studio
 from tada_studio import cli, figures, report
 from tada_studio.app import api, api_models
 from tada_studio.cli.parser import flags
+from tada_studio.glossary import FIRST
 from tada_studio.session.limits import PUBLIC
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -54,7 +55,7 @@ Flags that decide whom to trust (`allow-pickle`, `lm-eval`, `public`, `host`, `r
 GLOSSARY_HEAD = """# Words
 
 The words of the screen, the figures, the command line and these pages; on the screen a dotted line stands under each where it first
-comes up. Made from `report/glossary.py` by `python docs/make_pages.py`.
+comes up. Made from `glossary.py` by `python docs/make_pages.py`.
 """
 
 
@@ -241,6 +242,7 @@ def tables() -> dict[str, str]:
         "knobs": report.knob_table(),
         "methods": report.method_table(),
         "figures": figure_list(),
+        "words": report.glossary_table(FIRST),
         "limits": "\n".join(f"- {words}" for words in PUBLIC.in_words()),
     }
 

@@ -11,6 +11,7 @@ from tada_studio.cli import completion, evaluate, folders, pair, rack, start, tu
 from tada_studio.cli.parser import Parser, unknown_command, unknown_flag
 from tada_studio.cli.settings import with_settings
 from tada_studio.errors import TadaError
+from tada_studio.glossary import glossary_lines
 
 COMMANDS: dict[str, Callable[[argparse.Namespace], int]] = {
     "app": start.app,
@@ -62,7 +63,10 @@ def _parser() -> Parser:
     from tada_studio import __doc__ as about
     from tada_studio import __version__
 
-    parser = Parser("tada-studio", description=(about or "").split("\n", 1)[0])
+    parser = Parser(
+        "tada-studio", description=(about or "").split("\n", 1)[0], formatter_class=argparse.RawDescriptionHelpFormatter,
+        epilog="\n".join(["words:", *(f"  {line}" for line in glossary_lines()), "  All of them: docs/glossary.md"]),
+    )  # fmt: skip
     parser.add_argument("--version", action="version", version=f"tada-studio {__version__}")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     start.add_app(commands)

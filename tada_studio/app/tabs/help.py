@@ -11,10 +11,10 @@ from tada_studio.app.widgets import html
 from tada_studio.app.widgets.panel import DRAG, Named, Panel, listen, words
 from tada_studio.app.widgets.plot_panel import drawing, plot_panel
 from tada_studio.errors import TadaError
+from tada_studio.glossary import GLOSSARY
 from tada_studio.markup import joined
 from tada_studio.pipeline.merge import Merge
 from tada_studio.recipe import Recipe
-from tada_studio.report.glossary import GLOSSARY
 from tada_studio.sample_pairs import planted
 
 #: Here task 1 and domain 0 cancel each other fully, task 2 and domain 1 half.

@@ -4,9 +4,9 @@ from collections.abc import Iterable, Sequence
 
 from markupsafe import Markup
 
+from tada_studio.glossary import parts
 from tada_studio.markup import joined, template
 from tada_studio.progress import LOAD, Progress
-from tada_studio.report.glossary import parts
 
 _HEADING = template('<div class="heading">{{ title }}<small>{{ line }}</small></div>')
 _TERM = template("""

@@ -43,7 +43,7 @@ def show(state: TabState) -> Named:
         "cell": gr.update(choices=choices(view), value=_name(address)),
         "heading": html.heading(
             f"{address.row.capitalize()} · {address.projection}",
-            f"{chain(view, near.row, i, j)} {report.cell_sentence(view.merged, near)}",
+            html.explained(f"{chain(view, near.row, i, j)} {report.cell_sentence(view.merged, near)}"),
         ),
         "task": rows("task", near),
         "domain": rows("domain", near),

@@ -79,9 +79,9 @@ def verdict(view: Merge | None) -> str:
         says = f"The map is even and stays so: {view.recipe.method} does not read it. "
         return html.note(f"{says}{report.readers('share')}. {unused}".strip())
     if view.separation is not None:  # what comes out; the asymmetry under it has its own sentence
-        return html.note(f"{report.separation_sentence(view.separation)} {unused}".strip())
+        return html.note(html.explained(f"{report.separation_sentence(view.separation)} {unused}".strip()))
     trend = report.depth_sentences(view.depths, view.probed, int(view.gates.edited.sum()))
-    return html.note(f"{report.lean_sentence(view.gates)} {trend} {unused}".strip())
+    return html.note(html.explained(f"{report.lean_sentence(view.gates)} {trend} {unused}".strip()))
 
 
 def facts(state: TabState) -> Named:
