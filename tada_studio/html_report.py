@@ -126,8 +126,7 @@ def _passport(role: str, passport: Passport | None) -> Markup:
 def _gates(view: Merge) -> Markup:
     gates = view.gates
     return joined([
-        *(standalone.figure_block(figures.gate_picture(part, tower)) for tower, part in gates.by_tower.items()),
-        standalone.figure_block(figures.depth_profile(view.depths, gates)),
+        *(standalone.figure_block(figure) for figure in figures.maps_of(view).values()),
         *(_numbers(part, tower) for tower, part in gates.by_tower.items()),
     ])  # fmt: skip
 

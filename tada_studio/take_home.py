@@ -1,6 +1,6 @@
 """The take-home kit: every figure of a merge and the numbers behind each, one file name a thing.
 
-gate-map.html  gate-map.svg  gates.csv  depth-profile.html  depth.csv  readings.csv  conflicts.csv  weights.csv  scores.csv
+split-map.html  split-map.svg  split-profile.html  gates.csv  asymmetry-map.html  depth.csv  readings.csv  conflicts.csv  ...
 """
 
 import csv
@@ -14,7 +14,7 @@ from tada_studio import figures, report
 from tada_studio.errors import ExportError
 from tada_studio.exporting.portable import VLLM_RANKS
 from tada_studio.figures import Figure
-from tada_studio.figures.images import IMAGES, WIDTH, can_draw, save_image, save_page
+from tada_studio.figures.images import FONT, IMAGES, WIDTH, can_draw, check_width, save_images, save_page
 from tada_studio.pipeline.merge import Merge
 from tada_studio.session import Run
 
@@ -31,8 +31,7 @@ def about(view: Merge, names: tuple[str, str] | None = None) -> str:
 def figures_of(view: Merge, runs: Sequence[Run] = ()) -> dict[str, Figure]:
     """File name -> figure, of all that has something to draw."""
     found = {
-        **{_named("gate-map", tower): figures.gate_picture(part, tower) for tower, part in view.gates.by_tower.items()},
-        "depth-profile": figures.depth_profile(view.depths, view.gates),
+        **figures.maps_of(view),
         "rank": figures.energy_against_rank(view.ranks, view.merged.rank, VLLM_RANKS),
         "norms": figures.norms_by_layer(view.norms),
     }
@@ -77,9 +76,10 @@ def write_kit(
     runs: Sequence[Run] = (),
     names: tuple[str, str] | None = None,
     width: int = WIDTH,
-    font: str = "sans-serif",
+    font: str = FONT,
 ) -> list[Path]:
     """All of it into a folder: a page of each figure, images where kaleido draws them, and the tables. Raises ExportError."""
+    check_width(width)
     home, says = Path(folder), about(view, names)
     try:
         home.mkdir(parents=True, exist_ok=True)
@@ -87,10 +87,10 @@ def write_kit(
     except OSError as error:
         raise ExportError(f"{home}: cannot be written ({error.strerror or error}). Give another folder.") from error
     if can_draw():
-        for name, figure in figures_of(view, runs).items():
-            for kind in IMAGES:
-                save_image(figure, home / f"{name}.{kind}", says, width, font)
-                written.append(home / f"{name}.{kind}")
+        drawn = figures_of(view, runs).items()
+        pictures = {home / f"{name}.{kind}": figure for name, figure in drawn for kind in IMAGES}
+        save_images(pictures, says, width, font)
+        written += pictures
     return sorted(written)
 
 

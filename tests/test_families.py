@@ -91,7 +91,7 @@ def test_the_straight_line(opened, tmp_path):
     assert certificate.holds and certificate.logit_error < 1e-4, certificate.sentences
     page = html_report(merge, "towers")
     for tower in filter(None, KINDS[name][3]):
-        assert f"Gate map, {tower}" in page and f"Every gate of the {tower} as a number" in page
+        assert f"Gates on each kind of inputs, {tower}" in page and f"Every gate of the {tower} as a number" in page
 
 
 def test_choices_are_as_likely_as_the_plain_model_says(opened):

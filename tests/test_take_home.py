@@ -68,7 +68,26 @@ def test_a_picture_stands_for_itself(view):
     assert (
         caption.startswith("Each cell is one") and f"recipe {view.digest[:8]}" in caption and caption.count("<br>") >= 3
     )
+    drawn, note = plot.layout, plot.layout.annotations[-1]
+    assert 0 < drawn.margin.b + note.yshift - 14 * (caption.count("<br>") + 1), (
+        "all of it stands above the picture's edge"
+    )
     assert not figure.plot.layout.annotations, "the figure on the screen stays as it is"
+
+
+def test_a_kit_shows_the_gates_that_its_method_computes(view):
+    """Where shares are a hand's, they are even until it sets one: no map to take home."""
+    own = tada.Merge(view.pair, view.readings, tada.Recipe())
+    assert list(take_home.figures_of(view))[:4] == ["gate-map", "depth-profile", "split-map", "split-profile"]
+    assert list(take_home.figures_of(own))[:4] == ["split-map", "split-profile", "asymmetry-map", "asymmetry-profile"]
+    on_domain, on_task = take_home.figures_of(own)["split-map"].plot.data
+    assert on_domain.z[0][1] == pytest.approx(own.separation.on_domain[1, 0].item())
+    assert (
+        on_task.z[0][1] == pytest.approx(own.separation.on_task[1, 0].item()) and on_task.z[0][1] != on_domain.z[0][1]
+    )
+    painted = own.recipe.but(overrides=("layer 1 : v_proj : 0.9",))
+    assert "gate-map" in take_home.figures_of(tada.Merge(view.pair, view.readings, painted))
+    assert tada.figures.gate_map(own).title == "Gates on each kind of inputs"
 
 
 def test_without_kaleido_a_picture_names_what_would_work(view, tmp_path, monkeypatch):
@@ -78,6 +97,20 @@ def test_without_kaleido_a_picture_names_what_would_work(view, tmp_path, monkeyp
         images.save_image(figure, tmp_path / "x.png")
     with pytest.raises(ExportError, match=r"ends in \.png, \.svg, \.pdf"):
         images.save_image(figure, tmp_path / "x.gif")
+
+
+def test_width_and_font_go_to_every_picture_and_a_width_that_none_can_have_is_refused(view, tmp_path, monkeypatch):
+    drawn = []
+    monkeypatch.setattr(take_home, "can_draw", lambda: True)
+    monkeypatch.setattr(take_home, "save_images", lambda pictures, *look: drawn.append((list(pictures), *look)))
+    files = take_home.write_kit(tmp_path / "kit", view, width=640, font="serif")
+    [(paths, says, *look)] = drawn  # one start of the browser for all
+    assert look == [640, "serif"] and says == take_home.about(view)
+    assert len(paths) == 3 * len(take_home.figures_of(view)) and set(paths) < set(files)
+    assert images.captioned(take_home.figures_of(view)["rank"], width=640, font="serif").layout.font.family == "serif"
+    with pytest.raises(ExportError, match="width = 20: give one from 200 to 4000 pixels"):
+        take_home.write_kit(tmp_path / "other", view, width=20)
+    assert not (tmp_path / "other").exists()
 
 
 def test_kaleido_draws_where_it_is_there(view, tmp_path):

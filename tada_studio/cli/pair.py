@@ -149,7 +149,9 @@ def report(options: argparse.Namespace) -> int:
         out.write_text(page, encoding="utf-8")
         says, found = [f"Written to {out}; it opens offline."], {"out": str(out), "bytes": out.stat().st_size}
     if options.figures:
-        files = [str(path) for path in write_kit(options.figures, merge)]
+        look = {"width": options.width, "font": options.font}
+        given = {name: value for name, value in look.items() if value is not None}
+        files = [str(path) for path in write_kit(options.figures, merge, **given)]
         says.append(
             f"{len(files)} files in {options.figures}{'' if can_draw() else '; for PNG, SVG and PDF install kaleido'}."
         )
@@ -235,6 +237,8 @@ def add(commands: Any) -> None:
     page.add_argument(
         "--figures", metavar="DIR", help="folder for every figure and table: HTML, CSV; images with kaleido"
     )
+    page.add_argument("--width", type=int, metavar="PIXELS", help="of the pictures that kaleido draws; otherwise 900")
+    page.add_argument("--font", metavar="NAME", help="of those pictures; otherwise sans-serif")
     page.add_argument("--title", help="what the page is called; otherwise after both adapters")
 
 

@@ -29,7 +29,8 @@ from tada_studio.figures.depth import (
 )
 from tada_studio.figures.effect import CELLS, EFFECT, effect_bars, effect_cells
 from tada_studio.figures.figure import Figure
-from tada_studio.figures.maps import GATES, LOST, gate_map, gate_picture, lost_picture
+from tada_studio.figures.maps import ASYMMETRY, GATES, LOST, gate_picture, lost_picture
+from tada_studio.figures.of_merge import SPLIT, gate_map, maps_of, split_picture
 from tada_studio.figures.rack import RACK, rack_map
 from tada_studio.figures.scores import SCORES, score_bars
 from tada_studio.figures.search import TUNING, tuning_scatter
@@ -44,6 +45,7 @@ from tada_studio.figures.sizes import (
 from tada_studio.figures.stability import BANDS, SUBSETS, cell_bands, stability_curve
 
 __all__ = [
+    "ASYMMETRY",
     "BANDS",
     "CELLS",
     "CHANCE",
@@ -62,6 +64,7 @@ __all__ = [
     "SCORES",
     "SEPARATION",
     "SPECTRUM",
+    "SPLIT",
     "SUBSETS",
     "THREE_WAY",
     "TUNING",
@@ -76,6 +79,7 @@ __all__ = [
     "gate_map",
     "gate_picture",
     "lost_picture",
+    "maps_of",
     "merged_spectrum",
     "norms_by_layer",
     "overlap_table",
@@ -84,6 +88,7 @@ __all__ = [
     "row_margin",
     "score_bars",
     "separation_depth",
+    "split_picture",
     "stability_curve",
     "three_way_bars",
     "tuning_scatter",

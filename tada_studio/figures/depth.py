@@ -70,7 +70,8 @@ def projections_over_depth(gates: Gates, found: SeparationMap | None = None) -> 
 SEPARATION = Figure(
     "Who speaks on which inputs, over depth",
     "Mean gate of each layer on the depth axis of the map: orange on domain inputs, blue on task inputs; 0 is all task, "
-    "1 all domain. Bands are 95 % over resampled inputs. The further the lines lie apart, the more a layer gates itself.",
+    "1 all domain. The further the lines lie apart, the more a layer gates itself; rho is how that changes with depth. Bands and "
+    "the range of rho are 95 % over resampled inputs.",
 )
 
 
@@ -86,10 +87,8 @@ def separation_depth(found: SeparationMap) -> Figure:
         ):
             for trace in _banded(line, layers, name, colour, f"rgba({shade},0.18)"):
                 figure.add_trace(trace.update(showlegend=row == 1 and trace.mode != "lines"), row, 1)
-        known = f" (95 %: {depth.interval.low:+.2f} to {depth.interval.high:+.2f})" if depth.interval else ""
-        says = (
-            "separation does not vary" if depth.rho is None else f"separation with depth: rho {depth.rho:+.2f}{known}"
-        )
+        known = f" ({depth.interval.low:+.2f} to {depth.interval.high:+.2f})" if depth.interval else ""
+        says = "separation does not vary" if depth.rho is None else f"separation: rho {depth.rho:+.2f}{known}"
         _axes(figure, layers, "gate", _named(tower, says), row, len(found.depths))
     return SEPARATION.of(_framed(figure, len(found.depths), row_margin(found.gates.projections)))
 

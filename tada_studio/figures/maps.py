@@ -1,7 +1,6 @@
 """The map as a picture: what the app paints cell by cell, for pages that are saved."""
 
 from html import escape
-from typing import Protocol, runtime_checkable
 
 import plotly.graph_objects as go
 from jaxtyping import Float
@@ -19,6 +18,11 @@ GATES = Figure(
     "Each cell is one projection of one layer: blue where the merge leans to the task, orange where it leans to the domain. "
     "A dot: set by hand. A square: locked.",
 )
+ASYMMETRY = Figure(
+    "Asymmetry of the readings",
+    "Which adapter, as trained, reacts more in each module, whatever its size: blue the task's, orange the domain's. "
+    "What the merge makes of it is on the gate map.",
+)
 LOST = Figure(
     "Energy dropped",
     "How much of its own energy an adapter loses in each module because directions oppose each other, on one scale from nothing "
@@ -31,7 +35,7 @@ _LOST_TICKS = (0.0, 0.01, 0.1, 0.5, 1.0)
 
 def gate_picture(gates: Gates, tower: str = "") -> Figure:
     """The gate map (of one tower) with what hands set and locked."""
-    figure = _heat(gates, gates.values, _PALE_BETWEEN, (0.0, 1.0), "gate", ".2f")
+    figure = heat_of_gates(gates, gates.values)
     for symbol, where in (("circle", gates.edited & ~gates.locked), ("square-open", gates.locked)):
         layer, projection = where.nonzero(as_tuple=True)
         figure.add_scatter(
@@ -41,17 +45,9 @@ def gate_picture(gates: Gates, tower: str = "") -> Figure:
     return GATES.of(figure, escape(tower))
 
 
-@runtime_checkable
-class HasGates(Protocol):
-    """A merge, of which only the gates are asked for."""
-
-    @property
-    def gates(self) -> Gates: ...
-
-
-def gate_map(merge: HasGates) -> Figure:
-    """The gate map of a merge; a notebook shows it inline."""
-    return gate_picture(merge.gates)
+def heat_of_gates(gates: Gates, values: Float[Tensor, "layers projections"]) -> go.Figure:
+    """Values from 0 (task) to 1 (domain), laid out like the gate map."""
+    return _heat(gates, values, _PALE_BETWEEN, (0.0, 1.0), "gate", ".2f")
 
 
 def lost_picture(gates: Gates, lost: Float[Tensor, "layers projections"], whose: str = "") -> Figure:

@@ -62,16 +62,19 @@ const asText = (text) => text.replace(/[&<>]/g, (one) => ({ '&': '&amp;', '<': '
 const shownSeries = (figure) => ({ ...figure, data: figure.data.filter(({ visible }) => visible !== false && visible !== 'legendonly') });
 
 // Offers one figure as a file: format is png or svg. It carries its title and caption, and the page's background instead of none.
-async function savePicture(Plotly, figure, title, name, format, width, css, caption = '') {
+// font: of all its text; otherwise the page's.
+async function savePicture(Plotly, figure, title, name, format, width, css, caption = '', font = '') {
   const { data, layout } = themed(shownSeries(figure), css);
-  const lines = caption ? wrapped(asText(caption), Math.max(40, width / 6.4)) : [];
-  const [above, below, base] = [30, lines.length ? lines.length * 15 + 28 : 0, layout.margin.b ?? 40];
+  const lines = caption ? wrapped(asText(caption), Math.max(40, (width - (layout.margin.l ?? 48)) / 5.8)) : [];
+  const [above, below] = [30, lines.length ? lines.length * 15 + 28 : 0];
+  const plain = layout.height - (layout.margin.t ?? 24) - (layout.margin.b ?? 40);
+  const base = Math.max(layout.margin.b ?? 40, layout.legend?.y < 0 ? 24 - layout.legend.y * plain : 0);  // the caption stands under the legend
   const under = {
     text: lines.join('<br>'), xref: 'paper', yref: 'paper', x: 0, y: 0, yshift: -base - 18, xanchor: 'left', yanchor: 'top', align: 'left',
     showarrow: false, font: { size: 11, color: css('--body-text-color-subdued') },
   };
   const whole = {
-    ...layout, width, height: layout.height + above + below, autosize: false,
+    ...layout, width, height: layout.height + above + below, autosize: false, font: { ...layout.font, ...(font && { family: font }) },
     paper_bgcolor: css('--background-fill-primary') || '#fff', annotations: [...(layout.annotations || []), ...(lines.length ? [under] : [])],
     margin: { ...layout.margin, t: (layout.margin.t ?? 24) + above, b: base + below },
     title: { text: title, x: 0.01, y: 0.985, yanchor: 'top', font: { size: 14 } },

@@ -70,7 +70,7 @@ def test_over_depth_both_gates_are_drawn_and_the_asymmetry_is_a_view_of_its_own(
     depth = page.locator("#depth")
     expect(depth.locator(".pp-title")).to_have_text("Who speaks on which inputs, over depth", timeout=SLOW)
     expect(depth.locator(".legendtext")).to_have_text(["on domain inputs", "on task inputs"])
-    expect(depth.locator(".annotation-text")).to_contain_text(re.compile(r"separation with depth: rho .\d"))
+    expect(depth.locator(".annotation-text")).to_contain_text(re.compile(r"separation: rho .\d"))
     page.set_viewport_size({"width": 900, "height": 700})
     page.set_viewport_size({"width": 1280, "height": 900})
     drawn = depth.locator(".main-svg").first
@@ -157,7 +157,7 @@ def test_groups_fold_colours_are_fitted_and_another_recipe_is_compared(page):
     expect(page.locator("#gates .gm-hint")).to_contain_text("Compared with the plain sum.")
     expect(cell(page, 1, "up_proj")).to_have_text(re.compile(r"^.0\.\d\d$"))
     page.click("#compare > button")
-    page.locator("#against input").click()
+    page.locator("#differs-from input").click()
     page.get_by_role("option", name="the usual recipe").click()
     expect(page.locator("#gates .gm-hint")).to_contain_text("Compared with the usual recipe.")
     expect(page.locator("#gates .gm-cell", has_text="+0.00")).to_have_count(42)

@@ -104,6 +104,15 @@ def test_the_rank_is_set_by_one_click_and_figures_are_saved_in_three_ways(page, 
     assert picture.name == "tada-studio-energy-against-rank.png" and picture.read_bytes()[:4] == b"\x89PNG"
     drawing = saved(page, "#rank-curve [data-save=svg]", tmp_path).read_text()
     assert drawing.startswith("<svg") and "whole merge" in drawing and "Energy against rank" in drawing
+    width = drawing.split('width="')[1].split('"')[0]
+    tab(page, "export")
+    page.locator("#picture-width input").fill("700")
+    page.locator("#picture-font input").click()
+    page.get_by_role("option", name="Times New Roman").click()
+    expect(page.locator("#picture-font input")).to_have_value("Times New Roman")
+    tab(page, "inspect")
+    chosen = saved(page, "#rank-curve [data-save=svg]", tmp_path).read_text()
+    assert 'width="700"' in chosen and width != "700" and "Times New Roman" in chosen and "Times" not in drawing
     alone = offline(saved(page, "#rank-curve [data-save=html]", tmp_path), "dark")
     expect(alone.locator("figure .caption")).to_contain_text("Share of energy that each rank keeps")
     expect(alone.locator(".main-svg").first).to_be_visible()

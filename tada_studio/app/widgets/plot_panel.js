@@ -98,8 +98,9 @@ function plotPanel({ element, props, trigger, watch }, get, library) {
   element.addEventListener('click', (event) => {
     const format = event.target.dataset?.save;
     if (!format || !shown || !hooked) return;
+    const { width, font } = window.tadaPicture || {};  // as the Export tab has them; neither: as on the screen
     const saved = format === 'html' ? savePage(element, shown, get) : format === 'csv' ? saveTable(seen(), shown.title)
-      : savePicture(Plotly, seen(), shown.title, fileName(shown.title), format, chart.offsetWidth, css, captionOf(element, shown.title));
+      : savePicture(Plotly, seen(), shown.title, fileName(shown.title), format, width || chart.offsetWidth, css, captionOf(element, shown.title), font);
     saved.catch(complain);
   });
   library.then((loaded) => { Plotly = loaded; return safely(); }).then(() => {
