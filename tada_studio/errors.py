@@ -2,6 +2,7 @@
 
     TadaError
       AdapterError    an adapter's files are not what PEFT LoRA files are, or ask for what a merge cannot do
+        PickledError    its weights are a pickle, and nobody said that it may be read
       MismatchError   two things that must belong together do not (adapters, base, readings)
         OtherBaseError  two adapters name different bases, and nobody vouches that these are one
       RecipeError     a knob, a selector line or a recipe file
@@ -35,6 +36,10 @@ class TadaError(Exception):
 
 class AdapterError(TadaError):
     """An adapter's files cannot be used."""
+
+
+class PickledError(AdapterError):
+    """An adapter's weights are a pickle; whoever trusts where it comes from may say so."""
 
 
 class MismatchError(TadaError):

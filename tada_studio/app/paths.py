@@ -69,9 +69,19 @@ class AllowedPaths:
             raise InputError(f"{what}: is no uploaded file. Upload it first (handle_file in gradio_client does).")
         return str(full)
 
-    def output(self, name: str) -> Path:
-        """The folder that an export of this name goes to. Raises InputError unless it is a plain name."""
+    def output(self, name: str, within: str | None = None) -> Path:
+        """The folder that an export of this name goes to, in the folder ``within`` or where exports go.
+
+        Raises InputError unless the name is a plain one, and for a folder that is out of bounds.
+        """
         name = name.strip()
         if not _PLAIN_NAME.fullmatch(name):
             raise InputError(f"Folder name {name!r}: use letters, digits, '.', '-' and '_', and no other folder in it.")
-        return self.base / name
+        if self.hosted or not (within or "").strip():
+            return self.base / name
+        ref = _bare(within or "")
+        typed = ref if ref.startswith("~") or Path(ref).is_absolute() else f"./{ref}"  # never a Hub id
+        home = Path(self.checked(typed, "In the folder"))
+        if home.exists() and not home.is_dir():
+            raise InputError(f"In the folder: {home} is a file. Give a folder.")
+        return home / name

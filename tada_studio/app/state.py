@@ -26,6 +26,8 @@ class TabState:
     cell:  (layer, projection) indexes of the cell whose spectrum is shown
     differs_from: name of what the map's differences are from; None until they are looked at
     reference: that merge
+    latest: the merge that the map showed last
+    before: the one that it showed last of the pair that was open before
     pinned: cells that are compared with the one that is shown
     beside: what is in sight beside the map, "knobs" or "near"
     section: which section under the map is in sight
@@ -53,6 +55,8 @@ class TabState:
     cell: tuple[int, int] = (0, 0)
     differs_from: str | None = None
     reference: Merge | None = None
+    latest: Merge | None = None
+    before: Merge | None = None
     pinned: tuple[tuple[int, int], ...] = ()
     beside: str = "knobs"
     section: str = "cell"

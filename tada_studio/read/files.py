@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from tada_studio.errors import AdapterError
+from tada_studio.errors import AdapterError, PickledError
 from tada_studio.files import shown
 from tada_studio.lora import CONFIG, WEIGHTS
 
@@ -59,7 +59,10 @@ def weight_files(folder: Path, allow_pickle: bool = False) -> list[Path]:
         return [folder / name for name in _shards(folder)]
     if allow_pickle and _there(folder, CONFIG) and _there(folder, PICKLE):
         return [folder / PICKLE]
-    raise AdapterError(f"{folder}: has no {WEIGHTS if _there(folder, CONFIG) else CONFIG}. {_instead(folder)}")
+    pickled = _there(folder, CONFIG) and _there(folder, PICKLE)
+    raise (PickledError if pickled else AdapterError)(
+        f"{folder}: has no {WEIGHTS if _there(folder, CONFIG) else CONFIG}. {_instead(folder)}"
+    )
 
 
 def check_folder(folder: Path) -> None:
@@ -140,7 +143,7 @@ _MLX = "These are weights of MLX-LM; give the folder with MLX-LM's own adapter_c
 #: What else may lie in a folder, and what to do about it.
 _INSTEAD = {
     PICKLE: "adapter_model.bin is a pickle, which can run code: save the adapter again with safe_serialization=True, or read it "
-    "with --allow-pickle, which loads numbers only.",
+    "with --allow-pickle (on the screen: the tick below the fields), which loads numbers only.",
     "pytorch_adapter.bin": "This is an adapter of the AdapterHub library; it has no PEFT form. Train a LoRA with PEFT.",
     "adapters.safetensors": _MLX,
     "[0-9]*_adapters.safetensors": _MLX,

@@ -11,7 +11,7 @@ from tada_studio.errors import AdapterError
 from tada_studio.files import MOST_FILES, packed, write_entry
 from tada_studio.lora import CONFIG, LABELS, RECIPE, WEIGHTS
 from tada_studio.read import mlx
-from tada_studio.read.files import INDEX, may_be_weights
+from tada_studio.read.files import INDEX, PICKLE, may_be_weights
 
 _SHARD = re.compile(r"adapter_model-\d{5}-of-\d{5}\.safetensors")
 
@@ -42,7 +42,9 @@ def _wanted(files: list[zipfile.ZipInfo], archive: Path) -> dict[str, zipfile.Zi
     needed = {
         name: e
         for name, e in inside.items()
-        if name in (CONFIG, WEIGHTS, INDEX, LABELS, RECIPE) or _SHARD.fullmatch(name) or mlx.NAMES.fullmatch(name)
+        if name in (CONFIG, WEIGHTS, INDEX, LABELS, RECIPE, PICKLE)
+        or _SHARD.fullmatch(name)
+        or mlx.NAMES.fullmatch(name)
     }
     # what else was trained is never opened, but the passport says that it is there
     return needed | {name: e for name, e in inside.items() if name not in needed and may_be_weights(name)}

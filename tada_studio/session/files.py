@@ -257,7 +257,14 @@ def _open(session: Session, saved: SavedSession, folder: Path, allowed: Allowed)
         task, domain = (_found(saved, role, folder, allowed) for role in ("task", "domain"))
         if opened.base:
             allowed(opened.base)
-        session.open(task, domain, opened.base, dora_rank=opened.dora_rank, same_base=opened.same_base)
+        session.open(
+            task,
+            domain,
+            opened.base,
+            dora_rank=opened.dora_rank,
+            same_base=opened.same_base,
+            allow_pickle=opened.allow_pickle,
+        )
     pair = session.pair
     assert pair is not None
     for role, adapter in (("task", pair.task), ("domain", pair.domain)):

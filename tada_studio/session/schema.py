@@ -30,6 +30,7 @@ class SavedOpening(Saved):
     sample: str | None = None
     dora_rank: int | None = None
     same_base: bool = False
+    allow_pickle: bool = False
 
 
 class OfRoles(Saved):

@@ -16,6 +16,7 @@ class Opened(NamedTuple):
     """How a pair was opened, so that it can be opened again: by the name of a sample, or by folder, zip or Hub id.
 
     same_base: somebody vouched that both adapters were trained on one base, whatever their configs call it
+    allow_pickle: somebody said that an adapter_model.bin may be read
     """
 
     task: str
@@ -24,6 +25,7 @@ class Opened(NamedTuple):
     sample: str | None = None
     dora_rank: int | None = None
     same_base: bool = False
+    allow_pickle: bool = False
 
 
 class BothInputs(NamedTuple):

@@ -91,9 +91,10 @@ class Workspace:
         progress: ProgressFn = silent,
         dora_rank: int | None = None,
         same_base: bool = False,
+        allow_pickle: bool = False,
     ) -> None:
         """Read two adapters (folder or Hub id each), or one alone (``domain`` is ""). What was open stays if this fails. Raises
-        TadaError. same_base: somebody vouches that both were trained on one base.
+        TadaError. same_base: somebody vouches that both were trained on one base; allow_pickle: an adapter_model.bin may be read.
 
         Work on the pair that was open before is stopped.
 
@@ -105,6 +106,7 @@ class Workspace:
             pair = pipeline.read_pair(
                 task,
                 domain or None,
+                allow_pickle,
                 base=base or None,
                 dora_rank=dora_rank,
                 progress=progress,
@@ -122,7 +124,10 @@ class Workspace:
                 shutil.rmtree(before, ignore_errors=True)
             self.stop()
             self.pair, self.readings, self.sample, self.base_ref = pair, None, None, base or None
-            self.opened, self.project = Opened(task, domain, base or None, None, dora_rank, same_base), None
+            self.opened, self.project = (
+                Opened(task, domain, base or None, None, dora_rank, same_base, allow_pickle),
+                None,
+            )
             self.base = self.base if self.base is not None and self.base.ref == base else None
             self.answers, self.tuning, self.effects, self.exported = {}, None, None, None
             self.answers_digest, self.grid = "", None

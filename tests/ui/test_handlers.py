@@ -1,13 +1,17 @@
 """The app's handlers without a browser: they are plain functions of a desk."""
 
+import contextlib
 import json
+import shutil
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from types import SimpleNamespace
 
 import gradio as gr
 import pytest
+import torch
 from PIL import Image
+from safetensors.torch import load_file
 
 from tada_studio.app import edits, sidebar
 from tada_studio.app.page import Start, page
@@ -16,6 +20,7 @@ from tada_studio.app.state import TabState
 from tada_studio.app.tabs.evaluate import flips_panel, history_panel, run_panel
 from tada_studio.app.tabs.export import tab as export_tab
 from tada_studio.app.tabs.inspect import (
+    against,
     auto_panel,
     beside_panel,
     cell_panel,
@@ -36,9 +41,10 @@ from tada_studio.app.widgets.messages import user_errors
 from tada_studio.app.widgets.task import in_turn, steps
 from tada_studio.base_model.inputs import read_inputs
 from tada_studio.core.methods import METHODS
-from tada_studio.errors import InputError, RecipeError, Stopped
+from tada_studio.errors import InputError, PickledError, RecipeError, Stopped
 from tada_studio.evaluation import Item
 from tada_studio.evaluation.shown import Shown
+from tada_studio.lora import WEIGHTS
 from tada_studio.pipeline import TURNED
 from tada_studio.progress import Progress
 from tada_studio.recipe import Recipe, knobs
@@ -325,6 +331,67 @@ def test_a_public_server_takes_no_paths(tmp_path, monkeypatch):
 def test_export_names_are_plain(name, tmp_path):
     with pytest.raises(InputError):
         AllowedPaths.here(tmp_path).output(name)
+
+
+def test_an_export_goes_into_a_folder_of_ones_choice_but_on_a_public_server(tmp_path):
+    here, root = AllowedPaths(), AllowedPaths.here(tmp_path)
+    assert here.output("a", f'"{tmp_path}/x/"') == tmp_path / "x" / "a" and here.output("a", " ") == here.base / "a"
+    assert root.output("a", "some/where") == tmp_path / "some" / "where" / "a"
+    for outside in ("..", "/etc", "some/../../x"):
+        with pytest.raises(InputError, match=r"In the folder: .* lies outside"):
+            root.output("a", outside)
+    (tmp_path / "file").write_text("")
+    with pytest.raises(InputError, match=r"is a file\. Give a folder"):
+        root.output("a", "file")
+    public = AllowedPaths.here(tmp_path, public=True)
+    assert public.output("a", "/etc") == tmp_path / "a", "what a stranger names is not looked at"
+
+
+def test_a_pickle_is_read_when_somebody_ticks_that_it_may_and_never_for_strangers(pico, tmp_path):
+    folder = tmp_path / "old"
+    shutil.copytree(pico.task, folder)
+    torch.save(load_file(folder / WEIGHTS), folder / "adapter_model.bin")
+    (folder / WEIGHTS).unlink()
+    zips = [[shutil.make_archive(str(tmp_path / one.name), "zip", one)] for one in (folder, pico.domain)]
+    state = Start().state()
+
+    def opened(paths, *ticks, zips=(None, None)):
+        found = {}
+        with contextlib.suppress(PickledError):
+            for news in open_tab.opening(paths, state, str(folder), str(pico.domain), "", *zips, None, *ticks):
+                found |= news
+        return found
+
+    refused = opened(AllowedPaths())
+    assert (
+        refused["pickled"]["visible"] and "the tick below the fields" in refused["error"] and state.session.pair is None
+    )
+    assert opened(AllowedPaths(), False, True)["pickled"]["visible"] and state.session.pair.task.label == "old"
+    assert state.session.opened.allow_pickle
+    assert opened(AllowedPaths(), False, False, zips=zips)["pickled"]["visible"]
+    state.session.pair = None
+    public = opened(AllowedPaths(hosted=True), False, True, zips=zips)
+    assert "pickled" not in public and "is a pickle" in public["error"] and state.session.pair is None
+    state.session.close()
+
+
+def test_the_map_is_compared_with_the_pair_that_was_open_before(state, pico):
+    def differences():
+        found = payload(state.session.view, None, against.against(state))["difference"]
+        return found["from"], [value for row in found["of"] for value in row]
+
+    against.choose(state, "before")
+    assert differences()[0] == "the plain sum", "nothing was open before"
+    edits.stroke(state, news(cells=[[0, 0]], value=0.25))
+    map_panel.show(state)
+    left = state.session.view.contributions[:, 1]
+    state.session.open(str(pico.domain), str(pico.task), str(pico.base))
+    map_panel.show(state)
+    assert ("pico-task and pico-domain, open before", "before") in against.choices(state)
+    against.choose(state, "before")
+    name, values = differences()
+    assert name == "pico-task and pico-domain, open before"
+    assert sum(values) == pytest.approx(float((state.session.view.contributions[:, 1] - left).sum()), abs=1e-3)
 
 
 def test_every_method_can_be_ticked_and_the_recipes_own_stands_last():

@@ -237,5 +237,5 @@ def test_both_passports_are_one_table_of_what_differs(pico):
     table, _, folded = shown.partition("<details>")
     assert "Task adapter: pico-task and Domain adapter: pico-domain" in table
     assert re.search(r"<th[^>]*>rank</th><td>\d+</td><td>6</td>", table) and "scaling rule" not in table
-    assert "more facts are the same of both" in folded and "scaling rule" in folded
+    assert "more facts are the same for both" in folded and "scaling rule" in folded
     state.session.close()

@@ -157,10 +157,13 @@ def groups(projections: tuple[str, ...]) -> list[tuple[str, list[int]]]:
 
 
 def difference(view: Merge, against: Merge | None) -> dict[str, Any] | None:
-    """How far the domain's part of each merged update is from that in another merge of the pair; None where there is none."""
+    """How far the domain's part of each merged update is from that in another merge; None where there is none."""
     if against is None or view.contributions is None or against.contributions is None:
         return None
-    return {"of": _on_grid(view, view.contributions[:, 1] - against.contributions[:, 1])}
+    other = dict(zip(against.pair.addresses.values(), against.contributions[:, 1].tolist(), strict=True))
+    ours = view.contributions[:, 1]
+    theirs = ours.new_tensor([other.get(place, math.nan) for place in view.pair.addresses.values()])
+    return {"of": _on_grid(view, ours - theirs)}
 
 
 def split(view: Merge) -> dict[str, Any]:

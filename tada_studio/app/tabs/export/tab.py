@@ -6,6 +6,7 @@ import re
 import shutil
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import gradio as gr
 
@@ -17,10 +18,11 @@ from tada_studio.app.truth_line import names
 from tada_studio.app.widgets import html
 from tada_studio.app.widgets.estimate import UNKNOWN, Pace, duration
 from tada_studio.app.widgets.panel import ONCE, Named, Panel, listen, words
-from tada_studio.app.widgets.task import Job, LongTask, bar, stop_button
+from tada_studio.app.widgets.task import Job, LongTask, bar, stop_button, whole
 from tada_studio.core.merge import whose_heads
 from tada_studio.errors import ExportError, InputError
 from tada_studio.exporting.certify import Certificate, read_certificate
+from tada_studio.figures.images import FONT, FONTS, WIDEST, WIDTH
 from tada_studio.html_report import html_report
 from tada_studio.progress import ProgressFn
 from tada_studio.session.rates import RATES
@@ -100,11 +102,13 @@ def suggested_name(state: TabState) -> str:
 # -- handlers --------------------------------------------------------------------------------------------------------
 
 
-def building(paths: AllowedPaths, state: TabState, name: str | None, beside: str | None, logits: bool) -> Job:
-    """Write, certify and zip; beside: one of ``FORMATS``. Raises InputError for a name that will not do."""
+def building(
+    paths: AllowedPaths, state: TabState, name: str | None, within: str | None, beside: str | None, logits: bool
+) -> Job:
+    """Write, certify and zip; beside: one of ``FORMATS``. Raises InputError for a name or a folder that will not do."""
     session = state.session
     name = (name or "").strip() or suggested_name(state)
-    own = paths.output(name)
+    own = paths.output(name, within)
     target = session.folder / name if paths.hosted else own
 
     def work(progress: ProgressFn) -> None:
@@ -146,14 +150,15 @@ def on_report(state: TabState) -> Named:
     }
 
 
-def on_kit(state: TabState) -> Named:
-    """Every figure and every table as files, in one zip."""
+def on_kit(state: TabState, width: Any = None, font: str | None = None) -> Named:
+    """Every figure and every table as files, in one zip; pictures so wide and in that font."""
     session, view = state.session, state.session.view
     if view is None:
         raise InputError("Nothing is open yet. Open a pair first; then there is something to take home.")
     home = session.folder / "take-home" / f"{suggested_name(state)}-figures"
     shutil.rmtree(home, ignore_errors=True)
-    files = write_kit(home, view, session.runs, names(session))
+    wide = whole(width, "The width of figures") if width else WIDTH
+    files = write_kit(home, view, session.runs, names(session), wide, font or FONT)
     zipped = shutil.make_archive(str(home), "zip", home)
     kinds = ", ".join(sorted({path.suffix[1:].upper() for path in files}))
     message = f"{len(files)} files ({kinds}), the map among them. “tada-studio report --figures DIR” writes the same."
@@ -181,12 +186,7 @@ def export_tab(state: gr.State, paths: AllowedPaths) -> Panel:
     what = words(summary(TabState()), elem_id="export-summary")
     with gr.Row():
         with gr.Column(min_width=320):
-            where = (
-                "kept until this page is closed; download the zip" if paths.hosted else f"a new folder in {paths.base}"
-            )
-            name = gr.Textbox(
-                label="Folder name", placeholder="named after the pair if left empty", info=where, elem_id="export-name"
-            )
+            name, within = _place(paths)
             beside = gr.Radio(
                 FORMATS, value="", label="Beside PEFT's files, write", elem_id="export-format",
                 info="Read back and compared like PEFT's. What a format cannot hold is said, and then nothing is written.",
@@ -214,9 +214,28 @@ def export_tab(state: gr.State, paths: AllowedPaths) -> Panel:
                 elem_id="recipe",
             )
     at = {"result": result, "download": download, "push": push}
-    finished = task.begins(state, "build", partial(building, paths), [name, beside, logits], at)
+    finished = task.begins(state, "build", partial(building, paths), [name, within, beside, logits], at)
     task.can_stop(state)
     return Panel({"summary": what, "recipe": recipe, "estimate": about, **at}, show, news=(finished,))
+
+
+def _place(paths: AllowedPaths) -> tuple[gr.Textbox, gr.Textbox]:
+    """What the export is called, and in which folder of this machine it goes, which strangers do not choose."""
+    kept = "kept until this page is closed; download the zip" if paths.hosted else "a new folder"
+    bounds = f"any folder inside {paths.root}" if paths.root is not None else "any folder of this machine"
+    with gr.Row():
+        name = gr.Textbox(
+            label="Folder name",
+            placeholder="named after the pair if left empty",
+            info=kept,
+            elem_id="export-name",
+            min_width=200,
+        )
+        within = gr.Textbox(
+            label="In the folder", placeholder=str(paths.base), info=bounds,
+            visible=not paths.hosted, elem_id="export-within", min_width=200,
+        )  # fmt: skip
+    return name, within
 
 
 def _report_box(state: gr.State) -> None:
@@ -225,7 +244,25 @@ def _report_box(state: gr.State) -> None:
     with gr.Row():
         make = gr.Button("Make the report", elem_id="make-report", min_width=160)
         kit = gr.Button("Figures and tables as files", elem_id="make-kit", min_width=200)
+    width, font = _picture()
     message = words(elem_id="report-message")
     file = gr.DownloadButton("Download the report", variant="primary", visible=False, elem_id="report")
-    for button, act in ((make, on_report), (kit, on_kit)):
-        listen(button.click, act, [state], {"message": message, "file": file}, **ONCE)
+    at = {"message": message, "file": file}
+    listen(make.click, on_report, [state], at, **ONCE)
+    listen(kit.click, on_kit, [state, width, font], at, **ONCE)
+
+
+def _picture() -> tuple[gr.Number, gr.Dropdown]:
+    """How pictures are saved from now on, here and by the buttons of every figure."""
+    with gr.Row():
+        width = gr.Number(
+            0, label="Width of pictures", info="in pixels; 0: as on the screen", precision=0, minimum=0, maximum=WIDEST,
+            elem_id="picture-width", min_width=200,
+        )  # fmt: skip
+        font = gr.Dropdown(
+            [("as on the screen", ""), *((name, name) for name in FONTS)], value="", label="Font of pictures",
+            info="for every figure's buttons, too", filterable=False, elem_id="picture-font", min_width=200,
+        )  # fmt: skip
+    chosen = "(width, font) => { window.tadaPicture = { width, font }; }"
+    gr.on([width.change, font.change], None, [width, font], None, js=chosen, api_visibility="private")
+    return width, font

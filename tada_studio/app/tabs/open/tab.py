@@ -19,7 +19,7 @@ from tada_studio.app.widgets.panel import EDIT, ONCE, READ, Named, Panel, listen
 from tada_studio.app.widgets.task import Job, LongTask, steps, stop_button, uploaded
 from tada_studio.base_model.images import SUFFIXES
 from tada_studio.base_model.inputs import Input, read_inputs
-from tada_studio.errors import BaseError, InputError, OtherBaseError, TadaError
+from tada_studio.errors import BaseError, InputError, OtherBaseError, PickledError, TadaError
 from tada_studio.lora import Passport
 from tada_studio.markup import template
 from tada_studio.probing import Readings as SavedReadings
@@ -33,7 +33,7 @@ _PASSPORTS = template("""
 <th scope="col">{{ label }}</th>{% endfor %}</tr></thead><tbody>{% for row in rows %}
 <tr><th scope="row">{{ row[0] }}</th>{% for cell in row[1:] %}<td>{{ cell }}</td>{% endfor %}</tr>{% endfor %}</tbody></table></div>
 {% for name, text in notes %}<div class="caption">{{ name }}: {{ text }}</div>{% endfor %}
-{% if same %}<details><summary>{{ same | length }} more facts are the same of both</summary><div class="table-scroll">
+{% if same %}<details><summary>{{ same | length }} more facts are the same for both</summary><div class="table-scroll">
 <table class="plain-table"><tbody>{% for row in same %}<tr><th scope="row">{{ row[0] }}</th><td>{{ row[1] }}</td></tr>{% endfor %}
 </tbody></table></div></details>{% endif %}
 """)
@@ -43,6 +43,8 @@ _BASE_IS_FOR = (
 )
 SAME_BASE = "I know that both were trained on the same base"
 _SAME_BASE_INFO = "Open again with this tick; recipe.json and the model card keep that you said so."
+PICKLED = "I trust where adapter_model.bin comes from"
+_PICKLED_INFO = "Open again with this tick: it is read as numbers only, and no code in it runs."
 WEIGHTS_ONLY = (
     "Until there are readings every computed gate is even; painting, merging and exporting work all the same."
 )
@@ -127,10 +129,12 @@ def on_own(
     domain_zip: Sequence[str] | None = None,
     dora_rank: int | None = None,
     same_base: bool = False,
+    allow_pickle: bool = False,
 ) -> Iterator[Named]:
     """Open two adapters by folder or Hub id, or the zips that were uploaded for them; an empty base means weights only.
     ``dora_rank``: of the LoRA that stands in for DoRA, None for the adapter's own.
-    ``same_base``: the person vouches that both were trained on one base.
+    ``same_base``: the person vouches that both were trained on one base; ``allow_pickle``: that an adapter_model.bin may be read,
+    which no stranger may say.
 
     Only DoRA takes long, whose base is read too; yields updates for ``show``.
     """
@@ -138,13 +142,13 @@ def on_own(
     first = dropped(task_zip, "task") or paths.checked(task, "Task adapter")
     second = dropped(domain_zip, "domain") or paths.checked(domain, "Domain adapter")
 
+    how = dora_rank, same_base, allow_pickle and not paths.hosted
+
     def work(progress: ProgressFn) -> None:
         session = state.session
         uploaded(
             first,
-            lambda task: uploaded(
-                second, lambda domain: session.open(task, domain, base_ref, progress, dora_rank, same_base)
-            ),
+            lambda task: uploaded(second, lambda domain: session.open(task, domain, base_ref, progress, *how)),
         )
 
     try:
@@ -152,11 +156,17 @@ def on_own(
             if isinstance(step, Progress):
                 yield {"bar": html.progress_bar(step)}
     except TadaError as error:
-        tick = {"vouch": gr.update(visible=True)} if isinstance(error, OtherBaseError) else {}
-        yield {"bar": probe_state(state), **tick}
+        yield {"bar": probe_state(state), **_ticks(paths, error)}
         raise
     state.acted("Opened your own pair.")
-    yield {**show(state), "vouch": gr.update(visible=same_base)}
+    yield {**show(state), "vouch": gr.update(visible=same_base), "pickled": gr.update(visible=how[-1])}
+
+
+def _ticks(paths: AllowedPaths, error: TadaError) -> Named:
+    """What a person could say that would let the pair open."""
+    if isinstance(error, OtherBaseError):
+        return {"vouch": gr.update(visible=True)}
+    return {"pickled": gr.update(visible=True)} if isinstance(error, PickledError) and not paths.hosted else {}
 
 
 def opening(paths: AllowedPaths, state: TabState, *fields: Any) -> Iterator[Named]:
@@ -302,6 +312,7 @@ class Own(NamedTuple):
     domain_zip: gr.File
     dora_rank: gr.Number
     same_base: gr.Checkbox
+    pickled: gr.Checkbox
     button: gr.Button
     error: gr.HTML
 
@@ -338,12 +349,13 @@ def open_tab(state: gr.State, paths: AllowedPaths, limits: Limits = OWN) -> Pane
         "source": probe.source,
         "estimate": about,
         "vouch": own.same_base,
+        "pickled": own.pickled,
     }
     changed, last = partial(gr.on, [probe.n.change, probe.auto.change]), {**READ, "trigger_mode": "always_last"}
     listen_early(changed, estimate, [state, probe.n, probe.auto], {"estimate": about}, **last)
     changes = [listen(button.click, partial(on_sample, name), [state], at, **EDIT) for name, button in opens.items()]
     changes.append(
-        listen(own.button.click, partial(opening, paths), [state, *own[:7]], {**at, "error": own.error}, **ONCE)
+        listen(own.button.click, partial(opening, paths), [state, *own[:8]], {**at, "error": own.error}, **ONCE)
     )
     listen(probe.source.change, on_source, [probe.source], boxes, **READ)
 
@@ -388,7 +400,7 @@ def _own(paths: AllowedPaths) -> Own:
         gr.Accordion("Or drop zips, or the files of an adapter's folder", open=paths.hosted, elem_id="own-zips"),
         gr.Row(),
     ):
-        task_zip, domain_zip = _zip("Task"), _zip("Domain")
+        task_zip, domain_zip = (_zip(role, [] if paths.hosted else [".bin"]) for role in ("Task", "Domain"))
     with gr.Accordion("For DoRA adapters", open=False, elem_id="own-dora"):
         dora_rank = gr.Number(
             label="Rank of the LoRA that stands in for DoRA (empty: the adapter's own)", value=None, precision=0,
@@ -398,20 +410,23 @@ def _own(paths: AllowedPaths) -> Own:
     same_base = gr.Checkbox(
         label=SAME_BASE, info=_SAME_BASE_INFO, value=False, visible=False, elem_id="same-base",
     )  # fmt: skip
+    pickled = gr.Checkbox(label=PICKLED, info=_PICKLED_INFO, value=False, visible=False, elem_id="pickled")
     opens = gr.Button("Open", variant="primary", elem_id="open-own")
-    return Own(task, domain, base, task_zip, domain_zip, dora_rank, same_base, opens, words(elem_id="own-error"))
+    return Own(
+        task, domain, base, task_zip, domain_zip, dora_rank, same_base, pickled, opens, words(elem_id="own-error")
+    )
 
 
-def _zip(role: str) -> gr.File:
+def _zip(role: str, more: Sequence[str]) -> gr.File:
     return gr.File(
-        label=f"{role} adapter: a zip, or its files", file_types=[".zip", ".safetensors", ".json"], file_count="multiple",
+        label=f"{role} adapter: a zip, or its files", file_types=[".zip", ".safetensors", ".json", *more], file_count="multiple",
         elem_id=f"{role.lower()}-zip", height=110,
     )  # fmt: skip
 
 
 def _probe(most: int) -> tuple[Probe, dict[str, gr.Row], LongTask, gr.HTML]:
     says = "About 32 domain inputs, and about 32 prompts of the task without answers, go through the base once."
-    words(html.heading("Probe", f"{says} {report.ABOUT_TASK_INPUTS}"))
+    words(html.heading("Probe", html.explained(f"{says} {report.ABOUT_TASK_INPUTS}")))
     with gr.Row(equal_height=True):
         source = gr.Radio(SOURCES, value="sample", label="Inputs from", elem_id="probe-source", scale=3, min_width=320)
         n = gr.Slider(
