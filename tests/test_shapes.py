@@ -120,3 +120,17 @@ def test_an_answer_is_found_by_label_text_letter_or_number():
     for nothing in ("C", 2, -1, True, None, ""):
         with pytest.raises(InputError, match="names none"):
             index_of(nothing, ("x", "y"))
+
+
+@pytest.mark.parametrize("start", ["choice", "option_", ""])
+def test_a_table_may_have_more_columns_of_choices_than_four(tmp_path, start):
+    """Read as four, eight choices would be scored as an easier question."""
+    ends = "ABCDEFGH" if not start else "12345678"
+    file, texts = tmp_path / "wide.csv", [f"text {i}" for i in range(8)]
+    rows = [
+        ["question", *(f"{start}{end}" for end in ends), "answer"],
+        ["Which?", *texts, "G"],
+        ["And?", *texts[:3], *[""] * 5, "C"],
+    ]
+    file.write_text("\n".join(",".join(row) for row in rows))
+    assert read_items(file) == [Item("Which?", tuple(texts), 6), Item("And?", tuple(texts[:3]), 2)]

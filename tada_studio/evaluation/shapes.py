@@ -6,17 +6,21 @@ Every function here takes a row (column -> value) and gives another; raises Inpu
 import json
 import re
 from collections.abc import Callable, Mapping, Sequence
+from itertools import takewhile
 from typing import Any, NamedTuple
 
 from tada_studio.errors import InputError
 
 Row = Mapping[str, Any]
 _LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
-#: Columns that hold one choice each, as tables spell them.
+#: How columns that hold one choice each are told apart, as far as a table goes on.
+_ENDS = (_LETTERS[:10], _LETTERS[:10].lower(), [str(i) for i in range(30)], [str(i) for i in range(1, 30)])
+#: Such columns, as tables spell them.
 _ONE_EACH = (
-    tuple("ABCD"), tuple("abcd"), *(tuple(f"{start}{end}" for end in ends)
-    for start in ("choice", "option", "option_", "choice_", "answer") for ends in ("0123", "1234", "ABCD", "abcd")),
-    ("opa", "opb", "opc", "opd"),
+    tuple(_LETTERS[:10]), tuple(_LETTERS[:10].lower()),
+    *(tuple(f"{start}{end}" for end in ends)
+      for start in ("choice", "option", "option_", "choice_", "answer") for ends in _ENDS),
+    ("opa", "opb", "opc", "opd", "ope"),
 )  # fmt: skip
 #: What tables call the right one.
 _ANSWERS = (
@@ -125,7 +129,8 @@ def _pubmed(row: Row) -> dict[str, Any]:
 def _spread(row: Row) -> dict[str, Any]:
     """A column for each choice."""
     names = next(names for names in _ONE_EACH if all(name in row for name in names[:2]))
-    choices = [str(row[name]) for name in names if row.get(name) not in (None, "")]
+    there = takewhile(row.__contains__, names)
+    choices = [str(row[name]) for name in there if row[name] not in (None, "")]
     answer = row.get(next(name for name in _ANSWERS if name in row))
     return _choice(_text(_first(row, _QUESTIONS), "question"), choices, answer)
 
