@@ -71,4 +71,5 @@ def test_a_mistyped_file_asks_nobody_and_an_id_is_taken_by_the_command_line(hub,
     done = cli.main(
         ["evaluate", "--base", str(pico.base), "--items", f"domain={NAME}:train.jsonl", "--json", "--quiet"]
     )
-    assert done == 0 and json.loads(capsys.readouterr().out)["sides"]["domain"]["base"]["n"] == 2
+    [row] = json.loads(capsys.readouterr().out)
+    assert done == 0 and (row["side"], row["name"], row["n"]) == ("domain", "base", 2)

@@ -173,6 +173,8 @@ def test_a_verdict_names_both_parents_at_once_and_the_largest_p_of_a_group():
     assert report.verdict_note(found) == (
         "Paired tests on the same 60 items, corrected for 5 comparisons. About 400 items could tell more."
     )
+    likelier = [comparison("task", "better", 1e-5), comparison("sum", "better", 1.0)]
+    assert "From the sum it differs in how likely the right answers are" in report.verdict_note(likelier)
     one = [comparison("task", "better", 1e-5), comparison("domain", "worse", 0.01), comparison("sum", "mixed", 0.01)]
     assert report.verdict_words(one) == (
         "Better than the task adapter, p < 0.001; worse than the domain adapter, p = 0.01; "

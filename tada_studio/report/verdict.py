@@ -38,7 +38,16 @@ def verdict_note(found: Sequence[Comparison]) -> str:
     more = [one for one in found if one.word == CANNOT_TELL and one.needed]
     needed = min((one.needed or 0 for one in more), default=0)
     rests = f"Paired tests on the same {found[0].n} items, corrected for {_count(len(found), 'comparison')}."
+    likelier = [
+        _NAMES.get(one.against, one.against) for one in found if one.won is not None and _by_likelihood_alone(one)
+    ]
+    if likelier:
+        rests += f" From {_list(likelier)} it differs in how likely the right answers are, not clearly in how many are right."
     return f"{rests} About {needed:,} items could tell more." if 0 < needed <= 100_000 else rests
+
+
+def _by_likelihood_alone(one: Comparison) -> bool:
+    return one.word in (BETTER, WORSE) and not (one.p_right is not None and one.p_right < LEVEL)
 
 
 def _group(word: str, found: Sequence[Comparison]) -> str:

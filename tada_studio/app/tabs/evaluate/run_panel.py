@@ -29,6 +29,11 @@ from tada_studio.session import Run
 
 #: So many of the latest runs can stand beside the recipe.
 EARLIER = 6
+#: Items of one's own, unfolded, push it out of sight of the button that begins.
+_BAR_INTO_SIGHT = """() => {
+  const bar = document.getElementById('eval-bar'), { top, bottom } = bar.getBoundingClientRect();
+  if (top < 0 || bottom > innerHeight) bar.scrollIntoView({ block: 'center', behavior: 'smooth' });
+}"""
 NOT_YET = "Nothing was evaluated yet. Choose variants and run: each appears as soon as it is scored."
 
 
@@ -262,6 +267,7 @@ def run_panel(state: gr.State, paths: AllowedPaths) -> Panel:
     )
     ran = task.begins(state, "run", partial(evaluation, paths), [*inputs], at)
     task.can_stop(state)
+    task.starts["run"].click(None, None, None, js=_BAR_INTO_SIGHT, api_visibility="private")
     listen(against.input, on_against, [state, against], {"against": against, "cards": at["cards"]}, **READ)
     return Panel({**at, "bar": task.bar, "variants": inputs.variants}, show, (made,), (ran,))
 
