@@ -13,7 +13,7 @@ from tada_studio.errors import InputError
 
 Row = Mapping[str, Any]
 _LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
-#: How columns that hold one choice each are told apart, as far as a table goes on.
+#: What the names of columns that hold one choice each end in, as far as a table goes on.
 _ENDS = (_LETTERS[:10], _LETTERS[:10].lower(), [str(i) for i in range(30)], [str(i) for i in range(1, 30)])
 #: Such columns, as tables spell them.
 _ONE_EACH = (

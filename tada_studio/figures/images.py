@@ -60,7 +60,7 @@ def save_images(pictures: Mapping[Path, Figure], about: str = "", width: int = W
         ) from error
 
 
-def _legend_below(plot: go.Figure, height: float) -> int:
+def _legend_below(plot: go.Figure, height: int | float) -> int:
     """Pixels that a legend under a plot of that height takes; a caption has to stand under it."""
     y = plot.layout.legend.y
     return round(-y * height) + _LEGEND if y is not None and y < 0 else 0
