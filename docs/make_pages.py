@@ -20,7 +20,7 @@ import tada_studio
 from tada_studio import cli, figures, report
 from tada_studio.app import api, api_models
 from tada_studio.cli.parser import flags
-from tada_studio.glossary import FIRST
+from tada_studio.glossary import FIRST, GLOSSARY
 from tada_studio.session.limits import PUBLIC
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -242,7 +242,7 @@ def tables() -> dict[str, str]:
         "knobs": report.knob_table(),
         "methods": report.method_table(),
         "figures": figure_list(),
-        "words": report.glossary_table(FIRST),
+        "words": " ".join(f"**{name}**: {GLOSSARY[name]}" for name in FIRST),
         "limits": "\n".join(f"- {words}" for words in PUBLIC.in_words()),
     }
 

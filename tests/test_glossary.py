@@ -33,7 +33,7 @@ def test_what_nothing_can_be_read_without_is_explained_in_readme_help_and_on_the
     said = [map_panel.verdict(state.session.view), cell_panel.show(state)["heading"]]
     screen = json.dumps([block["props"] for block in page(Start()).config["components"]], default=str) + "".join(said)
     for word in FIRST:
-        assert f"**{word}** | {GLOSSARY[word]}" in readme and f"  {word}: {GLOSSARY[word]}" in shown, word
+        assert f"**{word}**: {GLOSSARY[word]}" in readme and f"  {word}: {GLOSSARY[word]}" in shown, word
         assert str(escape(GLOSSARY[word])) in screen, word
     state.session.close()
 
