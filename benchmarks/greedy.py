@@ -2,6 +2,7 @@
 
     python benchmarks/greedy.py                   # as RESULTS.md has it
     python benchmarks/greedy.py --seconds 10
+    python benchmarks/greedy.py --does uploads    # that alone: what is it that costs the others most?
 
 The greedy one has eight tabs, and at once in each: strokes without waiting for an answer, searches and exports, uploads, page
 loads, calls of the API. Two quiet visitors paint once a second and reload now and then. Exit 1 if any of theirs failed or was
@@ -18,8 +19,9 @@ import tempfile
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -35,8 +37,10 @@ from soak import Seen, Visitor, size, spent, start
 TABS, QUIET = 8, 2
 
 
-def greedy(demo: SimpleNamespace, over: threading.Event, counts: Counter) -> list[threading.Thread]:
-    """All that it does, as threads that end when it is over."""
+def greedy(
+    demo: SimpleNamespace, over: threading.Event, counts: Counter, does: Sequence[str]
+) -> list[threading.Thread]:
+    """All that it does (or some of it), as threads that end when it is over."""
     first = Page(demo).load()
 
     def tab() -> Page:
@@ -59,14 +63,14 @@ def greedy(demo: SimpleNamespace, over: threading.Event, counts: Counter) -> lis
         status, _, _ = page.request("POST", "/gradio_api/call/samples", json.dumps({"data": []}))
         return f"calls {status}"
 
-    jobs: list[Callable[[], str]] = [lambda page=page: strokes(page) for page in pages]  # type: ignore[misc]
-    jobs += [lambda page=page: f"searches {page.click('tune')[0]}" for page in pages[:3]]  # type: ignore[misc]
-    jobs += [lambda page=page: f"exports {page.click('build')[0]}" for page in pages[:3]]  # type: ignore[misc]
-    jobs += [
-        lambda: f"uploads {first.upload('a.zip', upload)[0]}",
-        lambda: call(first),
-        lambda: f"loads {tab() and 200}",
-    ]
+    jobs: dict[str, list[Callable[[], str]]] = {
+        "strokes": [partial(strokes, page) for page in pages],
+        "searches": [lambda page=page: f"searches {page.click('tune')[0]}" for page in pages[:3]],  # type: ignore[misc]
+        "exports": [lambda page=page: f"exports {page.click('build')[0]}" for page in pages[:3]],  # type: ignore[misc]
+        "uploads": [lambda: f"uploads {first.upload('a.zip', upload)[0]}"],
+        "calls": [partial(call, first)],
+        "loads": [lambda: f"loads {tab() and 200}"],
+    }
 
     def again(job: Callable[[], str]) -> None:
         while not over.is_set():
@@ -76,7 +80,7 @@ def greedy(demo: SimpleNamespace, over: threading.Event, counts: Counter) -> lis
                 counts[type(error).__name__] += 1
                 time.sleep(0.05)
 
-    return [threading.Thread(target=again, args=(job,)) for job in jobs]
+    return [threading.Thread(target=again, args=(job,)) for name in does or jobs for job in jobs[name]]
 
 
 def watched(demo: SimpleNamespace, seconds: float) -> Seen:
@@ -102,7 +106,7 @@ def watched(demo: SimpleNamespace, seconds: float) -> Seen:
     return seen
 
 
-def compare(seconds: float) -> dict[str, dict[str, object]]:
+def compare(seconds: float, does: Sequence[str] = ()) -> dict[str, dict[str, object]]:
     """The same visitors alone, and beside the greedy one."""
     with tempfile.TemporaryDirectory(prefix="greedy-") as folder:
         running, port = start(Path(folder))
@@ -111,7 +115,7 @@ def compare(seconds: float) -> dict[str, dict[str, object]]:
         try:
             Visitor(0, demo, Seen()).do_stroke()  # the sample is read once
             for name in ("alone", "beside"):
-                used, other = spent(process), _other(port) if name == "beside" else None
+                used, other = spent(process), _other(port, does) if name == "beside" else None
                 found[name] = {**_figures(watched(demo, seconds)), "server's CPU, s": round(spent(process) - used, 1)}
                 got = other.communicate("over", timeout=120)[0] if other else "-"
                 found[name] |= {
@@ -124,18 +128,18 @@ def compare(seconds: float) -> dict[str, dict[str, object]]:
     return found
 
 
-def _other(port: int) -> subprocess.Popen[str]:
+def _other(port: int, does: Sequence[str]) -> subprocess.Popen[str]:
     """The greedy one, in a process of its own: in this one it would slow down the clocks of the others."""
-    words = [sys.executable, __file__, "--greedy-at", str(port)]
+    words = [sys.executable, __file__, "--greedy-at", str(port), *(word for name in does for word in ("--does", name))]
     other = subprocess.Popen(words, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
     assert other.stdout is not None and other.stdout.readline().strip() == "it began"
     return other
 
 
-def be_greedy(port: int) -> int:
+def be_greedy(port: int, does: Sequence[str]) -> int:
     """Until something comes in on stdin; prints what came of it."""
     over, counts = threading.Event(), Counter()
-    threads = greedy(SimpleNamespace(server_port=port), over, counts)
+    threads = greedy(SimpleNamespace(server_port=port), over, counts, does)
     for thread in threads:
         thread.start()
     print("it began", flush=True)
@@ -159,12 +163,15 @@ def _figures(seen: Seen) -> dict[str, object]:
 def main() -> int:
     asked = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     asked.add_argument("--seconds", type=float, default=30.0, help="for each of the two")
+    asked.add_argument(
+        "--does", action="append", default=[], help="strokes, searches, exports, uploads, calls or loads"
+    )
     asked.add_argument("--record", action="store_true", help="write the table into RESULTS.md")
     asked.add_argument("--greedy-at", type=int, help=argparse.SUPPRESS)
     options = asked.parse_args()
     if options.greedy_at:
-        return be_greedy(options.greedy_at)
-    found = compare(options.seconds)
+        return be_greedy(options.greedy_at, options.does)
+    found = compare(options.seconds, options.does)
     held, code = verdict(goals(found["beside"]))
     rows = [[name, *(str(found[when][name]) for when in ("alone", "beside"))] for name in found["alone"]]
     body = f"{held}\n\n{table(['two quiet visitors', 'alone', 'beside the greedy one'], rows)}"
