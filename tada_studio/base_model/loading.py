@@ -18,6 +18,10 @@ def loading(folder: Path, progress: ProgressFn) -> Iterator[None]:
     """While the block runs, transformers' bar over the weights of a folder is ``progress``. One at a time: the bar is global."""
     from transformers.utils import logging
 
+    set_hook = getattr(logging, "set_tqdm_hook", None)
+    if set_hook is None:  # the first of transformers 5: it loads, and nobody is told how far
+        yield
+        return
     sizes = tensor_sizes(folder)
 
     def bar(factory: Callable[..., Any], args: tuple[Any, ...], how: dict[str, Any]) -> Any:
@@ -25,11 +29,11 @@ def loading(folder: Path, progress: ProgressFn) -> Iterator[None]:
             return factory(*args, **how)
         return _counted(args[0], sizes, f"loading {folder.name}", progress)
 
-    logging.set_tqdm_hook(bar)
+    set_hook(bar)
     try:
         yield
     finally:
-        logging.set_tqdm_hook(None)
+        set_hook(None)
 
 
 def tensor_sizes(folder: Path) -> dict[str, int]:
