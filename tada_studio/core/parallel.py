@@ -116,8 +116,7 @@ def _work_off(take_turns: Callable[[], None], todo: deque[int]) -> None:
                 if todo:
                     going.add(_POOL.submit(take_turns))
     finally:
-        todo.clear()  # after a failure the others end soon
-        wait(going)
+        wait(going)  # after a failure: the others end with their slice
 
 
 def batched(work: Callable[..., tuple[Tensor, ...]], *tensors: Tensor) -> tuple[Tensor, ...]:
