@@ -270,6 +270,11 @@ def _usual_place_beside_others(label: str) -> tuple[int, int, str]:
 _SPELLED_OUT = ("ff", "ff_context")
 
 
+def in_usual_order(labels: Iterable[str]) -> list[str]:
+    """Labels of several towers in one order, which is each tower's own too."""
+    return sorted(labels, key=_usual_place_beside_others)
+
+
 def _short_names(kinds: list[tuple[str, str]]) -> list[str]:
     """For each (stack, path inside a layer) its shortest end that no other ends in, or that whole path if no other has it."""
 

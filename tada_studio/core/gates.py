@@ -14,7 +14,7 @@ import torch
 from jaxtyping import Bool, Float, Float64, Int64, Shaped
 from torch import Tensor
 
-from tada_studio.addresses import Address, addresses
+from tada_studio.addresses import Address, addresses, in_usual_order
 from tada_studio.core import stats
 from tada_studio.core.selectors import Cells, apply_lines, spans_of
 from tada_studio.core.separation import BothMoments
@@ -249,6 +249,8 @@ def _grid(places: Sequence[Address]) -> tuple[list[tuple[str, int]], tuple[str, 
     rows = sorted({(place.tower, place.layer) for place in places}, key=lambda row: (towers[row[0]], row[1]))
     deeper = sorted(places, key=lambda place: (towers[place.tower], place.layer))
     projections = tuple(dict.fromkeys(place.projection for place in deeper))
+    if len(towers) > 1:  # each tower's columns stand in its own order, whichever it shares with another
+        projections = tuple(in_usual_order(projections))
     row, column = {v: i for i, v in enumerate(rows)}, {v: i for i, v in enumerate(projections)}
     return rows, projections, ([row[p.tower, p.layer] for p in places], [column[p.projection] for p in places])
 
@@ -259,7 +261,7 @@ class Depth(NamedTuple):
     rho:      Spearman's rank correlation of g_D with the layer, over all modules; None where it is undefined
     interval: its 95 % bootstrap interval over probe inputs, for these layers; None without readings
     by_projection: rho of each projection
-    thirds:   mean g_D of the shallow, middle and deep third of the layers
+    thirds:   mean g_D of the shallow, middle and deep third of the layers; of two layers each, of one that one
     share:    (layers,) mean g_D of each layer
     low, high: (layers,) 95 % band of that mean
     by_chance: how often layers in another order show as strong a trend: inputs may agree on one that is no more than that
@@ -269,7 +271,7 @@ class Depth(NamedTuple):
     rho: float | None
     interval: stats.Interval | None
     by_projection: dict[str, float | None]
-    thirds: tuple[float, float, float]
+    thirds: tuple[float, ...]
     share: Float64[Tensor, " layers"]
     low: Float64[Tensor, " layers"]
     high: Float64[Tensor, " layers"]
@@ -308,7 +310,7 @@ def _depth_profile(gate_map: Gates, draws: Float64[Tensor, "draws layers project
     rhos = stats.spearman_rows(depth[there], draws[:, there])
     means = torch.cat([values[None], draws]).nanmean(2)
     band = means.quantile(torch.tensor([0.025, 0.975], dtype=torch.float64), dim=0)
-    thirds = values.nanmean(1).tensor_split(3)
+    thirds = values.nanmean(1).tensor_split(min(3, len(values)))
     return Depth(
         rho=stats.spearman(depth[there], values[there]),
         interval=stats.percentiles(rhos[~rhos.isnan()].tolist()),
@@ -317,7 +319,7 @@ def _depth_profile(gate_map: Gates, draws: Float64[Tensor, "draws layers project
             name: stats.spearman(depth[there[:, j], j], values[there[:, j], j])
             for j, name in enumerate(gate_map.projections)
         },
-        thirds=tuple(float(third.mean()) for third in thirds),  # type: ignore[arg-type]
+        thirds=tuple(float(third.mean()) for third in thirds),
         share=values.nanmean(1),
         low=band[0],
         high=band[1],

@@ -258,11 +258,12 @@ def measured(adapter: Adapter) -> Adapter:
 
 
 def _by_third(places: Mapping[str, Address], norms: Mapping[str, float]) -> str:
-    """The norm of the shallow, middle and deep third, of each tower."""
+    """The norm of the shallow, middle and deep third, of each tower; of one or two layers, of each."""
     says = []
     for tower in dict.fromkeys(place.tower for place in places.values()):
         ours = {name: place.layer for name, place in places.items() if place.tower == tower}
-        thirds = [set(part.tolist()) for part in torch.tensor(sorted(set(ours.values()))).tensor_split(3)]
+        layers = torch.tensor(sorted(set(ours.values())))
+        thirds = [set(part.tolist()) for part in layers.tensor_split(min(3, len(layers)))]
         depth = [sum(norms[name] ** 2 for name, layer in ours.items() if layer in third) ** 0.5 for third in thirds]
         says.append(" / ".join(f"{norm:.3g}" for norm in depth) + (f" ({tower})" if tower else ""))
     return ", ".join(says)

@@ -333,7 +333,8 @@ def compared_depth_sentence(label: str, depth: Depth) -> str:
 def rho_and_thirds(depth: Depth) -> str:
     thirds = " / ".join(f"{third:.2f}" for third in depth.thirds)
     rho = "undefined" if depth.rho is None else f"{depth.rho:+.2f}"
-    return f"rho {rho} ({_spread(depth)}); shallow, middle and deep third {thirds}"
+    of = {1: "the one layer", 2: "first and second layer"}.get(len(depth.thirds), "shallow, middle and deep third")
+    return f"rho {rho} ({_spread(depth)}); {of} {thirds}"
 
 
 def _by_hand(edited: int) -> str:

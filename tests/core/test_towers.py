@@ -16,8 +16,9 @@ from tada_studio.core.mix import relative_depth
 from tada_studio.core.selectors import families
 from tada_studio.core.strokes import depth_ramp, painted
 from tada_studio.errors import RecipeError
-from tada_studio.lora import Adapter, Pair
+from tada_studio.lora import Adapter, Pair, Passport
 from tada_studio.pipeline.merge import Merge
+from tada_studio.read import measured
 from tada_studio.recipe import Recipe
 
 #: An encoder of three layers beside a decoder of six, which attends to itself and across.
@@ -271,6 +272,28 @@ def test_towers_are_drawn_one_below_the_other_and_told_one_after_the_other():
     assert says.startswith("Encoder: the domain's share ") and "Decoder: the domain's share " in says
     leans = report.lean_sentence(Merge(pair, None, Recipe(overrides=("encoder : 1", "decoder : 0"))).gates)
     assert leans == "Encoder: layers 0-2 lean to domain. Decoder: layers 0-5 lean to task, none to domain."
+
+
+#: A T5 whose encoder and decoder share a name, of one and of two layers.
+SHORT = ["encoder.block.0.layer.0.SelfAttention.q", "encoder.block.0.layer.1.DenseReluDense.wi"] + [
+    f"decoder.block.{i}.layer.{name}"
+    for i in (0, 1)
+    for name in ("0.SelfAttention.q", "1.EncDecAttention.q", "2.DenseReluDense.wi")
+]
+
+
+def test_columns_of_each_tower_stand_in_the_order_of_its_layers():
+    towers = Merge(pair_of_towers(SHORT)).gates.by_tower
+    assert towers["encoder"].projections == ("q", "wi")
+    assert towers["decoder"].projections == ("SelfAttention.q", "EncDecAttention.q", "wi")
+
+
+def test_towers_of_fewer_than_three_layers_have_no_third_that_is_not_there():
+    pair = pair_of_towers(SHORT)
+    says = report.depth_sentences(Merge(pair, readings_of(pair), Recipe(method="gates")).depths, True)
+    assert "nan" not in says and says.count("first and second layer 0.") == 1
+    found = measured(replace(pair.task, passport=Passport("t", {}))).passport.facts["norm by depth third"]
+    assert [part.count("/") for part in found.split(", ")] == [0, 1]
 
 
 def test_both_gates_over_depth_stay_within_a_tower():

@@ -322,9 +322,10 @@ grid.addEventListener('wheel', (event) => {
   setBrush(brush() - 0.05 * Math.sign(event.deltaY || event.deltaX));
 }, { passive: false });
 
-// A cell as wide as its number shows it.
+// A cell as wide as its number shows it; towers have cells of their own width, and the narrowest counts.
 function measure() {
-  const numbers = (cells.flat().find((one) => one.offsetWidth)?.offsetWidth ?? 0) >= 44;
+  const width = ({ rows, columns }) => rows.flatMap((i) => columns.map((j) => cells[i][j])).find((one) => one?.offsetWidth)?.offsetWidth ?? 0;
+  const numbers = cells.length > 0 && Math.min(...towers().map(width)) >= 44;
   if (numbers !== root.classList.contains('numbers')) { root.classList.toggle('numbers', numbers); drawn = []; if (live()) drawAll(); }
   const scrolls = scroller.scrollWidth > scroller.clientWidth + 1;
   root.classList.toggle('scrolls', scrolls);

@@ -64,7 +64,8 @@ function buildTower({ name: called, rows, columns }, named) {
     const g = groups().findIndex(([, members]) => members.includes(j));
     if (g >= 0 && groups()[g][1][0] === j) box.append(groupRow(groups()[g], g));
     const row = node(g >= 0 ? `gm-row in-g${g}` : 'gm-row', '', { role: 'row' });
-    const head = node('gm-name', name, { role: 'rowheader', title: `${name}: a click uses the tool on the whole row` });
+    const head = node('gm-name', '', { role: 'rowheader', title: `${name}: a click uses the tool on the whole row` });
+    head.append(breakable(name));
     Object.assign(head.dataset, { row: j, first: rows[0] });
     row.append(head);
     row.append(...inThirds(rows, (i) => (cells[i][j] = cell(name, i, j)), (some, t) => sum(`sum-t${t}`, some.map((i) => [i, j]), `${name}, ${THIRDS[t]}`)));
@@ -74,6 +75,13 @@ function buildTower({ name: called, rows, columns }, named) {
   if (thirds().length) box.append(thirdsRow());
   box.append(footer(rows, made));
   grid.append(box);
+  return made;
+}
+
+// A name that a narrow margin breaks behind a dot, and not within a word.
+function breakable(name) {
+  const made = document.createElement('span');
+  name.split(/(?<=\.)/).forEach((part, k) => made.append(...(k ? [document.createElement('wbr')] : []), part));
   return made;
 }
 
