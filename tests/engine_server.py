@@ -22,6 +22,7 @@ class Backend:
         self.requests: list[tuple[str, dict]] = []
         self.lock, self.now, self.busy = threading.Lock(), 0, 0
         self.meet: threading.Barrier | None = None  # so many must be under way before the first is answered
+        self.by_id = False  # as vLLM also answers: by token id; and its words all read alike
         self.fails: dict[str, tuple[int, str]] = {}  # path -> what it answers instead
 
     def answer(self, path, content):
@@ -67,10 +68,16 @@ class Backend:
             "token_logprobs": [*own, float(logs[-1, last])],
             "top_logprobs": [*top, {self.word(last): float(logs[-1, last])}],
         }
-        return {"index": index, "text": "", "logprobs": tokens}
+        found = {"index": index, "text": "", "logprobs": tokens}
+        return {**found, "prompt_logprobs": self.ids(ids, logs)} if self.by_id else found
+
+    def ids(self, ids, logs):
+        """At each place the token itself and the likeliest, by id."""
+        there = [{token, int(logs[k].argmax())} for k, token in enumerate(ids[1:])]
+        return [None, *({str(t): {"logprob": float(logs[k, t])} for t in some} for k, some in enumerate(there))]
 
     def word(self, token):
-        return f"token_id:{token}"
+        return "?" if self.by_id else f"token_id:{token}"
 
     def written(self, ids, model, content):
         found = []

@@ -98,6 +98,25 @@ def test_it_scores_as_the_scorer_of_this_process_does(engine, base, variants, si
     assert isinstance(engine, Answering) and isinstance(base, Answering)
 
 
+def test_token_ids_are_taken_where_a_server_gives_them(engine, base, sides, backend):
+    backend.by_id = True
+    try:
+        there = pipeline.evaluate(engine, {"base": None}, sides["choices"])["base"]
+    finally:
+        backend.by_id = False
+    here = pipeline.evaluate(base, {"base": None}, sides["choices"])["base"]
+    torch.testing.assert_close(there.loglik, here.loglik, rtol=0, atol=1e-4)
+    assert there.free.equal(here.free), "though all words read alike"
+
+
+def test_an_adapter_that_the_server_has_dropped_by_itself_costs_no_result(engine, variants, sides, backend):
+    backend.fails["/v1/unload_lora_adapter"] = (500, "Failed to remove lora adapter")
+    scores = pipeline.evaluate(engine, {"task": variants["task"]}, sides["choices"])
+    backend.loaded.clear()
+    backend.fails.clear()
+    assert scores["task"].n == len(sides["choices"])
+
+
 def test_it_answers_prompts(engine, base, variants):
     question, how = prompts.Question("the old rock"), Sampling(most=5)
     here, there = (prompts.ask(one, variants, question, how) for one in (base, engine))

@@ -10,13 +10,15 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 from transformers import AutoModelForCausalLM
 
 from tada_studio import cli, pipeline, probing
+from tada_studio.app.visitors import Visitors
 from tada_studio.base_model import devices
 from tada_studio.base_model.devices import is_spread, runs_on
 from tada_studio.base_model.families import causal
 from tada_studio.base_model.family import Batch
 from tada_studio.base_model.generate import Sampling
+from tada_studio.base_model.placement import Placement
 from tada_studio.base_model.weights import weights_of
-from tada_studio.errors import BaseError
+from tada_studio.errors import BaseError, Stopped
 from tada_studio.evaluation import prompts, read_items
 from tada_studio.evaluation.answers import ShortItem
 from tada_studio.evaluation.passages import Passage
@@ -26,6 +28,8 @@ from tada_studio.pipeline.merge import merge
 from tada_studio.probing import read_inputs
 from tada_studio.progress import silent
 from tada_studio.recipe import Recipe
+from tada_studio.session import Session
+from tada_studio.session.visitor import Runs
 
 #: The last two layers and the head lie on the disk; as with `auto` and too little memory, but always the same.
 DISK = {
@@ -89,6 +93,27 @@ def test_it_scores_and_answers_the_same(base, spread, pair, pico):
     question, how = prompts.Question("the old rock"), Sampling(most=5)
     said = [prompts.ask(one, variants, question, how)["task"].text for one in (base, spread)]
     assert said[0] == said[1] != ""
+
+
+def test_it_counts_its_bytes_while_it_loads_and_stops_between_two_tensors(pico):
+    steps = []
+
+    def stop(step):
+        steps.append(step)
+        if step.done > step.total / 2:
+            raise Stopped("enough")
+
+    with pytest.raises(Stopped):
+        pipeline.load_base(pico.base, device_map=DISK, progress=stop)
+    assert len(steps) > 5 and [step.done for step in steps] == sorted(step.done for step in steps)
+
+
+def test_the_screen_places_bases_as_it_was_started(pico):
+    session = Session(Visitors(runs=Runs(Placement(device_map=DISK))).visitor(""))
+    session.open(str(pico.task), str(pico.domain), str(pico.base))
+    plain = Session()
+    plain.open(str(pico.task), str(pico.domain), str(pico.base))
+    assert not session.load_base().whole and plain.load_base().whole, "each has its own place among the shared ones"
 
 
 def test_what_needs_the_weights_reads_them_from_the_files(base, spread, pair, pico, tmp_path):

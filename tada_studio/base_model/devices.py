@@ -111,7 +111,7 @@ def where_it_lies(model: nn.Module, place: Placement) -> tuple[str, ...]:
     says = []
     if is_spread(model):
         sizes = _sizes(model, getattr(model, "hf_device_map", {}))
-        parts = [f"{size / 1e9:.2g} GB on {name}" for name, size in sizes.items()]
+        parts = [f"{size / 1e9:,.1f} GB on {name}" for name, size in sizes.items()]
         says.append(f"The base is spread: {', '.join(parts)}; what is not on a GPU is fetched for every pass.")
     if place.quantize is not None:
         says.append(f"The base's weights are rounded to {place.quantize}: readings and scores are of the rounded base.")

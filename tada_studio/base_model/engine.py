@@ -28,7 +28,7 @@ from tada_studio.base_model.families import causal
 from tada_studio.base_model.family import Family, Found, Place, Question, Scoring
 from tada_studio.base_model.files import tokenizer_at
 from tada_studio.base_model.tree import Row
-from tada_studio.errors import BaseError, MismatchError, TadaError
+from tada_studio.errors import BaseError, MismatchError
 from tada_studio.files import shown
 from tada_studio.lora import Adapter
 
@@ -163,18 +163,13 @@ class Engine:
             self._attached.append(name)
             try:
                 yield self
-            except BaseException:
+            finally:
                 self._attached.pop()
-                with suppress(TadaError):  # what ended the work is what counts
-                    self._unload(name)
-                raise
-            self._attached.pop()
-            self._unload(name)
+                # what was found counts; a server refuses what it has evicted by itself, which is gone as well
+                with suppress(BaseError):
+                    self.server.ask("/v1/unload_lora_adapter", {"lora_name": name})
         finally:
             shutil.rmtree(home, ignore_errors=True)
-
-    def _unload(self, name: str) -> None:
-        self.server.ask("/v1/unload_lora_adapter", {"lora_name": name})
 
     def with_head(self, adapter: Adapter | None) -> AbstractContextManager[Any]:
         assert adapter is None, "an engine has no labels, so that nobody lends it a head"
@@ -219,9 +214,7 @@ class Engine:
     def _echoed(self, prompts: list[list[int]]) -> "list[Echo]":
         """The log-likelihood of every token of each prompt, and of the likeliest in its place."""
         about = {"prompt": prompts, "max_tokens": 1, "temperature": 0, "echo": True, "logprobs": 1}
-        return [
-            self._echo(len(p), choice) for p, choice in zip(prompts, self._completed(about, len(prompts)), strict=True)
-        ]
+        return [self._echo(p, choice) for p, choice in zip(prompts, self._completed(about, len(prompts)), strict=True)]
 
     def _completed(self, about: dict[str, Any], count: int) -> list[dict[str, Any]]:
         reply = self.server.ask("/v1/completions", {"model": self.model_name, **about})
@@ -230,20 +223,18 @@ class Engine:
             raise BaseError(f"{self.server.url}: is no server that completes texts ({shown(reply, 200)}).")
         return sorted(choices, key=lambda choice: choice.get("index", 0))
 
-    def _echo(self, length: int, choice: dict[str, Any]) -> "Echo":
+    def _echo(self, prompt: list[int], choice: dict[str, Any]) -> "Echo":
+        by_id = choice.get("prompt_logprobs")
         try:
-            tokens = choice["logprobs"]["token_logprobs"][:length]
-            top = choice["logprobs"]["top_logprobs"][:length]
-            best = [0.0, *(max(each.values()) for each in top[1:])]
-            known = [0.0, *map(float, tokens[1:])]  # nothing comes before the first
-            if len(known) != length or len(best) != length:
-                raise ValueError(f"{len(known)} of {length} tokens")
+            found = _by_id(prompt, by_id) if isinstance(by_id, list) else _by_place(len(prompt), choice["logprobs"])
+            if {len(found.tokens), len(found.best)} != {len(prompt)}:
+                raise ValueError(f"{len(found.tokens)} of {len(prompt)} tokens")
         except (KeyError, TypeError, ValueError, AttributeError) as error:
             raise BaseError(
                 f"{self.server.url}: gave no log-likelihoods of the tokens of a prompt ({shown(error)}). Scoring needs a "
                 "server whose /v1/completions obeys echo and logprobs, such as vLLM."
             ) from error
-        return Echo(known, best)
+        return found
 
     def _at_once(self, requests: Sequence[Callable[[], T]]) -> list[T]:
         """What they give, in order, many of them under way; what ends one ends all."""
@@ -261,6 +252,19 @@ class Echo:
 
     tokens: list[float]
     best: list[float]
+
+
+def _by_id(prompt: Sequence[int], given: Sequence[Any]) -> Echo:
+    """From vLLM's ``prompt_logprobs``, which it adds to an echo: token id -> {"logprob": ...} at each place but the first."""
+    own = [each[str(token)]["logprob"] for token, each in zip(prompt[1:], given[1:], strict=True)]
+    best = [max(one["logprob"] for one in each.values()) for each in given[1:]]
+    return Echo([0.0, *map(float, own)], [0.0, *map(float, best)])
+
+
+def _by_place(length: int, given: dict[str, Any]) -> Echo:
+    """From OpenAI's ``logprobs``: two tokens that read alike share a name there, so that its likeliest may be lost."""
+    best = [max(each.values()) for each in given["top_logprobs"][1:length]]
+    return Echo([0.0, *map(float, given["token_logprobs"][1:length])], [0.0, *best])
 
 
 def connect(url: str, base: str | None, save: Callable[[Adapter, Path], None], folder: Path | None = None) -> Engine:
