@@ -295,8 +295,9 @@ def _inputs(state: gr.State, paths: AllowedPaths) -> tuple[RunInputs, LongTask, 
             by_name("tada"), value=list(USUAL), label="Variants", elem_id="variants", scale=4, min_width=320
         )
         limit = gr.Slider(10, 1000, 50, step=10, label="Items a side", elem_id="limit", scale=2, min_width=200)
-        run = gr.Button("Run", variant="primary", elem_id="run", elem_classes="act", scale=1, min_width=110)
-        stop = stop_button("stop")
+        with gr.Column(scale=1, min_width=110):
+            run = gr.Button("Run", variant="primary", elem_id="run", elem_classes="act")
+            stop = stop_button("stop")
     about = words(elem_id="eval-estimate")
     domain, task, _ = items_box(state)
     with gr.Accordion("Other adapters", open=False, elem_id="other-adapters"):
