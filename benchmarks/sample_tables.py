@@ -32,18 +32,29 @@ def evaluated(name: str, tuned: bool) -> list[Row]:
 
 
 def table(rows: list[Row]) -> str:
-    """A line for each variant: accuracy with its 95 % interval on each side, and their mean."""
+    """A line for each variant: accuracy with its 95 % interval on each side, their mean, the mean of free answers and of the right
+    answers' negative log-likelihood, and tada against it: the verdict's word, items won and lost, McNemar's corrected p."""
     sides = list(dict.fromkeys(row["side"] for row in rows))
     found = {(row["side"], row["name"]): row for row in rows}
     lines = []
     for name in dict.fromkeys(row["name"] for row in rows):
         scores = [found[side, name] for side in sides]
-        mean = sum(score["accuracy"] for score in scores) / len(scores)
         shown = f"**{name}**" if name == "tada" else name
-        lines.append(
-            [shown, *("{accuracy:.3f} ({low:.3f} to {high:.3f})".format(**one) for one in scores), f"{mean:.3f}"]
-        )
-    return markdown_table(["variant", *sides, "mean"], lines)
+        accuracies = ("{accuracy:.3f} ({low:.3f} to {high:.3f})".format(**one) for one in scores)
+        means = (_mean(scores, key) for key in ("accuracy", "accuracy_free", "nll"))
+        lines.append([shown, *accuracies, *means, _against(scores[0]["compared"])])
+    return markdown_table(["variant", *sides, "mean", "free answers", "NLL", "tada against it"], lines)
+
+
+def _mean(scores: list[Row], key: str) -> str:
+    known = [score[key] for score in scores if score[key] is not None]
+    return f"{sum(known) / len(known):.3f}" if known else ""
+
+
+def _against(compared: Row | None) -> str:
+    if compared is None or compared["won"] is None:
+        return ""
+    return "{word}: {won} won, {lost} lost, p {p_right:.2g}".format(**compared)
 
 
 def put(path: Path, section: str, text: str) -> None:
