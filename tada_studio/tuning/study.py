@@ -7,7 +7,10 @@ one database) join a study only if they search the same thing.
 import json
 import os
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from functools import cache
+from importlib import import_module
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -19,9 +22,12 @@ from tada_studio.tuning.space import Space
 RANDOM, PATIENT = 8, 4
 
 
+@cache
 def _optuna() -> Any:
-    import optuna  # takes a third of a second: only who searches pays it
-
+    """Takes a third of a second: only who searches pays it. In a thread of its own: what Optuna does not find it notes with a
+    traceback, which would hold the frames of whoever came here first, and the base in them, for good."""
+    with ThreadPoolExecutor(1) as apart:
+        optuna = apart.submit(import_module, "optuna").result()
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     return optuna
 
