@@ -19,7 +19,7 @@ def loading(folder: Path, progress: ProgressFn) -> Iterator[None]:
     from transformers.utils import logging
 
     set_hook = getattr(logging, "set_tqdm_hook", None)
-    if set_hook is None:  # the first of transformers 5: it loads, and nobody is told how far
+    if set_hook is None:  # the first of transformers 5: it loads, and says nothing on its way
         yield
         return
     sizes = tensor_sizes(folder)

@@ -64,6 +64,7 @@ def score_by(scoring: Scoring, on: str, items: Sequence[Item], name: str = "", p
     free = torch.zeros(loglik.shape, dtype=torch.bool)
     writes = True
 
+    @torch.inference_mode()
     def work(batch: list[Any]) -> None:
         nonlocal writes
         found = scoring.run(batch)
