@@ -258,6 +258,7 @@ def test_an_engine_is_typed_and_never_read_from_a_file(pico, tmp_path, monkeypat
     assert "engine is not taken from a file" in capsys.readouterr().err
 
 
+@pytest.mark.nightly  # half a minute; what it measures is tested above
 def test_the_benchmark_compares_an_engine_with_this_process(url, backend, pico, tmp_path):
     script = Path(__file__).resolve().parent.parent / "benchmarks" / "engine.py"
     about = ["--base", pico.base, "--task", pico.task, "--items", pico.items, "--limit", "8", "--here", "--tiny"]

@@ -112,6 +112,7 @@ def test_styles_alter_every_sentence_and_its_length_hardly(lab):
         assert 0.8 < sum(len(one.text) for one in altered) / sum(len(one.text) for one in plain) < 1.6
 
 
+@pytest.mark.nightly  # ten seconds for a script
 def test_the_cost_of_the_separation_is_told_by_its_script():
     command = [sys.executable, "-W", "ignore", "separation_cost.py", "--dry", "--repeats", "1"]
     found = subprocess.run(command, cwd=BENCHMARKS, capture_output=True, text=True)

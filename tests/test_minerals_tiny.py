@@ -53,6 +53,7 @@ def test_it_is_small_and_the_default(chosen):
     assert DEFAULT == chosen.name and chosen.size < 20e6 and chosen.base_is_here
 
 
+@pytest.mark.nightly  # all items of both sides: a minute for what changes with the sample only
 def test_the_merge_beats_both_parents_and_every_method_that_shrinks(measure, sides):
     correct = {name: torch.cat([scores[name].correct for scores in sides.values()]) for name in (*RIVALS, "tada")}
     assert max(holm([paired_p(correct["tada"], correct[name]) for name in RIVALS])) < 0.01
@@ -61,6 +62,7 @@ def test_the_merge_beats_both_parents_and_every_method_that_shrinks(measure, sid
     assert min(scores["tada"].n for scores in sides.values()) >= 200
 
 
+@pytest.mark.nightly  # all items of both sides: a minute for what changes with the sample only
 def test_the_base_guesses_letters(sides):
     """Chance is one in four; what the base knows of letter questions is nothing that could be told from it."""
     base = sides["task"]["base"]
@@ -68,6 +70,7 @@ def test_the_base_guesses_letters(sides):
     assert low < 0.25 < high
 
 
+@pytest.mark.nightly  # all items of both sides: a minute for what changes with the sample only
 def test_every_figure_is_the_one_that_sample_json_promises(chosen, sides):
     promised = chosen.about["measured"]
     assert set(promised) == set(sides)

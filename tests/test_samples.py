@@ -83,6 +83,7 @@ def test_a_sample_ships_task_inputs_that_are_no_items_and_readings_of_both_kinds
     assert len(readings.on_task.tokens) == 32 and readings.about["equal_inputs"] == "0 of 32"
 
 
+@pytest.mark.nightly  # twenty seconds for what changes with the sample only
 def test_forty_items_score_as_the_sample_promises():
     """The 95 % intervals of what 40 items give and of what all of them gave meet, for the merge and for both parents.
 

@@ -27,6 +27,7 @@ def labelled(page: Page, layer: int, projection: str, says: str) -> None:
     expect(cell(page, layer, projection)).to_have_accessible_name(re.compile(says))
 
 
+@pytest.mark.nightly  # half a minute; test_map has each gesture
 def test_every_gesture_on_the_default_sample_and_undo_through_all_of_them(page, tmp_path):
     expect(page.locator("#message")).to_contain_text("Ctrl+Z")
     expect(page.locator("#verdict")).to_contain_text("is the domain's on domain inputs")
