@@ -133,7 +133,9 @@ def test_in_a_browser_the_verdict_a_row_and_a_variant(page, pico, tmp_path):
     page.click("#run")
     expect(page.locator("#eval-bar")).to_contain_text("Run 1 is done", timeout=120_000)
     expect(page.locator("#eval-verdict .note")).to_contain_text("Paired tests on the same 50 items")
-    top = [page.locator(place).bounding_box()["y"] for place in ("#eval-verdict", "#two-sides", "#bars", "#scores")]
+    # all at one moment: the page may still be scrolling to the bar
+    where = "(places) => places.map((place) => document.querySelector(place).getBoundingClientRect().y)"
+    top = page.evaluate(where, ["#eval-verdict", "#two-sides", "#bars", "#scores"])
     assert top == sorted(top)
     page.locator("#against input").click()
     page.get_by_role("option", name="domain adapter").click()
