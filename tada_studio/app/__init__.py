@@ -30,10 +30,16 @@ from tada_studio.sample_pairs import DEFAULT
 from tada_studio.session.limits import PUBLIC
 from tada_studio.session.visitor import HERE, Runs
 
-#: Runs before gradio's page asks for anything.
+_WIDGETS = Path(__file__).parent / "widgets"
+#: Scripts that run before gradio's page asks for anything. And the widgets' style sheets: a component's own would be set anew, and
+#: the page laid out, at each of its updates.
 _HEAD = "".join(
-    f"<script>{(Path(__file__).parent / 'widgets' / name).read_text(encoding='utf-8')}</script>"
-    for name in ("answers.js", "links.js", "lists.js")
+    f"<{tag}>{(_WIDGETS / name).read_text(encoding='utf-8')}</{tag}>"
+    for tag, names in {
+        "script": ("answers.js", "links.js", "lists.js"),
+        "style": ("gate_map.css", "plot_panel.css"),
+    }.items()
+    for name in names
 )
 
 

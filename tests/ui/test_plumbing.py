@@ -9,6 +9,7 @@ import pytest
 from tada_studio import figures
 from tada_studio.app.page import Start, page
 from tada_studio.app.state import TabState
+from tada_studio.app.widgets.gate_map import packed, payload
 from tada_studio.app.widgets.panel import Panel, answering, together
 from tada_studio.app.widgets.plot_panel import drawing
 from tada_studio.app.widgets.task import Job, ask_to_stop, running
@@ -144,6 +145,13 @@ def test_the_script_of_the_charts_is_not_in_the_page(config):
     scripts = [block["props"].get("js_on_load") or "" for block in config["components"]]
     charts = [script for script in scripts if "point_click" in script]
     assert len(charts) > 10 and max(map(len, charts)) < 2000 and not any("Plotly.react" in script for script in scripts)
+
+
+def test_no_update_sets_a_style_sheet_anew_or_takes_the_map_in_parts(config):
+    """Either made a stroke a third slower: gradio puts a component's own sheet back, and copies a value part by part."""
+    assert not [one["props"].get("elem_id") for one in config["components"] if one["props"].get("css_template")]
+    told = packed(payload(None, 3))
+    assert isinstance(told, str) and json.loads(told)["ack"] == 3 and packed(None) is None
 
 
 def test_a_figure_brings_its_title_to_the_panel():

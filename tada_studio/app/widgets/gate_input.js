@@ -412,11 +412,11 @@ function tell() {
 function retell() { if (tipOf && !tip.hidden && cells[tipOf[0]]?.[tipOf[1]]) showTip(...tipOf); }
 
 function arrived() {
-  const news = props.value;
+  const news = props.value && JSON.parse(props.value);
   if (news && underway !== null && (news.ack === null || news.ack >= underway)) answered();
   const isStale = news && news.ack !== null && news.ack < sent;
   if (!news || stroke || isStale) return;
-  load();
+  load(news);
   if (live()) bestView();
   root.classList.toggle('unread', Boolean(unread()));
   if (root.dataset.method !== map.method) { root.dataset.method = map.method ?? ''; gestures(); }
@@ -428,6 +428,8 @@ function arrived() {
   tell();
 }
 
+const takeFacts = () => { taken = props.facts && JSON.parse(props.facts); };
+
 // Cells that the selector lines being typed would touch.
 function previewed() {
   if (!live()) return;
@@ -437,8 +439,9 @@ function previewed() {
 
 pointing(window.matchMedia('(pointer: coarse)').matches ? 'touch' : 'mouse');
 watch('value', arrived);
-watch('facts', () => { drawn = []; if (live()) drawAll(); retell(); });  // cells are named by what was read of them
+watch('facts', () => { takeFacts(); drawn = []; if (live()) drawAll(); retell(); });  // cells are named by what was read of them
 watch('preview', previewed);
 watch('at', () => { if (live() && props.at && isInside(props.at)) select(...props.at, false); });
 look();
+takeFacts();
 arrived();

@@ -7,6 +7,7 @@ const tip = element.querySelector('.gm-tip');
 
 const tools = { tool: 'paint', shows: 'gate', whose: 'both', paints: 'share', chosen: false, fit: false, finger: false, brushes: { share: 1, strength: 0.5, separation: 0.5 } };
 let map = null;        // the last accepted payload; strokes in progress are drawn into it
+let taken = null;      // what was read of the cells, for the card
 let cells = [];        // cells[layer][projection], DOM nodes
 let drawn = [];        // what each cell shows, to leave alone those that stay as they are
 let selected = [0, 0];
@@ -18,7 +19,7 @@ const isInside = ([i, j]) => cells[i]?.[j] !== undefined;
 // The towers of the base, one below the other: the rows and the columns of the map that each has.
 const towers = () => towersOf(map.towers ?? map.layers.map(() => ''), map.projections.length, isThere);
 const layerName = (i) => `${map.towers?.[i] ?? ''} layer ${map.layers[i]}`.trim();
-const known = (name, i, j) => props.facts?.[name]?.[i]?.[j] ?? null;
+const known = (name, i, j) => taken?.[name]?.[i]?.[j] ?? null;
 // The plane that a hand would set: the one in view, or the one chosen where all meet; null for a view that only tells.
 const plane = () => PLANES[tools.shows] ?? (tools.shows === 'split' ? tools.paints : null);
 const unread = () => (plane() ? map?.unread?.[plane()] ?? '' : '');
@@ -210,11 +211,9 @@ function drawAll() {
   drawTable();
 }
 
-function load() {
-  if (!props.value) return;
-  const news = props.value;
+function load(news) {
   const sameGrid = map && cells.length && String([map.towers, map.layers]) === String([news.towers, news.layers]) && String(map.projections) === String(news.projections);
-  map = structuredClone(news);
+  map = news;
   if (!sameGrid) build();
   root.classList.toggle('empty', !map.layers.length);
   for (const [name, there] of [['separates', map.separation], ['splits', map.split], ['asymmetric', map.asymmetry]]) root.classList.toggle(name, Boolean(there));
@@ -237,7 +236,7 @@ function facts(i, j) {
   if (map.separation && map.separation[i][j] !== 1) words.push(`separation ${map.separation[i][j].toFixed(2)}`);
   if (map.locked[i][j]) words.push('locked');
   if (apart(i, j) !== null) words.push(`gate ${map.split.domain[i][j].toFixed(2)} on domain inputs, ${map.split.task[i][j].toFixed(2)} on task inputs`);
-  if (props.facts?.task) words.push(`task response ${number(known('task', i, j))}`, `domain response ${number(known('domain', i, j))}`);
+  if (taken?.task) words.push(`task response ${number(known('task', i, j))}`, `domain response ${number(known('domain', i, j))}`);
   if (map.lost) words.push(dropped(i, j));
   return words;
 }
@@ -252,7 +251,7 @@ function dropped(i, j) {
 // Everything about a cell, as rows of a card: [name, value, colour of the name]. From what was read to what comes out.
 function details(i, j) {
   const gate = map.gates[i][j];
-  const rows = chain({ task: known('task', i, j), domain: known('domain', i, j), even: known('even', i, j), gate: known('even', i, j) === null ? null : map.computed[i][j] }, props.facts?.where ?? '') ?? [];
+  const rows = chain({ task: known('task', i, j), domain: known('domain', i, j), even: known('even', i, j), gate: known('even', i, j) === null ? null : map.computed[i][j] }, taken?.where ?? '') ?? [];
   const by = shareFrom(map.computes, map.edited[i][j], map.computed[i][j]);
   const [low, high] = [known('low', i, j), known('high', i, j)];
   if (low !== null) rows.push(['95 % band', `${low.toFixed(2)} to ${high.toFixed(2)} (computed)`]);
@@ -319,14 +318,19 @@ function ranged() {
 }
 
 function select(i, j, focus, keepAnchor = false) {
-  grid.querySelectorAll('.selected, .ranged').forEach((other) => { other.classList.remove('selected', 'ranged'); other.setAttribute('tabindex', '-1'); });
   selected = [i, j];
   if (!keepAnchor) anchor = selected;
+  const chosen = cells[i][j];
   const many = ranged();
-  if (many.length > 1) many.forEach(([a, b]) => cells[a][b]?.classList.add('ranged'));
-  cells[i][j].classList.add('selected');
-  cells[i][j].setAttribute('tabindex', '0');
-  if (focus) { cells[i][j].focus({ preventScroll: true }); keepInView(cells[i][j]); }
+  const inRange = new Set(many.length > 1 ? many.map(([a, b]) => cells[a][b]) : []);
+  grid.querySelectorAll('.selected, .ranged').forEach((other) => {
+    if (!inRange.has(other)) other.classList.remove('ranged');
+    if (other !== chosen) { other.classList.remove('selected'); other.setAttribute('tabindex', '-1'); }
+  });
+  inRange.forEach((one) => one?.classList.add('ranged'));
+  chosen.classList.add('selected');
+  if (chosen.tabIndex !== 0) chosen.setAttribute('tabindex', '0');  // set as it is, it would lay out the page at every stroke
+  if (focus) { chosen.focus({ preventScroll: true }); keepInView(chosen); }
 }
 
 // Inside the map only: the page itself never moves under a hand.

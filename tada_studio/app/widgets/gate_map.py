@@ -1,6 +1,7 @@
 """The gate map as a component: a grid of painted cells that speaks to Python in numbered strokes."""
 
 import itertools
+import json
 import math
 from collections.abc import Mapping
 from pathlib import Path
@@ -23,7 +24,6 @@ _JS = "\n".join(
     (_HERE / name).read_text(encoding="utf-8")
     for name in ("gate_looks.js", "gate_map.js", "gate_groups.js", "gate_table.js", "gate_input.js")
 )
-_CSS = (_HERE / "gate_map.css").read_text(encoding="utf-8")
 
 #: The tools, in the order of the toolbar.
 TOOLS = ("paint", "rectangle", "reset", "lock", "smooth", "look")
@@ -96,13 +96,18 @@ def gate_map() -> gr.HTML:
     """Events: stroke (tool, cells, value, on, id), cell_select and look (index), settled (rev), compare, undo, redo.
 
     Props besides the value: ``facts`` (what the card on a cell tells of it), ``preview`` (cells to point out), ``at`` (the cell
-    that was chosen elsewhere).
+    that was chosen elsewhere). Value and facts are ``packed``.
     A function and not a subclass: subclassing gr.HTML writes a .pyi file next to this one.
     """
     return gr.HTML(
-        value=None, facts=None, preview=None, at=None, html_template=_HTML, css_template=_CSS, js_on_load=_JS,
+        value=None, facts=None, preview=None, at=None, html_template=_HTML, js_on_load=_JS,
         apply_default_css=False, container=True, padding=True, elem_id="gates",
     )  # fmt: skip
+
+
+def packed(told: Mapping[str, Any] | None) -> str | None:
+    """As text: of a value in many parts gradio watches and copies each one, a dozen times at every stroke."""
+    return None if told is None else json.dumps(told, separators=(",", ":"))
 
 
 #: Digits that are sent of a number: more than a screen shows, and a map stays small on its way.

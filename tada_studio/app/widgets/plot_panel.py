@@ -11,7 +11,6 @@ from tada_studio.markup import template
 
 _HERE = Path(__file__).parent
 _JS = (_HERE / "plot_panel_load.js").read_text(encoding="utf-8")
-_CSS = (_HERE / "plot_panel.css").read_text(encoding="utf-8")
 #: What the browser fetches once a page for all charts, and for a page that is saved with one in it.
 _FILES = {
     "plotly": standalone.plotly_js(), "themed": standalone.THEMED_JS, "panel": _HERE / "plot_panel.js",
@@ -53,8 +52,8 @@ def plot_panel(frame: Figure, none: str, elem_id: str, here: str = "", drawn: st
         here=here, page=standalone.figure_block(Figure("%heading%", "%caption%")),
     )  # fmt: skip
     return gr.HTML(
-        value=drawn, html_template=made, css_template=_CSS,
-        js_on_load=_JS, apply_default_css=False, container=True, padding=True, min_width=320, elem_id=elem_id,
+        value=drawn, html_template=made, js_on_load=_JS, apply_default_css=False, container=True, padding=True,
+        min_width=320, elem_id=elem_id,
     )  # fmt: skip
 
 

@@ -8,7 +8,7 @@ from tada_studio.app import edits
 from tada_studio.app.state import TabState
 from tada_studio.app.tabs.inspect.against import against
 from tada_studio.app.widgets import html
-from tada_studio.app.widgets.gate_map import cell_facts, gate_map, payload
+from tada_studio.app.widgets.gate_map import cell_facts, gate_map, packed, payload
 from tada_studio.app.widgets.panel import Named, words
 from tada_studio.core.methods import METHODS
 from tada_studio.pipeline.merge import Merge
@@ -57,7 +57,7 @@ def show(state: TabState) -> Named:
     """What follows a hand at once: map, status line, undo, redo, cards."""
     session = state.session
     return {
-        "map": payload(session.view, state.ack, against(state)),
+        "map": packed(payload(session.view, state.ack, against(state))),
         "message": html.message(state.message or (SAFE if session.view else "")),
         "undo": gr.update(interactive=session.can_undo),
         "redo": gr.update(interactive=session.can_redo),
@@ -86,13 +86,12 @@ def verdict(view: Merge | None) -> str:
 
 def facts(state: TabState) -> Named:
     """What the card on a cell tells; for when the map has come to rest."""
-    return {"map": gr.update(facts=cell_facts(state.session.view))}
+    return {"map": gr.update(facts=packed(cell_facts(state.session.view)))}
 
 
 def truth(state: TabState) -> Named:
     """``show`` that the map takes in any case, whatever strokes are on their way: after a refusal, or a new pair."""
-    shown = show(state)
-    return {**shown, "map": {**shown["map"], "ack": None}}
+    return {**show(state), "map": packed(payload(state.session.view, None, against(state)))}
 
 
 def on_stroke(state: TabState, news: gr.EventData) -> None:
