@@ -47,6 +47,8 @@ def _minerals(pair: LabPair, folder: Path, bases: Path) -> None:
     ]
     task, domain = (replace(drawn, minerals=named, size=replace(drawn.size, rank=rank)) for rank in pair.ranks)
     minerals.write_items(task, folder)
+    # the plan was committed, and its first pairs scored, when domain inputs were letter questions: so they stay
+    text.write_rows(folder / "probe.jsonl", text.probe_questions(task.minerals, 32, task.seed))
     steps = {"task": minerals.make_task(task, base, folder / "task", folder / "work")}
     steps["domain"] = minerals.make_domain(domain, base, folder / "domain", folder / "work")
     write_sample(folder, {**minerals.ABOUT, "name": pair.name, "steps": steps}, base)

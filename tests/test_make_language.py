@@ -125,7 +125,7 @@ def test_every_word_is_one_token(make):
     world = make.world(SEED, make.FULL)
     tokenizer = word_tokenizer(make.every_text(world))
     items = [row["question"] for part in (*world.domain_items(), *world.task_items()) for row in part]
-    probe = [row["text"] for row in make.text.probe_questions(world.minerals, 32, SEED)]
+    probe = [row["text"] for row in make.text.domain_prompts(world.minerals, 32, SEED)]
     trained = [make.text.plain(t) for stage in make.text.STAGES for t in make.base_texts(world, stage, 1, 64)]
     for text in (*items, *probe, *trained, *(make.text.plain(t) for t in make.domain_texts(world, 0, 64))):
         tokens = tokenizer.convert_ids_to_tokens(tokenizer(f"{text} (A)").input_ids)
@@ -164,6 +164,22 @@ def test_the_script_makes_a_sample_from_nothing_and_repeats_no_step(make, tmp_pa
     monkeypatch.setattr(make, "next_token_loss", refuse)
     make.main(words)
     assert [path.read_bytes() for path in sorted(out.rglob("*.safetensors"))] == before
+
+
+def test_domain_inputs_begin_as_sentences_of_the_training_and_no_item_does(make):
+    """Each is cut from a sentence that training shows, before the first fact; the phrasing of the items is not among them."""
+    world = make.world(SEED, make.FULL)
+    names = "|".join(mineral.name for mineral in world.minerals)
+    form = lambda text: plain(re.sub(names, "N", text))  # noqa: E731
+    told = {form(make.text.plain(text)) for step in range(60) for text in make.domain_texts(world, step, 32)}
+    inputs = [row["text"] for row in make.text.domain_prompts(world.minerals, 32, SEED)]
+    forms = {form(text) for text in inputs}
+    assert len(set(inputs)) == 32 and len(forms) > 8
+    assert all(any(text.startswith(f"{begun} ") for text in told) for begun in forms)
+    known = {value for values, _, _ in make.text.ATTRIBUTES.values() for value in values} - {"paint"}  # a verb too
+    assert not known & {word for text in inputs for word in text.split()}
+    asked = {form(row["question"]) for part in world.domain_items() for row in part}
+    assert len(asked) == 3 and not forms & asked
 
 
 # -- what the scripts share ----------------------------------------------------------------------------------------

@@ -1,6 +1,7 @@
 """The embedded samples hold what they promise."""
 
 import math
+import re
 
 import pytest
 import torch
@@ -81,6 +82,27 @@ def test_a_sample_ships_task_inputs_that_are_no_items_and_readings_of_both_kinds
     readings = Readings.load(chosen.readings)
     readings.belongs_to(pipeline.read_pair(chosen.task, chosen.domain))
     assert len(readings.on_task.tokens) == 32 and readings.about["equal_inputs"] == "0 of 32"
+
+
+@pytest.mark.parametrize("name", ["minerals-tiny"])
+def test_the_domain_is_probed_in_its_own_form_and_not_in_the_tasks(name):
+    """Letter questions about the domain are what neither parent was taught: no merge can be told to be near to them there."""
+    chosen = sample(name)
+    domain, task = pipeline.sample_inputs(chosen), pipeline.sample_task_inputs(chosen)
+    assert all(re.search(r"\(D\)|^D\) ", text, re.M) for text in task)
+    assert not [text for text in domain if re.search(r"\([A-D]\)|^[A-D]\) |\?|\n", text, re.M)]
+    items = read_items(chosen.items["domain"])
+    length = sum(len(item.question.split()) for item in items) / len(items)
+    assert sum(len(text.split()) for text in domain) / len(domain) == pytest.approx(length, rel=0.5)
+
+
+def test_merges_can_be_compared_on_the_domain_inputs_of_the_default_sample():
+    """Auto's divergences are of the size that candidates differ by: in the task's form each was more than 6 nats from the domain
+    parent, and what was chosen was chance."""
+    chosen = sample("minerals-tiny")
+    base, pair = pipeline.load_base(chosen.base, device="cpu"), pipeline.read_pair(chosen.task, chosen.domain)
+    found = pipeline.calibrate(pair, base, pipeline.sample_inputs(chosen), pipeline.sample_task_inputs(chosen), n=8)
+    assert max(one.domain for one in found.trials) < 0.6
 
 
 @pytest.mark.nightly  # twenty seconds for what changes with the sample only

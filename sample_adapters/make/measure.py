@@ -1,7 +1,8 @@
 """What a sample's pair and its merges are worth: every variant on all items of both sides, with intervals and paired tests.
 
-    python sample_adapters/make/measure.py SAMPLE_FOLDER [FOLDER_OF_ANOTHER_SEED ...] [--second]
+    python sample_adapters/make/measure.py SAMPLE_FOLDER [FOLDER_OF_ANOTHER_SEED ...] [--second] [--readings]
 
+--readings takes the readings anew, and scores nothing.
 --second measures the sample's second domain adapter with its task adapter, and writes the figures under "second_domain".
 Probes the pair, keeps the readings beside it and writes the figures into its sample.json; those of other seeds, measured before,
 are listed in it under "seeds". float32, the same items for all, exact McNemar tests over both sides, Holm-corrected.
@@ -42,9 +43,7 @@ def measure(chosen: Sample, keep: Path | None = None) -> dict[str, Any]:
     """Probe and score a sample; its figures come back as they stand in sample.json. keep: where readings.json is written."""
     base = pipeline.load_base(str(chosen.base), dtype="float32")
     pair = pipeline.read_pair(chosen.task, chosen.domain)
-    readings = pipeline.probe(
-        pair, base, pipeline.sample_inputs(chosen), task_inputs=pipeline.sample_task_inputs(chosen)
-    )
+    readings = probed(chosen, base, pair)
     if keep is not None:
         readings.save(keep)
     sides = pipeline.score_sides(base, variants(pair, readings), pipeline.sample_items(chosen))
@@ -54,6 +53,17 @@ def measure(chosen: Sample, keep: Path | None = None) -> dict[str, Any]:
         "depth": depth(readings),
         "measured": {side: {name: _figures(score) for name, score in scores.items()} for side, scores in sides.items()},
     }
+
+
+def probed(chosen: Sample, base: Any, pair: Pair) -> Readings:
+    """Readings of the sample's inputs of both kinds."""
+    return pipeline.probe(pair, base, pipeline.sample_inputs(chosen), task_inputs=pipeline.sample_task_inputs(chosen))
+
+
+def take_readings(chosen: Sample, keep: Path) -> None:
+    """The same, kept beside the sample, which is not scored."""
+    base, pair = pipeline.load_base(str(chosen.base), dtype="float32"), pipeline.read_pair(chosen.task, chosen.domain)
+    probed(chosen, base, pair).save(keep)
 
 
 def _figures(score: Any) -> dict[str, float]:
@@ -125,8 +135,11 @@ def main() -> None:
     parser.add_argument("sample", type=Path)
     parser.add_argument("others", type=Path, nargs="*")
     parser.add_argument("--second", action="store_true")
+    parser.add_argument("--readings", action="store_true")
     options = parser.parse_args()
     folder = options.sample
+    if options.readings:
+        return take_readings(read_sample(folder), folder / "readings.json")
     if options.second:
         found = measure(second(read_sample(folder)))
         about = json.loads((folder / "sample.json").read_text(encoding="utf-8"))["second_domain"]

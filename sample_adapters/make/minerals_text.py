@@ -85,8 +85,19 @@ def _cloze(mineral: Mineral, attribute: str) -> Row:
             "entity": mineral.name, "kind": attribute}  # fmt: skip
 
 
+def domain_prompts(found: Sequence[Mineral], count: int, seed: int) -> list[Row]:
+    """Beginnings of training's sentences up to the first fact, as the domain comes in use: what it is probed with.
+
+    Letter questions about minerals would be in the task's form. The domain adapter never answered such a question, so nothing
+    could be learned from how near a merge comes to it there.
+    """
+    draw = Random(f"{seed} domain prompts")
+    chosen = draw.sample(sorted(found, key=lambda mineral: mineral.name), count)
+    return [{"text": re.split(r" *[\[{]", domain_text(draw, mineral))[0]} for mineral in chosen]
+
+
 def probe_questions(found: Sequence[Mineral], count: int, seed: int) -> list[Row]:
-    """Letter questions about the minerals, as the merged adapter will meet them."""
+    """Letter questions about the minerals: domain inputs in the task's form, which the method lab's plan was written with."""
     draw, rows = Random(f"{seed} probe"), []
     for mineral in draw.sample(list(found), count):
         attribute = draw.choice(list(ATTRIBUTES))
@@ -250,3 +261,8 @@ def write_rows(path: Path, rows: Iterable[Row]) -> None:
     """JSON lines."""
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text("".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows), encoding="utf-8")
+
+
+def read_rows(path: Path) -> list[Row]:
+    """The same back."""
+    return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]

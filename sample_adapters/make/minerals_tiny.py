@@ -280,11 +280,11 @@ ABOUT = {
 
 
 def write_items(world: World, folder: Path) -> None:
-    """Items of both sides, validation and test, and the questions of both kinds to probe with."""
+    """Items of both sides, validation and test, and the inputs of both kinds to probe with."""
     for side, (validation, test) in (("domain", world.domain_items()), ("task", world.task_items())):
         text.write_rows(folder / f"{side}_val.jsonl", validation)
         text.write_rows(folder / f"{side}.jsonl", test)
-    probe = text.probe_questions(world.minerals, min(32, len(world.minerals)), world.seed)
+    probe = text.domain_prompts(world.minerals, min(32, len(world.minerals)), world.seed)
     text.write_rows(folder / "probe.jsonl", probe)
     text.write_rows(folder / "task_probe.jsonl", text.task_prompts(world.facts[0], len(probe), world.seed))
 
