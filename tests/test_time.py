@@ -12,6 +12,7 @@ from tada_studio.app.page import Start
 from tada_studio.app.state import TabState
 from tada_studio.app.tabs import tune
 from tada_studio.app.tabs.evaluate import run_panel
+from tada_studio.app.tabs.export import tab as export_tab
 from tada_studio.app.tabs.inspect import effect_panel
 from tada_studio.app.widgets import estimate, html
 from tada_studio.app.widgets.estimate import UNKNOWN, Pace, Stopwatch, duration
@@ -21,6 +22,7 @@ from tada_studio.base_model.model import load_base
 from tada_studio.errors import Stopped
 from tada_studio.progress import LOAD, Progress
 from tada_studio.session.rates import Rates
+from tada_studio.session.session import size_of_merge
 
 
 @pytest.fixture(scope="module")
@@ -32,7 +34,7 @@ def base(tmp_path_factory):
 def rates(monkeypatch, tmp_path):
     """Of a machine on which nothing was measured yet."""
     fresh = Rates(tmp_path / "rates.json")
-    for module in (estimate, tune):
+    for module in (estimate, tune, export_tab):
         monkeypatch.setattr(module, "RATES", fresh)
     return fresh
 
@@ -162,6 +164,16 @@ def test_evaluate_and_auto_tune_say_how_long_before_they_begin(base, tmp_path, r
     assert f", {duration(10 * (cells + 1))} for {cells} cells, after about 12 s to load the base." in says
     state.items = (None, None)
     assert effect_panel.estimate(state, 5)["estimate"] == "", "without items it cannot begin"
+    state.session.close()
+
+
+def test_an_export_is_judged_by_exports_of_its_own_base_alone(base, tmp_path, rates):
+    task, domain = (pico_adapter(tmp_path / name, base, seed=i) for i, name in enumerate(("task", "domain")))
+    state = Start(task=str(task), domain=str(domain), base=str(base)).state()
+    rates.note("export", str(pico_base(tmp_path / "other")), 1000, 60.0)
+    assert UNKNOWN in export_tab.estimate(state)["estimate"], "of another base's size it would have been minutes"
+    rates.note("export", str(base), size_of_merge(state.session.pair), 4.0)
+    assert "About 4 s, certificate included." in export_tab.estimate(state)["estimate"]
     state.session.close()
 
 

@@ -19,7 +19,6 @@ class Pace:
     """What is measured of a job: units of a kind of work, in the steps of that name.
 
     units: all that the steps of this name do together, from their first to their last
-    of_base: whether the base decides how long it takes
     by_note: count only time between two steps with the same note: what comes out of a cache makes no steps of its own
     """
 
@@ -27,7 +26,6 @@ class Pace:
     step: str
     units: int | float
     by_note: bool = True
-    of_base: bool = True
 
 
 @dataclass
@@ -55,7 +53,7 @@ class Stopwatch:
 
     def keep(self) -> None:
         """At the end of the job, however it ended."""
-        RATES.note(self.pace.kind, self.base if self.pace.of_base else "", self._units, self._seconds)
+        RATES.note(self.pace.kind, self.base, self._units, self._seconds)
         if len(self._loads) > 1:
             RATES.note(LOAD, self.base, 1, self._loads[-1] - self._loads[0])
 

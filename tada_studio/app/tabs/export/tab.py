@@ -16,7 +16,7 @@ from tada_studio.app.state import TabState
 from tada_studio.app.tabs.export.push_box import push_box
 from tada_studio.app.truth_line import names
 from tada_studio.app.widgets import html
-from tada_studio.app.widgets.estimate import UNKNOWN, Pace, duration
+from tada_studio.app.widgets.estimate import UNKNOWN, Pace, base_of, duration
 from tada_studio.app.widgets.panel import ONCE, Named, Panel, listen, words
 from tada_studio.app.widgets.task import Job, LongTask, bar, stop_button, whole
 from tada_studio.core.merge import whose_heads
@@ -81,13 +81,14 @@ def show(state: TabState) -> Named:
 
 
 def estimate(state: TabState) -> Named:
-    """About how long building takes on this machine, by the bytes of the pair."""
+    """About how long building takes on this machine, by the bytes of the pair and for its base: a merge's share of the work does
+    not grow with the base, so that none is judged by another.
+    """
     pair = state.session.pair
-    found = RATES.estimate("export", "", size_of_merge(pair)) if pair is not None else None
-    says = (
-        "" if pair is None else UNKNOWN if found is None else f"About {duration(found.seconds)}, certificate included."
-    )
-    return {"estimate": html.caption(says)}
+    found = RATES.estimate("export", base_of(state.session), size_of_merge(pair)) if pair is not None else None
+    if found is None or not found.exact:
+        return {"estimate": html.caption(UNKNOWN if pair is not None else "")}
+    return {"estimate": html.caption(f"About {duration(found.seconds)}, certificate included.")}
 
 
 def suggested_name(state: TabState) -> str:
@@ -125,9 +126,7 @@ def building(
         show=lambda: built(state),
         first={"result": "", "download": gr.update(visible=False), "push": gr.update(interactive=False)},
         done=lambda _: f"Written to {target}",
-        pace=Pace("export", "export", size_of_merge(session.pair), by_note=False, of_base=False)
-        if session.pair is not None
-        else None,
+        pace=Pace("export", "export", size_of_merge(session.pair), by_note=False) if session.pair is not None else None,
     )
 
 
