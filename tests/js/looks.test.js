@@ -14,7 +14,7 @@ function script(file, names, globals = {}) {
 const plain = (value) => JSON.parse(JSON.stringify(value));  // from the other context into this one
 const looks = script('app/widgets/gate_looks.js', [
   'mean', 'shortName', 'number', 'percent', 'gateColour', 'strengthColour', 'lostColour', 'halves', 'rectangle', 'between',
-  'typedStroke', 'brushName', 'chain', 'shareFrom', 'PLANES', 'signed', 'keeps', 'towersOf', 'nearest', 'stretched', 'thirdsOf', 'stepped',
+  'typedStroke', 'brushName', 'chain', 'shareFrom', 'PLANES', 'signed', 'keeps', 'towersOf', 'nearest', 'stretched', 'thirdsOf', 'stepped', 'isDeep',
 ]);
 
 test('a mean passes over what is not known, and of nothing is not known', () => {
@@ -24,6 +24,11 @@ test('a mean passes over what is not known, and of nothing is not known', () => 
 
 test('gate_proj keeps its name, others are short', () => {
   assert.deepEqual(['q_proj', 'gate_proj', 'attn.c_proj', 'fc1', 'self_attn.q_proj', 'EncDecAttention.q'].map(looks.shortName), ['q', 'gate_proj', 'attn.c_proj', 'fc1', 'self.q', 'enc.q']);
+});
+
+test('a number on a full colour changes its ink, on half a colour and on none it does not', () => {
+  assert.deepEqual([0, 0.05, 0.3, 0.5, 0.95, 1].map((gate) => looks.isDeep(looks.gateColour(gate))), [true, true, false, false, true, true]);
+  assert.deepEqual([looks.isDeep(looks.halves(looks.gateColour(0), looks.gateColour(0.5))), looks.isDeep(''), looks.isDeep('transparent')], [false, false, false]);
 });
 
 test('an even gate has no colour, its ends are whole', () => {

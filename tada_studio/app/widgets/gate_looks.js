@@ -27,6 +27,11 @@ const strengthColour = (times) => mixed(times < 0 ? 'conflict' : 'merge', Math.a
 const lostColour = (lost) => mixed('conflict', Math.sqrt(within(0, 1, lost)));
 const separationColour = (how) => mixed('merge', how);
 const signed = (value) => `${Number(value.toFixed(2)) < 0 ? '−' : '+'}${Math.abs(value).toFixed(2)}`;
+// So full a colour that a number on it is read better in the ink of a button: both halves count.
+const isDeep = (colour) => {
+  const shares = [...String(colour).matchAll(/(\d+)%, var\(--tada-even/g)];
+  return shares.length > 0 && shares.every(([, share]) => Number(share) >= 85);
+};
 // What is the task's, or of its inputs, above the diagonal; what is the domain's below.
 const halves = (task, domain) => (task === domain ? task : `linear-gradient(135deg, ${task} 0 49%, ${domain} 51%)`);
 

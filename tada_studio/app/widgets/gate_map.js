@@ -188,7 +188,9 @@ function drawCell(i, j) {
   shown.classList.toggle('absent', !there);
   shown.classList.toggle('edited', there && isSet(i, j));
   shown.classList.toggle('locked', there && Boolean(map.locked[i][j]));
-  shown.style.background = there ? view().colour(i, j) : '';
+  const colour = there ? view().colour(i, j) : '';
+  shown.style.background = colour;
+  shown.classList.toggle('deep', isDeep(colour));
   shown.textContent = there && root.classList.contains('numbers') ? labelOf(value(i, j)) : '';
   shown.setAttribute('aria-label', facts(i, j).join(', '));
 }
