@@ -93,7 +93,7 @@ def recipes_for(pair: Pair, role: str, later: str | None = None, start: Recipe |
     if role == "alone":
         own = later or "task"
         return {f"the {own} adapter": choose[f"the {own} adapter"]}
-    return {"a merge": start}
+    return {"the usual merge": start}
 
 
 def alone(adapter: Adapter) -> Pair:

@@ -127,6 +127,14 @@ def test_an_adapter_twice_opens_as_siblings_and_the_right_merge_is_one_click(pic
     state.session.close()
 
 
+def test_the_only_merge_that_fits_is_offered_until_it_is_taken(state):
+    assert "Merge as:" not in role_box.show(state)["roles"]["html"], "a merge as usual is what was opened"
+    role_box.press(state, "role", "stacked")
+    assert "Merge as:" in role_box.show(state)["roles"]["html"]
+    role_box.press(state, "recipe", "both, exactly")
+    assert "Merge as:" not in role_box.show(state)["roles"]["html"]
+
+
 def test_a_person_can_say_that_one_was_trained_on_top_of_the_other(state):
     role_box.press(state, "role", "stacked")
     assert "You say: stacked" in role_box.show(state)["roles"]["html"]

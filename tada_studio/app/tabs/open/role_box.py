@@ -1,5 +1,6 @@
 """What the two adapters that were opened are to each other, and the merges that fit that, one click away each."""
 
+from collections.abc import Mapping
 from typing import Any
 
 import gradio as gr
@@ -17,7 +18,7 @@ from tada_studio.pipeline.roles import ROLES, recipes_for, role_of
 from tada_studio.recipe import Recipe
 
 _BOX = template("""
-<div class="roles">{{ says }}<div class="role-row"><span>Merge as:</span>{{ ways }}</div>
+<div class="roles">{{ says }}{% if ways %}<div class="role-row"><span>Merge as:</span>{{ ways }}</div>{% endif %}
 <div class="role-row"><span>They are to each other:</span>{{ others }}</div></div>
 """)
 
@@ -38,9 +39,15 @@ def _box(state: TabState, pair: Pair) -> Markup:
     says = report.role_sentence(found.role, found.why, found.later, found.cosine)
     if role != found.role:
         says = f"{says} You say: {role}."
-    ways = joined(button(name, "recipe", name, f"Take the recipe: {name}") for name in ways_of(state, pair))
+    fit = ways_of(state, pair)
+    is_taken = list(fit.values()) == [state.session.recipe]  # then nothing is left to choose
+    ways = Markup() if is_taken else _choices(fit)
     others = joined(button(name, "role", name, f"Treat them as {name}") for name in ROLES if name != role)
     return _BOX(says=html.note(says, "" if role == "independent" else "next"), ways=ways, others=others)
+
+
+def _choices(ways: Mapping[str, Recipe]) -> Markup:
+    return joined(button(name, "recipe", name, f"Take the recipe: {name}") for name in ways)
 
 
 def role_in_force(state: TabState, pair: Pair) -> str:
