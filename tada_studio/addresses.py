@@ -45,7 +45,7 @@ def split_name(name: str) -> tuple[str, int | None, str]:
     """("model.layers", 3, "self_attn.q_proj") of "model.layers.3.self_attn.q_proj"; no number outside the layers."""
     parts = name.split(".")
     for i, part in enumerate(parts[:-1]):
-        if part.isdecimal():
+        if part.isdecimal() and len(part) < 10:  # a longer one is no layer, and from 4,300 digits on no number
             return ".".join(parts[:i]), int(part), ".".join(parts[i + 1 :])
     return "", None, name
 

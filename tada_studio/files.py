@@ -72,6 +72,27 @@ def own_path(variable: str) -> Path | None:
         raise InputError(f"{variable} = {given}: there is no home folder here. Give a full path.") from error
 
 
+def path_of(given: str | Path, fails: type[TadaError] = InputError) -> Path:
+    """The path that somebody gave, ~ expanded. Raises ``fails`` for what can be none: too long, an unknown ~user's, unreachable."""
+    try:
+        path = Path(given).expanduser()
+        if "\0" in str(given):
+            raise ValueError("it holds a NUL")
+        path.exists()
+    except (OSError, RuntimeError, ValueError) as error:
+        why = (error.strerror if isinstance(error, OSError) else None) or str(error)
+        raise fails(f"{given}: this path cannot be used ({why}). Give the path of a file or folder.") from error
+    return path
+
+
+def is_here(given: str | Path) -> bool:
+    """Whether a file or folder of that name is on this machine; of what can be no path there is none."""
+    try:
+        return path_of(given).exists()
+    except InputError:
+        return False
+
+
 def sha256(path: str | Path, read: Callable[[int], None] = ignore) -> str:
     """Hex SHA-256 of a file, as sha256sum prints it. read: receives the bytes read so far, again and again."""
     sha = hashlib.sha256()

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tada_studio.errors import InputError
+from tada_studio.files import is_here, path_of
 
 _PLAIN_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 
@@ -48,11 +49,11 @@ class AllowedPaths:
         if not ref:
             raise InputError(f"{what}: nothing was given. Type a folder or a Hub id such as owner/name.")
         try:
-            path = Path(ref).expanduser()
-        except RuntimeError:  # ~somebody who is not there
-            raise InputError(f"{what}: there is no home folder for {ref}. Give a full path.") from None
+            path = path_of(ref)
+        except InputError as error:
+            raise InputError(f"{what}: {error}") from error
         full = (path if path.is_absolute() else self.base / path).resolve()
-        is_path = path.is_absolute() or ref.startswith((".", "~")) or full.exists() or path.exists()
+        is_path = path.is_absolute() or ref.startswith((".", "~")) or is_here(full) or path.exists()
         if not is_path:
             return ref
         if self.hosted:

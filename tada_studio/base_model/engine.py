@@ -29,7 +29,7 @@ from tada_studio.base_model.family import Family, Found, Place, Question, Scorin
 from tada_studio.base_model.files import tokenizer_at
 from tada_studio.base_model.tree import Row
 from tada_studio.errors import BaseError, MismatchError
-from tada_studio.files import shown
+from tada_studio.files import is_here, shown
 from tada_studio.lora import Adapter
 
 T = TypeVar("T")
@@ -124,7 +124,7 @@ class Engine:
 
     @property
     def name(self) -> str:
-        return Path(self.ref).name if Path(self.ref).expanduser().exists() else self.ref
+        return Path(self.ref).name if is_here(self.ref) else self.ref
 
     @property
     def kind(self) -> str:

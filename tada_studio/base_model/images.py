@@ -24,7 +24,7 @@ from torch import Tensor
 
 from tada_studio import scratch
 from tada_studio.errors import BaseError, InputError
-from tada_studio.files import packed, shown, write_entry
+from tada_studio.files import is_here, packed, path_of, shown, write_entry
 
 T = TypeVar("T")
 
@@ -85,7 +85,7 @@ def image_beside(items_file: Path, name: Any, where: str) -> ImageFile:
         raise InputError(
             f"{where}: image = {shown(name)} leads out of the folder of {items_file.name}; put the images beside it."
         )
-    if not (items_file.parent / path).is_file():
+    if not (is_here(items_file.parent / path) and (items_file.parent / path).is_file()):
         raise InputError(
             f"{where}: there is no {shown(name)} beside {items_file.name}. Give a folder or a zip that holds it with its images."
         )
@@ -106,7 +106,7 @@ def unpacked_images(archive: str | Path) -> Path:
 
     Raises InputError.
     """
-    archive = Path(archive)
+    archive = path_of(archive)
     if not archive.is_file():
         raise InputError(f"{archive}: there is no such file. Give a zip of images, or the folder itself.")
     about = archive.stat()

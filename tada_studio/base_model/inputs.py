@@ -8,6 +8,7 @@ from typing import TypeVar
 
 from tada_studio.base_model.images import ImageFile, image_beside, image_file, image_files, in_folder_of, is_image
 from tada_studio.errors import InputError
+from tada_studio.files import path_of
 
 Input = str | ImageFile
 T = TypeVar("T")
@@ -16,7 +17,7 @@ T = TypeVar("T")
 def read_inputs(path: str | Path) -> list[Input]:
     """Probe inputs from .txt (one a line), .jsonl (``text``, ``question`` or ``image`` on each line), a folder or a zip of
     images, or an image. Raises InputError."""
-    path = Path(path)
+    path = path_of(path)
     if path.is_dir() or path.suffix.lower() == ".zip":
         return in_folder_of(path, _images)
     return [image_file(path)] if is_image(path) else _lines(path)

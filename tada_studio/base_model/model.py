@@ -31,6 +31,7 @@ from tada_studio.base_model.family import Family, Question, Scoring
 from tada_studio.base_model.files import cache_folder, folder_of, open_files
 from tada_studio.base_model.placement import Placement
 from tada_studio.errors import BaseError, InputError, MismatchError, Stopped
+from tada_studio.files import is_here
 from tada_studio.lora import Adapter
 from tada_studio.progress import ProgressFn, silent
 
@@ -70,7 +71,7 @@ class Base:
     @property
     def name(self) -> str:
         """What to call it in files that travel: the Hub id, or a folder's own name without the path to it."""
-        return Path(self.ref).name if Path(self.ref).expanduser().exists() else self.ref
+        return Path(self.ref).name if is_here(self.ref) else self.ref
 
     @property
     def device(self) -> torch.device:

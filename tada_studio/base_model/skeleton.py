@@ -20,7 +20,7 @@ from tada_studio.base_model.files import packaged_copy
 from tada_studio.base_model.fused import refitted
 from tada_studio.base_model.model import Base, layer_size
 from tada_studio.errors import MismatchError
-from tada_studio.files import shown
+from tada_studio.files import path_of, shown
 from tada_studio.lazy import lazy
 from tada_studio.lora import Adapter, Layer
 from tada_studio.read import Heads
@@ -124,10 +124,11 @@ def config_of(ref: str | Path, fetch: bool = False) -> Any | None:
     """
     from transformers import AutoConfig
 
-    path, options = Path(ref).expanduser(), {"local_files_only": not fetch, "trust_remote_code": False}
-    packaged = None if path.exists() else packaged_copy(str(ref))
-    gguf = path if path.suffix == ".gguf" and path.is_file() else packaged
+    options = {"local_files_only": not fetch, "trust_remote_code": False}
     try:
+        path = path_of(ref)
+        packaged = None if path.exists() else packaged_copy(str(ref))
+        gguf = path if path.suffix == ".gguf" and path.is_file() else packaged
         with quietly():
             if gguf is not None:
                 return AutoConfig.from_pretrained(str(gguf.parent), gguf_file=gguf.name, **options)

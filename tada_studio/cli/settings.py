@@ -72,7 +72,7 @@ def _read(path: Path) -> dict[str, Any]:
         from tomlkit import loads  # gradio brings it
     try:
         return dict(loads(path.read_text(encoding="utf-8")))
-    except (OSError, ValueError) as error:  # both libraries' errors are ValueErrors
+    except (OSError, ValueError, RecursionError) as error:  # both libraries' errors are ValueErrors
         raise InputError(
             f"{path}: cannot be read as settings ({error}). Write lines such as strength = 1.5."
         ) from error

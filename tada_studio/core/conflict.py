@@ -216,7 +216,9 @@ class Direction(NamedTuple):
         return f"{self.address.selector} : {self.side} {self.number}"
 
 
-_HAND_PICKED = re.compile(r"(?:(\S+)\s*:\s*)?layer\s+(\d+)\s*:\s*(\S+)\s*:\s*(task|domain)\s+(\d+)\s*", re.IGNORECASE)
+_HAND_PICKED = re.compile(
+    r"(?:(\S+)\s*:\s*)?layer\s+(\d{1,9})\s*:\s*(\S+)\s*:\s*(task|domain)\s+(\d{1,9})\s*", re.IGNORECASE
+)
 
 
 def direction(line: str) -> Direction | None:

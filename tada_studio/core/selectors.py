@@ -256,7 +256,7 @@ def _layers(layers: tuple[int, ...], towers: tuple[str, ...], where: str, line: 
     if third and third[1] in _THIRDS:
         parts = [torch.arange(*(span.start, span.stop)).tensor_split(3)[_THIRDS[third[1]]] for span in spans_of(towers)]
         return torch.zeros(len(layers), dtype=torch.bool).index_fill(0, torch.cat(parts), True)
-    listed = re.fullmatch(r"layers?\s+(\d+(?:\s*-\s*\d+)?(?:\s*,\s*\d+(?:\s*-\s*\d+)?)*)", where)
+    listed = re.fullmatch(r"layers?\s+(\d{1,9}(?:\s*-\s*\d{1,9})?(?:\s*,\s*\d{1,9}(?:\s*-\s*\d{1,9})?)*)", where)
     if not listed:
         raise _bad(line, f"'{where}' names no layers")
     spans = [[int(edge) for edge in span.split("-")] for span in listed[1].split(",")]

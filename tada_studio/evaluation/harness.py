@@ -22,6 +22,7 @@ from tada_studio.base_model.model import Base
 from tada_studio.errors import InputError, TadaError
 from tada_studio.evaluation.choice import Item
 from tada_studio.evaluation.scores import Score, interval
+from tada_studio.files import path_of
 from tada_studio.progress import Progress, ProgressFn, silent
 
 #: Rows in a batch of the harness.
@@ -62,7 +63,7 @@ def as_task(items: Sequence[Item], name: str = "items") -> dict[str, Any]:
 
 def read_task(task: str) -> str | dict[str, Any]:
     """A task by its name, or a .yaml file of one with its data beside it; never code that a file names. Raises InputError."""
-    path = Path(task).expanduser()
+    path = path_of(task)
     if path.suffix.lower() not in (".yaml", ".yml"):
         return task
     yaml = _needed("yaml")

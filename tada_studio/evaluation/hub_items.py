@@ -6,7 +6,7 @@ from pathlib import Path
 
 from tada_studio.errors import InputError
 from tada_studio.evaluation.tables import TABLES
-from tada_studio.files import shown
+from tada_studio.files import is_here, shown
 from tada_studio.read.hub import in_words
 
 #: owner/name, owner/name@revision, owner/name:path/of/a/file.parquet
@@ -30,7 +30,7 @@ def at_hand(ref: str) -> str | Path:
     """
     found = _REF.fullmatch(ref)
     a_file = found is None or (found["file"] is None and ref.lower().endswith((*_ENDINGS, ".zip", ".json", ".txt")))
-    return ref if a_file or Path(ref).exists() else fetch_items(ref)
+    return ref if a_file or is_here(ref) else fetch_items(ref)
 
 
 def fetch_items(ref: str, into: Path | None = None) -> Path:

@@ -13,6 +13,7 @@ from tada_studio.evaluation.labels import LabelItem, all_named, read_folders, re
 from tada_studio.evaluation.passages import read_passage
 from tada_studio.evaluation.shapes import Columns, Row, shape_of
 from tada_studio.evaluation.tables import TABLES, Refused, lines, turned
+from tada_studio.files import path_of
 
 
 class Kind(NamedTuple):
@@ -71,7 +72,7 @@ def read_table(path: str | Path, columns: Columns | None = None) -> Read:
 
     Raises InputError for a file that cannot be read or holds no item at all.
     """
-    path = Path(path)
+    path = path_of(path)
     if path.is_dir() or path.suffix.lower() == ".zip":
         return Read(in_folder_of(path, _in_folder), [])
     items: list[Any] = []

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 from tada_studio.base_model.model import Base
 from tada_studio.exporting.names import task_type
-from tada_studio.files import shown
+from tada_studio.files import is_here, shown
 from tada_studio.lora import Adapter
 from tada_studio.read.keys import family
 
@@ -96,7 +96,7 @@ def is_hub_id(name: str) -> bool:
         validate_repo_id(name)
     except HFValidationError:
         return False
-    return not Path(name).expanduser().exists()
+    return not is_here(name)
 
 
 def _kind(merged: Adapter, base: Base | None) -> str:
@@ -132,7 +132,7 @@ def _card_of_base(ref: str) -> str | None:
     from huggingface_hub import try_to_load_from_cache
 
     if not is_hub_id(ref):
-        return ref or None
+        return ref if is_here(ref) else None
     found = try_to_load_from_cache(ref, "README.md")
     return str(Path(found).parent) if isinstance(found, str) else None
 

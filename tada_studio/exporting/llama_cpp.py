@@ -8,7 +8,7 @@ from pathlib import Path
 from tada_studio.base_model.files import packaged_copy
 from tada_studio.exporting.formats import FILES
 from tada_studio.exporting.portable import Tick
-from tada_studio.files import shown
+from tada_studio.files import is_here, path_of, shown
 
 
 def loaded_here(ticks: Sequence[Tick], folder: Path, base: str | None) -> tuple[Tick, ...]:
@@ -26,7 +26,7 @@ def loaded_here(ticks: Sequence[Tick], folder: Path, base: str | None) -> tuple[
 
 
 def _gguf_of(base: str | None) -> Path | None:
-    path = Path(base or "").expanduser()
+    path = path_of(base) if base and is_here(base) else Path()
     return path if path.suffix.lower() == ".gguf" and path.is_file() else packaged_copy(base or "")
 
 

@@ -16,6 +16,7 @@ from pathlib import Path
 
 from tada_studio.errors import ExportError
 from tada_studio.exporting.certificate import CERTIFICATE
+from tada_studio.files import path_of
 
 #: Seconds after which what a dead process left is nobody's.
 LEFT_ALONE = 3600
@@ -26,7 +27,7 @@ _EXCHANGE, _HERE = 2, -100  # RENAME_EXCHANGE of linux/fs.h, AT_FDCWD of fcntl.h
 @contextmanager
 def replacing(target: Path) -> Iterator[Path]:
     """A temporary folder beside ``target`` that takes its place if all goes well, and is gone if not. Raises ExportError."""
-    _may_replace(target)
+    _may_replace(path_of(target, ExportError))
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
         sweep(target.parent)

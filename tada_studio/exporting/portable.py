@@ -12,7 +12,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tada_studio.addresses import addresses
-from tada_studio.files import shown
+from tada_studio.errors import AdapterError
+from tada_studio.files import path_of, shown
 from tada_studio.read.formats import OF_PIPELINE
 from tada_studio.read.manifest import Manifest, manifest_of
 
@@ -33,7 +34,7 @@ class Tick:
 
 def portability(folder: str | Path) -> tuple[Tick, ...]:
     """A tick for PEFT, vLLM, llama.cpp and LoRAX. Raises AdapterError for a folder that is no adapter at all."""
-    manifest = manifest_of(Path(folder).expanduser())
+    manifest = manifest_of(path_of(folder, AdapterError))
     return tuple(_tick(loader, rules(manifest)) for loader, rules in _LOADERS.items())
 
 

@@ -6,6 +6,7 @@ from typing import Any
 
 from tada_studio.errors import ExportError
 from tada_studio.exporting.certificate import CERTIFICATE, SIGNATURE, changed_files, read_certificate, tampered
+from tada_studio.files import path_of
 from tada_studio.read.hub import in_words
 
 
@@ -17,7 +18,7 @@ def push(folder: str | Path, repo_id: str, private: bool = True, token: str | No
     """
     from huggingface_hub import HfApi, constants
 
-    folder = Path(folder).expanduser()
+    folder = path_of(folder, ExportError)
     _check_pushable(folder, repo_id)
     if constants.HF_HUB_OFFLINE:
         raise ExportError(

@@ -16,7 +16,7 @@ from typing import Any
 
 from tada_studio.errors import ExportError, InputError
 from tada_studio.exporting.certificate import SIGNATURE, added_files, changed_files, read_certificate, tampered
-from tada_studio.files import shown
+from tada_studio.files import path_of, shown
 
 #: A signature names each file once: a few kB.
 _MAX_BYTES = 1_000_000
@@ -34,14 +34,14 @@ class Signature:
 
 def check_key(key: str | Path) -> None:
     """Before anything takes long: can this key sign? Raises InputError."""
-    _signer(_package("signing"), Path(key).expanduser())
+    _signer(_package("signing"), path_of(key))
 
 
 def sign(folder: str | Path, key: str | Path) -> Signature:
     """Sign an exported folder with the private key in a PEM file: writes model.sig. Raises InputError, or ExportError for a
     folder that is not as it was certified."""
-    folder, package = Path(folder).expanduser(), _package("signing")
-    signer = _signer(package, Path(key).expanduser())
+    folder, package = path_of(folder, ExportError), _package("signing")
+    signer = _signer(package, path_of(key))
     (folder / _UNFINISHED).unlink(missing_ok=True)
     _check_whole(folder)
     with tempfile.TemporaryDirectory(prefix="tada-studio-sign-") as other:
@@ -59,11 +59,11 @@ def sign(folder: str | Path, key: str | Path) -> Signature:
 
 def signature(folder: str | Path, public_key: str | Path | None = None) -> Signature:
     """Whether a folder is signed, and, with a public key in a PEM file, whether by it. Raises InputError for what is no key."""
-    file = Path(folder).expanduser() / SIGNATURE
+    file = path_of(folder, ExportError) / SIGNATURE
     if public_key is None:
         there = f"{SIGNATURE} is there; whose it is was not checked: give --key."
         return Signature(None, there if file.is_file() else "Not signed.")
-    key = Path(public_key).expanduser()
+    key = path_of(public_key)
     verifier = _verifier(_package("verifying"), key)
     if not file.is_file():
         return Signature(False, f"Not signed: there is no {SIGNATURE}.")

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from tada_studio.base_model.model import Base
+from tada_studio.errors import ExportError
 from tada_studio.exporting.certificate import (
     CARD,
     CERTIFICATE,
@@ -19,7 +20,7 @@ from tada_studio.exporting.certificate import (
 )
 from tada_studio.exporting.certify import certify
 from tada_studio.exporting.folder import write_adapter
-from tada_studio.files import sha256
+from tada_studio.files import path_of, sha256
 from tada_studio.lora import CONFIG, WEIGHTS, Adapter
 from tada_studio.read import read_adapter
 
@@ -33,7 +34,7 @@ def verify(folder: str | Path, base: Base | None = None, again: Adapter | None =
     base: whose digest must be the certified one; again: the merge, made anew from its parents, whose bytes must be the folder's
     Raises ExportError if there is no certificate, and AdapterError or ExportError for a folder that cannot be loaded at all.
     """
-    folder = Path(folder)
+    folder = path_of(folder, ExportError)
     claimed = read_certificate(folder)
     wrong = [*_files(folder, claimed), *_inputs(folder, claimed), *_base(claimed, base)]
     found = certify(read_adapter(folder), folder, base)

@@ -18,7 +18,7 @@ from tada_studio.base_model.placement import ONE_DEVICE, Placement
 from tada_studio.base_model.skeleton import at_home, heads_of, real_class
 from tada_studio.base_model.weights import weights_of
 from tada_studio.errors import AdapterError, BaseError
-from tada_studio.files import sha256, shown
+from tada_studio.files import path_of, sha256, shown
 from tada_studio.lora import Adapter, Pair, Passport, Verdict
 from tada_studio.pipeline.cache import LruCache
 from tada_studio.pipeline.roles import alone
@@ -229,7 +229,7 @@ def _folder(ref: str | Path, unpack_to: UnpackTo | None = None) -> Path:
         raise AdapterError("An adapter is missing. Give a folder that PEFT saved, or a Hub id such as owner/name.")
     if hub.is_hub_id(text):
         return hub.fetch_adapter(text)
-    path = Path(text).expanduser()
+    path = path_of(text, AdapterError)
     return _unzipped(path, unpack_to) if path.suffix.lower() == ".zip" else path
 
 
@@ -280,7 +280,8 @@ def _mark(base: Base | str | Path | None) -> Hashable:
     """Tells bases apart, and whether a folder's files are still the same."""
     if base is None or isinstance(base, Base):
         return base and base.digest
-    files = sorted(Path(base).expanduser().glob("*.safetensors")) if Path(base).expanduser().is_dir() else []
+    folder = path_of(base, BaseError)
+    files = sorted(folder.glob("*.safetensors")) if folder.is_dir() else []
     return str(base), tuple((file.name, file.stat().st_mtime_ns, file.stat().st_size) for file in files)
 
 

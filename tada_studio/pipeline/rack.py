@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 
 from tada_studio.core.relations import Relations, relations
 from tada_studio.errors import AdapterError, InputError, MismatchError, TadaError
+from tada_studio.files import path_of
 from tada_studio.lora import CONFIG, Adapter, Pair
 from tada_studio.pipeline.opening import UnpackTo, read_adapter
 from tada_studio.pipeline.roles import pair_roles
@@ -67,7 +68,7 @@ def folders_in(refs: Sequence[str | Path]) -> list[str]:
     """Each reference, or, for a folder that is no adapter but holds some, all of those (one or two levels down), by name."""
     found: list[str] = []
     for ref in refs:
-        path = Path(str(ref)).expanduser()
+        path = path_of(ref, AdapterError)
         if not path.is_dir() or (path / CONFIG).is_file():
             found.append(str(ref))
             continue

@@ -9,9 +9,10 @@ import time
 from collections import OrderedDict
 from collections.abc import Callable, Hashable
 from dataclasses import dataclass
-from pathlib import Path
 
 from tada_studio.base_model.model import Base
+from tada_studio.errors import BaseError
+from tada_studio.files import path_of
 
 
 @dataclass(eq=False)
@@ -85,7 +86,7 @@ def default_room() -> int:
 
 def base_key(ref: str, device: str, dtype: str) -> Hashable:
     """Tells bases apart, and whether a folder's files are still the same."""
-    path = Path(ref).expanduser()
+    path = path_of(ref, BaseError)
     files = sorted(path.glob("*")) if path.is_dir() else [path] if path.is_file() else []
     stamps = [(file.name, file.stat().st_mtime_ns, file.stat().st_size) for file in files if file.is_file()]
     return ref, device, dtype, tuple(stamps)

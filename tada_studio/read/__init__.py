@@ -18,7 +18,7 @@ from torch import Tensor
 
 from tada_studio.addresses import addresses
 from tada_studio.errors import AdapterError, MismatchError, OtherBaseError
-from tada_studio.files import shown
+from tada_studio.files import path_of, shown
 from tada_studio.lora import CONFIG, LABELS, Adapter, LoraModule, Pair
 from tada_studio.progress import ProgressFn, silent
 from tada_studio.read.binding import IN_MEMORY, check_unchanged, content_of, stamps
@@ -71,7 +71,7 @@ def read_adapter(
     unused for others. heads: the base's, for a file of llama.cpp.
     Raises AdapterError; with ``dora`` also MismatchError and BaseError.
     """
-    folder = Path(folder).expanduser()
+    folder = path_of(folder, AdapterError)
     files = files_of(folder, allow_pickle)
     before = stamps(_all_files(folder, files))
     if files[0].name == PICKLE:
@@ -101,7 +101,7 @@ def llama_cpp_file(place: Path) -> Path | None:
 
 def look(folder: str | Path, allow_pickle: bool = False) -> Manifest:
     """What a folder holds by its config and headers; no tensor is read (a pickle has no header). Raises AdapterError."""
-    folder = Path(folder).expanduser()
+    folder = path_of(folder, AdapterError)
     pickled = allow_pickle and files_of(folder, allow_pickle)[0].name == PICKLE
     return _unpickled(folder)[0] if pickled else manifest_of(folder)
 

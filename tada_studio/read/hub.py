@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tada_studio.errors import AdapterError, TadaError
-from tada_studio.files import shown
+from tada_studio.files import is_here, shown
 from tada_studio.lora import CONFIG, LABELS, RECIPE, WEIGHTS
 from tada_studio.read import look as look_here
 from tada_studio.read import look_at
@@ -30,7 +30,7 @@ _PATIENCE = 20
 
 def is_hub_id(ref: str) -> bool:
     """Whether this can be a Hub id (owner/name, or owner/name@revision) and is no folder here."""
-    return bool(_HUB_ID.fullmatch(ref)) and not Path(ref).exists()
+    return bool(_HUB_ID.fullmatch(ref)) and not is_here(ref)
 
 
 def fetch_adapter(ref: str) -> Path:

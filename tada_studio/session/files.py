@@ -20,6 +20,7 @@ from tada_studio.core.gates import Readings
 from tada_studio.errors import InputError, TadaError
 from tada_studio.evaluation.runs import Run, now
 from tada_studio.evaluation.saved import load_items, load_scores, save_items, save_scores
+from tada_studio.files import is_here
 from tada_studio.lora import Pair
 from tada_studio.pipeline.provenance import Provenance, readings_digest
 from tada_studio.probing import Readings as SavedReadings
@@ -284,7 +285,7 @@ def _found(saved: SavedSession, role: str, folder: Path, allowed: Allowed) -> st
     if inside.is_file() and inside.is_relative_to(folder.resolve()):
         return str(inside)
     allowed(ref)
-    from_hub = not Path(ref).expanduser().exists()
+    from_hub = not is_here(ref)
     # a Hub id that was fetched before is opened without a request
     return source if from_hub and source and Path(source).is_dir() else ref
 

@@ -12,6 +12,7 @@ from typing import NamedTuple
 
 from tada_studio.base_model.files import cache_folder
 from tada_studio.base_model.loading import tensor_sizes
+from tada_studio.files import is_here, path_of
 
 #: Bases remembered for each kind of work; beyond, the oldest go.
 _MOST = 40
@@ -92,8 +93,8 @@ def _key(base: str) -> str:
 
 def _size(base: str) -> float:
     """Bytes of the weights of a base in a folder; 0 where it is none, or not here."""
-    path = Path(base).expanduser()
-    return float(sum(tensor_sizes(path).values())) if base and path.is_dir() else 0.0
+    path = path_of(base) if base and is_here(base) else None
+    return float(sum(tensor_sizes(path).values())) if path is not None and path.is_dir() else 0.0
 
 
 #: Of this machine.
