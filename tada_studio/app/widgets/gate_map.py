@@ -105,9 +105,9 @@ def gate_map() -> gr.HTML:
     )  # fmt: skip
 
 
-def packed(told: Mapping[str, Any] | None) -> str | None:
+def packed(content: Mapping[str, Any] | None) -> str | None:
     """As text: of a value in many parts gradio watches and copies each one, a dozen times at every stroke."""
-    return None if told is None else json.dumps(told, separators=(",", ":"))
+    return None if content is None else json.dumps(content, separators=(",", ":"))
 
 
 #: Digits that are sent of a number: more than a screen shows, and a map stays small on its way.
