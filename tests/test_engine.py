@@ -5,6 +5,7 @@ import os
 import subprocess
 import sys
 import threading
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
@@ -190,6 +191,45 @@ def test_a_server_that_is_not_there_or_points_elsewhere(url, backend, monkeypatc
     with pytest.raises(BaseError, match="answered 302"):
         pipeline.open_engine(url)
     assert len(backend.requests) == 1, "nobody follows to where it points"
+
+
+@pytest.fixture
+def breaking():
+    """A server that breaks the first connection and answers all others: (its address, paths asked)."""
+    left, asked = [1], []
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_POST(self):
+            asked.append(self.path)
+            self.rfile.read(int(self.headers["Content-Length"]))
+            if left and left.pop():
+                self.close_connection = True
+                return self.connection.close()
+            self.send_response(200)
+            self.end_headers()
+            return self.wfile.write(b"{}")
+
+        def log_message(self, *args):
+            pass
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    server.handle_error = lambda *_: None
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    yield f"http://127.0.0.1:{server.server_port}", asked
+    server.shutdown()
+    server.server_close()
+
+
+def test_a_question_is_asked_again_when_its_connection_breaks_and_nothing_is_loaded_twice(breaking):
+    url, asked = breaking
+    assert Server.at(url).ask("/v1/completions", {}) == {} and len(asked) == 2
+
+
+def test_what_changes_the_server_is_asked_once(breaking):
+    url, asked = breaking
+    with pytest.raises(BaseError, match="cannot be reached"):
+        Server.at(url).ask("/v1/load_lora_adapter", {})
+    assert asked == ["/v1/load_lora_adapter"]
 
 
 def test_another_base_than_the_one_that_was_asked_for_is_refused(url, tmp_path):

@@ -74,8 +74,7 @@ class Server:
         body = None if content is None else json.dumps(content).encode()
         request = urllib.request.Request(f"{self.url}{path}", body, headers)
         try:
-            with _OPENER.open(request, timeout=PATIENCE) as reply:
-                text = reply.read().decode("utf-8", "replace")
+            text = self._answer(request, again=not path.endswith("lora_adapter"))
         except urllib.error.HTTPError as error:
             raise BaseError(self._refused(path, error)) from error
         except (OSError, ValueError) as error:  # no connection, none any more, or no HTTP
@@ -86,6 +85,17 @@ class Server:
             return json.loads(text)
         except ValueError:
             return text
+
+    def _answer(self, request: urllib.request.Request, again: bool) -> str:
+        """again: ask once more if the connection breaks, as servers with many of them do; what changes a server is asked once."""
+        try:
+            with _OPENER.open(request, timeout=PATIENCE) as reply:
+                return reply.read().decode("utf-8", "replace")
+        except (ConnectionError, urllib.error.URLError) as error:
+            broken = error.reason if isinstance(error, urllib.error.URLError) else error
+            if not again or not isinstance(broken, (ConnectionResetError, BrokenPipeError)):
+                raise
+        return self._answer(request, again=False)
 
     def _refused(self, path: str, error: urllib.error.HTTPError) -> str:
         with suppress(OSError):
