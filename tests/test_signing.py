@@ -65,7 +65,10 @@ def run(*words):
 
 def test_verify_says_in_words_whose_a_folder_is(plain, folder, keys, capsys):
     (folder / ".gitattributes").write_text("what the Hub lays beside")
+    (folder / ".cache" / "huggingface").mkdir(parents=True)
+    (folder / ".cache" / "huggingface" / "CACHEDIR.TAG").write_text("and its client")
     assert pipeline.signature(folder, keys / "mine-public.pem").says.startswith("Signed by this key (SHA-256 ")
+    shutil.rmtree(folder / ".cache")
     (folder / ".gitattributes").unlink()
     cases = [
         (folder, "mine-public.pem", 0, "Signed by this key (SHA-256 "),

@@ -50,6 +50,15 @@ def test_what_was_exported_verifies(exported, base):
     assert wrong(exported) == [] and wrong(exported, base) == []
 
 
+def test_a_folder_that_came_from_the_hub_verifies_and_no_other_file_may_lie_beside(folder):
+    (folder / ".gitattributes").write_text("*.safetensors filter=lfs")
+    (folder / ".cache" / "huggingface").mkdir(parents=True)
+    (folder / ".git").mkdir()
+    assert wrong(folder) == []
+    (folder / ".adapter_model.bin").write_bytes(b"")
+    assert wrong(folder) == [".adapter_model.bin was not there when the folder was certified."]
+
+
 def claims(change, sealed=True):
     """A certificate that says something else; ``sealed``: with a digest to match."""
 

@@ -26,6 +26,8 @@ from tada_studio.schema import Saved, first_problem
 CERTIFICATE, CARD = "certificate.json", "README.md"
 #: Whose it is, if somebody signed it: of all the others, so it is not among the certified files.
 SIGNATURE = "model.sig"
+#: What git, and the Hub's client in a folder of one's own, lay beside the files: no loader reads it.
+BESIDE = (".git", ".gitattributes", ".cache")
 #: Largest relative difference of a module's update that is left when float64 factors become PEFT's float32. Every other number
 #: format fits into float32 whole, and there no difference at all is left.
 DELTA_ROOM = 2e-7
@@ -294,4 +296,5 @@ def _is(file: Path, digest: str) -> bool:
 
 def added_files(folder: str | Path, outputs: Mapping[str, str]) -> list[str]:
     """What lies in the folder and was not certified: a loader might prefer it."""
-    return sorted(path.name for path in Path(folder).iterdir() if path.name not in {*outputs, CERTIFICATE, SIGNATURE})
+    known = {*outputs, CERTIFICATE, SIGNATURE, *BESIDE}
+    return sorted(path.name for path in Path(folder).iterdir() if path.name not in known)

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from tada_studio.errors import ExportError, InputError
-from tada_studio.exporting.certificate import SIGNATURE, added_files, changed_files, read_certificate, tampered
+from tada_studio.exporting.certificate import BESIDE, SIGNATURE, added_files, changed_files, read_certificate, tampered
 from tada_studio.files import path_of, shown
 
 #: A signature names each file once: a few kB.
@@ -124,9 +124,8 @@ def _no_key(key: Path, kind: str, error: Exception) -> InputError:
 
 
 def _files_of() -> Any:
-    """Every file but the signature itself; what git and the Hub lay beside (.gitattributes) is no part of it, and the Hub's cache
-    holds links."""
-    return _package("hashing").Config().set_ignored_paths(paths=[SIGNATURE]).set_allow_symlinks(True)
+    """Every file but the signature itself and what git and the Hub lay beside; the Hub's cache holds links."""
+    return _package("hashing").Config().set_ignored_paths(paths=[SIGNATURE, *BESIDE]).set_allow_symlinks(True)
 
 
 def _check_whole(folder: Path) -> None:
