@@ -136,8 +136,15 @@ def killed_servers(count: int, dice: random.Random, home: Path) -> dict[str, Any
     for folder in (state / "sessions").glob("*"):
         session_files.sweep_unfinished(folder, later)
     place.sweep(home / "tmp", later)
-    left = [*temporary.iterdir(), *state.rglob(".new-*")]
-    return {**found, "left after a sweep": len(left), "what is left": [path.name for path in left[:3]]}
+    # an export is what its page asked for, and stays: whole
+    kept = [path for path in temporary.iterdir() if not problems(path)]
+    left = [*(path for path in temporary.iterdir() if path not in kept), *state.rglob(".new-*")]
+    return {
+        **found,
+        "whole exports kept": len(kept),
+        "left after a sweep": len(left),
+        "what is left": [path.name for path in left[:3]],
+    }
 
 
 def _serve(port: int, temporary: Path, state: Path) -> None:
