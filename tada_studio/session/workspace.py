@@ -118,17 +118,22 @@ class Workspace:
             if unpacked is not None:
                 shutil.rmtree(unpacked.folder, ignore_errors=True)
             raise
+        opened = Opened(task, domain, base or None, None, dora_rank, same_base, allow_pickle)
+        self._begin(pair, opened, None if unpacked is None else unpacked.folder)
+
+    def _begin(self, pair: Pair, opened: Opened, unpacked: Path | None) -> None:
+        """Work on this pair from now on. Of what was open before, only a base that is this pair's too stays.
+
+        unpacked: the folder of this pair's zips; the former pair's goes.
+        """
         with self.lock:
-            before, self._unpacked = self._unpacked, unpacked.folder if unpacked is not None else None
+            before, self._unpacked = self._unpacked, unpacked
             if before is not None:  # what is mapped into memory stays readable until nobody uses it
                 shutil.rmtree(before, ignore_errors=True)
             self.stop()
-            self.pair, self.readings, self.sample, self.base_ref = pair, None, None, base or None
-            self.opened, self.project = (
-                Opened(task, domain, base or None, None, dora_rank, same_base, allow_pickle),
-                None,
-            )
-            self.base = self.base if self.base is not None and self.base.ref == base else None
+            self.pair, self.opened, self.base_ref = pair, opened, opened.base
+            self.readings, self.sample, self.project = None, None, None
+            self.base = self.base if self.base is not None and self.base.ref == opened.base else None
             self.answers, self.tuning, self.effects, self.exported = {}, None, None, None
             self.answers_digest, self.grid = "", None
             self.calibration, self._inputs = None, None
