@@ -41,8 +41,6 @@ _HEAD = "".join(
     }.items()
     for name in names
 )
-
-
 #: Requests that are worked on at once. Work that waits for its turn holds one, so there must be many.
 THREADS = 160
 
@@ -87,29 +85,40 @@ def launch(
     tools for agents, too. ``more`` goes to gradio's own launch. Returns what that
     returns, (FastAPI app, local URL, share URL), after Ctrl+C unless ``prevent_thread_lock`` is set.
     """
-    if demo is not None and demo in VISITORS:
-        public = VISITORS[demo].apart  # it was built for strangers or it was not
-    public, host = public or on_space(), host or os.environ.get("GRADIO_SERVER_NAME") or "127.0.0.1"
-    check_exposure(host, public, auth, bool(more.get("share")))
+    public, host = _open_to(demo, host, public, auth, bool(more.get("share")))
     if mcp:
         offer_tools(bool(auth))
     demo = demo if demo is not None else build(sample, task, domain, base, root, public, runs)
-    settings: dict[str, Any] = {
-        "theme": theme(), "css_paths": [CSS], "head": _HEAD, "footer_links": ["api", "settings"], "run_history": False,
-        "ssr_mode": False, "pwa": False, "enable_monitoring": False, "share": False, "mcp_server": mcp,
-        "max_file_size": PUBLIC.upload if public else "2gb",
-        "max_threads": THREADS, "app_kwargs": {"middleware": _middleware(demo, host, bool(auth))},
-    }  # fmt: skip
     blocks = not more.pop("prevent_thread_lock", False) and not hasattr(sys, "ps1")
     shared_machine.prepare()
     served = demo.launch(
-        server_name=host, server_port=port, inbrowser=open_browser, auth=auth, prevent_thread_lock=True, **{**settings, **more}
+        server_name=host, server_port=port, inbrowser=open_browser, auth=auth, prevent_thread_lock=True,
+        **{**_settings(demo, host, public, bool(auth), mcp), **more},
     )  # fmt: skip
     page_states.install(demo)
     unchanged.install(demo)
     if blocks:
         serve(demo, ends)
     return served
+
+
+def _open_to(demo: gr.Blocks | None, host: str | None, public: bool, auth: Any, share: bool) -> tuple[bool, str]:
+    """Whether strangers may come, and the address that is listened at. Raises InputError for a server that is open unawares."""
+    if demo is not None and demo in VISITORS:
+        public = VISITORS[demo].apart  # it was built for strangers or it was not
+    public, host = public or on_space(), host or os.environ.get("GRADIO_SERVER_NAME") or "127.0.0.1"
+    check_exposure(host, public, auth, share)
+    return public, host
+
+
+def _settings(demo: gr.Blocks, host: str, public: bool, auth: bool, mcp: bool) -> dict[str, Any]:
+    """What gradio's launch is given, unless whoever launches says otherwise."""
+    return {
+        "theme": theme(), "css_paths": [CSS], "head": _HEAD, "footer_links": ["api", "settings"], "run_history": False,
+        "ssr_mode": False, "pwa": False, "enable_monitoring": False, "share": False, "mcp_server": mcp,
+        "max_file_size": PUBLIC.upload if public else "2gb",
+        "max_threads": THREADS, "app_kwargs": {"middleware": _middleware(demo, host, auth)},
+    }  # fmt: skip
 
 
 def _middleware(demo: gr.Blocks, host: str, auth: bool) -> list[Middleware]:

@@ -3,7 +3,7 @@
 import argparse
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from tada_studio.cli.flags import (
     add_base,
@@ -23,11 +23,14 @@ from tada_studio.errors import InputError
 from tada_studio.files import plain_json
 from tada_studio.recipe import Recipe
 
+if TYPE_CHECKING:
+    from tada_studio.tuning import Plan
+
 
 def tune(options: argparse.Namespace) -> int:
     from tada_studio import pipeline, report
     from tada_studio.sample_pairs import sample
-    from tada_studio.tuning import QUICK, QUICK_ITEMS, Plan, halves
+    from tada_studio.tuning import QUICK_ITEMS, halves
 
     embedded = sample(options.sample) if options.sample else None
     if embedded is None and not (
@@ -39,11 +42,7 @@ def tune(options: argparse.Namespace) -> int:
     files = {"domain": options.items_domain, "task": options.items_task}
     own = sides_of([f"{side}={file}" for side, file in files.items() if file])
     start = Recipe.load(options.recipe) if options.recipe else Recipe()
-    usual = QUICK if options.quick else Plan()
-    given = {name: getattr(options, name) for name in ("trials", "seeds", "seed") if getattr(options, name) is not None}
-    plan = (
-        replace(usual, **given) if options.minutes is None else replace(usual, **given, minutes=options.minutes or None)
-    )
+    plan = _plan(options)
     split = halves(own, plan.seed) if own or embedded is None else pipeline.sample_split(embedded, plan.seed)
     split = split.limited(QUICK_ITEMS) if options.quick else split
     task, domain = (str(embedded.task), str(embedded.domain)) if embedded else (options.task, options.domain)
@@ -66,6 +65,16 @@ def tune(options: argparse.Namespace) -> int:
     kind = "Found" if found.found else "It stays as it was"
     answer(options, report.tuning_dict(found), f"{table}\n\n{sentences}\n{kind}: {report.knobs_turned(found.recipe)}.")
     return 0
+
+
+def _plan(options: argparse.Namespace) -> "Plan":
+    """How long and how often to search: what was asked for, the rest as usual. --minutes 0: no limit."""
+    from tada_studio.tuning import QUICK, Plan
+
+    given = {name: getattr(options, name) for name in ("trials", "seeds", "seed") if getattr(options, name) is not None}
+    if options.minutes is not None:
+        given["minutes"] = options.minutes or None
+    return replace(QUICK if options.quick else Plan(), **given)
 
 
 def add(commands: Any) -> None:

@@ -85,11 +85,7 @@ def module_detail(
 ) -> ModuleDetail:
     """Module ``row`` of a merge; moment: from the probe, None without one; moments: of both kinds of inputs, if both were read."""
     found, drops = analysis.directions, merged.how.drops
-    alone = found.only(row)  # tables of all other modules would be thrown away
-    sign = as_merged(merged.how.weights[row : row + 1])
-    weight = sign * in_units_of_chance(alone, recipe.but(conflict_space="weight"), None)[0]
-    seen = recipe.but(conflict_space="activation")
-    activation = None if moment is None else sign * in_units_of_chance(alone, seen, moment[row : row + 1])[0]
+    weight, activation = _alignments(found, merged, recipe, moment, row)
     in_force = weight if recipe.conflict_space == "weight" or activation is None else activation
     opposed = drops.opposed[row] if drops else torch.zeros_like(weight, dtype=torch.bool)
     strengths = [
@@ -117,6 +113,19 @@ def module_detail(
         energy.cumsum(0) / merged.energy[row].clamp_min(1e-300),
         drops is not None,
     )
+
+
+def _alignments(
+    found: Directions, merged: Merged, recipe: Recipe, moment: Float64[Tensor, "n k k"] | None, row: int
+) -> tuple[Float64[Tensor, "r_task r_domain"], Float64[Tensor, "r_task r_domain"] | None]:
+    """How far each two directions of a module meet, by the weights and by the inputs, as they are in the merge."""
+    alone = found.only(row)  # tables of all other modules would be thrown away
+    sign = as_merged(merged.how.weights[row : row + 1])
+    weight = sign * in_units_of_chance(alone, recipe.but(conflict_space="weight"), None)[0]
+    if moment is None:
+        return weight, None
+    seen = recipe.but(conflict_space="activation")
+    return weight, sign * in_units_of_chance(alone, seen, moment[row : row + 1])[0]
 
 
 def _hands(merged: Merged, found: Directions, row: int) -> list[tuple[Tensor, Tensor]]:
