@@ -358,7 +358,7 @@ def test_a_pickle_is_read_when_somebody_ticks_that_it_may_and_never_for_stranger
     def opened(paths, *ticks, zips=(None, None)):
         found = {}
         with contextlib.suppress(PickledError):
-            for news in open_tab.opening(paths, state, str(folder), str(pico.domain), "", *zips, None, *ticks):
+            for news in open_tab.on_own(paths, state, str(folder), str(pico.domain), "", *zips, None, *ticks):
                 found |= news
         return found
 
@@ -521,7 +521,7 @@ def test_exported_adapters_are_named_by_their_folders_and_stay_in_bounds(pico, t
 def test_the_sources_of_probe_inputs_are_told_once_a_pair():
     """Told again, a choice made meanwhile would be lost."""
     from tada_studio.app.state import TabState
-    from tada_studio.app.tabs.open.tab import sources
+    from tada_studio.app.tabs.open.probe_box import sources
 
     state = TabState()
     state.session.open_sample("minerals-tiny")

@@ -62,7 +62,7 @@ def test_a_card_does_with_what_its_sample_says_and_escapes_it():
 
 def opened(state, *fields, rank=None):
     """Whatever a person would see after the last update."""
-    updates = list(open_tab.on_own(AllowedPaths.here(None), state, *map(str, fields), dora_rank=rank))
+    updates = list(open_tab.on_own(AllowedPaths.here(None), state, *map(str, fields), None, None, rank))
     return "".join(str(update) for update in updates[-1].values())
 
 
@@ -103,12 +103,12 @@ def of_two_bases(pico, tmp_path):
 
 
 def test_the_word_of_a_person_that_both_are_of_one_base_is_asked_for_and_kept(pico, tmp_path):
-    state, fields = TabState(), (*of_two_bases(pico, tmp_path), "")
-    steps = open_tab.on_own(AllowedPaths.here(None), state, *fields)
-    assert next(steps)["vouch"]["visible"]
+    state, fields, refused = TabState(), (*of_two_bases(pico, tmp_path), "", None, None, None), {}
     with pytest.raises(OtherBaseError, match="the tick on the Open tab"):
-        next(steps)
-    shown = list(open_tab.on_own(AllowedPaths.here(None), state, *fields, same_base=True))[-1]
+        for news in open_tab.on_own(AllowedPaths.here(None), state, *fields):
+            refused |= news
+    assert refused["vouch"]["visible"] and "the tick on the Open tab" in refused["error"]
+    shown = list(open_tab.on_own(AllowedPaths.here(None), state, *fields, True))[-1]
     assert "since you said so" in str(shown["verdict"]) and shown["vouch"]["visible"]
     session = state.session
     assert session.opened.same_base and session.pair.same_base

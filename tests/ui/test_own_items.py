@@ -1,6 +1,7 @@
 """Items and adapters as people have them: tables with odd columns, refused rows, dropped files, paths with quotes."""
 
 import re
+from pathlib import Path
 
 import pytest
 from fake_data_sets import data_sets
@@ -11,6 +12,7 @@ from tada_studio.app.page import Start
 from tada_studio.app.paths import AllowedPaths
 from tada_studio.app.tabs import try_it, tune
 from tada_studio.app.tabs.inspect import effect_panel
+from tada_studio.app.tabs.open import own_box
 from tada_studio.app.tabs.open import tab as open_tab
 from tada_studio.app.widgets import own_items
 from tada_studio.errors import InputError
@@ -88,14 +90,14 @@ def test_items_of_a_data_set_on_the_hub_fill_the_field_of_a_side(page, monkeypat
 
 def test_what_is_dropped_is_one_zip_or_all_files_of_a_folder(pico, tmp_path):
     files = sorted(str(path) for path in pico.task.iterdir() if path.is_file())
-    assert open_tab.dropped(None, "task") is None and open_tab.dropped(["/x/a.zip"], "task") == "/x/a.zip"
+    assert own_box.dropped(None, "task") is None and own_box.dropped(["/x/a.zip"], "task") == "/x/a.zip"
     state = Start().state()
     for other in ([files[-1]], ["/x/a.zip", "/x/b.zip"], [*files, *files]):
         with pytest.raises(InputError, match="Drop one zip, or all files of one folder"):
-            open_tab.dropped(other, "task")
+            own_box.dropped(other, "task")
     copies = [tmp_path / file.rpartition("/")[2] for file in files]
     for file, copy in zip(files, copies, strict=True):
-        copy.write_bytes(open_tab.Path(file).read_bytes())
+        copy.write_bytes(Path(file).read_bytes())
     *_, last = open_tab.on_own(AllowedPaths.here(None), state, None, str(pico.domain), "", list(map(str, copies)), None)
     assert "Fits" in str(last["verdict"]) and "task-files" in str(last["passports"])
     state.session.close()
