@@ -12,6 +12,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
+from dataclasses import asdict, replace
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
@@ -48,16 +49,15 @@ Allowed = Callable[[str], object]
 def write(state: State, folder: Path) -> Opened:
     """Make ``folder`` hold this state. Returns how the pair can be opened from there. Raises OSError."""
     folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-    opened = state.opened._replace(
-        task=_copied(state.opened.task, folder / "task"), domain=_copied(state.opened.domain, folder / "domain")
-    )
+    task, domain = (_copied(getattr(state.opened, role), folder / role) for role in ("task", "domain"))
+    opened = replace(state.opened, task=task, domain=domain)
     runs = [_write_run(run, folder) for run in state.runs]
     content = {
         "format": FORMAT,
         "saved": now(),
         "project": state.project,
         "about": _about(state),
-        "opened": {**opened._asdict(), "task": _inside(opened.task, folder), "domain": _inside(opened.domain, folder)},
+        "opened": {**asdict(opened), "task": _inside(opened.task, folder), "domain": _inside(opened.domain, folder)},
         "sources": {"task": state.pair.task.source, "domain": state.pair.domain.source},
         "digests": {"task": state.pair.task.digest, "domain": state.pair.domain.digest},
         "base": state.base_ref,
@@ -251,7 +251,7 @@ def _recipe_reader(saved: SavedSession) -> Callable[[Mapping[str, Any]], Recipe]
 
 def _open(session: Session, saved: SavedSession, folder: Path, allowed: Allowed) -> None:
     """Open the pair again, if it still is the pair that it was."""
-    opened = Opened(**saved.opened.model_dump())
+    opened = saved.opened
     if opened.sample:
         session.open_sample(opened.sample)
     else:

@@ -7,6 +7,7 @@ from pydantic import Field, FiniteFloat, NonNegativeInt, StringConstraints, Vali
 
 from tada_studio.errors import InputError
 from tada_studio.schema import Knobs, Saved, first_problem
+from tada_studio.session.state import Opened
 
 #: A file of the session, without its ending. The name came from a file: it must not lead out of the folder.
 FileName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", max_length=160)]
@@ -19,18 +20,6 @@ class About(Saved):
     title: str
     edits: NonNegativeInt
     runs: NonNegativeInt
-
-
-class SavedOpening(Saved):
-    """How the pair was opened: by the name of a sample, or by folder, zip or Hub id."""
-
-    task: str
-    domain: str
-    base: str | None = None
-    sample: str | None = None
-    dora_rank: int | None = None
-    same_base: bool = False
-    allow_pickle: bool = False
 
 
 class OfRoles(Saved):
@@ -69,7 +58,7 @@ class SavedSession(Saved):
     saved: str
     project: str | None
     about: About
-    opened: SavedOpening
+    opened: Opened
     sources: Sources
     digests: OfRoles
     base: str | None

@@ -1,6 +1,7 @@
 """What of a session is kept: how its pair was opened, its last export, and all that is worth saving."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
@@ -12,8 +13,10 @@ from tada_studio.lora import Pair
 from tada_studio.recipe import Recipe
 
 
-class Opened(NamedTuple):
-    """How a pair was opened, so that it can be opened again: by the name of a sample, or by folder, zip or Hub id.
+@dataclass(frozen=True)
+class Opened:
+    """How a pair was opened, so that it can be opened again, also from session.json: by the name of a sample, or by folder, zip or
+    Hub id.
 
     same_base: somebody vouched that both adapters were trained on one base, whatever their configs call it
     allow_pickle: somebody said that an adapter_model.bin may be read
