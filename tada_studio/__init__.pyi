@@ -1,6 +1,7 @@
 from . import figures as figures
 from .base_model.inputs import read_inputs as read_inputs
 from .base_model.model import Base as Base
+from .base_model.model import load_base as load_base
 from .core.gates import Gates as Gates
 from .core.gates import gates as gates
 from .core.methods import METHODS as METHODS
@@ -25,7 +26,6 @@ from .pipeline.exporting import signature as signature
 from .pipeline.exporting import verify as verify
 from .pipeline.merge import Merge as Merge
 from .pipeline.merge import merge as merge
-from .pipeline.opening import load_base as load_base
 from .pipeline.opening import read_adapter as read_adapter
 from .pipeline.opening import read_pair as read_pair
 from .pipeline.probing import probe as probe

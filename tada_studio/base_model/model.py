@@ -271,7 +271,6 @@ def load_base(
     device: str = "auto",
     dtype: str = "auto",
     progress: ProgressFn = silent,
-    *,
     device_map: str | Mapping[str, Any] | None = None,
     quantize: str | None = None,
 ) -> Base:

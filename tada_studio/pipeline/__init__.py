@@ -4,6 +4,7 @@ Calls the stations in order and keeps what is expensive (reading, factoring, pro
 re-runs only gates and the merge in core space. Every function here is what the API, the command line and the screen share.
 """
 
+from tada_studio.base_model.model import load_base
 from tada_studio.pipeline.analysis import unprobed
 from tada_studio.pipeline.cache import LruCache
 from tada_studio.pipeline.calibration import CANDIDATES, Calibration, Trial, calibrate
@@ -18,7 +19,7 @@ from tada_studio.pipeline.items import (
     sample_validation,
 )
 from tada_studio.pipeline.merge import Merge
-from tada_studio.pipeline.opening import check_size, load_base, passports, read_adapter, read_pair, shared_base
+from tada_studio.pipeline.opening import check_size, passports, read_adapter, read_pair, shared_base
 from tada_studio.pipeline.origin import MergeOrigin, calibrated_by, logged, own_version, remarks_on_recipe
 from tada_studio.pipeline.probing import probe
 from tada_studio.pipeline.provenance import Provenance

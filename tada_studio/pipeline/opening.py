@@ -3,17 +3,16 @@
 import shutil
 import tempfile
 import weakref
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Hashable, Sequence
 from dataclasses import fields, replace
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from tada_studio import read as reading
 from tada_studio import scratch
-from tada_studio.base_model import model as bases
 from tada_studio.base_model.convert import as_lora, convertible
 from tada_studio.base_model.files import parameters_of
-from tada_studio.base_model.model import Base
+from tada_studio.base_model.model import Base, load_base
 from tada_studio.base_model.placement import ONE_DEVICE, Placement
 from tada_studio.base_model.skeleton import at_home, heads_of, real_class
 from tada_studio.base_model.weights import weights_of
@@ -300,18 +299,3 @@ def check_size(ref: str, most: int | None) -> None:
             f"{ref}: has {found / 1e9:.1f} B parameters, and this public server runs bases up to {most / 1e9:g} B. Inspect and "
             "merge by the weights alone, or run TaDA Studio on a machine of your own."
         )
-
-
-def load_base(
-    ref: str | Path,
-    device: str = "auto",
-    dtype: str = "auto",
-    progress: ProgressFn = silent,
-    device_map: str | Mapping[str, Any] | None = None,
-    quantize: str | None = None,
-) -> Base:
-    """A base model by Hub id, folder or GGUF file; see ``base_model.load_base``. Raises BaseError.
-
-    device_map: "auto" spreads it over all GPUs, the CPU and the disk; quantize: "4bit" or "8bit" rounds its weights (bitsandbytes).
-    """
-    return bases.load_base(ref, device, dtype, progress, device_map=device_map, quantize=quantize)
