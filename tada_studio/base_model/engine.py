@@ -26,10 +26,10 @@ from tada_studio import scratch
 from tada_studio.base_model.answering import Sampling
 from tada_studio.base_model.families import causal
 from tada_studio.base_model.family import Family, Found, Place, Question, Scoring
-from tada_studio.base_model.files import tokenizer_at
+from tada_studio.base_model.files import name_of, tokenizer_at
 from tada_studio.base_model.tree import Row
 from tada_studio.errors import BaseError, MismatchError
-from tada_studio.files import is_here, shown
+from tada_studio.files import shown
 from tada_studio.lora import Adapter
 
 T = TypeVar("T")
@@ -134,7 +134,7 @@ class Engine:
 
     @property
     def name(self) -> str:
-        return Path(self.ref).name if is_here(self.ref) else self.ref
+        return name_of(self.ref)
 
     @property
     def kind(self) -> str:

@@ -220,6 +220,18 @@ def padded(rows: Sequence[Sequence[int]], pad: int) -> tuple[Tensor, Tensor]:
     return ids, torch.tensor([[1] * len(row) + [0] * (width - len(row)) for row in rows])
 
 
+def no_tokens(number: int, one: Question) -> InputError:
+    """What to say of item ``number``, from 0, where the question or a choice comes to nothing."""
+    return InputError(
+        f"Item {number + 1} ({one.question[:40]!r}): the tokenizer makes nothing of the question or a choice."
+    )
+
+
+def text_part(config: Any) -> Any:
+    """The part of a config that is about the language model; all of it where that is all there is."""
+    return config.get_text_config() if hasattr(config, "get_text_config") else config
+
+
 def labels_of(config: Any) -> tuple[str, ...]:
     """The label of every row of the head, as the config names them; () for LABEL_0, LABEL_1, which name nothing."""
     named = {int(row): str(label) for row, label in (config.id2label or {}).items()}

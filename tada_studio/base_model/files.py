@@ -20,7 +20,7 @@ from tada_studio.base_model.family import WEIGHTS, Family, Opened, quietly, toke
 from tada_studio.base_model.loading import loading
 from tada_studio.base_model.placement import ONE_DEVICE, Placement
 from tada_studio.errors import BaseError
-from tada_studio.files import own_path, sha256, shown, user_folder
+from tada_studio.files import is_here, own_path, sha256, shown, user_folder
 from tada_studio.progress import ProgressFn, silent
 
 T = TypeVar("T")
@@ -45,6 +45,11 @@ def folder_of(ref: str) -> Path:
     Raises BaseError, or whatever the Hub's client raises.
     """
     return _where(ref, _complete)
+
+
+def name_of(ref: str) -> str:
+    """What to call a base in files that travel: the Hub id, or a folder's own name without the path to it."""
+    return Path(ref).name if is_here(ref) else ref
 
 
 def tokenizer_at(ref: str) -> Any:
@@ -89,14 +94,8 @@ def parameters_of(ref: str) -> int:
 
 def _count_by_name(ref: str) -> int:
     from huggingface_hub import get_safetensors_metadata
-    from huggingface_hub.errors import LocalEntryNotFoundError
 
-    try:
-        return _count(_snapshot(ref, local_files_only=True))
-    except (LocalEntryNotFoundError, ValueError, OSError):
-        if (packaged := packaged_copy(ref)) is not None:
-            return _count(_from_gguf(packaged))
-    return sum(get_safetensors_metadata(ref).parameter_count.values())
+    return _at_hand(ref, _count, lambda: sum(get_safetensors_metadata(ref).parameter_count.values()))
 
 
 def _count(folder: Path) -> int:
@@ -122,6 +121,11 @@ def _where(ref: str, use: Callable[[Path], T]) -> T:
 
 
 def _by_name(ref: str, use: Callable[[Path], T]) -> T:
+    return _at_hand(ref, use, lambda: use(_snapshot(ref, local_files_only=False)))
+
+
+def _at_hand(ref: str, use: Callable[[Path], T], fetched: Callable[[], T]) -> T:
+    """``use`` of a Hub id's folder in the cache, or of the packaged copy; ``fetched()`` where neither is there and usable."""
     from huggingface_hub.errors import LocalEntryNotFoundError
 
     try:
@@ -129,7 +133,7 @@ def _by_name(ref: str, use: Callable[[Path], T]) -> T:
     except (LocalEntryNotFoundError, ValueError, OSError):
         if (packaged := packaged_copy(ref)) is not None:
             return use(_from_gguf(packaged))
-    return use(_snapshot(ref, local_files_only=False))
+    return fetched()
 
 
 def _complete(folder: Path) -> Path:

@@ -18,6 +18,7 @@ from typing import Any, NamedTuple, Protocol, runtime_checkable
 import torch
 from torch import Tensor
 
+from tada_studio.base_model.family import text_part
 from tada_studio.lora import Adapter, LoraModule
 
 #: Fused name -> the names of its parts, in their order.
@@ -152,7 +153,7 @@ def _rows(sizes: Sequence[int], layout: str | None, kind: Class) -> list[Tensor]
 
 def _heads(kind: Class) -> tuple[int, int] | None:
     """(heads of q, heads of k and v) by the base's config."""
-    config = kind.model.config.get_text_config() if hasattr(kind.model.config, "get_text_config") else kind.model.config
+    config = text_part(kind.model.config)
     heads = getattr(config, "num_attention_heads", None) or getattr(config, "n_head", None)
     if not isinstance(heads, int) or heads < 1:
         return None

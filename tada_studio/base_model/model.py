@@ -28,10 +28,9 @@ from tada_studio.base_model.devices import (
 from tada_studio.base_model.digests import folder_digest
 from tada_studio.base_model.families import causal
 from tada_studio.base_model.family import Family, Question, Scoring
-from tada_studio.base_model.files import cache_folder, folder_of, open_files
+from tada_studio.base_model.files import cache_folder, folder_of, name_of, open_files
 from tada_studio.base_model.placement import Placement
 from tada_studio.errors import BaseError, InputError, MismatchError, Stopped
-from tada_studio.files import is_here
 from tada_studio.lora import Adapter
 from tada_studio.progress import ProgressFn, silent
 
@@ -71,7 +70,7 @@ class Base:
     @property
     def name(self) -> str:
         """What to call it in files that travel: the Hub id, or a folder's own name without the path to it."""
-        return Path(self.ref).name if is_here(self.ref) else self.ref
+        return name_of(self.ref)
 
     @property
     def device(self) -> torch.device:
@@ -252,6 +251,16 @@ def _adds(
         return output + (added * scale).to(output.dtype)
 
     return hook
+
+
+def module_at(model: nn.Module, name: str) -> Any:
+    """The module of that dotted name; None if there is none."""
+    found: Any = model
+    for part in name.split("."):
+        found = found._modules.get(part)
+        if found is None:
+            return None
+    return found
 
 
 def layer_size(layer: nn.Module) -> tuple[int, int] | None:

@@ -15,10 +15,10 @@ from typing import Any
 import torch
 from torch import nn
 
-from tada_studio.base_model.family import quietly
+from tada_studio.base_model.family import quietly, text_part
 from tada_studio.base_model.files import packaged_copy
 from tada_studio.base_model.fused import refitted
-from tada_studio.base_model.model import Base, layer_size
+from tada_studio.base_model.model import Base, layer_size, module_at
 from tada_studio.errors import MismatchError
 from tada_studio.files import path_of, shown
 from tada_studio.lazy import lazy
@@ -86,12 +86,7 @@ class RealClass:
             setattr(layer, last, nn.Parameter(torch.empty(tuple(shape), device="meta"), requires_grad=False))
 
     def _has(self, name: str) -> bool:
-        layer: Any = self.model
-        for part in name.split("."):
-            layer = layer._modules.get(part)
-            if layer is None:
-                return False
-        return True
+        return module_at(self.model, name) is not None
 
     def _renamed(self, key: str) -> str:
         """A tensor's name by transformers' conversions, and with or without the prefix of the model's body."""
@@ -140,7 +135,7 @@ def config_of(ref: str | Path, fetch: bool = False) -> Any | None:
 def heads_of(base: Base | str | Path) -> Heads | None:
     """How many heads the attention of a base has, by its config alone; None if none is at hand, or it does not say."""
     config: Any = base.model.config if isinstance(base, Base) else config_of(base)
-    text = config.get_text_config() if hasattr(config, "get_text_config") else config
+    text = text_part(config)
     query = getattr(text, "num_attention_heads", None)
     key = getattr(text, "num_key_value_heads", None) or query
     return Heads(query, key) if isinstance(query, int) and isinstance(key, int) else None
@@ -177,7 +172,7 @@ def _number(value: Any) -> int:
 
 
 def _built(kind: Any, config: Any) -> nn.Module | None:
-    text = config.get_text_config() if hasattr(config, "get_text_config") else config
+    text = text_part(config)
     if max(_number(getattr(one, "num_hidden_layers", 0)) for one in (config, text)) > _MOST_LAYERS:
         return None
     try:

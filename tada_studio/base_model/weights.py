@@ -11,10 +11,10 @@ from typing import Any
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
-from tada_studio.base_model.files import folder_of
+from tada_studio.base_model.files import folder_of, name_of
 from tada_studio.base_model.model import Base, layer_size
 from tada_studio.errors import BaseError, MismatchError
-from tada_studio.files import is_here, shown
+from tada_studio.files import shown
 from tada_studio.lazy import lazy
 from tada_studio.lora import Layer
 from tada_studio.read import Weights
@@ -65,7 +65,7 @@ class Filed:
 
     @property
     def name(self) -> str:
-        return Path(self.ref).name if is_here(self.ref) else self.ref
+        return name_of(self.ref)
 
     def __call__(self, module: str, layer: Layer) -> Tensor:
         key = self._key(module)

@@ -14,6 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from tada_studio.base_model.model import module_at
 from tada_studio.errors import ExportError
 from tada_studio.files import shown
 from tada_studio.lora import Adapter, LoraModule
@@ -110,12 +111,7 @@ def _load(folder: Path, model: nn.Module, mapped: bool) -> tuple[Any, Any]:
 
 def layer_of(peft_model: Any, name: str) -> Any:
     """PEFT's layer of that name; None if there is none."""
-    layer = peft_model.base_model.model
-    for part in name.split("."):
-        layer = layer._modules.get(part)
-        if layer is None:
-            return None
-    return layer
+    return module_at(peft_model.base_model.model, name)
 
 
 def adapted(peft_model: Any) -> set[str]:

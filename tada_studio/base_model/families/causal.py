@@ -24,11 +24,13 @@ from tada_studio.base_model.family import (
     Question,
     Scoring,
     Writing,
+    no_tokens,
+    padded,
     text_batches,
+    text_part,
     tokenizer_of,
 )
 from tada_studio.base_model.tree import Row, Target, common, pack, packed, shared_batch, targets_of
-from tada_studio.errors import InputError
 
 #: Tokens in one row of a batch; a batch of more has several rows. Attention within a row costs its length squared.
 WIDTH = 512
@@ -54,8 +56,7 @@ def feed(tokenizer: Any, inputs: Sequence[str]) -> list[Batch]:
 
 def text_config(model: Any) -> Any:
     """The part of a config that is about the language model; None for a model without one."""
-    config: Any = getattr(model, "config", None)
-    return config.get_text_config() if hasattr(config, "get_text_config") else config
+    return text_part(getattr(model, "config", None))
 
 
 # -- rows ----------------------------------------------------------------------------------------------------------
@@ -74,9 +75,7 @@ def _row(tokenizer: Any, number: int, item: Question) -> Row:
     whole = [tokenizer(question + blank + choice.lstrip()).input_ids for choice in item.choices]
     choices = [ids[len(context) :] for ids in whole]
     if not all(choices) or not context:
-        raise InputError(
-            f"Item {number + 1} ({item.question[:40]!r}): the tokenizer makes nothing of the question or a choice."
-        )
+        raise no_tokens(number, item)
     room = LONGEST - sum(map(len, choices))
     return Row(number, context[-room:], choices, cut=len(context) > room)
 
@@ -140,9 +139,7 @@ def token_logliks(model: nn.Module, hidden: Tensor, tokens: Tensor) -> Tensor:
 @torch.inference_mode()
 def text_logliks(model: nn.Module, pad: int, rows: Sequence[Sequence[int]]) -> Tensor:
     """(n,) log-likelihood of each row's tokens after the first, in nats, in float64."""
-    width = max(map(len, rows))
-    ids = torch.tensor([[*row, *[pad] * (width - len(row))] for row in rows])
-    mask = torch.tensor([[1] * len(row) + [0] * (width - len(row)) for row in rows])
+    ids, mask = padded(rows, pad)
     hidden = hidden_states(model, {"input_ids": ids[:, :-1], "attention_mask": mask[:, :-1]})
     where = mask[:, 1:].bool().to(hidden.device)
     found = token_logliks(model, hidden[where], ids[:, 1:].to(hidden.device)[where])

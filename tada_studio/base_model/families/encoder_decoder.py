@@ -23,11 +23,11 @@ from tada_studio.base_model.family import (
     Scoring,
     Writing,
     is_in,
+    no_tokens,
     padded,
     text_batches,
     tokenizer_of,
 )
-from tada_studio.errors import InputError
 
 
 def is_it(config: Mapping[str, Any]) -> bool:
@@ -93,9 +93,7 @@ def _row(tokenizer: Any, number: int, one: Question, room: int) -> Row:
     question = list(tokenizer(one.question.strip()).input_ids)
     choices = [list(tokenizer(text_target=choice.strip()).input_ids) for choice in one.choices]
     if not all(choices) or not question:
-        raise InputError(
-            f"Item {number + 1} ({one.question[:40]!r}): the tokenizer makes nothing of the question or a choice."
-        )
+        raise no_tokens(number, one)
     return Row(number, question[-room:], choices, cut=len(question) > room)
 
 

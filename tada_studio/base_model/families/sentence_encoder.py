@@ -25,10 +25,10 @@ from tada_studio.base_model.family import (
     Scoring,
     architecture,
     is_in,
+    no_tokens,
     padded,
     tokenizer_of,
 )
-from tada_studio.errors import InputError
 
 #: What a cosine is multiplied by before the softmax over the choices (sentence-transformers' default).
 SCALE = 20.0
@@ -83,9 +83,7 @@ def score(model: Any, tokenizer: Any, questions: Sequence[Question], tokens: int
 def _row(tokenizer: Any, number: int, one: Question, room: int) -> Row:
     texts = [list(tokenizer(text.strip()).input_ids) for text in (one.question, *one.choices)]
     if not all(texts):
-        raise InputError(
-            f"Item {number + 1} ({one.question[:40]!r}): the tokenizer makes nothing of the question or a choice."
-        )
+        raise no_tokens(number, one)
     return Row(number, [ids[:room] for ids in texts], cut=any(len(ids) > room for ids in texts))
 
 
