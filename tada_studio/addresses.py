@@ -41,6 +41,13 @@ def row_words(tower: str, layer: int) -> str:
     return f"{tower} layer {layer}".strip()
 
 
+def rows_of(places: Iterable[Address]) -> list[tuple[str, int]]:
+    """(tower, layer) of the rows of a map: tower by tower in the order in which they come, layers in order of depth."""
+    rows = dict.fromkeys((place.tower, place.layer) for place in places)
+    towers = {tower: i for i, tower in enumerate(dict.fromkeys(tower for tower, _ in rows))}
+    return sorted(rows, key=lambda row: (towers[row[0]], row[1]))
+
+
 def split_name(name: str) -> tuple[str, int | None, str]:
     """("model.layers", 3, "self_attn.q_proj") of "model.layers.3.self_attn.q_proj"; no number outside the layers."""
     parts = name.split(".")

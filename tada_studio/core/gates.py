@@ -14,7 +14,7 @@ import torch
 from jaxtyping import Bool, Float, Float64, Int64, Shaped
 from torch import Tensor
 
-from tada_studio.addresses import Address, addresses, in_usual_order
+from tada_studio.addresses import Address, addresses, in_usual_order, rows_of
 from tada_studio.core import stats
 from tada_studio.core.selectors import Cells, apply_lines, spans_of
 from tada_studio.core.separation import BothMoments
@@ -245,13 +245,15 @@ def _calibration(contrast: Float64[Tensor, "draws n"], places: Sequence[Address]
 
 def _grid(places: Sequence[Address]) -> tuple[list[tuple[str, int]], tuple[str, ...], tuple[list[int], list[int]]]:
     """(tower, layer) of the rows, columns, and where in the grid each module stands."""
-    towers = {tower: i for i, tower in enumerate(dict.fromkeys(place.tower for place in places))}
-    rows = sorted({(place.tower, place.layer) for place in places}, key=lambda row: (towers[row[0]], row[1]))
-    deeper = sorted(places, key=lambda place: (towers[place.tower], place.layer))
+    rows = rows_of(places)
+    row = {v: i for i, v in enumerate(rows)}
+    deeper = sorted(places, key=lambda place: row[place.tower, place.layer])
     projections = tuple(dict.fromkeys(place.projection for place in deeper))
-    if len(towers) > 1:  # each tower's columns stand in its own order, whichever it shares with another
+    if (
+        len({tower for tower, _ in rows}) > 1
+    ):  # each tower's columns stand in its own order, whichever it shares with another
         projections = tuple(in_usual_order(projections))
-    row, column = {v: i for i, v in enumerate(rows)}, {v: i for i, v in enumerate(projections)}
+    column = {v: i for i, v in enumerate(projections)}
     return rows, projections, ([row[p.tower, p.layer] for p in places], [column[p.projection] for p in places])
 
 
@@ -309,7 +311,7 @@ def _depth_profile(gate_map: Gates, draws: Float64[Tensor, "draws layers project
     depth = torch.tensor(gate_map.layers, dtype=torch.float64)[:, None].expand_as(values)
     rhos = stats.spearman_rows(depth[there], draws[:, there])
     means = torch.cat([values[None], draws]).nanmean(2)
-    band = means.quantile(torch.tensor([0.025, 0.975], dtype=torch.float64), dim=0)
+    band = stats.bands(means)
     thirds = values.nanmean(1).tensor_split(min(3, len(values)))
     return Depth(
         rho=stats.spearman(depth[there], values[there]),
@@ -344,7 +346,7 @@ def bands(readings: Readings, gate_map: Gates, recipe: Recipe) -> Float64[Tensor
     draws = _redrawn(readings, gate_map, recipe)
     if not len(draws):
         return torch.full((2, *gate_map.values.shape), torch.nan, dtype=torch.float64)
-    return draws.quantile(torch.tensor([0.025, 0.975], dtype=torch.float64), dim=0)
+    return stats.bands(draws)
 
 
 def _redrawn(readings: Readings, gate_map: Gates, recipe: Recipe) -> Float64[Tensor, "draws layers projections"]:

@@ -218,5 +218,5 @@ def _depth(layers: tuple[int, ...], on_domain: Tensor, on_task: Tensor, seed: in
 
 def _line(maps: Float64[Tensor, "draws layers projections"]) -> Line:
     means = maps.nanmean(2)
-    low, high = means.quantile(torch.tensor([0.025, 0.975], dtype=torch.float64), dim=0)
+    low, high = stats.bands(means)
     return Line(means[0], low, high)

@@ -10,7 +10,7 @@ import torch
 from jaxtyping import Float64
 from torch import Tensor
 
-from tada_studio.addresses import Address
+from tada_studio.addresses import Address, rows_of
 from tada_studio.core.factor import CoreSpace
 from tada_studio.core.merge import Merged
 from tada_studio.core.mix import Mix, balance_levels
@@ -71,8 +71,7 @@ class Norms:
 
 def norms(space: CoreSpace, places: Sequence[Address], recipe: Recipe) -> Norms:
     """Who is louder, by layer. ``places``: of each of the n modules."""
-    towers = {tower: i for i, tower in enumerate(dict.fromkeys(place.tower for place in places))}
-    rows = sorted({(place.tower, place.layer) for place in places}, key=lambda row: (towers[row[0]], row[1]))
+    rows = rows_of(places)
     place_of = {row: i for i, row in enumerate(rows)}
     squares = torch.zeros(len(rows), 2, dtype=torch.float64)
     row_of = torch.tensor([place_of[place.tower, place.layer] for place in places])

@@ -191,5 +191,10 @@ def percentiles(draws: list[float]) -> Interval | None:
     """The middle 95 % of bootstrap values; None if there are none."""
     if not draws:
         return None
-    low, high = torch.tensor(draws, dtype=torch.float64).quantile(torch.tensor([0.025, 0.975], dtype=torch.float64))
-    return Interval(float(low), float(high))
+    low, high = bands(torch.tensor(draws, dtype=torch.float64)).tolist()
+    return Interval(low, high)
+
+
+def bands(draws: Float64[Tensor, "draws ..."]) -> Float64[Tensor, "2 ..."]:
+    """The middle 95 % of the bootstrap values of each number: (low, high)."""
+    return draws.quantile(torch.tensor([0.025, 0.975], dtype=torch.float64), dim=0)
