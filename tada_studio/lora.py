@@ -241,7 +241,12 @@ def names_adapter(base: str | None, label: str, source: str | None) -> bool:
 def add_tensor(sha: Any, tensor: Tensor) -> None:
     """Feed a tensor's number format, shape and bytes to a hash."""
     sha.update(f"{tensor.dtype} {tuple(tensor.shape)}".encode())
-    sha.update(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().data)
+    sha.update(bytes_of(tensor))
+
+
+def bytes_of(tensor: Tensor) -> memoryview:
+    """Its numbers as they lie in memory; copied only where they lie on a device or in another order."""
+    return tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().data
 
 
 @dataclass(frozen=True, eq=False, repr=False)

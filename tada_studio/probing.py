@@ -70,6 +70,11 @@ class Readings(Shown, gates.Readings):
         inputs = {"domain_inputs": len(self.tokens), "task_inputs": on_task, "tokens": int(self.tokens.sum())}
         return {**inputs, "modules": len(self.names), "base": self.about.get("base")}
 
+    @classmethod
+    def of(cls, readings: gates.Readings) -> "Readings":
+        """Any readings, as those that can be saved."""
+        return readings if isinstance(readings, cls) else cls(**vars(readings))
+
     def save(self, path: str | Path) -> None:
         """Write ``path`` (.json) and the tensors beside it (.safetensors)."""
         path = Path(path)

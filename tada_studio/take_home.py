@@ -5,7 +5,6 @@ split-map.html  split-map.svg  split-profile.html  gates.csv  asymmetry-map.html
 
 import csv
 import io
-import re
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -41,7 +40,7 @@ def figures_of(view: Merge, runs: Sequence[Run] = ()) -> dict[str, Figure]:
             for tower, part in view.gates.by_tower.items():
                 whose = f"{tower} of the {role}".strip()
                 of_tower = view.gates.cut(tower, view.on_map(lost))
-                found[_named(f"conflict-{role}", tower)] = figures.lost_picture(part, of_tower, whose)
+                found[figures.file_name(f"conflict-{role}", tower)] = figures.lost_picture(part, of_tower, whose)
     if view.probed:
         found["stability"] = figures.stability_curve(view.stability)
         found["bands"] = figures.cell_bands(view.stability, view.gates)
@@ -49,11 +48,6 @@ def figures_of(view: Merge, runs: Sequence[Run] = ()) -> dict[str, Figure]:
     if latest is not None:
         found["scores"] = figures.score_bars(latest.sides, f"run {latest.number}")
     return {name: figure for name, figure in found.items() if figure.plot is not None}
-
-
-def _named(name: str, tower: str) -> str:
-    """A file's name, with the tower's where there are several."""
-    return f"{name}-{re.sub(r'[^A-Za-z0-9_-]+', '-', tower)}" if tower else name
 
 
 def tables_of(view: Merge, runs: Sequence[Run] = ()) -> dict[str, str]:

@@ -248,7 +248,7 @@ def set_lines(state: TabState, text: str | None, name: str) -> None:
     if name == "overrides":
         _all_read(state, lines)
     state.session.turn(**{name: lines})
-    state.acted(f"{len(lines)} {name} line{'' if len(lines) == 1 else 's'} in force. Undo: Ctrl+Z.")
+    state.acted(f"{report.counted(len(lines), f'{name} line')} in force. Undo: Ctrl+Z.")
 
 
 def preset(state: TabState, name: str | None, saved: Saved | None = None) -> None:

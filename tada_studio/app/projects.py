@@ -8,6 +8,7 @@ from typing import Any
 import gradio as gr
 from markupsafe import Markup
 
+from tada_studio import report
 from tada_studio.app.browser_tabs import BrowserTabs
 from tada_studio.app.state import TabState
 from tada_studio.app.widgets import html
@@ -51,14 +52,10 @@ def _list(title: str, found: Sequence[Saved], none: str) -> Markup:
 def _row(one: Saved) -> Markup:
     name = one.name or one.title
     under = [one.title] if one.name else []
-    under += [_count(one.edits, "edit"), _count(one.runs, "run"), local_time(one.when)]
+    under += [report.counted(one.edits, "edit"), report.counted(one.runs, "run"), local_time(one.when)]
     acts = button("Open", "open", one.key, f"Open {name}")
     acts += button("Delete", "delete", one.key, f"Delete {name}") if one.name else Markup()
     return _ROW(name=name, under=", ".join(under), acts=acts)
-
-
-def _count(n: int, thing: str) -> str:
-    return f"{n} {thing}{'' if n == 1 else 's'}"
 
 
 def local_time(when: str) -> str:

@@ -14,9 +14,9 @@ from torch import Tensor, nn
 from tada_studio.base_model.devices import runs_on
 from tada_studio.base_model.families import causal
 from tada_studio.base_model.family import Question, Scoring
-from tada_studio.errors import BaseError, InputError
+from tada_studio.errors import InputError
 from tada_studio.evaluation.batches import in_batches, room
-from tada_studio.evaluation.scores import Rates, Score, commonest, interval
+from tada_studio.evaluation.scores import Rates, Score, check_finite, commonest, interval
 from tada_studio.progress import ProgressFn, silent
 
 
@@ -82,8 +82,7 @@ def score_by(scoring: Scoring, on: str, items: Sequence[Item], name: str = "", p
 def _score(name: str, items: Sequence[Item], loglik: Tensor, free: Tensor | None, cut: int) -> Score:
     rows, answers = torch.arange(len(items)), torch.tensor([item.answer for item in items])
     gold = -loglik.double().log_softmax(1)[rows, answers]
-    if not gold.isfinite().all():
-        raise BaseError(f"{name}: the model's log-likelihoods are not finite numbers; load the base in float32.")
+    check_finite(gold, name)
     correct = loglik.argmax(1) == answers
     normed = per_character(items, loglik).argmax(1) == answers
     return Score(

@@ -16,7 +16,7 @@ from tada_studio.base_model.answering import Answering
 from tada_studio.base_model.images import ImageFile, image_beside, image_files, is_image
 from tada_studio.base_model.model import Base
 from tada_studio.errors import BaseError, InputError
-from tada_studio.evaluation.scores import Rates, Score, commonest, interval
+from tada_studio.evaluation.scores import Rates, Score, check_finite, commonest, interval
 from tada_studio.lora import Adapter
 from tada_studio.progress import Progress, ProgressFn, silent
 
@@ -166,8 +166,7 @@ def score(base: Base, items: Sequence[LabelItem], name: str = "", progress: Prog
         done += len(logits)
     progress(Progress("evaluate", len(items), len(items), name))
     loglik = torch.cat(found)
-    if not loglik.isfinite().all():
-        raise BaseError(f"{name}: the model's log-likelihoods are not finite numbers; load the base in float32.")
+    check_finite(loglik, name)
     return _score(name, items, loglik, base.labels)
 
 

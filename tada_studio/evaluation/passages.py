@@ -9,9 +9,9 @@ import torch
 
 from tada_studio.base_model.answering import Answering
 from tada_studio.base_model.family import LONGEST
-from tada_studio.errors import BaseError, InputError
+from tada_studio.errors import InputError
 from tada_studio.evaluation.batches import in_batches
-from tada_studio.evaluation.scores import Score
+from tada_studio.evaluation.scores import Score, check_finite
 from tada_studio.progress import ProgressFn, silent
 
 
@@ -44,8 +44,7 @@ def score(base: Answering, items: Sequence[Passage], name: str = "", progress: P
         nats[batch] = -base.logliks([rows[i][:LONGEST] for i in batch])
 
     in_batches(range(len(rows)), lambda i: min(len(rows[i]), LONGEST), base.on, work, progress, name)
-    if not nats.isfinite().all():
-        raise BaseError(f"{name}: the model's log-likelihoods are not finite numbers; load the base in float32.")
+    check_finite(nats, name)
     tokens = sum(min(len(row), LONGEST) - 1 for row in rows)
     gold = nats * len(rows) / tokens  # its mean is nats a token
     cut = sum(len(row) > LONGEST for row in rows)

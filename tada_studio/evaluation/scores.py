@@ -10,6 +10,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from tada_studio.core import stats
+from tada_studio.errors import BaseError
 from tada_studio.markup import Shown
 
 
@@ -129,6 +130,12 @@ def flipped(sides: Mapping[str, Mapping[str, Score]], before: str, after: str) -
             lost, won = (tuple(hits.nonzero().flatten().tolist()) for hits in (first & ~second, second & ~first))
             found[side] = Flips(lost, won)
     return found
+
+
+def check_finite(loglik: Tensor, name: str) -> None:
+    """Raises BaseError where what the variant ``name`` made of the items is no number."""
+    if not loglik.isfinite().all():
+        raise BaseError(f"{name}: the model's log-likelihoods are not finite numbers; load the base in float32.")
 
 
 def share(hits: Bool[Tensor, " n"] | None) -> float | None:

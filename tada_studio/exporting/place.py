@@ -60,11 +60,7 @@ def _may_replace(target: Path) -> None:
 def flush(folder: Path) -> None:
     """Everything in a folder onto the disk: after a power cut it is all there, or the rename never was."""
     for path in (*folder.iterdir(), folder):
-        handle = os.open(path, os.O_RDONLY)
-        try:
-            os.fsync(handle)
-        finally:
-            os.close(handle)
+        flush_one(path)
 
 
 def _take_place(unfinished: Path, target: Path) -> None:
@@ -77,12 +73,12 @@ def _take_place(unfinished: Path, target: Path) -> None:
         unfinished.rename(target)  # killed between the two: ``sweep`` puts the old one back
         shutil.rmtree(old)
     with suppress(OSError):  # not every file system flushes a folder
-        flush_names(target.parent)
+        flush_one(target.parent)
 
 
-def flush_names(folder: Path) -> None:
-    """The names in a folder onto the disk."""
-    handle = os.open(folder, os.O_RDONLY)
+def flush_one(path: Path) -> None:
+    """A file, or the names in a folder, onto the disk."""
+    handle = os.open(path, os.O_RDONLY)
     try:
         os.fsync(handle)
     finally:

@@ -12,6 +12,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from tada_studio.lora import bytes_of
+
 #: Number formats by the name that safetensors gives them, narrowest first, as its own enumeration has them.
 _FORMATS = {
     torch.bool: "BOOL", torch.uint8: "U8", torch.int8: "I8", torch.float8_e5m2: "F8_E5M2", torch.float8_e4m3fn: "F8_E4M3",
@@ -47,7 +49,7 @@ def write_stream(file: Path, outlines: Mapping[str, Outline], numbers: Iterator[
         for name, (given, tensor) in zip(names, numbers, strict=True):
             if given != name or (tensor.dtype, tuple(tensor.shape)) != tuple(outlines[name]):
                 raise ValueError(f"{given} came where {name} was to be written")
-            out.write(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().data)
+            out.write(bytes_of(tensor))
 
 
 def _header(outlines: Mapping[str, Outline], names: list[str]) -> bytes:

@@ -30,7 +30,7 @@ from tada_studio.figures.depth import (
 from tada_studio.figures.effect import CELLS, EFFECT, effect_bars, effect_cells
 from tada_studio.figures.figure import Figure
 from tada_studio.figures.maps import ASYMMETRY, GATES, LOST, gate_picture, lost_picture
-from tada_studio.figures.of_merge import SPLIT, gate_map, maps_of, split_picture
+from tada_studio.figures.of_merge import SPLIT, file_name, gate_map, maps_of, split_picture
 from tada_studio.figures.rack import RACK, rack_map
 from tada_studio.figures.scores import SCORES, score_bars
 from tada_studio.figures.search import TUNING, tuning_scatter
@@ -76,6 +76,7 @@ __all__ = [
     "effect_bars",
     "effect_cells",
     "energy_against_rank",
+    "file_name",
     "gate_map",
     "gate_picture",
     "lost_picture",

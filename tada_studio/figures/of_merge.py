@@ -40,16 +40,16 @@ def maps_of(merge: HasMaps) -> dict[str, Figure]:
     """File name -> figure, of each tower; what the method makes of the readings comes first."""
     found, computed = merge.separation, merge.gates is merge.asymmetry
     profile = depth_profile(merge.depths, merge.asymmetry)
-    shares = {_named("gate-map", tower): gate_picture(part, tower) for tower, part in merge.gates.by_tower.items()}
+    shares = {file_name("gate-map", tower): gate_picture(part, tower) for tower, part in merge.gates.by_tower.items()}
     if found is None:
         return {**shares, "depth-profile": profile}
-    split = {_named("split-map", tower): split_picture(found, tower) for tower in found.gates.by_tower}
+    split = {file_name("split-map", tower): split_picture(found, tower) for tower in found.gates.by_tower}
     split["split-profile"] = separation_depth(found)
     if computed:
         return {**shares, "depth-profile": profile, **split}
     by_hand = shares if bool(merge.gates.edited.any()) else {}  # even, until a hand sets one
     asymmetry = {
-        _named("asymmetry-map", tower): ASYMMETRY.of(gate_picture(part).plot, escape(tower))
+        file_name("asymmetry-map", tower): ASYMMETRY.of(gate_picture(part).plot, escape(tower))
         for tower, part in merge.asymmetry.by_tower.items()
     }
     return {**split, **by_hand, **asymmetry, "asymmetry-profile": profile}
@@ -74,6 +74,6 @@ def split_picture(found: SeparationMap, tower: str = "") -> Figure:
     return SPLIT.of(figure.update_layout(height=half.layout.height + 14, margin={**margin, "t": 26}), escape(tower))
 
 
-def _named(name: str, tower: str) -> str:
+def file_name(name: str, tower: str) -> str:
     """A file's name, with the tower's where there are several."""
     return f"{name}-{re.sub(r'[^A-Za-z0-9_-]+', '-', tower)}" if tower else name

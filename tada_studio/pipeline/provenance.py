@@ -23,8 +23,7 @@ def readings_digest(readings: Readings | None) -> str | None:
         return None
     digest = _DIGESTS.get(readings)
     if digest is None:
-        saved = readings if isinstance(readings, SavedReadings) else SavedReadings(**vars(readings))
-        digest = _DIGESTS[readings] = saved.digest
+        digest = _DIGESTS[readings] = SavedReadings.of(readings).digest
     return digest
 
 

@@ -185,11 +185,15 @@ def heads_implied(config: Mapping[str, Any]) -> tuple[str, ...]:
     )
 
 
+def heads_listed(config: Mapping[str, Any]) -> list[str]:
+    """The entries of modules_to_save as they stand there."""
+    named = config.get("modules_to_save") or []
+    return [name for name in named if isinstance(name, str)] if isinstance(named, list) else []
+
+
 def heads_named(config: Mapping[str, Any]) -> tuple[str, ...]:
     """The entries of modules_to_save, once each, with those that PEFT saves unasked."""
-    named = config.get("modules_to_save") or []
-    listed = [name for name in named if isinstance(name, str)] if isinstance(named, list) else []
-    return tuple(dict.fromkeys([*listed, *heads_implied(config)]))
+    return tuple(dict.fromkeys([*heads_listed(config), *heads_implied(config)]))
 
 
 def text(value: Any) -> str | None:

@@ -13,7 +13,7 @@ import torch
 from tada_studio.addresses import Address, addresses
 from tada_studio.files import shown
 from tada_studio.lora import Adapter, LoraModule, Passport
-from tada_studio.read.config import text
+from tada_studio.read.config import heads_listed, text
 from tada_studio.read.dora import needs_base
 from tada_studio.read.fit import heads_without_place, is_copy
 from tada_studio.read.manifest import Factors, Manifest
@@ -174,13 +174,14 @@ def _remarks_on_kinds(manifest: Manifest) -> Iterable[str]:
 
 
 def _remarks_on_task(manifest: Manifest) -> Iterable[str]:
-    of, named = manifest.task_type, manifest.config.get("modules_to_save") or []
+    of = manifest.task_type
     if of and of not in TASK_TYPES:
         yield f"task_type {of} is none that PEFT takes today; the merge names none."
     for name in heads_without_place(of, manifest.modules)[:1]:
         yield f"{name} is adapted, a head that a {of} model does not have; there that part never loads."
-    named = [name for name in named if isinstance(name, str)] if isinstance(named, list) else []
-    unsaved = [name for name in named if not any(head.endswith(name) for head in manifest.heads)]
+    unsaved = [
+        name for name in heads_listed(manifest.config) if not any(head.endswith(name) for head in manifest.heads)
+    ]
     if unsaved:
         yield (
             f"modules_to_save names {shown(', '.join(map(str, unsaved)), 80)}, of which the file holds nothing; nothing is missed "

@@ -63,6 +63,7 @@ from tada_studio.report.separation import (  # noqa: F401 - and those of the two
 from tada_studio.report.stability import stability_sentences  # noqa: F401
 from tada_studio.report.tables import markdown_table, text_table  # noqa: F401
 from tada_studio.report.verdict import verdict_kind, verdict_note, verdict_words  # noqa: F401
+from tada_studio.report.wording import counted  # noqa: F401
 
 # -- the pair ------------------------------------------------------------------------------------------------------
 

@@ -9,6 +9,7 @@ from tada_studio.core.module_detail import DirectionState, ModuleDetail
 from tada_studio.core.selectors import target
 from tada_studio.core.sizes import Norms, Ranks, ThreeWay
 from tada_studio.report.inputs import ABOUT_TASK_INPUTS
+from tada_studio.report.wording import counted, listed
 
 #: Below this share of either adapter's energy, conflict is called hardly any.
 HARDLY = 0.02
@@ -35,17 +36,17 @@ def ignored_sentence(ignored: Sequence[str], method: str) -> str:
     says = []
     if unused:
         users = [one.name for one in METHODS.values() if set(unused) <= one.uses]
-        does = f"{_and(users)} {'does' if len(users) == 1 else 'do'}" if users else "No method uses all of that"
-        says.append(f"The method {method} does not use {_and(unused)}; {does}.")
+        does = f"{listed(users)} {'does' if len(users) == 1 else 'do'}" if users else "No method uses all of that"
+        says.append(f"The method {method} does not use {listed(unused)}; {does}.")
     if unread:
         does = "changes" if len(unread) == 1 else "change"
         says.append(
-            f"Without probe readings {_and(unread)} {does} nothing: every computed gate is even. Probe the base first."
+            f"Without probe readings {listed(unread)} {does} nothing: every computed gate is even. Probe the base first."
         )
     if inseparable:
         does = "changes" if len(inseparable) == 1 else "change"
         says.append(
-            f"Without readings of both kinds of inputs {_and(inseparable)} {does} nothing. Probe with task inputs too."
+            f"Without readings of both kinds of inputs {listed(inseparable)} {does} nothing. Probe with task inputs too."
         )
     return " ".join(says)
 
@@ -56,7 +57,7 @@ def missing_sentence(missing: Sequence[str], method: str, called: str) -> str:
         return ""
     adds = f" {ABOUT_TASK_INPUTS}" if "task" in missing else ""
     return (
-        f"This is not {method}: it needs a probe of {_and([f'{kind} inputs' for kind in missing])}, so the merge is {called}"
+        f"This is not {method}: it needs a probe of {listed([f'{kind} inputs' for kind in missing])}, so the merge is {called}"
         f"{', the sum less directions that oppose each other' if called == EVEN else ''}. Probe the base first.{adds}"
     )
 
@@ -94,21 +95,17 @@ def unread_lines_sentence(lines: Sequence[str], method: str) -> str:
         return ""
     planes = list(dict.fromkeys(target(line).plane for line in lines))
     quoted = [f"'{line}'" for line in lines[:3]] + ([f"{len(lines) - 3} more"] if len(lines) > 3 else [])
-    nothing = f"{_and(quoted)} {'changes' if len(lines) == 1 else 'change'} nothing"
+    nothing = f"{listed(quoted)} {'changes' if len(lines) == 1 else 'change'} nothing"
     if METHODS[method].planes >= set(planes):
         return f"Without readings of both kinds of inputs {nothing}. Probe with task inputs too."
     does = "; ".join(f"{readers(plane)} read the {plane}" if len(planes) > 1 else readers(plane) for plane in planes)
-    return f"{nothing}: the method {method} does not read the map's {_and(planes)}; {does}."
+    return f"{nothing}: the method {method} does not read the map's {listed(planes)}; {does}."
 
 
 def readers(plane: str) -> str:
     """Which methods read a plane of the map, such as "gates and tada do"."""
     names = [method.name for method in METHODS.values() if plane in method.planes]
-    return f"{_and(names)} {'does' if len(names) == 1 else 'do'}" if names else "No method does"
-
-
-def _and(words: Sequence[str]) -> str:
-    return " and ".join([", ".join(words[:-1]), words[-1]] if len(words) > 1 else words)
+    return f"{listed(names)} {'does' if len(names) == 1 else 'do'}" if names else "No method does"
 
 
 def conflict_sentence(merged: Merged) -> str:
@@ -120,7 +117,7 @@ def conflict_sentence(merged: Merged) -> str:
         pairs = int(drops.opposed.sum())
         if pairs:
             start = f"None of {drops.everything:,} directions is dropped"
-            return f"{start}, though {_count(pairs, 'pair')} oppose each other: the recipe keeps them."
+            return f"{start}, though {counted(pairs, 'pair')} oppose each other: the recipe keeps them."
         return f"No directions conflict: none of {drops.everything:,} is dropped."
     cells = int((drops.task.any(1) | drops.domain.any(1)).sum())
     task, domain = drops.lost_of_each
@@ -130,12 +127,8 @@ def conflict_sentence(merged: Merged) -> str:
         little = f"In all that is little, but one module loses {percent(worst)} of an adapter's energy there. "
     return (
         f"Dropping removes {drops.count:,} of {drops.everything:,} directions, {percent(domain)} of domain and "
-        f"{percent(task)} of task energy, in {_count(cells, 'cell')}. {little}This is geometry; evaluate to see its effect."
+        f"{percent(task)} of task energy, in {counted(cells, 'cell')}. {little}This is geometry; evaluate to see its effect."
     )
-
-
-def _count(n: int, what: str) -> str:
-    return f"{n:,} {what}{'' if n == 1 else 's'}"
 
 
 def cell_sentence(merged: Merged, near: ModuleDetail) -> str:
@@ -220,7 +213,7 @@ def three_way_sentence(found: ThreeWay, projections: Sequence[str]) -> str:
     """Which parent the merge is nearer to in one layer, and whether the parents have anything in common."""
     between, task, domain = found.cosines.unbind(1)
     nearer = int((domain.nan_to_num(-1) > task.nan_to_num(-1)).sum())
-    start = f"The merge is nearer to the domain's update in {nearer} of {_count(len(projections), 'projection')}."
+    start = f"The merge is nearer to the domain's update in {nearer} of {counted(len(projections), 'projection')}."
     known = [(float(value), name) for value, name in zip(between, projections, strict=True) if value == value]
     if not known:
         return f"{start} No projection here is changed by both adapters."
@@ -341,7 +334,7 @@ def _by_hand(edited: int) -> str:
     return (
         ""
         if not edited
-        else f" {_count(edited, 'cell')} set by hand {'counts as it is' if edited == 1 else 'count as they are'}."
+        else f" {counted(edited, 'cell')} set by hand {'counts as it is' if edited == 1 else 'count as they are'}."
     )
 
 

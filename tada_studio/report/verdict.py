@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 
 from tada_studio.evaluation.compare import BETTER, CANNOT_TELL, LEVEL, MIXED, WORSE, Comparison
+from tada_studio.report.wording import counted, listed
 
 _STARTS = {
     BETTER: "better than", WORSE: "worse than", MIXED: "better by one measure and worse by the other than",
@@ -37,12 +38,12 @@ def verdict_note(found: Sequence[Comparison]) -> str:
         return ""
     more = [one for one in found if one.word == CANNOT_TELL and one.needed]
     needed = min((one.needed or 0 for one in more), default=0)
-    rests = f"Paired tests on the same {found[0].n} items, corrected for {_count(len(found), 'comparison')}."
+    rests = f"Paired tests on the same {found[0].n} items, corrected for {counted(len(found), 'comparison')}."
     likelier = [
         _NAMES.get(one.against, one.against) for one in found if one.won is not None and _by_likelihood_alone(one)
     ]
     if likelier:
-        rests += f" From {_list(likelier)} it differs in how likely the right answers are, not clearly in how many are right."
+        rests += f" From {listed(likelier)} it differs in how likely the right answers are, not clearly in how many are right."
     return f"{rests} About {needed:,} items could tell more." if 0 < needed <= 100_000 else rests
 
 
@@ -55,7 +56,7 @@ def _group(word: str, found: Sequence[Comparison]) -> str:
     known = ["both parents"] if set(names) >= _BOTH else []
     known += [_NAMES.get(name, name) for name in names if not (known and name in _BOTH)]
     clear = [p for p in map(_p, found) if p is not None]
-    return f"{_STARTS[word]} {_list(known)}{_p_words(max(clear)) if clear and word in (BETTER, WORSE) else ''}"
+    return f"{_STARTS[word]} {listed(known)}{_p_words(max(clear)) if clear and word in (BETTER, WORSE) else ''}"
 
 
 def _p(one: Comparison) -> float | None:
@@ -66,11 +67,3 @@ def _p(one: Comparison) -> float | None:
 
 def _p_words(p: float) -> str:
     return ", p < 0.001" if p < 0.001 else f", p = {p:.2g}"
-
-
-def _list(names: Sequence[str]) -> str:
-    return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"
-
-
-def _count(n: int, thing: str) -> str:
-    return f"{n} {thing}{'' if n == 1 else 's'}"

@@ -109,11 +109,10 @@ def _write_items(items: Any, folder: Path) -> str:
 def _write_readings(readings: Readings | None, folder: Path) -> str | None:
     if readings is None:
         return None
-    saved = readings if isinstance(readings, SavedReadings) else SavedReadings(**vars(readings))
     name = f"readings-{str(readings_digest(readings))[:20]}"
     if not (folder / f"{name}.json").exists():
         with tempfile.TemporaryDirectory(dir=folder, prefix=".new-") as there:
-            saved.save(Path(there) / f"{name}.json")
+            SavedReadings.of(readings).save(Path(there) / f"{name}.json")
             for ending in (".safetensors", ".json"):
                 (Path(there) / f"{name}{ending}").replace(folder / f"{name}{ending}")
     return name

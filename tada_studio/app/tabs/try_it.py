@@ -248,7 +248,7 @@ def estimate(state: TabState, who: Sequence[str] | None, most: Any) -> Named:
     state.planned["ask"] = (who, most)
     count = len(who or ())
     tokens = count * int(most) if isinstance(most, int | float) else 0
-    what = f"{count} answer{'' if count == 1 else 's'} of {most} tokens"
+    what = f"{report.counted(count, 'answer')} of {most} tokens"
     return {"estimate": html.caption(estimated(state.session, "ask", tokens, what))}
 
 

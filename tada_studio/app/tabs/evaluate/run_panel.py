@@ -193,7 +193,7 @@ def estimate(
     except (TadaError, TypeError, ValueError):
         return {"estimate": ""}
     items = sum(min(len(ones), int(limit)) for ones in sides.values())
-    what = f"{len(variants)} variant{'' if len(variants) == 1 else 's'} on {items} items"
+    what = f"{report.counted(len(variants), 'variant')} on {items} items"
     return {"estimate": html.caption(estimated(state.session, "evaluate", count, what))}
 
 

@@ -4,6 +4,7 @@ from typing import Any, NamedTuple
 
 import gradio as gr
 
+from tada_studio import report
 from tada_studio.app import edits
 from tada_studio.app.state import TabState
 from tada_studio.app.widgets import html
@@ -90,7 +91,7 @@ def _says(one: Checked) -> str:
         return one.problem.removeprefix(f"'{one.line}': ")
     count = int(one.touched.sum())
     held = f"; {one.held} locked stay" if one.held else ""
-    return f"touches {count} cell{'' if count == 1 else 's'}{held}"
+    return f"touches {report.counted(count, 'cell')}{held}"
 
 
 def knob_column() -> Knobs:
