@@ -28,7 +28,7 @@ sys.path.insert(0, str(Path(__file__).parent))
 sys.path.insert(0, str(Path(__file__).parent.parent / "tests" / "security"))
 
 from common import machine, table, verdict, write_section
-from server import Page, free_port
+from server import Page, free_port, map_of
 
 #: What a page does next, in shares.
 DOES = {"stroke": 0.88, "load": 0.06, "build": 0.06}
@@ -102,7 +102,7 @@ class Visitor:
         if not answer["success"]:
             self.seen.errors.append(f"stroke: {answer['output']}")
             return
-        gates = answer["output"]["data"][0]["gates"]
+        gates = map_of(answer)["gates"]
         if any(abs(gates[i][j] - value) > 1e-3 for (i, j), value in self.painted.items()):
             self.seen.counts["mixed"] += 1
 

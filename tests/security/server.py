@@ -154,3 +154,8 @@ def together(verbs):
     if errors:
         raise errors[0]
     return results
+
+
+def map_of(answer):
+    """What the answer to a stroke says of the map, which comes first of all and as text."""
+    return json.loads(answer["output"]["data"][0])

@@ -17,7 +17,7 @@ from pico import pico_adapter, pico_base
 
 sys.path.insert(0, str(Path(__file__).parent))  # the helper that speaks as a browser does
 
-from server import Page, free_port
+from server import Page, free_port, map_of
 
 from tada_studio import app, cli
 from tada_studio.app.guard import HostGuard, check_exposure, is_loopback
@@ -185,7 +185,7 @@ def test_who_signs_in_works_with_sessions_of_their_own_and_nobody_else_gets_anyt
 
 
 def gates(stroke):
-    return stroke[1]["output"]["data"][0]["gates"][0]
+    return map_of(stroke[1])["gates"][0]
 
 
 def test_it_stops_at_once_with_a_page_open(serve):

@@ -14,7 +14,7 @@ from starlette.datastructures import Headers
 
 sys.path.insert(0, str(Path(__file__).parent))  # the helper that speaks as a browser does
 
-from server import Page, together
+from server import Page, map_of, together
 
 from tada_studio import app, pipeline, scratch
 from tada_studio.app.browser_tabs import BrowserTabs
@@ -50,10 +50,6 @@ def server(place):
     app.launch(demo, prevent_thread_lock=True, quiet=True)
     yield demo
     demo.close(verbose=False)
-
-
-def gates_of(answer):
-    return answer["output"]["data"][0]["gates"]
 
 
 # -- who is who ------------------------------------------------------------------------------------------------------
@@ -92,11 +88,11 @@ def test_nobody_goes_on_with_a_strangers_session(server):
     ann.stroke([[0, 0]], 1.0)
     time.sleep(1)  # it is saved within half a second
     bob = Page(server, tab).load()
-    assert gates_of(bob.stroke([[0, 1]], 1.0)[1])[0][:2] == [0.5, 1.0], "a session of bob's own"
+    assert map_of(bob.stroke([[0, 1]], 1.0)[1])["gates"][0][:2] == [0.5, 1.0], "a session of bob's own"
     again = Page(server, tab)
     again.cookie = ann.cookie
     again.load()
-    assert gates_of(again.stroke([[0, 1]], 1.0)[1])[0][:2] == [1.0, 1.0], "ann's own is back"
+    assert map_of(again.stroke([[0, 1]], 1.0)[1])["gates"][0][:2] == [1.0, 1.0], "ann's own is back"
 
 
 def test_a_public_page_says_what_a_visitor_may_use_and_names_no_place_of_this_machine(server, place):
@@ -161,8 +157,8 @@ def test_strokes_of_one_page_keep_their_order_while_other_pages_paint(server):
         return list(page.news(answer["event_id"]))[-1]
 
     for answer in together([lambda page=page: paint(page) for page in pages]):
-        assert gates_of(answer)[0][0] == 1.0, "the last stroke wins"
-        assert answer["output"]["data"][0]["ack"] == 10
+        assert map_of(answer)["gates"][0][0] == 1.0, "the last stroke wins"
+        assert map_of(answer)["ack"] == 10
 
 
 def test_the_limits_hold_wherever_the_work_is_asked_for(pico):
