@@ -153,7 +153,8 @@ def test_lines_are_checked_while_they_are_written_and_added_together_or_not_at_a
     assert found[0].held == 1 and "selects no cell" in found[2].problem
     shown = inspect_tab.on_line(state, written)
     assert shown["check"].count("<li") == 4 and "1 locked stay" in shown["check"] and not shown["add"]["visible"]
-    assert [0, 0] in shown["map"]["preview"] and [2, 2] not in shown["map"]["preview"]
+    pointed = json.loads(shown["map"]["preview"])
+    assert [0, 0] in pointed and [2, 2] not in pointed
     before = state.session.recipe
     with pytest.raises(RecipeError):
         edits.add_lines(state, written)

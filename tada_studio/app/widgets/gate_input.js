@@ -434,7 +434,7 @@ const takeFacts = () => { taken = props.facts && JSON.parse(props.facts); };
 function previewed() {
   if (!live()) return;
   grid.querySelectorAll('.previewed').forEach((shown) => shown.classList.remove('previewed'));
-  (props.preview ?? []).forEach(([i, j]) => cells[i]?.[j]?.classList.add('previewed'));
+  JSON.parse(props.preview ?? '[]').forEach(([i, j]) => cells[i]?.[j]?.classList.add('previewed'));
 }
 
 pointing(window.matchMedia('(pointer: coarse)').matches ? 'touch' : 'mouse');

@@ -3,7 +3,7 @@
 import itertools
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -96,7 +96,7 @@ def gate_map() -> gr.HTML:
     """Events: stroke (tool, cells, value, on, id), cell_select and look (index), settled (rev), compare, undo, redo.
 
     Props besides the value: ``facts`` (what the card on a cell tells of it), ``preview`` (cells to point out), ``at`` (the cell
-    that was chosen elsewhere). Value and facts are ``packed``.
+    that was chosen elsewhere). Value, facts and preview are ``packed``.
     A function and not a subclass: subclassing gr.HTML writes a .pyi file next to this one.
     """
     return gr.HTML(
@@ -105,7 +105,7 @@ def gate_map() -> gr.HTML:
     )  # fmt: skip
 
 
-def packed(content: Mapping[str, Any] | None) -> str | None:
+def packed(content: Mapping[str, Any] | Sequence[Any] | None) -> str | None:
     """As text: of a value in many parts gradio watches and copies each one, a dozen times at every stroke."""
     return None if content is None else json.dumps(content, separators=(",", ":"))
 

@@ -25,6 +25,7 @@ from tada_studio.app.tabs.inspect.rank_panel import rank_panel
 from tada_studio.app.tabs.inspect.stability_panel import stability_panel
 from tada_studio.app.widgets import html
 from tada_studio.app.widgets.controls import on_turn
+from tada_studio.app.widgets.gate_map import packed
 from tada_studio.app.widgets.panel import (
     DRAG,
     EDIT,
@@ -233,7 +234,7 @@ def on_line(state: TabState, text: str | None) -> Named:
     found = edits.preview(state, text)
     addable = bool(found) and all(one.touched is not None for one in found)
     return {
-        "check": checks(found), "map": gr.update(preview=touched(found)), "add": gr.update(visible=addable),
+        "check": checks(found), "map": gr.update(preview=packed(touched(found))), "add": gr.update(visible=addable),
     }  # fmt: skip
 
 
