@@ -9,6 +9,7 @@ from tada_studio import cli, pipeline, report
 from tada_studio.base_model.inputs import generic_inputs
 from tada_studio.core.gates import Depth
 from tada_studio.core.stats import Interval, resampled_blocks, spearman, spearman_pairs
+from tada_studio.figures import lost_picture
 from tada_studio.lora import Adapter, LoraModule, Pair
 from tada_studio.pipeline.merge import Merge
 from tada_studio.read import read_adapter
@@ -89,6 +90,15 @@ def test_one_module_that_loses_much_is_not_hardly_any_conflict():
     domain = [module(NAMES[0], (0, -2.0)), module(NAMES[1], (4, 50.0))]
     said = report.conflict_sentence(Merge(pair_of(task, domain), None, Recipe(method="gates")).merged)
     assert "hardly any conflict" not in said and "one module loses 100.0% of an adapter's energy there" in said
+
+
+@pytest.mark.parametrize("most", [0.01, 1.0])
+def test_a_picture_of_conflict_has_one_scale_for_every_pair(most):
+    """Else a hundredth, where that is the most of a map, would be as red as a whole adapter."""
+    gates = Merge(pair_of([module(NAMES[0], (0, 1.0))], [module(NAMES[0], (1, 3.0))])).gates
+    heat = lost_picture(gates, torch.tensor([[most]], dtype=torch.float64)).plot.data[0]
+    assert (heat.zmin, heat.zmax, heat.z[0][0]) == (0.0, 1.0, pytest.approx(most**0.5))
+    assert list(heat.colorbar.ticktext) == ["0%", "1%", "10%", "50%", "100%"]
 
 
 def test_an_even_share_says_whose_energy_comes_out():

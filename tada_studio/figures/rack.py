@@ -50,6 +50,8 @@ _SYMBOLS = {"siblings": "circle-open", "stacked": "diamond-open", "alone": "x-th
 _ROOM = 10
 #: Characters of a name on an axis.
 _NAME = 22
+#: Pixels that a cell needs at least: for a finger and a mark, and with a number in it.
+_CELL, _NUMBERED = 17, 36
 
 
 def rack_map(
@@ -80,7 +82,14 @@ def rack_map(
     side = max(180, min(640, 44 * len(names)))
     figure.update_xaxes(**ticks, tickangle=-45 if len(names) > 3 else 0)
     figure.update_yaxes(**ticks, autorange="reversed", automargin=True)
-    return RACK[kind].of(figure.update_layout(height=side + 120, margin={"l": 72, "r": 8, "t": 12, "b": 96}))
+    figure.update_layout(meta={"least": _least(names)}, height=side + 150, margin={"l": 72, "r": 8, "t": 42, "b": 96})
+    return RACK[kind].of(figure)
+
+
+def _least(names: Sequence[str]) -> int:
+    """Pixels below which cells run into each other; a narrower panel lets the figure be moved sideways."""
+    labels = 24 + 7 * min(_NAME, max(map(len, names)))
+    return labels + len(names) * (_NUMBERED if len(names) <= _ROOM else _CELL)
 
 
 def _number(form: str, value: float | None) -> str:
@@ -88,7 +97,10 @@ def _number(form: str, value: float | None) -> str:
 
 
 def _bar(about: _Kind) -> dict:
-    bar = {"thickness": 10, "outlinewidth": 0, "tickformat": about.form}
+    # above the map, where it takes no width from a narrow one
+    bar = {
+        "orientation": "h", "y": 1.0, "yanchor": "bottom", "ypad": 6, "thickness": 10, "outlinewidth": 0, "tickformat": about.form,
+    }  # fmt: skip
     if not about.by_root:
         return bar
     return {**bar, "tickformat": None, "tickvals": [s**0.5 for s in _SHARES], "ticktext": [f"{s:.0%}" for s in _SHARES]}

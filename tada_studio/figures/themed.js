@@ -37,6 +37,8 @@ function themedLayout(layout, css) {
 function visible(trace, css) {
   const ink = css('--body-text-color');
   const shown = { ...trace };
+  const numbers = trace.texttemplate && css('--cell-ink');  // plotly takes what is behind a faint cell for white
+  if (numbers) shown.textfont = { color: numbers, ...trace.textfont };
   for (const bars of ['error_x', 'error_y']) if (trace[bars]) shown[bars] = { color: ink, ...trace[bars] };
   return trace.meta === 'ink' ? merged(shown, { marker: { color: ink }, line: { color: ink } }) : shown;
 }

@@ -247,6 +247,17 @@ def test_rho_has_the_sign_of_the_slope_and_its_interval_contains_it(direction):
     assert all(rho == pytest.approx(direction) for rho in profile.by_projection.values())
 
 
+def test_inputs_that_agree_on_a_few_layers_are_no_certainty_about_depth():
+    """Eight layers in a chance order that every input repeats: other inputs would say the same, other layers would not."""
+    shares = torch.tensor([0.30, 0.62, 0.41, 0.55, 0.35, 0.66, 0.58, 0.60], dtype=torch.float64)
+    readings = readings_of([name_of(i) for i in range(8)], [[0.45] * 20] * 8, shares[:, None].expand(8, 20).tolist())
+    profile = depth_profiles(readings, gates(readings), Recipe())[""]
+    assert profile.interval.low == profile.rho == profile.interval.high > 0.4
+    assert profile.over_layers.low < 0 < profile.rho < profile.over_layers.high and profile.direction == 0
+    steady = depth_profiles(rising(), gates(rising()), Recipe())[""]
+    assert steady.over_layers.low > 0 and steady.direction == 1
+
+
 def test_thirds_and_shares_are_means_of_the_map():
     readings = rising()
     table = gates(readings)

@@ -122,7 +122,7 @@ test('the chain from response to share, as far as it is known', () => {
 
 // -- charts ----------------------------------------------------------------------------------------------------------
 
-const panel = script('app/widgets/plot_panel.js', ['shownIn', 'filledPage']);
+const panel = script('app/widgets/plot_panel.js', ['shownIn', 'filledPage', 'keepReadable']);
 const themed = script('figures/themed.js', ['merged', 'themed', 'fileName']);
 
 test('a panel shows the title that came with the figure, or its own', () => {
@@ -143,6 +143,22 @@ test('a figure keeps what it says and takes the rest from the page', () => {
   assert.equal(shown.layout.yaxis.title.text, 'a');
   assert.equal(shown.data[0].error_y.color, '#111');
   assert.deepEqual({ ...shown.data[0].error_x }, { color: '#111', width: 5 });
+});
+
+test('numbers in cells take the ink of a dark page, and elsewhere what plotly finds readable', () => {
+  const shown = (ink, trace) => themed.themed({ data: [trace], layout: {} }, (name) => (name === '--cell-ink' ? ink : '')).data[0].textfont;
+  assert.equal(shown('#eee', { texttemplate: '%{text}' }).color, '#eee');
+  assert.equal(shown('', { texttemplate: '%{text}' }), undefined);
+  assert.equal(shown('#eee', {}), undefined);
+});
+
+test('a figure that needs room keeps it and can be reached by keys, others take what there is', () => {
+  const frame = { classes: new Set(), classList: { toggle: (name, on) => frame.classes[on ? 'add' : 'delete'](name) }, removeAttribute: () => delete frame.tabIndex };
+  const chart = { style: {}, parentElement: frame };
+  panel.keepReadable(chart, 484);
+  assert.deepEqual([chart.style.minWidth, frame.tabIndex, frame.classes.has('wide')], ['484px', 0, true]);
+  panel.keepReadable(chart, undefined);
+  assert.deepEqual([chart.style.minWidth, frame.tabIndex, frame.classes.has('wide')], ['', undefined, false]);
 });
 
 test('a file name is plain', () => {

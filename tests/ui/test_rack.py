@@ -16,6 +16,7 @@ from tada_studio.app.state import TabState
 from tada_studio.app.tabs.open import rack_box
 from tada_studio.app.tabs.open import tab as open_tab
 from tada_studio.errors import InputError
+from tada_studio.figures import rack_map
 from tada_studio.lora import CONFIG, WEIGHTS
 from tada_studio.progress import silent
 from tada_studio.sample_pairs import sample
@@ -106,6 +107,12 @@ def test_a_rack_in_the_browser_tells_roles_and_opens_pairs_whose_merge_is_one_cl
         expect(
             page.locator("#messages, .message-line").filter(has_text=f"The recipe is now: {way}").first
         ).to_be_attached()
+
+
+@pytest.mark.parametrize(("many", "pixels"), [(6, 36), (30, 17)])
+def test_cells_of_a_rack_keep_room_for_their_numbers_or_for_a_finger_at_any_width(many, pixels):
+    plot = rack_map("cosine", [f"adapter-{i}" for i in range(many)], torch.zeros(many, many), {}).plot
+    assert plot.layout.meta["least"] > many * pixels and plot.data[0].colorbar.orientation == "h"
 
 
 def test_a_cell_opens_its_pair_and_the_base_in_memory_stays(shelf):

@@ -50,6 +50,14 @@ const inTurn = (draw) => {
   return window.tadaDrawing;
 };
 
+// A figure that needs so many pixels is moved sideways in a narrower panel, by finger or by arrow keys.
+function keepReadable(chart, least) {
+  const frame = chart.parentElement;
+  chart.style.minWidth = least ? `${least}px` : '';
+  frame.classList.toggle('wide', Boolean(least));
+  if (least) frame.tabIndex = 0; else frame.removeAttribute('tabindex');
+}
+
 function plotPanel({ element, props, trigger, watch }, get, library) {
   const panel = element.querySelector('.pp');
   const chart = element.querySelector('.pp-chart');
@@ -73,6 +81,7 @@ function plotPanel({ element, props, trigger, watch }, get, library) {
     if (!shown) { if (drawn) Plotly.purge(chart); hooked = false; return; }
     const { data, layout } = themed(shown.figure, css);
     chart.style.height = `${layout.height}px`;  // plotly takes a chart that is resized for as high as its frame, which would be 0
+    keepReadable(chart, layout.meta?.least);
     await Plotly.react(chart, data, layout, PLOT_SETTINGS);
     hook();
     chart.dataset.draws = Number(chart.dataset.draws || 0) + 1;

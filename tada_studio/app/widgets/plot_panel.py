@@ -30,7 +30,8 @@ _PANEL = template("""
 {% for kind, says in saves.items() %}
 <button type="button" data-save="{{ kind.lower() }}" title="{{ says }}" aria-label="{{ says }}">{{ kind }}</button>
 {% endfor %}</div></div>
-<div class="pp-chart" role="img" aria-label="{{ title }}"></div><div class="pp-none empty-state">{{ empty }}</div>
+<div class="pp-frame"><div class="pp-chart" role="img" aria-label="{{ title }}"></div></div>
+<div class="pp-none empty-state">{{ empty }}</div>
 <div class="pp-caption caption" data-here="{{ here }}">{{ caption }}</div><template class="pp-page">{{ page }}</template></div>
 """)
 
