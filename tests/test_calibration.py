@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from tada_studio import cli, pipeline
+from tada_studio import cli, pipeline, report
 from tada_studio.errors import InputError
 from tada_studio.lora import WEIGHTS
 from tada_studio.pipeline.calibration import CANDIDATES, Trial, calibrate, gentlest, tried
@@ -140,3 +140,12 @@ def test_a_session_takes_what_auto_chose_and_can_undo_it(pico, kinds, found, tmp
     if session.recipe != before:
         session.undo()
         assert session.recipe == before
+
+
+def test_inputs_of_another_form_than_a_parent_was_trained_on_are_doubted():
+    """Of candidates that are all far from a parent chance chooses: the samples' domain inputs were in the task's form once."""
+    near, far = ({"name": "sum", "domain": kl, "task": 0.3} for kl in (0.2, 7.1))
+    auto = {"chosen": "sum", "candidates": [near, far], "seconds": 1}
+    assert "trained on" not in report.calibration_sentence(auto)
+    says = report.calibration_sentence({**auto, "candidates": [far, far]})
+    assert "none of them is like the domain adapter on domain inputs" in says and "task adapter" not in says

@@ -6,6 +6,7 @@ launch() makes it and serves it on this machine
 
 import os
 import sys
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +24,7 @@ from tada_studio.app.mcp_tools import offer_tools
 from tada_studio.app.page import VISITORS, Start, page
 from tada_studio.app.page_cache import PageCache
 from tada_studio.app.paths import AllowedPaths, on_space
-from tada_studio.app.serving import serve
+from tada_studio.app.serving import serving, wait
 from tada_studio.app.theme import CSS, theme
 from tada_studio.app.visitors import VisitorGate, Visitors
 from tada_studio.sample_pairs import DEFAULT
@@ -91,15 +92,16 @@ def launch(
     demo = demo if demo is not None else build(sample, task, domain, base, root, public, runs)
     blocks = not more.pop("prevent_thread_lock", False) and not hasattr(sys, "ps1")
     shared_machine.prepare()
-    served = demo.launch(
-        server_name=host, server_port=port, inbrowser=open_browser, auth=auth, prevent_thread_lock=True,
-        **{**_settings(demo, host, public, bool(auth), mcp), **more},
-    )  # fmt: skip
-    page_states.install(demo)
-    unchanged.install(demo)
-    if blocks:
-        serve(demo, ends)
-    return served
+    with serving(demo, ends) if blocks else nullcontext():
+        demo.launch(
+            server_name=host, server_port=port, inbrowser=open_browser, auth=auth, prevent_thread_lock=True,
+            **{**_settings(demo, host, public, bool(auth), mcp), **more},
+        )  # fmt: skip
+        page_states.install(demo)
+        unchanged.install(demo)
+        if blocks:
+            wait(demo)
+    return demo.app, demo.local_url, demo.share_url
 
 
 def _open_to(demo: gr.Blocks | None, host: str | None, public: bool, auth: Any, share: bool) -> tuple[bool, str]:

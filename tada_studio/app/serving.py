@@ -6,6 +6,8 @@ import os
 import signal
 import sys
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import gradio as gr
 
@@ -13,19 +15,25 @@ import gradio as gr
 PATIENCE = 0.2
 
 
-def serve(demo: gr.Blocks, ends: bool = False) -> None:
-    """Block until Ctrl+C, then stop at once, whoever has a page open. ``ends``: and end this process, by SIGTERM too, which
+@contextmanager
+def serving(demo: gr.Blocks, ends: bool = False) -> Iterator[None]:
+    """Inside, Ctrl+C stops the server at once, whoever has a page open. ``ends``: and ends this process, and so does SIGTERM, which
     systemd and docker send: a container's first process would else go on as if nothing were."""
-    if ends:
+    if ends:  # before the first page can be asked for: whoever reads "Running on" may send it
         signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
-        while demo.is_running:
-            time.sleep(0.1)
+        yield
     except KeyboardInterrupt:
         print("Stopping.", flush=True)
         stop(demo)
         if ends:
             _end()
+
+
+def wait(demo: gr.Blocks) -> None:
+    """Until the server is closed."""
+    while demo.is_running:
+        time.sleep(0.1)
 
 
 def _end() -> None:

@@ -167,8 +167,12 @@ def probe_box(state: gr.State, most: int) -> Panel:
 
 
 def _layout(most: int) -> tuple[ProbeInputs, dict[str, gr.Row], LongTask, gr.HTML]:
-    says = "About 32 domain inputs, and about 32 prompts of the task without answers, go through the base once."
-    words(html.heading("Probe", html.explained(f"{says} {report.ABOUT_TASK_INPUTS}")))
+    says = "About 32 domain inputs and 32 prompts of the task go through the base once, as they come in use, without answers."
+    words(
+        html.heading(
+            "Probe", html.explained(f"{says} With both kinds each adapter can be silent on the other's inputs.")
+        )
+    )
     with gr.Row(equal_height=True):
         source = gr.Radio(SOURCES, value="sample", label="Inputs from", elem_id="probe-source", scale=3, min_width=320)
         n = gr.Slider(
