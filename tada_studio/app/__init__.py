@@ -27,6 +27,7 @@ from tada_studio.app.paths import AllowedPaths, on_space
 from tada_studio.app.serving import serving, wait
 from tada_studio.app.theme import CSS, theme
 from tada_studio.app.visitors import VisitorGate, Visitors
+from tada_studio.errors import InputError
 from tada_studio.sample_pairs import DEFAULT
 from tada_studio.session.limits import PUBLIC
 from tada_studio.session.visitor import HERE, Runs
@@ -82,9 +83,9 @@ def launch(
     """Serve the app (``build(...)`` if none is given) on this machine only, unless ``host`` says otherwise.
 
     public: strangers may come; auth: [(name, password), ...] or gradio's callable. Without one of the two no other machine is
-    let in: raises InputError. runs: where bases run. ends: Ctrl+C and SIGTERM end this process. mcp: the API's endpoints are
-    tools for agents, too. ``more`` goes to gradio's own launch. Returns what that
-    returns, (FastAPI app, local URL, share URL), after Ctrl+C unless ``prevent_thread_lock`` is set.
+    let in. runs: where bases run. ends: Ctrl+C and SIGTERM end this process. mcp: the API's endpoints are tools for agents, too.
+    ``more`` goes to gradio's own launch. Returns what that returns, (FastAPI app, local URL, share URL), after Ctrl+C unless
+    ``prevent_thread_lock`` is set. Raises InputError for a server that would be open unawares and for a port that is taken.
     """
     public, host = _open_to(demo, host, public, auth, bool(more.get("share")))
     if mcp:
@@ -93,10 +94,8 @@ def launch(
     blocks = not more.pop("prevent_thread_lock", False) and not hasattr(sys, "ps1")
     shared_machine.prepare()
     with serving(demo, ends) if blocks else nullcontext():
-        demo.launch(
-            server_name=host, server_port=port, inbrowser=open_browser, auth=auth, prevent_thread_lock=True,
-            **{**_settings(demo, host, public, bool(auth), mcp), **more},
-        )  # fmt: skip
+        settings = {**_settings(demo, host, public, bool(auth), mcp), **more}
+        _listen(demo, server_name=host, server_port=port, inbrowser=open_browser, auth=auth, **settings)
         page_states.install(demo)
         unchanged.install(demo)
         if blocks:
@@ -111,6 +110,18 @@ def _open_to(demo: gr.Blocks | None, host: str | None, public: bool, auth: Any, 
     public, host = public or on_space(), host or os.environ.get("GRADIO_SERVER_NAME") or "127.0.0.1"
     check_exposure(host, public, auth, share)
     return public, host
+
+
+def _listen(demo: gr.Blocks, **settings: Any) -> None:
+    """Raises InputError for a port that something else listens at."""
+    try:
+        demo.launch(prevent_thread_lock=True, **settings)
+    except OSError as error:
+        if "empty port" not in str(error):
+            raise
+        port = settings["server_port"]
+        busy = "No port from 7860 on is free" if port is None else f"Port {port}: something else listens there"
+        raise InputError(f"{busy}. Give another one with --port, or close what listens there.") from error
 
 
 def _settings(demo: gr.Blocks, host: str, public: bool, auth: bool, mcp: bool) -> dict[str, Any]:

@@ -95,7 +95,9 @@ def add_app(commands: Any) -> None:
     parser.add_argument(
         "--auth", action="append", default=[], metavar="NAME:PASSWORD", help="who may sign in; again for more, or @FILE"
     )
-    parser.add_argument("--port", type=int, default=7860, help="port to listen on")
+    parser.add_argument(
+        "--port", type=int, help="port to listen on; not given: the first one from 7860 on that is free"
+    )
     parser.add_argument("--no-browser", action="store_true", help="do not open a browser window")
     parser.add_argument(
         "--mcp", action="store_true", help="serve the API as MCP tools for agents, too (the extra `mcp`)"

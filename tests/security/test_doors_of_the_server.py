@@ -4,13 +4,14 @@ import http.client
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
 import urllib.request
 import uuid
 from pathlib import Path
-from urllib.parse import urlencode
+from urllib.parse import urlencode, urlsplit
 
 import pytest
 from pico import pico_adapter, pico_base
@@ -186,6 +187,23 @@ def test_who_signs_in_works_with_sessions_of_their_own_and_nobody_else_gets_anyt
 
 def gates(stroke):
     return map_of(stroke[1])["gates"][0]
+
+
+def test_a_port_that_is_taken_is_a_sentence_and_without_one_the_next_is_found(capsys):
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        port = other.getsockname()[1]
+        assert cli.main(["app", "--no-browser", "--port", str(port)]) == 2
+    assert f"Port {port}: something else listens there. Give another one with --port" in capsys.readouterr().err
+    try:
+        other = socket.create_server(("127.0.0.1", 7860))
+    except OSError:  # something else listens there already
+        other = None
+    demo = app.build(sample=None)
+    url = app.launch(demo, prevent_thread_lock=True, quiet=True)[1]
+    stop(demo)
+    if other is not None:
+        other.close()
+    assert 7860 < urlsplit(url).port < 7960
 
 
 def test_it_stops_at_once_with_a_page_open(serve):
