@@ -79,7 +79,9 @@ def path_of(given: str | Path, fails: type[TadaError] = InputError) -> Path:
         if "\0" in str(given):
             raise ValueError("it holds a NUL")
         path.exists()
-    except (OSError, RuntimeError, ValueError) as error:
+    except RuntimeError as error:
+        raise fails(f"{given}: there is no home folder of that name. Give a full path.") from error
+    except (OSError, ValueError) as error:
         why = (error.strerror if isinstance(error, OSError) else None) or str(error)
         raise fails(f"{given}: this path cannot be used ({why}). Give the path of a file or folder.") from error
     return path

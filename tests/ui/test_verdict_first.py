@@ -2,6 +2,7 @@
 
 import csv
 import json
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -151,9 +152,12 @@ def test_in_a_browser_the_verdict_a_row_and_a_variant(page, pico, tmp_path):
     page.click("#section-flips-button")
     row = page.locator("#flips .flip").first
     expect(row.locator("table")).to_be_hidden()
-    # the list is drawn anew when the recipe changes, and a row that was just opened is closed again
-    page.wait_for_function(
-        "() => { const row = document.querySelector('#flips .flip'); if (row.open) return true; "
-        "row.querySelector('summary').click(); return false; }"
-    )
+    for _ in range(
+        20
+    ):  # the list is drawn anew when the recipe changes, and a row that was just opened is closed again
+        if not row.evaluate("row => row.open"):
+            row.locator("summary").click()
+        with suppress(AssertionError):
+            expect(row.locator("table")).to_be_visible(timeout=1000)
+            break
     expect(row.locator("table")).to_be_visible()
