@@ -28,6 +28,8 @@ from tada_studio.recipe import Recipe
 from tada_studio.session import Session
 from tada_studio.session.limits import PUBLIC
 from tada_studio.session.visitor import Runs
+from tada_studio.tuning import Plan
+from tada_studio.tuning.study import storage
 
 
 @pytest.fixture(scope="module")
@@ -249,6 +251,9 @@ def test_the_screen_asks_the_engine_that_it_was_started_with_and_no_visitor_name
     assert (
         backend.loaded == {} and len([path for path, _ in backend.requests if path.endswith("/load_lora_adapter")]) >= 3
     )
+    found = session.tune({"items": sides["choices"]}, Plan(trials=1, seeds=1))
+    effects = session.measure_effects(["layer"], 4, sides={"items": sides["choices"]})
+    assert len(found.trials) == 1 and len(effects.changes) == 3 and session.base is None and backend.loaded == {}
     session.probe(read_inputs(pico.inputs))
     assert session.base is not None, "a probe needs the base itself"
     session.close()
@@ -289,6 +294,63 @@ def test_the_command_line_scores_through_an_engine(url, backend, pico, tmp_path,
         assert two["nll"] == pytest.approx(one["nll"], abs=1e-4)
     assert cli.main([*map(str, words), "--engine", url, "--inputs", str(pico.inputs)]) == 2
     assert "reads no inputs" in capsys.readouterr().err
+
+
+def loads(backend):
+    return [
+        content["lora_name"].split("-")[1] for path, content in backend.requests if path.endswith("/load_lora_adapter")
+    ]
+
+
+def test_a_search_tries_what_it_tries_in_this_process_and_loads_each_recipe_once(
+    engine, base, pair, sides, backend, pico
+):
+    items, plan = {"domain": sides["choices"][:8], "task": sides["choices"][4:]}, Plan(trials=3, seeds=1, chunks=2)
+    readings = pipeline.probe(pair, base, read_inputs(pico.inputs))
+    here, there = (pipeline.search(pair, one, readings, items, plan=plan) for one in (base, engine))
+    for one, two in zip(here.trials, there.trials, strict=True):
+        assert (two.params, two.state) == (one.params, one.state) and two.value == pytest.approx(one.value, abs=1e-4)
+    assert there.judged.sides.keys() == here.judged.sides.keys() and backend.loaded == {}
+    once = max(loads(backend).count(digest) for digest in loads(backend))
+    assert once <= 1 + len(there.judged.sides), "once for both chunks of both sides, and once a side for the verdict"
+
+
+def test_trials_kept_of_an_engine_are_gone_on_with_after_a_stop_and_not_mixed(engine, base, pair, sides, url, tmp_path):
+    def run(answering, trials):
+        plan = Plan(trials=trials, seeds=1, chunks=1)
+        return pipeline.search(
+            pair, answering, None, {"items": sides["choices"]}, plan=plan, storage=tmp_path / "t.log"
+        )
+
+    first, again = run(engine, 2), run(pipeline.open_engine(url), 3)
+    assert [t.params for t in again.trials[:2]] == [t.params for t in first.trials] and len(again.trials) == 3
+    studies = storage(tmp_path / "t.log").get_all_studies
+    assert len(studies()) == 1, "another connection to the same engine joins the search"
+    run(base, 1)
+    assert len(studies()) == 2, "what this process finds is not mixed with it"
+
+
+def test_a_search_that_is_stopped_leaves_nothing_on_the_server(engine, pair, sides, backend):
+    def stop(step):
+        if step.step == "tune" and backend.loaded:
+            raise Stopped("enough")
+
+    with pytest.raises(Stopped):
+        pipeline.search(pair, engine, None, {"items": sides["choices"]}, plan=Plan(trials=3, seeds=1), progress=stop)
+    assert backend.loaded == {}
+
+
+def test_the_command_line_searches_through_an_engine(url, backend, pico, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(pipeline, "load_base", lambda *_, **__: pytest.fail("a search at an engine loads no weights"))
+    words = ["tune", "--task", pico.task, "--domain", pico.domain, "--items-domain", pico.items, "--engine", url]
+    quick = [*map(str, words), "--quick", "--trials", "2", "--minutes", "0", "-o", str(tmp_path / "found.json")]
+    assert cli.main(quick) == 0 and Recipe.load(tmp_path / "found.json") and backend.loaded == {}
+    said = capsys.readouterr()
+    assert "tuned against default" in said.out or "start against" in said.out
+    assert "note: an engine reads no inputs" in said.err and "tada-studio probe" in said.err
+    assert cli.main([*quick, "--inputs", str(pico.inputs)]) == 2
+    assert "--inputs: an engine reads no inputs" in capsys.readouterr().err
+    assert cli.main([*map(str, words[:-2])]) == 2 and "--base (or --engine)" in capsys.readouterr().err
 
 
 def test_an_engine_is_typed_and_never_read_from_a_file(pico, tmp_path, monkeypatch, capsys):

@@ -44,6 +44,7 @@ class Answering(Protocol):
     """A base, wherever it runs, with at most one adapter attached to it.
 
     ref:    what it was asked for by; digest: tells bases apart, for caching scores
+    lasting: tells them apart from one start of the program to the next, for what is kept longer than a score
     family: what it is; labels: of a classifier
     on:     where batches go, a key of ``evaluation.batches.ROOM``: a kind of device, or "engine"
     """
@@ -56,6 +57,8 @@ class Answering(Protocol):
     def tokenizer(self) -> Any: ...
     @property
     def digest(self) -> str: ...
+    @property
+    def lasting(self) -> str: ...
     @property
     def family(self) -> Family: ...
     @property
@@ -72,6 +75,9 @@ class Answering(Protocol):
 
     def with_adapter(self, adapter: Adapter | None) -> AbstractContextManager[Any]:
         """The adapter is attached while the block runs; None: the base alone."""
+
+    def holding(self, adapter: Adapter | None) -> AbstractContextManager[Any]:
+        """However often the adapter is attached while the block runs, it travels once."""
 
     def with_head(self, adapter: Adapter | None) -> AbstractContextManager[Any]:
         """Likewise an adapter's heads alone."""

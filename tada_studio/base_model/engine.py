@@ -14,7 +14,7 @@ import urllib.request
 import uuid
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
@@ -131,10 +131,16 @@ class Engine:
     on: str = "engine"
     whole: bool = True
     _attached: list[str] = field(default_factory=list, repr=False)
+    _held: dict[str, "_Held"] = field(default_factory=dict, repr=False)
 
     @property
     def name(self) -> str:
         return name_of(self.ref)
+
+    @property
+    def lasting(self) -> str:
+        """Its address and what it calls the base: whoever keeps trials of one server vouches that it goes on serving the same."""
+        return f"engine {self.server.url} {self.served}"
 
     @property
     def kind(self) -> str:
@@ -160,21 +166,43 @@ class Engine:
 
     @contextmanager
     def with_adapter(self, adapter: Adapter | None) -> Iterator["Engine"]:
-        """The adapter is loaded on the server while the block runs, and unloaded however that ends."""
+        """The adapter is loaded on the server while the block runs, and unloaded however that ends, unless it is held."""
         if adapter is None:
             yield self
             return
+        held = self._held.get(adapter.digest)
+        with self._loaded(adapter) if held is None else held.loaded_by(self._loaded) as name:
+            self._attached.append(name)
+            try:
+                yield self
+            finally:
+                self._attached.pop()
+
+    @contextmanager
+    def holding(self, adapter: Adapter | None) -> Iterator[None]:
+        """Loaded when it is first attached, and unloaded when the block ends, however often it is attached in it."""
+        if adapter is None:
+            yield
+            return
+        with ExitStack() as loads:
+            self._held[adapter.digest] = _Held(adapter, loads)
+            try:
+                yield
+            finally:
+                del self._held[adapter.digest]
+
+    @contextmanager
+    def _loaded(self, adapter: Adapter) -> Iterator[str]:
+        """The adapter on the server, by what it is called there."""
         name = f"tada-{adapter.digest[:12]}-{uuid.uuid4().hex[:8]}"
         home = Path(tempfile.mkdtemp(prefix="engine-", dir=self.folder))
         try:
             home.chmod(0o755)  # a server may run as somebody else
             self.save(adapter, home)
             self.server.ask("/v1/load_lora_adapter", {"lora_name": name, "lora_path": str(home)})
-            self._attached.append(name)
             try:
-                yield self
+                yield name
             finally:
-                self._attached.pop()
                 # what was found counts; a server refuses what it has evicted by itself, which is gone as well
                 with suppress(BaseError):
                     self.server.ask("/v1/unload_lora_adapter", {"lora_name": name})
@@ -254,6 +282,19 @@ class Engine:
             return [one.result() for one in waiting]
         finally:
             pool.shutdown(cancel_futures=True)  # what is under way ends before its adapter is unloaded
+
+
+@dataclass
+class _Held:
+    """An adapter that stays on the server once it is there, until ``loads`` is closed. name: what it is called there."""
+
+    adapter: Adapter
+    loads: ExitStack
+    name: str = ""
+
+    def loaded_by(self, load: Callable[[Adapter], AbstractContextManager[str]]) -> AbstractContextManager[str]:
+        self.name = self.name or self.loads.enter_context(load(self.adapter))
+        return nullcontext(self.name)
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,7 @@ The base's weights are never written to, so whatever stops an evaluation leaves 
 
 import hashlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -71,6 +71,11 @@ class Base:
     def name(self) -> str:
         """What to call it in files that travel: the Hub id, or a folder's own name without the path to it."""
         return name_of(self.ref)
+
+    @property
+    def lasting(self) -> str:
+        """Its digest: equal files run alike."""
+        return self.digest
 
     @property
     def device(self) -> torch.device:
@@ -154,6 +159,10 @@ class Base:
             for name, tensor in (adapter.whole if adapter else {}).items():
                 hooks.enter_context(_instead(*self._place(name, tensor, adapter), tensor))
             yield self.model
+
+    def holding(self, adapter: Adapter | None) -> AbstractContextManager[None]:
+        """Nothing to do: attaching costs nothing here."""
+        return nullcontext()
 
     @contextmanager
     def with_head(self, adapter: Adapter | None) -> Iterator[nn.Module]:

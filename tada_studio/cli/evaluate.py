@@ -13,8 +13,8 @@ from tada_studio.cli.flags import (
     add_pickle,
     add_same_base,
     answer,
+    answering_of,
     auto_of,
-    base_of,
     dora_of,
     pair_settings,
     sample_readings,
@@ -80,7 +80,7 @@ def _contest(options: argparse.Namespace) -> tuple[Any, dict[str, Any], dict[str
         raise InputError(
             "Nothing to score. Give --items FILE, or SIDE=FILE several times, or --sample, or --lm-eval TASK."
         )
-    base = _engine(options, base_ref) if options.engine else base_of(options, base_ref)
+    base = answering_of(options, base_ref)
     named, dora = dict(_named(text) for text in options.adapter), dora_of(options)
     others = {name: pipeline.read_adapter(path, options.allow_pickle, **dora) for name, path in named.items()}
     chosen = {side: choose(some, options.limit) for side, some in items.items()}
@@ -89,19 +89,6 @@ def _contest(options: argparse.Namespace) -> tuple[Any, dict[str, Any], dict[str
     whole = embedded is not None and not options.items and options.limit is None and not options.recipe
     promised = embedded.about.get("measured", {}) if embedded and whole else {}
     return base, _pair_variants(options, embedded, base, others), chosen, promised
-
-
-def _engine(options: argparse.Namespace, ref: str | None) -> Any:
-    """The base that a server holds. Raises InputError for what only a base in this process does."""
-    from tada_studio import pipeline
-
-    reads = [f"--{name.replace('_', '-')}" for name in ("inputs", "lm_eval") if getattr(options, name)]
-    if reads:
-        raise InputError(
-            f"{reads[0]}: an engine reads no inputs and runs no tasks; it scores items. Probe with a base first, and "
-            "give --readings."
-        )
-    return pipeline.open_engine(options.engine, ref, options.engine_folder)
 
 
 def _pair_variants(options: argparse.Namespace, embedded: Any, base: Any, others: dict[str, Any]) -> dict[str, Any]:

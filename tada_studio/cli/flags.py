@@ -109,6 +109,20 @@ def base_of(options: argparse.Namespace, ref: Any) -> Any:
     return base
 
 
+def answering_of(options: argparse.Namespace, ref: Any) -> Any:
+    """Who scores: the server of --engine, else the base of this name. Raises InputError for what an engine does not do."""
+    from tada_studio import pipeline
+
+    if not options.engine:
+        return base_of(options, ref)
+    if here := next((name for name in ("inputs", "lm_eval") if getattr(options, name, None)), None):
+        raise InputError(
+            f"--{here.replace('_', '-')}: an engine reads no inputs and runs no tasks; it scores items. Probe with a base first, "
+            "and give --readings."
+        )
+    return pipeline.open_engine(options.engine, ref, options.engine_folder)
+
+
 def _placed(options: argparse.Namespace) -> dict[str, Any]:
     return {name: getattr(options, flag.replace("-", "_")) for name, flag in _PLACED.items()}
 

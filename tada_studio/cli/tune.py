@@ -8,11 +8,13 @@ from typing import TYPE_CHECKING, Any
 from tada_studio.cli.flags import (
     add_base,
     add_dora,
+    add_engine,
     add_inputs,
     add_pickle,
     add_same_base,
     answer,
-    base_of,
+    answering_of,
+    note,
     pair_settings,
     sample_readings,
     sides_of,
@@ -27,6 +29,13 @@ if TYPE_CHECKING:
     from tada_studio.tuning import Plan
 
 
+#: What a search on a server is told that has no readings.
+UNREAD = (
+    "an engine reads no inputs, so that only what the weights allow is searched. For separation by both sides' inputs probe once "
+    "with a base (tada-studio probe; --device-map auto and --quantize help) and give --readings."
+)
+
+
 def tune(options: argparse.Namespace) -> int:
     from tada_studio import pipeline, report
     from tada_studio.sample_pairs import sample
@@ -34,10 +43,13 @@ def tune(options: argparse.Namespace) -> int:
 
     embedded = sample(options.sample) if options.sample else None
     if embedded is None and not (
-        options.task and options.domain and options.base and (options.items_domain or options.items_task)
+        options.task
+        and options.domain
+        and (options.base or options.engine)
+        and (options.items_domain or options.items_task)
     ):
         raise InputError(
-            "Nothing to tune. Give --sample NAME; or --base, --task, --domain and --items-domain and/or --items-task."
+            "Nothing to tune. Give --sample NAME; or --base (or --engine), --task, --domain and --items-domain and/or --items-task."
         )
     files = {"domain": options.items_domain, "task": options.items_task}
     own = sides_of([f"{side}={file}" for side, file in files.items() if file])
@@ -46,9 +58,11 @@ def tune(options: argparse.Namespace) -> int:
     split = halves(own, plan.seed) if own or embedded is None else pipeline.sample_split(embedded, plan.seed)
     split = split.limited(QUICK_ITEMS) if options.quick else split
     task, domain = (str(embedded.task), str(embedded.domain)) if embedded else (options.task, options.domain)
-    base = base_of(options, options.base or (embedded and embedded.base))
+    base = answering_of(options, options.base or (embedded and embedded.base))
     pair = pipeline.read_pair(task, domain, options.allow_pickle, **pair_settings(options))
-    readings = sample_readings(options, embedded, pair, base)
+    readings = sample_readings(options, embedded, pair, None if options.engine else base)
+    if options.engine and readings is None:
+        note(options, UNREAD)
     found = pipeline.search(
         pair, base, readings, split, start=start, plan=plan, storage=options.storage, search_rank=options.search_rank,
         progress=teller(options),
@@ -84,10 +98,13 @@ def add(commands: Any) -> None:
         "tune --sample minerals-tiny --quick",
         "tune --base base --task adapters/task --domain adapters/domain --items-domain domain.jsonl --items-task task.jsonl "
         "--minutes 10 --storage tune.log -o tuned.json",
+        "tune --engine http://localhost:8000 --task adapters/task --domain adapters/domain --readings readings.json "
+        "--items-domain domain.jsonl",
     )
     parser = command(commands, "tune", says, examples)
     parser.add_argument("--sample", help="an embedded sample, instead of --base, --task, --domain and items")
     add_base(parser)
+    add_engine(parser)
     parser.add_argument("--task", help="task adapter: folder, zip or Hub id")
     parser.add_argument("--domain", help="domain adapter: folder, zip or Hub id")
     add_pickle(parser)

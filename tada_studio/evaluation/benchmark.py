@@ -7,7 +7,7 @@ times as well, and it moves where the accuracy of 80 items stands still.
 import hashlib
 import random
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any, NamedTuple
 
@@ -15,6 +15,7 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
+from tada_studio.base_model.answering import Answering
 from tada_studio.base_model.model import Base
 from tada_studio.core.parallel import one_thread
 from tada_studio.evaluation import Score, attached, score
@@ -71,20 +72,26 @@ class Benchmark:
     heads: adapters whose heads may answer where a variant's own does not know an item's label
     """
 
-    def __init__(self, base: Base, sides: Sides, chunks: int = 1, heads: Mapping[str, Adapter] | None = None) -> None:
+    def __init__(
+        self, base: Answering, sides: Sides, chunks: int = 1, heads: Mapping[str, Adapter] | None = None
+    ) -> None:
         self.base, self.heads = base, dict(heads or {})
         self.parts = list(_chunks(sides, chunks))
         self.seconds, self.items = 0.0, 0
-        self._small = base.device.type == "cpu" and sum(p.numel() for p in base.model.parameters()) < SMALL
+        self._small = _is_small(base)
         self._known: dict[str | None, list[dict[str, Answers]]] = {}
 
-    def running(self, adapter: Adapter | None, pulse: Pulse = no_pulse) -> Iterator[SideScores]:
-        """The side scores after each chunk, over all items so far. Equal chunks in equal order for every adapter."""
+    def running(self, adapter: Adapter | None, pulse: Pulse = no_pulse) -> Generator[SideScores, None, None]:
+        """The side scores after each chunk, over all items so far. Equal chunks in equal order for every adapter.
+
+        Whoever does not run it to its end closes it: the adapter may lie on a server until then.
+        """
         measured = self._known.setdefault(adapter.digest if adapter else None, [])
-        for number, part in enumerate(self.parts):
-            if number == len(measured):
-                measured.append(self._measured(adapter, part, pulse))
-            yield {side: _mark([chunk[side] for chunk in measured[: number + 1]]) for side in part}
+        with self.base.holding(adapter):
+            for number, part in enumerate(self.parts):
+                if number == len(measured):
+                    measured.append(self._measured(adapter, part, pulse))
+                yield {side: _mark([chunk[side] for chunk in measured[: number + 1]]) for side in part}
 
     def side_scores(self, adapter: Adapter | None, pulse: Pulse = no_pulse) -> SideScores:
         """The side scores on all items."""
@@ -116,6 +123,12 @@ class Benchmark:
     def pace(self) -> float:
         """Seconds an item took so far."""
         return self.seconds / max(1, self.items)
+
+
+def _is_small(base: Answering) -> bool:
+    return (
+        isinstance(base, Base) and base.device.type == "cpu" and sum(p.numel() for p in base.model.parameters()) < SMALL
+    )
 
 
 def _chunks(sides: Sides, most: int) -> Iterator[dict[str, Sequence[Any]]]:

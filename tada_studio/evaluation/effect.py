@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from tada_studio.addresses import Address
-from tada_studio.base_model.model import Base
+from tada_studio.base_model.answering import Answering
 from tada_studio.core import stats
 from tada_studio.evaluation import Item
 from tada_studio.evaluation.benchmark import Answers, Benchmark, Sides, answers
@@ -105,7 +105,7 @@ def _called(kind: str, place: Address) -> str:
 
 
 def measure(
-    base: Base,
+    base: Answering,
     merged: Adapter,
     heads: Mapping[str, Adapter],
     sides: Sides,
@@ -157,7 +157,8 @@ class _Answered(NamedTuple):
 
 
 def _answered(benchmark: Benchmark, adapter: Adapter | None, sides: Sides) -> dict[str, _Answered]:
-    found = {side: (benchmark.score(adapter, items), items) for side, items in sides.items()}
+    with benchmark.base.holding(adapter):
+        found = {side: (benchmark.score(adapter, items), items) for side, items in sides.items()}
     return {side: _Answered(answers(score), margins(score.loglik, items)) for side, (score, items) in found.items()}
 
 

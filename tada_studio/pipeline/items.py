@@ -3,8 +3,8 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from tada_studio.base_model.answering import Answering
 from tada_studio.base_model.inputs import Input, read_inputs
-from tada_studio.base_model.model import Base
 from tada_studio.errors import InputError
 from tada_studio.evaluation import Passage, read_items
 from tada_studio.evaluation.effect import PROBE
@@ -43,7 +43,7 @@ def to_leave_out_on(sample: Sample | None, given: Given, most: int) -> tuple[Spl
 
 
 def with_probe_texts(
-    split: Split, kind: str, sample: Sample | None, base: Base, most: int
+    split: Split, kind: str, sample: Sample | None, base: Answering, most: int
 ) -> tuple[Mapping[str, Sequence[Any]], str]:
     """Those items and the sample's probe inputs as a side of its own, where they are texts and the base writes some; and the
     sentence that says so."""

@@ -201,7 +201,7 @@ def ask_all(
 
 @_job(lambda *args: MOST / EACH)
 def search(
-    base: Base,
+    base: Answering,
     pair: Pair,
     readings: AnyReadings | None,
     split: tuning.Split,
@@ -219,7 +219,7 @@ def search(
 
 @_job(lambda merged, heads, sides, found, start: (1 + len(found)) * sum(map(len, sides.values())))
 def effects(
-    base: Base,
+    base: Answering,
     merged: Adapter,
     heads: Mapping[str, Adapter],
     sides: Mapping[str, Sequence[Any]],

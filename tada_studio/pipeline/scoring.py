@@ -44,13 +44,14 @@ def score_sides(
     scored: dict[str, dict[str, Score]] = {side: {} for side in sides}
     with_heads = {side: attached(base, variants, items) for side, items in sides.items()}
     for name in variants:
-        for side, items in sides.items():
-            progress(Progress("evaluate", done, total, f"{name}, {side}", rests=True))
-            part = _shifted(progress, done, total)
-            score = _score(with_heads[side][name], items, name, part)
-            scored = {**scored, side: {**scored[side], name: score}}
-            each({side: scores for side, scores in scored.items() if scores})
-            done += len(items)
+        with base.holding(variants[name]):
+            for side, items in sides.items():
+                progress(Progress("evaluate", done, total, f"{name}, {side}", rests=True))
+                part = _shifted(progress, done, total)
+                score = _score(with_heads[side][name], items, name, part)
+                scored = {**scored, side: {**scored[side], name: score}}
+                each({side: scores for side, scores in scored.items() if scores})
+                done += len(items)
     progress(Progress("evaluate", done, total, "all variants scored"))
     return scored
 

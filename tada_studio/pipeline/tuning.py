@@ -6,7 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from tada_studio.base_model.model import Base
+from tada_studio.base_model.answering import Answering
 from tada_studio.core.gates import Readings
 from tada_studio.core.methods import METHODS, idle
 from tada_studio.lora import Pair
@@ -20,7 +20,7 @@ from tada_studio.tuning import search as run
 
 def search(
     pair: Pair,
-    base: Base,
+    base: Answering,
     readings: Readings | None,
     items: Split | Mapping[str, Sequence[Any]],
     *,
@@ -44,7 +44,7 @@ def search(
     each(tuning)
     for adapter in (pair.task, pair.domain):
         base.check_fits(adapter)
-    digests = pair.task.digest, pair.domain.digest, base.digest, getattr(readings, "digest", "none")
+    digests = pair.task.digest, pair.domain.digest, base.lasting, getattr(readings, "digest", "none")
     contest = Contest(
         make=lambda recipe: merge(pair, readings, recipe),
         parents={"task": pair.task, "domain": pair.domain},

@@ -176,7 +176,7 @@ class Session(Workspace):
         self.visitor.limits.check_trials(plan.trials)
         split = to_tune(self.sample, sides, plan.seed, most)
         progress = self._started(progress)
-        base = self.load_base(progress=progress)
+        base = self.answering(progress)
         view, held = self._open_view(), items_digest(split.held)
         # judging alone is of the search that there is, also after its find was taken
         start = self.tuning.start if self.tuning is not None and not plan.trials else view.recipe
@@ -210,7 +210,7 @@ class Session(Workspace):
         pair, view = self._open_pair(), self._open_view()
         split, kind = to_leave_out_on(self.sample, sides, most)
         progress = self._started(progress)
-        base = self.load_base(progress=progress)
+        base = self.answering(progress)
         items, says = with_probe_texts(split, kind, self.sample, base, most)
         start = self.effects
         if start is None or (start.digest, start.says) != (view.digest, says):

@@ -9,12 +9,12 @@ import hashlib
 import json
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import suppress
+from contextlib import closing, suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
 
-from tada_studio.base_model.model import Base
+from tada_studio.base_model.answering import Answering
 from tada_studio.errors import InputError
 from tada_studio.evaluation import Score
 from tada_studio.evaluation.benchmark import Benchmark, Pulse, SideScores, items_digest
@@ -64,7 +64,7 @@ class Contest(NamedTuple):
 
 
 def search(
-    base: Base,
+    base: Answering,
     contest: Contest,
     tuning: Tuning,
     plan: Plan,
@@ -167,10 +167,11 @@ def _try(
     measured: list[SideScores] = []
     try:
         adapter = contest.make(recipe_with(tuning.start, trial.params))
-        for side_scores in benchmark.running(adapter, lambda: each(len(measured) + 1)):
-            measured.append(side_scores)
-            if not trial.seen(side_scores, len(measured)) and len(measured) < len(benchmark.parts):
-                return trial.prune()
+        with closing(benchmark.running(adapter, lambda: each(len(measured) + 1))) as running:
+            for side_scores in running:
+                measured.append(side_scores)
+                if not trial.seen(side_scores, len(measured)) and len(measured) < len(benchmark.parts):
+                    return trial.prune()
     except BaseException:
         with suppress(InputError):  # what ended it is what must be said
             trial.abandon()
