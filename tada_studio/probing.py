@@ -26,6 +26,7 @@ from tada_studio.base_model.families import causal
 from tada_studio.base_model.family import Batch, Family
 from tada_studio.base_model.images import ImageFile
 from tada_studio.base_model.inputs import Input, choose, read_inputs
+from tada_studio.base_model.shared import whole_input
 from tada_studio.core import gates
 from tada_studio.errors import BaseError, InputError, MismatchError
 from tada_studio.lora import LoraModule, Pair
@@ -286,7 +287,7 @@ class _ReadingHook:
         """The forward pre-hook: x is (rows, length, d_in), or (rows, channels, height, width) for a convolution."""
         assert self.batch is not None
         # a layer of a base that is spread may be fed from another device
-        x, owner = self.batch.tokens(_under_the_kernel(layer, inputs[0].to(self.device)))
+        x, owner = self.batch.tokens(_under_the_kernel(layer, whole_input(layer, inputs[0].to(self.device))))
         self.tokens.index_add_(0, owner, torch.ones_like(owner))
         z = self.answers(x)
         for reader, part in zip(self.readers, z.split(self.spans, 1), strict=True):

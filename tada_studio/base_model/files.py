@@ -15,10 +15,11 @@ from typing import Any, TypeVar
 import torch
 
 from tada_studio.base_model.devices import accelerate_quiet, spread_settings
-from tada_studio.base_model.families import family_of
+from tada_studio.base_model.families import causal, family_of
 from tada_studio.base_model.family import WEIGHTS, Family, Opened, quietly, tokenizer_of
 from tada_studio.base_model.loading import loading
 from tada_studio.base_model.placement import ONE_DEVICE, Placement
+from tada_studio.base_model.shared import check_cut, sharing_settings
 from tada_studio.errors import BaseError
 from tada_studio.files import is_here, own_path, sha256, shown, user_folder
 from tada_studio.progress import ProgressFn, silent
@@ -168,9 +169,21 @@ def packaged_copy(ref: str) -> Path | None:
 
 def _from_folder(folder: Path, place: Placement) -> tuple[Family, Opened]:
     family = family_of(_config(folder))
-    how = {} if place.usual else spread_settings(place, _count(folder))
+    how = {} if place.usual else _settings(folder, place, family)
     with quietly(), accelerate_quiet():
-        return family, family.open(folder, {**WEIGHTS, **how})
+        found = family.open(folder, {**WEIGHTS, **how})
+    if place.shared:
+        check_cut(found.model)
+    return family, found
+
+
+def _settings(folder: Path, place: Placement, family: Family) -> dict[str, Any]:
+    """What transformers is told of a placement that is not the usual one. Raises BaseError."""
+    if not place.shared:
+        return spread_settings(place, _count(folder))
+    if family is not causal.FAMILY:
+        raise BaseError(f"{folder.name} is {family.name}, which is not shared by processes. Run it without torchrun.")
+    return sharing_settings(place, _count(folder), _config(folder))
 
 
 def _config(folder: Path) -> dict[str, Any]:

@@ -30,6 +30,7 @@ from tada_studio.base_model.families import causal
 from tada_studio.base_model.family import Family, Question, Scoring
 from tada_studio.base_model.files import cache_folder, folder_of, name_of, open_files
 from tada_studio.base_model.placement import Placement
+from tada_studio.base_model.shared import is_shared, own_slice, where_it_is_cut, whole_input
 from tada_studio.errors import BaseError, InputError, MismatchError, Stopped
 from tada_studio.lora import Adapter
 from tada_studio.progress import ProgressFn, silent
@@ -89,7 +90,7 @@ class Base:
     @property
     def whole(self) -> bool:
         """Whether all its weights are in memory, on one device, as its files have them."""
-        return not is_spread(self.model) and not is_rounded(self.model)
+        return not is_spread(self.model) and not is_rounded(self.model) and not is_shared(self.model)
 
     def layer(self, name: str) -> nn.Module:
         """The layer that an adapter calls by this dotted name. Raises MismatchError if there is none."""
@@ -213,10 +214,10 @@ def _instead(layer: nn.Module, name: str, tensor: Tensor) -> Iterator[None]:
     """A layer with another tensor under a name while the block runs; its own is put aside, never written to."""
     kept = layer._parameters if name in layer._parameters else layer._buffers
     own: Any = kept[name]
-    if own.is_meta:
+    if own.is_meta or hasattr(own, "placements"):
         raise BaseError(
-            f"{name}: the adapter brings this tensor of a head of its own, and the base's head is fetched for every pass. "
-            "Load the base onto one device, without --device-map."
+            f"{name}: the adapter brings this tensor of a head of its own, and the base's head is not whole in this process. "
+            "Load the base onto one device, without --device-map and torchrun."
         )
     new = tensor.to(own.device, own.dtype)
     kept[name] = nn.Parameter(new, requires_grad=False) if isinstance(own, nn.Parameter) else new  # type: ignore[assignment]
@@ -254,10 +255,10 @@ def _adds(
 ) -> Callable[[nn.Module, tuple[Tensor, ...], Tensor], Tensor]:
     def hook(layer: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> Tensor:
         # a layer of a base that is spread may be fed from another device
-        added = update(layer, inputs[0].to(down.device), down, up)
+        added = update(layer, whole_input(layer, inputs[0].to(down.device)), down, up)
         if bias is not None:
             added = added + bias.reshape(-1, *(1 for _ in getattr(layer, "kernel_size", ())))
-        return output + (added * scale).to(output.dtype)
+        return output + own_slice((added * scale).to(output.dtype), output)
 
     return hook
 
@@ -308,7 +309,7 @@ def load_base(
     except Exception as error:  # transformers raises anything from OSError to KeyError for a folder it cannot read
         raise BaseError(_cannot(ref, error)) from error
     digest = _digest(ref, f"{number_format(model)}{quantize or ''}{found.reads}", progress)
-    says = (*found.says, *where_it_lies(model, place))
+    says = (*found.says, *where_it_lies(model, place), *where_it_is_cut(model))
     return Base(ref, model, found.tokenizer, digest, family, found.labels, says, found.has_head)
 
 

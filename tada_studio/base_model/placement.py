@@ -3,6 +3,7 @@
 This file imports no torch: the command line reads its flags from here.
 """
 
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from typing import Any
@@ -12,6 +13,23 @@ from tada_studio.errors import BaseError
 
 def _knob(default: Any, says: str, options: tuple[str, ...] = ()) -> Any:
     return field(default=default, metadata={"says": says, "options": options})
+
+
+def processes() -> int:
+    """How many processes of this machine do the same work together, as torchrun says; 1 without it. Raises BaseError."""
+    if not {"RANK", "LOCAL_RANK", "WORLD_SIZE"} <= os.environ.keys():
+        return 1
+    count, here = os.environ["WORLD_SIZE"], os.environ.get("LOCAL_WORLD_SIZE", os.environ["WORLD_SIZE"])
+    if count != here:
+        raise BaseError(
+            f"torchrun starts {count} processes on several machines. A base is shared by those of one (--nnodes 1)."
+        )
+    return int(count)
+
+
+def process() -> int:
+    """Which of them this one is, from 0 on."""
+    return int(os.environ["RANK"]) if processes() > 1 else 0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,7 +61,12 @@ class Placement:
     @property
     def usual(self) -> bool:
         """Whether the base goes to one device as its files have it."""
-        return self.device_map is None and self.quantize is None
+        return self.device_map is None and self.quantize is None and not self.shared
+
+    @property
+    def shared(self) -> bool:
+        """Whether the processes that torchrun started share the base; where a device is named each has all of it."""
+        return processes() > 1 and self.device == "auto"
 
     @property
     def key(self) -> tuple[str, ...]:

@@ -10,6 +10,7 @@ from collections.abc import Callable, Sequence
 from tada_studio.cli import completion, evaluate, folders, pair, rack, start, tune
 from tada_studio.cli.parser import Parser, unknown_command, unknown_flag
 from tada_studio.cli.settings import with_settings
+from tada_studio.cli.together import together
 from tada_studio.errors import TadaError
 from tada_studio.glossary import glossary_lines
 
@@ -36,7 +37,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     name = f"tada-studio {words[0]}" if words and words[0] in COMMANDS else "tada-studio"
     try:
         options = _options(words)
-        return COMMANDS[options.command](options)
+        with together(options):
+            return COMMANDS[options.command](options)
     except TadaError as error:
         print(f"{name}: {error}", file=sys.stderr)
         return 2
