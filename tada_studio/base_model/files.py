@@ -178,7 +178,7 @@ def _from_folder(folder: Path, place: Placement) -> tuple[Family, Opened]:
 
 
 def _settings(folder: Path, place: Placement, family: Family) -> dict[str, Any]:
-    """What transformers is told of a placement that is not the usual one. Raises BaseError."""
+    """What ``from_pretrained`` is given for a placement that is not the usual one. Raises BaseError."""
     if not place.shared:
         return spread_settings(place, _count(folder))
     if family is not causal.FAMILY:

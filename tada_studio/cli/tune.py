@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from tada_studio.tuning import Plan
 
 
-#: What a search on a server is told that has no readings.
+#: What is said to a search on a server that has no readings.
 UNREAD = (
     "an engine reads no inputs, so that only what the weights allow is searched. For separation by both sides' inputs probe once "
     "with a base (tada-studio probe; --device-map auto and --quantize help) and give --readings."
