@@ -18,7 +18,7 @@ TOGETHER = ("probe", "merge", "evaluate")
 
 @contextmanager
 def together(options: argparse.Namespace) -> Iterator[None]:
-    """While the block runs, only the first process is heard, and the files of the others go nowhere. Raises TadaError."""
+    """While the block runs, only the first process prints, and the files of the others go nowhere. Raises TadaError."""
     if processes() == 1:
         yield
         return
