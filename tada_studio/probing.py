@@ -8,7 +8,7 @@ and the class token (position 0 of a ViT) as one token among them, since it is w
 
 import hashlib
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import fields
 from pathlib import Path
@@ -268,45 +268,54 @@ def _submodule(model: nn.Module, name: str) -> nn.Module:
 
 
 class _ReadingHook:
-    """Adds up the readings of modules that are fed the same tensor x: one product ``A x`` serves all of them."""
+    """Adds up the readings of modules that are fed the same tensor x: one product ``A x`` serves all of them, and each step after
+    it is one call for all, since on small matrices a call costs more than its arithmetic.
+    """
 
     def __init__(self, pair: Pair, names: list[str], inputs: int, device: torch.device, dtype: torch.dtype) -> None:
         self.names, self.device = names, device
         self.batch: Batch | None = None
         self.tokens = torch.zeros(inputs, dtype=torch.int64, device=device)
-        self.readers = [_ModuleReader(m, i, side, device) for i, name in enumerate(names)
-                       for side, m in enumerate(pair.both(name)) if m is not None]  # fmt: skip
+        self.readers = [_Reader(m, i, side) for i, name in enumerate(names)
+                        for side, m in enumerate(pair.both(name)) if m is not None]  # fmt: skip
         self.down = torch.cat([reader.down for reader in self.readers]).mT.to(device, dtype).contiguous()
-        self.spans = [reader.rank for reader in self.readers]
-        # (mean or mean square, adapter, module, input)
-        self.sums = torch.zeros(2, 2, len(names), inputs, dtype=torch.float64, device=device)
-        self.moments = [torch.zeros(sum(v.rank for v in self.readers if v.place == i), dtype=torch.float64, device=device)
-                        .diag_embed() for i in range(len(names))]  # fmt: skip
+        self.gram = torch.block_diag(*(reader.gram for reader in self.readers)).to(device)
+        self.whose = torch.block_diag(*(torch.ones(reader.rank, 1) for reader in self.readers)).to(device)
+        # by input: mean and mean square of every reader; and z z^T, of all columns
+        self.sums = torch.zeros(inputs, 2, len(self.readers), dtype=torch.float64, device=device)
+        self.moment = torch.zeros(len(self.gram), len(self.gram), dtype=torch.float64, device=device)
 
     def record(self, layer: nn.Module, inputs: tuple[Tensor, ...]) -> None:
         """The forward pre-hook: x is (rows, length, d_in), or (rows, channels, height, width) for a convolution."""
         assert self.batch is not None
         # a layer of a base that is spread may be fed from another device
-        x, owner = self.batch.tokens(_under_the_kernel(layer, whole_input(layer, inputs[0].to(self.device))))
+        x = _under_the_kernel(layer, whole_input(layer, inputs[0].to(self.device)))
+        z, owner = self.batch.tokens(self.answers(x))
+        square = (((z @ self.gram) * z) @ self.whose).clamp_min(0)
         self.tokens.index_add_(0, owner, torch.ones_like(owner))
-        z = self.answers(x)
-        for reader, part in zip(self.readers, z.split(self.spans, 1), strict=True):
-            square = reader.squared_response(part)
-            self.sums[0, reader.side, reader.place].index_add_(0, owner, square.sqrt().double())
-            self.sums[1, reader.side, reader.place].index_add_(0, owner, square.double())
-        for i, moment in enumerate(self.moments):
-            own = torch.cat(
-                [part for v, part in zip(self.readers, z.split(self.spans, 1), strict=True) if v.place == i], 1
-            )
-            moment += (own.mT @ own).double()
+        self.sums.index_add_(0, owner, torch.stack((square.sqrt(), square), 1).double())
+        self.moment += (z.mT @ z).double()
 
     def answers(self, x: Tensor) -> Tensor:
-        """``A x / |x|`` of every token; what an embedding is fed are token ids, each a unit vector of its own."""
+        """``A x / |x|`` of every place; what an embedding is fed are token ids, each a unit vector of its own."""
         if not x.is_floating_point():
             return self.down[x].float()
         # the clamp keeps a token whose x is all zero from dividing by zero; its z is 0
-        size = torch.linalg.vector_norm(x, dim=1, dtype=torch.float32).clamp_min(torch.finfo(torch.float32).tiny)
-        return (x @ self.down).float() / size[:, None]
+        size = torch.linalg.vector_norm(x, dim=-1, dtype=torch.float32).clamp_min(torch.finfo(torch.float32).tiny)
+        return (x @ self.down).float() / size[..., None]
+
+    def read(self) -> Iterator[tuple[int, int, Tensor]]:
+        """(place, side, mean and mean square by input) of each reader."""
+        means = (self.sums / self.tokens[:, None, None]).cpu()
+        for i, reader in enumerate(self.readers):
+            yield reader.place, reader.side, means[:, :, i].mT
+
+    def moments(self) -> list[Tensor]:
+        """The mean of z z^T over all tokens, of each module's own columns."""
+        places = torch.tensor([reader.place for reader in self.readers for _ in range(reader.rank)])
+        mean = (self.moment / self.tokens.sum()).cpu()
+        own = [(places == place).nonzero().flatten() for place in range(len(self.names))]
+        return [mean[columns[:, None], columns] for columns in own]
 
 
 def _under_the_kernel(layer: Any, x: Tensor) -> Tensor:
@@ -316,24 +325,21 @@ def _under_the_kernel(layer: Any, x: Tensor) -> Tensor:
     return nn.functional.unfold(x, layer.kernel_size, layer.dilation, layer.padding, layer.stride).mT  # type: ignore[arg-type]
 
 
-class _ModuleReader:
+class _Reader:
     """One adapter's part in one module: what turns ``A x / |x|`` into its response."""
 
-    def __init__(self, module: LoraModule, place: int, side: int, device: torch.device) -> None:
+    def __init__(self, module: LoraModule, place: int, side: int) -> None:
         self.place, self.side, self.rank = place, side, module.rank
         self.down = module.down.float()
         up, down = module.up.double(), module.down.double()
         gram = up.mT @ up
         square_norm = (gram * (down @ down.mT)).sum()
         # a module of zeros answers nothing: 0, not 0 / 0
-        self.gram = (gram / square_norm.clamp_min(torch.finfo(torch.float64).tiny)).float().to(device)
-
-    def squared_response(self, z: Tensor) -> Tensor:
-        return ((z @ self.gram) * z).sum(1).clamp_min(0)
+        self.gram = (gram / square_norm.clamp_min(torch.finfo(torch.float64).tiny)).float()
 
 
 def _readings(pair: Pair, reading_hooks: list[_ReadingHook], about: Mapping[str, str]) -> Readings:
-    inputs = reading_hooks[0].sums.shape[3]
+    inputs = len(reading_hooks[0].tokens)
     # where layers see different numbers of tokens (a pooler one, others all), an input weighs as much as it has in most
     tokens = torch.stack([hook.tokens.cpu() for hook in reading_hooks]).amax(0)
     row = {name: i for i, name in enumerate(pair.names)}
@@ -341,11 +347,11 @@ def _readings(pair: Pair, reading_hooks: list[_ReadingHook], about: Mapping[str,
     k = pair.task.rank + pair.domain.rank
     moment = torch.zeros(len(row), k, k, dtype=torch.float64)
     for hook in reading_hooks:
-        rows = torch.tensor([row[name] for name in hook.names])
-        sums[:, :, rows] = (hook.sums / hook.tokens).cpu()
-        for name, own in zip(hook.names, hook.moments, strict=True):
+        for place, side, means in hook.read():
+            sums[:, side, row[hook.names[place]]] = means
+        for name, own in zip(hook.names, hook.moments(), strict=True):
             columns = _columns(pair, name)
-            moment[row[name]][columns[:, None], columns] = own.cpu() / hook.tokens.sum().cpu()
+            moment[row[name]][columns[:, None], columns] = own
     moment = moment.float().double()  # what readings.safetensors holds: loaded or not, equal readings give equal bytes
     present = torch.tensor([[_changes(module) for module in pair.both(name)] for name in pair.names])
     (task, domain), (square_task, square_domain) = sums[0], sums[1]

@@ -6,7 +6,8 @@ import time
 import pytest
 import torch
 
-from tada_studio.app import work_queue
+from tada_studio.app import shared_machine, work_queue
+from tada_studio.app.shared_machine import Hands
 from tada_studio.app.work_queue import Ticket, WorkQueue, in_turn, waiting_words
 from tada_studio.errors import InputError, Stopped
 from tada_studio.progress import Progress, silent
@@ -239,3 +240,46 @@ def test_nobody_may_fill_the_line():
     for thread in (*threads, bob):
         thread.join(20)
     assert len(waiting) == 3 and len(queue) == 0
+
+
+def step_beside(hands):
+    """The seconds that long work is put off at one step."""
+    before = time.monotonic()
+    hands.go_first()
+    return time.monotonic() - before
+
+
+def test_a_step_of_long_work_waits_for_the_answer_to_a_stroke_and_not_for_ever(monkeypatch):
+    hands, inside, go = Hands(), threading.Event(), threading.Event()
+
+    def answer():
+        with hands.answered():
+            inside.set()
+            assert go.wait(20)
+
+    stroke = threading.Thread(target=answer)
+    stroke.start()
+    assert inside.wait(5)
+    assert step_beside(hands) >= shared_machine.LENIENT  # it may go on though the answer is not there
+    monkeypatch.setattr(shared_machine, "LENIENT", 20.0)
+    threading.Timer(0.2, go.set).start()
+    assert 0.1 < step_beside(hands) < 10  # it goes on as soon as the answer is there
+    stroke.join(20)
+    assert step_beside(hands) < 1
+
+
+def test_long_work_does_not_wait_for_an_answer_that_is_long_itself(monkeypatch):
+    monkeypatch.setattr(shared_machine, "LENIENT", 20.0)
+    monkeypatch.setattr(shared_machine, "QUICK", 0.05)
+    hands = Hands()
+    with hands.answered():
+        time.sleep(0.1)
+        assert step_beside(hands) < 1
+
+
+def test_every_step_of_long_work_makes_room(monkeypatch):
+    asked = []
+    monkeypatch.setattr(shared_machine.HANDS, "go_first", lambda: asked.append(1))
+    session = Session()
+    in_turn(session, lambda progress: [progress(Progress("evaluate", i, 3)) for i in range(3)], WorkQueue())(silent)
+    assert len(asked) == 3

@@ -7,9 +7,12 @@ waits for forty-nine others', and one who asks for much leaves no room.
 import random
 from collections import Counter
 from collections.abc import Callable
+from contextlib import nullcontext
 from typing import Any
 
 from gradio.queueing import Event, EventQueue, Queue
+
+from tada_studio.app.shared_machine import HANDS
 
 #: Events of this ``concurrency_id`` are done one after the other for each page, whatever other pages do.
 EDIT_LANE = "edit"
@@ -40,6 +43,11 @@ class FairQueue(Queue):
     def compute_analytics_summary(self, records: Any) -> Any:
         """None: gradio would make a table of the last ten thousand events after each of them."""
         return self.cached_event_analytics_summary
+
+    async def process_events(self, events: list[Event], *how: Any) -> None:
+        """Make the answer; long work that is done meanwhile makes room for it, unless it is long work itself."""
+        with nullcontext() if _kind(events[0].concurrency_id) == WORK_LANE else HANDS.answered():
+            await super().process_events(events, *how)
 
     async def push(self, body: Any, request: Any, username: str | None) -> Any:
         """An event comes in. One too many of the same visitor is refused, with gradio's "queue is full" for that visitor."""

@@ -177,6 +177,7 @@ def in_turn(
             def noted(step: Progress) -> None:
                 ticket.step = step
                 progress(step)
+                shared_machine.HANDS.go_first()
                 if step.rests:
                     queue.give_way(ticket, waits)
 

@@ -5,6 +5,7 @@ import gzip
 import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from datetime import datetime, timedelta
 from pathlib import Path
 from types import SimpleNamespace
@@ -19,7 +20,7 @@ sys.path.insert(0, str(Path(__file__).parent))  # the helper that speaks as a br
 from server import Page
 
 from tada_studio import app
-from tada_studio.app import page_states, unchanged
+from tada_studio.app import page_states, shared_machine, unchanged
 from tada_studio.app.fair_queue import OTHERS, FairQueue
 from tada_studio.app.page_cache import MOST
 
@@ -114,6 +115,25 @@ def test_whoever_has_many_pages_open_does_not_keep_the_others_waiting(server):
     assert order("7", [*many, ("ann", "x")], busy)[OTHERS:] == ["annx"], "of all lines together"
     assert order("edit", [("greedy", "0")], busy)[OTHERS:] == ["greedy0"], "strokes do not wait for pictures"
     assert len(order("api-work", many, [event("greedy", "0", "work")] * 9)) == 18, "long work waits for its turn anyway"
+
+
+def test_long_work_makes_room_for_strokes_and_not_for_long_work(server, monkeypatch):
+    made = []
+
+    @contextmanager
+    def answered():
+        made.append(1)
+        yield
+
+    monkeypatch.setattr(shared_machine.HANDS, "answered", answered)
+    page = Page(server).load()
+    before = len(made)
+    assert before, "a page that opens is answered, too"
+    page.stroke([[0, 0]], 0.5, 1)
+    assert len(made) == before + 1
+    status, answer = page.click("build")
+    assert status == 200 and list(page.news(answer["event_id"]))[-1]["success"]
+    assert len(made) == before + 1
 
 
 def test_of_what_an_answer_leaves_as_it_is_nothing_is_made():
