@@ -14,7 +14,7 @@ import torch
 from jaxtyping import Bool, Float64
 from torch import Tensor
 
-from tada_studio.core.parallel import batched, each, scratch
+from tada_studio.core.parallel import batched, each, one_thread, scratch
 from tada_studio.lazy import lazy
 from tada_studio.lora import LoraModule, Pair
 
@@ -53,10 +53,11 @@ class CoreSpace:
     @lazy
     def squared_norms(self) -> Float64[Tensor, "n 2"]:
         """Squared Frobenius norms of the task's and the domain's update: sum of (A A^T) * (B^T B), scaled."""
-        weighted = self.gram_up * self.gram_down * self.scale[:, :, None] * self.scale[:, None, :]
         t = self.rank_task
-        blocks = weighted[:, :t, :t].sum((1, 2)), weighted[:, t:, t:].sum((1, 2))
-        return torch.stack(blocks, 1).clamp_min(0)
+        with one_thread():
+            weighted = self.gram_up * self.gram_down * self.scale[:, :, None] * self.scale[:, None, :]
+            blocks = weighted[:, :t, :t].sum((1, 2)), weighted[:, t:, t:].sum((1, 2))
+            return torch.stack(blocks, 1).clamp_min(0)
 
     @lazy
     def present(self) -> Bool[Tensor, "n 2"]:
@@ -86,7 +87,8 @@ def factor(pair: Pair) -> CoreSpace:
     modules = [pair.both(name) for name in pair.names]
     rank_task, rank_domain = (max((m.rank for m in side if m), default=0) for side in zip(*modules, strict=True))
     n, k = len(modules), rank_task + rank_domain
-    gram_up, gram_down = torch.zeros(n, k, k, dtype=torch.float64), torch.zeros(n, k, k, dtype=torch.float64)
+    with one_thread():
+        gram_up, gram_down = torch.zeros(n, k, k, dtype=torch.float64), torch.zeros(n, k, k, dtype=torch.float64)
     scale = [_scales(task, rank_task) + _scales(domain, rank_domain) for task, domain in modules]
     groups = alike(pair)
 
@@ -164,6 +166,7 @@ def _joined(use: str, parts: list[Tensor], axis: int, dtype: torch.dtype) -> Ten
     shape[axis] = sum(part.shape[axis] for part in parts)
     out, first = scratch(use, shape, dtype), 0
     for part in parts:
-        out.narrow(axis, first, part.shape[axis]).copy_(part)
+        # by way of float32 in two steps, since torch widens 16 bits to 64 one number at a time
+        out.narrow(axis, first, part.shape[axis]).copy_(part.float() if part.dtype.itemsize == 2 else part)
         first += part.shape[axis]
     return out

@@ -123,12 +123,12 @@ def batched(work: Callable[..., tuple[Tensor, ...]], *tensors: Tensor) -> tuple[
     """``work(*tensors)`` on slices of the first axis, which must mean "one per module" in all inputs and outputs."""
     count = len(tensors[0])
     parts = 1 if count < _WORTH_SHARING else min(count, _WORKERS)
-    if parts <= 1:
-        with one_thread():
+    with one_thread():  # the joining, too: torch's threads would take longer over it than the work did
+        if parts <= 1:
             return work(*tensors)
-    edges = [count * i // parts for i in range(parts + 1)]
-    done = each(lambda i: work(*(tensor[edges[i] : edges[i + 1]] for tensor in tensors)), parts)
-    return tuple(torch.cat(parts) for parts in zip(*done, strict=True))
+        edges = [count * i // parts for i in range(parts + 1)]
+        done = each(lambda i: work(*(tensor[edges[i] : edges[i + 1]] for tensor in tensors)), parts)
+        return tuple(torch.cat(parts) for parts in zip(*done, strict=True))
 
 
 def scratch(use: str, shape: Sequence[int], dtype: torch.dtype) -> Tensor:
