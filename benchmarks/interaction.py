@@ -1,5 +1,6 @@
 """Claim: from the pointer's release to the redrawn map, numbers and verdict, the merge in core space included, less than
-120 ms in the median and 250 ms at the 95th percentile, for 32 x 7 modules of Llama-2-7B's widths at rank 16, on two cores.
+60 ms in the median (70 ms with readings) and 100 ms at the 95th percentile, for 32 x 7 modules of Llama-2-7B's widths at rank 16,
+on two cores. Exit 1 if one of them does not hold.
 
     python benchmarks/interaction.py                two rows into RESULTS.md: without readings, and with
     python benchmarks/interaction.py --strokes 20 --dry
@@ -12,6 +13,7 @@ sentence has changed.
 import argparse
 import os
 import statistics
+import sys
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -28,7 +30,8 @@ from playwright.sync_api import Page, sync_playwright
 from tada_studio import app, pipeline
 from tada_studio.probing import Readings
 
-GOALS = {"median": 120, "95th percentile": 250}
+#: By row: ms in the median, and at the 95th percentile.
+GOALS = {"weights only": (60, 100), "with readings of 32 inputs": (70, 100)}
 CHROMIUM = os.environ.get("CHROMIUM", "/usr/bin/chromium")
 #: Cells of one stroke, as a hand drags them, and after how many strokes the same cells come again.
 LENGTH, ROUND = 4, 28
@@ -123,12 +126,12 @@ def measured(folder: Path, readings: Readings | None, strokes: int) -> list[floa
 
 def row(name: str, found: list[float]) -> list[str]:
     middle, high = statistics.median(found), sorted(found)[round(0.95 * (len(found) - 1))]
-    goals = zip((middle, high), GOALS.values(), strict=True)
-    verdicts = (f"{value:.0f} ms ({'held' if value < goal else 'missed'})" for value, goal in goals)
+    goals = zip((middle, high), GOALS[name], strict=True)
+    verdicts = (f"{value:.0f} ms (goal {goal}: {'held' if value < goal else 'missed'})" for value, goal in goals)
     return [name, *verdicts, f"{max(found):.0f} ms", str(len(found))]
 
 
-def main() -> None:
+def main() -> int:
     options = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     options.add_argument("--strokes", type=int, default=60)
     options.add_argument("--dry", action="store_true", help="print, do not write RESULTS.md")
@@ -136,9 +139,9 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         pair = synthetic_pair(LLAMA_7B, Path(folder))[0].parent
         busy = os.getloadavg()[0]
-        rows = [row("weights only", measured(pair, None, chosen.strokes))]
-        rows.append(row("with readings of 32 inputs", measured(pair, random_readings(pair), chosen.strokes)))
-    head = ["stroke of 4 cells", *(f"{name} (goal {goal} ms)" for name, goal in GOALS.items()), "slowest", "strokes"]
+        readings = (None, random_readings(pair))
+        rows = [row(name, measured(pair, some, chosen.strokes)) for name, some in zip(GOALS, readings, strict=True)]
+    head = ["stroke of 4 cells", "median", "95th percentile", "slowest", "strokes"]
     body = (
         f"{table(head, rows)}\n\nPointer-up to the frame with the new map, cards and sentence, in Chromium on the machine that "
         f"serves; load average {busy:.1f} at the start. {machine('gradio')}"
@@ -146,7 +149,8 @@ def main() -> None:
     print(body)
     if not chosen.dry:
         write_section("interaction", "A stroke on the map, 32 x 7 modules of Llama-2-7B's widths, rank 16", body)
+    return int(any("missed" in cell for one in rows for cell in one))
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())
