@@ -23,7 +23,11 @@ class TadaError(Exception):
     """Base of all errors whose message is meant for the person at the screen.
 
     Whatever of strangers' files is quoted in it: it is one line without control characters, and no longer than a person reads.
+
+    in_place: set where the screen says it beside what it is about, so that it need not pop up as well
     """
+
+    in_place = False
 
     def __str__(self) -> str:
         text = super().__str__()

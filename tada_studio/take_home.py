@@ -7,18 +7,27 @@ import csv
 import io
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from tada_studio import figures, report
 from tada_studio.errors import ExportError
 from tada_studio.exporting.portable import VLLM_RANKS
 from tada_studio.figures import Figure
-from tada_studio.figures.images import FONT, IMAGES, WIDTH, can_draw, check_width, save_images, save_page
+from tada_studio.figures.images import FONT, IMAGES, WIDTH, check_width, save_images, save_page
 from tada_studio.pipeline.merge import Merge
 from tada_studio.session import Run
 
+#: Stands where no picture could be drawn, after the reason.
+_PAGES_DO = "The .html pages hold the same figures; each saves its own as PNG or SVG in any browser."
 #: Digits of a recipe's digest in captions, as on the screen.
 DIGITS = 8
+
+
+class Kit(NamedTuple):
+    """What was written; lacks: why there are no pictures among it and what does instead, "" if there are"""
+
+    files: list[Path]
+    lacks: str
 
 
 def about(view: Merge, names: tuple[str, str] | None = None) -> str:
@@ -71,7 +80,7 @@ def write_kit(
     names: tuple[str, str] | None = None,
     width: int = WIDTH,
     font: str = FONT,
-) -> list[Path]:
+) -> Kit:
     """All of it into a folder: a page of each figure, images where kaleido draws them, and the tables. Raises ExportError."""
     check_width(width)
     home, says = Path(folder), about(view, names)
@@ -80,12 +89,14 @@ def write_kit(
         written = [*_pages(home, figures_of(view, runs), says), *_tables(home, tables_of(view, runs))]
     except OSError as error:
         raise ExportError(f"{home}: cannot be written ({error.strerror or error}). Give another folder.") from error
-    if can_draw():
-        drawn = figures_of(view, runs).items()
-        pictures = {home / f"{name}.{kind}": figure for name, figure in drawn for kind in IMAGES}
+    drawn = figures_of(view, runs).items()
+    pictures = {home / f"{name}.{kind}": figure for name, figure in drawn for kind in IMAGES}
+    try:
         save_images(pictures, says, width, font)
-        written += pictures
-    return sorted(written)
+    except ExportError as error:  # no kaleido, or no browser for it
+        why = str(error).partition(": ")[2]  # not which of them
+        return Kit(sorted(written), f"Without PNG, SVG and PDF: {why} {_PAGES_DO}")
+    return Kit(sorted([*written, *pictures]), "")
 
 
 def _pages(home: Path, drawn: dict[str, Figure], says: str) -> Iterator[Path]:

@@ -219,6 +219,9 @@ def test_an_adapter_of_another_base_is_refused(base, pico, tmp_path, inputs):
         ("bad.jsonl", '{"text": "a"}\n{"txt": "b"}', "line 2"),
         ("bad.jsonl", "[1, 2]", "line 1"),
         ("bad.txt", b"\xff\xfe\x00", "cannot be read"),
+        ("bad.csv", "frage;antwort\na;b\n", "no column named text, question, prompt or input, only frage, antwort"),
+        ("bad.csv", "", "no column named"),
+        ("bad.csv", "question,answer\n,b\n", "holds no probe input"),
     ],
 )
 def test_a_wrong_input_file_is_refused_by_its_line(name, content, says, tmp_path):
@@ -226,6 +229,19 @@ def test_a_wrong_input_file_is_refused_by_its_line(name, content, says, tmp_path
     path.write_bytes(content if isinstance(content, bytes) else content.encode())
     with pytest.raises(InputError, match=says):
         read_inputs(path)
+
+
+def test_a_table_gives_what_is_asked_and_not_what_is_right(tmp_path):
+    for name, content in (
+        (
+            "quiz.csv",
+            'id,Question,A,B,answer\n1,"Is iron, when wet,\nred?",yes,no,A\n2,Is gold red?,yes,no,B\n3,,yes,no,B\n',
+        ),
+        ("quiz.tsv", "prompt\tanswer\nIs iron, when wet,  red?\tyes\nIs gold red?\tno\n"),
+    ):
+        (tmp_path / name).write_text(content, encoding="utf-8-sig")
+        first, second = read_inputs(tmp_path / name)
+        assert first.split() == "Is iron, when wet, red?".split() and second == "Is gold red?"
 
 
 def test_inputs_without_tokens_and_a_missing_file_are_refused(base, pair, tmp_path):

@@ -47,8 +47,8 @@ def test_tables_hold_the_numbers_of_the_figures(view):
 
 
 def test_a_kit_has_one_name_a_thing_and_each_page_says_of_what(view, tmp_path, monkeypatch):
-    monkeypatch.setattr(take_home, "can_draw", lambda: False)
-    written = take_home.write_kit(tmp_path / "kit", view, names=("chat/task", "bio/task"))
+    monkeypatch.setattr(images, "can_draw", lambda: False)
+    written = take_home.write_kit(tmp_path / "kit", view, names=("chat/task", "bio/task")).files
     names = {path.name for path in written}
     assert {"gate-map.html", "depth-profile.html", "norms.html", "gates.csv", "readings.csv"} <= names
     assert len({name.partition(".")[0] for name in names}) == len(names), "no two files of one name"
@@ -101,9 +101,9 @@ def test_without_kaleido_a_picture_names_what_would_work(view, tmp_path, monkeyp
 
 def test_width_and_font_go_to_every_picture_and_a_width_that_none_can_have_is_refused(view, tmp_path, monkeypatch):
     drawn = []
-    monkeypatch.setattr(take_home, "can_draw", lambda: True)
     monkeypatch.setattr(take_home, "save_images", lambda pictures, *look: drawn.append((list(pictures), *look)))
-    files = take_home.write_kit(tmp_path / "kit", view, width=640, font="serif")
+    files, lacks = take_home.write_kit(tmp_path / "kit", view, width=640, font="serif")
+    assert not lacks
     [(paths, says, *look)] = drawn  # one start of the browser for all
     assert look == [640, "serif"] and says == take_home.about(view)
     assert len(paths) == 3 * len(take_home.figures_of(view)) and set(paths) < set(files)
@@ -111,6 +111,17 @@ def test_width_and_font_go_to_every_picture_and_a_width_that_none_can_have_is_re
     with pytest.raises(ExportError, match="width = 20: give one from 200 to 4000 pixels"):
         take_home.write_kit(tmp_path / "other", view, width=20)
     assert not (tmp_path / "other").exists()
+
+
+def test_kaleido_without_a_browser_leaves_the_pages_and_says_so(view, tmp_path, monkeypatch):
+    def no_browser(*args, **how):
+        raise RuntimeError("Kaleido requires Google Chrome to be installed.")
+
+    monkeypatch.setattr(images, "can_draw", lambda: True)
+    monkeypatch.setattr(plotly.io, "write_images", no_browser)
+    kit = take_home.write_kit(tmp_path / "kit", view)
+    assert {path.suffix for path in kit.files} == {".html", ".csv"} and all(path.is_file() for path in kit.files)
+    assert "It needs a Chromium; BROWSER_PATH names one" in kit.lacks and "saves its own as PNG or SVG" in kit.lacks
 
 
 def test_kaleido_draws_where_it_is_there(view, tmp_path):
@@ -129,7 +140,7 @@ def test_a_notebook_shows_the_map_of_a_merge_inline(view, monkeypatch):
 
 
 def test_the_command_writes_page_and_kit(tmp_path, capsys, monkeypatch):
-    monkeypatch.setattr(take_home, "can_draw", lambda: False)
+    monkeypatch.setattr(images, "can_draw", lambda: False)
     chosen = sample("minerals-tiny")
     pair = [
         "report",
@@ -144,5 +155,6 @@ def test_the_command_writes_page_and_kit(tmp_path, capsys, monkeypatch):
     assert cli.main([*pair, "--figures", str(tmp_path / "kit")]) == 0
     answer = json.loads(capsys.readouterr().out)
     assert str(tmp_path / "kit" / "gates.csv") in answer["figures"] and "out" not in answer
+    assert "pip install kaleido" in answer["lacks"]
     assert cli.main(pair) == 2
     assert "--figures DIR" in capsys.readouterr().err

@@ -38,7 +38,7 @@ _WIDGETS = Path(__file__).parent / "widgets"
 _HEAD = "".join(
     f"<{tag}>{(_WIDGETS / name).read_text(encoding='utf-8')}</{tag}>"
     for tag, names in {
-        "script": ("answers.js", "links.js", "lists.js"),
+        "script": ("answers.js", "drops.js", "links.js", "lists.js"),
         "style": ("gate_map.css", "plot_panel.css"),
     }.items()
     for name in names

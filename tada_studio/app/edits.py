@@ -46,8 +46,10 @@ Saved = Mapping[str, Sequence[str]]
 
 
 def stroke(state: TabState, news: Mapping[str, Any]) -> None:
-    """One stroke on the map: {tool, cells, value, on, brush, id}. Raises TadaError, and then it counts as not answered."""
+    """One stroke on the map: {tool, cells, value, on, brush, at, id}; at: the cell that the map has selected, None for the last.
+    Raises TadaError, and then it counts as not answered."""
     cells = _cells(news.get("cells"))
+    [at] = _cells([news["at"]]) if news.get("at") else cells[-1:] or [state.cell]
     tool, session, brush = news.get("tool"), state.session, _brush(news.get("brush"))
     if tool == "lock":
         _lock(state, cells, bool(news.get("on")))
@@ -60,8 +62,7 @@ def stroke(state: TabState, news: Mapping[str, Any]) -> None:
         )
         session.paint(cells, value, brush)
         state.acted(f"{_painted(cells, value, brush)} Undo: Ctrl+Z.")
-    if cells:
-        state.cell = cells[-1]
+    state.cell = at
     state.ack = _whole(news.get("id"))
 
 

@@ -40,6 +40,8 @@ class TabState:
     rack: the adapters that were last compared with each other
     ticked: numbers of the runs that are marked to be compared
     linked: by knob, what a second control of it shows
+    cells: what the page's list of cells offers; None before it was filled
+    all_methods: whether Evaluate offers every method, or those that everybody knows
     shown_run: number of the run whose scores are shown; None: the latest
     planned: what each long task was last set to, for its estimate
     items: files of own items, of the domain and of the task
@@ -69,6 +71,8 @@ class TabState:
     rack: Rack | None = None
     ticked: tuple[int, ...] = ()
     linked: dict[str, Any] = field(default_factory=dict)
+    cells: list[tuple[str, str]] | None = None
+    all_methods: bool = False
     shown_run: int | None = None
     planned: dict[str, tuple] = field(default_factory=dict)
     items: tuple[str | None, str | None] = (None, None)

@@ -132,7 +132,6 @@ def merge(options: argparse.Namespace) -> int:
 
 
 def report(options: argparse.Namespace) -> int:
-    from tada_studio.figures.images import can_draw
     from tada_studio.html_report import html_report
     from tada_studio.take_home import write_kit
 
@@ -151,11 +150,9 @@ def report(options: argparse.Namespace) -> int:
     if options.figures:
         look = {"width": options.width, "font": options.font}
         given = {name: value for name, value in look.items() if value is not None}
-        files = [str(path) for path in write_kit(options.figures, merge, **given)]
-        says.append(
-            f"{len(files)} files in {options.figures}{'' if can_draw() else '; for PNG, SVG and PDF install kaleido'}."
-        )
-        found = {**found, "figures": files}
+        kit = write_kit(options.figures, merge, **given)
+        says.append(f"{len(kit.files)} files in {options.figures}. {kit.lacks}".strip())
+        found = {**found, "figures": list(map(str, kit.files)), **({"lacks": kit.lacks} if kit.lacks else {})}
     answer(options, found, "\n".join(says))
     return 0
 
@@ -253,7 +250,7 @@ def _add_passport(parser: argparse.ArgumentParser) -> None:
 def _add_probe(parser: argparse.ArgumentParser) -> None:
     add_pair(parser)
     add_base(parser, required=True)
-    add_inputs(parser, ".txt or .jsonl of domain inputs, or a folder or zip of images")
+    add_inputs(parser, ".txt, .jsonl or .csv of domain inputs, or a folder or zip of images")
     says = "also probe with neutral lines and compare the trend over depth; without --inputs probe with them alone"
     parser.add_argument("--generic", action="store_true", help=says)
     parser.add_argument("-o", "--out", required=True, help="readings.json to write (tensors go beside it)")

@@ -151,7 +151,7 @@ def overlap_table(near: ModuleDetail, threshold: float, where: str = "") -> Figu
     figure = go.Figure(
         go.Heatmap(
             z=plain(near.in_force), zmin=-reach, zmax=reach, colorscale=OPPOSE_TO_AGREE, xgap=1, ygap=1,
-            colorbar={"title": {"text": "x chance", "side": "top"}, "thickness": 10, "outlinewidth": 0},
+            colorbar={"ticksuffix": " x", "thickness": 10, "outlinewidth": 0},  # of chance, as the caption says
             hovertemplate="task %{y}, domain %{x}: %{z:+.1f} times chance<extra></extra>",
         )
     )  # fmt: skip

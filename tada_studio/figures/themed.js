@@ -107,6 +107,11 @@ function figureCsv(figure) {
       trace.name ?? '', label(axisOf(trace, 'x'), at(trace.x, i)), label(axisOf(trace, 'y'), at(trace.y, i)), '', at(error?.array, i), at(error?.arrayminus, i),
     ]));
   }
+  return csvOf(rows);
+}
+
+// Rows as CSV; what a spreadsheet would take for a formula stays a text.
+function csvOf(rows) {
   const cell = (value) => {
     const text = typeof value === 'string' && /^[=+\-@\t\r]/.test(value) ? `'${value}` : String(value);
     return /[",\n]/.test(text) ? `"${text.replace(/"/g, '""')}"` : text;

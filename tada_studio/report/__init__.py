@@ -25,6 +25,7 @@ from tada_studio.report.history import (  # noqa: F401 - and those of the histor
 from tada_studio.report.inputs import ABOUT_TASK_INPUTS, inputs_sentence, unread_sentence  # noqa: F401
 from tada_studio.report.merge import (  # noqa: F401 - the words of the merge are asked for here
     ENOUGH,
+    asymmetry_sentence,
     cell_sentence,
     chain_sentence,
     compared_depth_sentences,
@@ -53,6 +54,7 @@ from tada_studio.report.scores import (  # noqa: F401 - and those of scores
     comparison_sentences,
     promise_sentence,
     score_table,
+    score_table_caption,
 )
 from tada_studio.report.search import knobs_turned, search_sentences, tuning_dict  # noqa: F401
 from tada_studio.report.separation import (  # noqa: F401 - and those of the two kinds of inputs

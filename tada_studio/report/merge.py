@@ -284,6 +284,12 @@ def lean_sentence(gates: Gates) -> str:
     return " ".join(f"{titled(tower)}: {uncapitalized(one)}" if tower else one for tower, one in says.items() if one)
 
 
+def asymmetry_sentence(asymmetry: Gates) -> str:
+    """The same of what the adapters do as trained, which the view Asymmetry shows; that is about even where no layer leans."""
+    leans = lean_sentence(asymmetry)
+    return f"As trained: {uncapitalized(leans) if leans else 'all layers are about even.'}"
+
+
 def _lean(gates: Gates) -> str:
     share = gates.values.nanmean(1)
     domain, task = (

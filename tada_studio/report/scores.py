@@ -40,6 +40,25 @@ def score_table(sides: Sides) -> tuple[list[str], list[list[str]]]:
     return headers, rows + _blind_row(sides, len(headers))
 
 
+#: What a column of the table counts, in the order of the columns.
+_SAYS = {
+    "accuracy": "the right choice is the likeliest",
+    "per character": "the same, each choice's log-likelihood by its length",
+    "free": "the right answer is what it would say by itself, without choices",
+    "perplexity": "among how many next tokens it is undecided; lower is better",
+    "NLL": "how unlikely it finds the right answer, in nats; lower is better",
+    "blind": "what answers get that never read the question",
+}
+
+
+def score_table_caption(sides: Sides) -> str:
+    """How to read ``score_table``: what its columns count, of those that there are."""
+    headers, rows = score_table(sides)
+    heads = " ".join([*headers, rows[-1][0] if rows else ""])
+    says = "; ".join(f"{name}: {says}" for name, says in _SAYS.items() if name in heads)
+    return f"{says[:1].upper()}{says[1:]}."
+
+
 def _variants(sides: Sides) -> list[str]:
     return list(dict.fromkeys(name for scores in sides.values() for name in scores))
 

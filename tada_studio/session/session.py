@@ -37,13 +37,13 @@ class Session(Workspace):
 
     # -- Compare ---------------------------------------------------------------------------------------------------
 
-    def rack(self, refs: Sequence[str], progress: ProgressFn = silent) -> pipeline.Rack:
+    def rack(self, refs: Sequence[str], progress: ProgressFn = silent, allow_pickle: bool = False) -> pipeline.Rack:
         """How many adapters of one base stand to each other; what is open stays as it is. Raises InputError, Stopped."""
         self.visitor.limits.check_rack(len(refs))
         self.visitor.check_room()
         unpacked = self._unpacks_into(*refs)
         try:
-            return pipeline.read_rack(refs, progress=self._started(progress), unpack_to=unpacked)
+            return pipeline.read_rack(refs, allow_pickle, self._started(progress), unpacked)
         finally:
             if unpacked is not None:
                 shutil.rmtree(unpacked.folder, ignore_errors=True)

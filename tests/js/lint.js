@@ -5,13 +5,14 @@ const { ESLint } = require('eslint');
 
 const app = path.join(__dirname, '../../tada_studio');
 const SCRIPTS = {
-  'the gate map': ['gate_looks', 'gate_map', 'gate_groups', 'gate_table', 'gate_input'].map((name) => `app/widgets/${name}.js`),
+  'the gate map': ['gate_looks', 'gate_map', 'gate_groups', 'gate_table', 'gate_save', 'gate_input'].map((name) => `app/widgets/${name}.js`),
   'the charts': ['figures/themed.js', 'app/widgets/plot_panel.js', 'app/widgets/plot_panel_load.js'],
   'tables of directions': ['app/widgets/direction_table.js'],
   'the card of a cell': ['app/widgets/cell_card.js'],
   'links': ['app/widgets/links.js'],
   'answers': ['app/widgets/answers.js'],
   'lists': ['app/widgets/lists.js'],
+  'drops': ['app/widgets/drops.js'],
 };
 
 (async () => {

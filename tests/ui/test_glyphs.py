@@ -45,6 +45,11 @@ def test_open_probe_paint_evaluate_and_export_images(page, root):
     expect(page.locator("#sentences")).to_contain_text("tada against base: better")
     expect(page.locator("#sentences")).to_contain_text("base answers with the head of task (10 labels)")
 
+    tab(page, "try")
+    page.click("#ask")  # the image that is suggested
+    expect(page.locator("#ask-bar")).to_contain_text("All have answered", timeout=60_000)
+    expect(page.locator("#answers .answer.merge .odds li").first).to_contain_text(re.compile(r"\d+%"))
+
     tab(page, "export")
     expect(page.locator("#export-summary")).to_contain_text("Carries classifier whole, the task adapter's, 10 labels")
     page.locator("#export-name textarea, #export-name input").fill("glyphs-from-the-screen")

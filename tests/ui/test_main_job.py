@@ -42,6 +42,7 @@ def probe(page, pico):
 
 def evaluate(page, pico):
     tab(page, "evaluate")
+    expect(page.locator("#eval-estimate")).to_contain_text("A pair of your own brings no items")
     page.locator("#variants").get_by_label("sum (linear").uncheck()
     page.locator("#variants").get_by_label("average").check()
     page.click("#own-items > button")
@@ -221,8 +222,9 @@ def test_a_wrong_folder_is_refused_in_words_and_what_is_open_stays(page, pico, r
     page.locator("#task textarea, #task input").fill("/etc")
     page.locator("#domain textarea, #domain input").fill(str(pico.domain))
     page.click("#open-own")
-    expect(page.locator("[data-testid=toast-text]")).to_contain_text("lies outside")
-    expect(page.locator("#own-error .note.bad")).to_contain_text("lies outside")  # it stays when the toast is gone
+    expect(page.locator("#own-error .note.bad")).to_contain_text("lies outside")
+    expect(page.locator("[data-testid=toast-text]")).to_have_count(0)  # it would lie over the pair that is open
+    expect(page.get_by_text(re.compile("pico-task and .*pico-domain are open. Fits"))).to_be_visible()
     expect(page.locator(".plain-table caption", has_text="pico-task")).to_be_visible()
 
 
@@ -237,6 +239,9 @@ def test_a_pair_can_be_opened_from_uploaded_zips(page, pico, root):
     expect(page.locator(".plain-table caption", has_text="Domain adapter")).to_be_visible()
     expect(page.locator("body")).to_contain_text("Fits: 21 modules in both adapters")
     expect(page.locator(".plain-table caption", has_text="task-upload")).to_be_visible()
+    same = page.locator("#passports details")
+    expect(same.locator("summary")).to_contain_text("more facts are the same for both")
+    expect(same.locator("table")).to_be_hidden()
 
 
 def test_a_zip_that_holds_no_adapter_is_refused_by_its_own_name(page, pico, root):
@@ -249,9 +254,9 @@ def test_a_zip_that_holds_no_adapter_is_refused_by_its_own_name(page, pico, root
     expect(page.locator("#task-zip")).to_contain_text("holiday")
     page.locator("#domain textarea, #domain input").fill(str(pico.domain))
     page.click("#open-own")
-    toast = page.locator("[data-testid=toast-text]")
-    expect(toast).to_contain_text("holiday")
-    assert "/" not in toast.inner_text().split("holiday")[0]
+    error = page.locator("#own-error .note.bad")
+    expect(error).to_contain_text("holiday")
+    assert "/" not in error.inner_text().split("holiday")[0]
 
 
 def test_an_export_name_cannot_leave_the_folder(page):

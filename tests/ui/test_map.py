@@ -287,6 +287,15 @@ def test_a_finger_paints_on_a_phone_and_looks(open_page):
     touch("touchMove", path[1])
     touch("touchEnd")
     expect(page.locator("#gates .gm-hint")).to_contain_text("Hold a cell")
+    touch("touchStart", path[1])  # a tap reads, and what it has read stays until something else is touched
+    touch("touchEnd")
+    expect(page.locator("#gates .gm-tip")).to_contain_text("Layer 1 · k_proj")
+    page.wait_for_timeout(300)
+    expect(page.locator("#gates .gm-tip")).to_be_visible()
+    expect(page.locator("#gates .gm-hint")).to_contain_text("Hold a cell")  # and not which keys there are
+    touch("touchStart", middle(page.locator("#gates .gm-hint")))
+    touch("touchEnd")
+    expect(page.locator("#gates .gm-tip")).to_be_hidden()
     path = [middle(cell(page, layer, "k_proj")) for layer in (0, 1, 2)]  # the first touch brings the finger's switch
     touch("touchStart", path[0])
     expect(grid).to_have_class(re.compile("held"))
@@ -305,6 +314,24 @@ def test_a_finger_paints_on_a_phone_and_looks(open_page):
     hand.send("Input.dispatchTouchEvent", {"type": "touchEnd", "touchPoints": []})
     expect(page.locator(".cell-title", has_text="Layer 2 · v_proj")).to_be_in_viewport(timeout=30_000)
     settled(page, 4)
+
+
+def test_a_phone_names_no_keys_and_a_link_leads_to_the_beginning_of_a_tab(browser, url):
+    context = browser.new_context(viewport={"width": 390, "height": 844}, has_touch=True, is_mobile=True)
+    page = context.new_page()
+    page.goto(url)
+    expect(page.locator("#gates .gm-grid[data-ready='1']")).to_be_attached(timeout=90_000)
+    said = page.locator("#message .message-line")
+    expect(said).to_have_text(
+        re.compile(r"can be undone, with the button or Ctrl\+Z\.")
+    )  # of the text; the eye is spared it
+    expect(said.locator(".by-key")).to_be_hidden()
+    page.evaluate("scrollTo(0, 700)")
+    page.locator("#truth").get_by_role("link", name="Evaluate").tap()
+    heading = page.locator(".heading", has_text="Every variant answers")
+    expect(heading).to_be_in_viewport(ratio=1)
+    page.wait_for_function("() => document.querySelector('#tab-evaluate-button').getBoundingClientRect().top >= 70")
+    context.close()
 
 
 def test_the_first_touch_beside_a_mouse_moves_nothing(open_page):
@@ -345,6 +372,32 @@ def test_maps_of_any_size_are_painted_and_paged(open_page, root, layers, project
     assert page.locator("#gates .gm-value").count() <= 24 * projections
 
 
+def test_row_names_of_gpt_2_are_whole_on_a_screen_and_on_a_phone(open_page, root):
+    page, draw = open_page(), torch.Generator().manual_seed(5)
+    names = ["attn.c_attn", "attn.c_proj", "mlp.c_fc", "mlp.c_proj"]
+    for role in ("task", "domain"):
+        folder = sized_adapter(root / f"gpt-{role}", 1, 1, 1)
+        tensors = {
+            f"base_model.model.transformer.h.{i}.{name}.lora_{x}.weight": torch.randn(*size, generator=draw)
+            for i in range(3) for name in names for x, size in (("A", (1, 4)), ("B", (4, 1)))
+        }  # fmt: skip
+        save_file(tensors, folder / "adapter_model.safetensors", {"format": "pt"})
+        config = json.loads((folder / "adapter_config.json").read_text())
+        (folder / "adapter_config.json").write_text(json.dumps({**config, "target_modules": names}))
+    tab(page, "open")
+    for role in ("task", "domain"):
+        page.locator(f"#{role}").get_by_role("textbox").fill(str(root / f"gpt-{role}"))
+    page.locator("#base").get_by_role("textbox").fill("")
+    page.click("#open-own")
+    tab(page, "inspect")
+    rows = page.locator("#gates .gm-name[data-row]")
+    for width in (1280, 420):
+        page.set_viewport_size({"width": width, "height": 900})
+        expect(rows).to_have_text(["c_attn", "attn.c_proj", "c_fc", "mlp.c_proj"])
+        cut = "names => names.filter((one) => one.scrollWidth > one.clientWidth || one.scrollHeight > one.clientHeight + 1).length"
+        assert rows.evaluate_all(cut) == 0, width
+
+
 def test_two_pages_are_two_sessions(open_page):
     first, second = open_page(), open_page()
     stroke(first, (0, "q_proj"), (2, "q_proj"))
@@ -369,15 +422,20 @@ def test_dark_mode_repaints_map_and_charts(page):
     assert before[1] != after[1]
 
 
-def test_a_phone_shows_the_map_without_scrolling_sideways(open_page):
-    page = open_page(width=420, height=860)
-    expect(cell(page, 0, "q_proj")).to_be_visible()
-    assert page.evaluate("document.documentElement.scrollWidth") <= 420
+@pytest.mark.parametrize(("width", "height"), [(420, 900), (390, 844), (360, 740)])
+def test_a_phone_shows_the_whole_map_at_once(open_page, width, height):
+    page = open_page(width=width, height=height)
+    expect(cell(page, 2, "down_proj")).to_be_in_viewport(ratio=1)
+    assert cell(page, 0, "q_proj").bounding_box()["y"] < 450
+    assert page.evaluate("document.documentElement.scrollWidth") <= width
+    tabs = [page.locator(f"#tab-{name}-button").bounding_box()["y"] for name in ("open", "help")]
+    assert tabs[0] == tabs[1], "all tabs in one line"
 
 
 def test_the_map_can_show_conflict_instead_of_gates(page):
     page.locator("#shows").get_by_label("Conflict").check()
     expect(page.locator("#gates .gm-lost")).to_be_visible()
+    expect(page.locator("#gates .gm-ticks span")).to_have_text(["0", "1%", "10%", "50%", "all"])  # of every map
     expect(page.locator("#gates .gm-gate")).to_be_hidden()
     cell(page, 2, "up_proj").click()  # what was painted here could not be seen, so that a click looks
     expect(page.locator(".heading", has_text="Layer 2 · up_proj")).to_be_visible(timeout=30_000)

@@ -4,9 +4,7 @@ import re
 
 import torch
 from hands import edited, settled, stroke, tab
-from peft import PeftModel
 from playwright.sync_api import expect
-from transformers import AutoModelForCausalLM
 
 from tada_studio.pipeline import load_base
 from tada_studio.sample_pairs import sample
@@ -45,16 +43,22 @@ def test_a_visitor_sees_the_merge_keep_what_both_could_and_takes_it_home(page, r
 
     tab(page, "export")
     page.locator("#export-name textarea, #export-name input").fill("minerals-from-the-screen")
+    page.locator("#export-within textarea, #export-within input").fill("a folder/of my own")
     page.click("#build")
     expect(page.locator("#certificate .note.good")).to_contain_text("Pass", timeout=60_000)
-    loads_with_peft(root / "minerals-from-the-screen")
+    expect(page.locator("#export-estimate")).to_contain_text("certificate included")
+    loads_with_peft(
+        page.locator("#certificate .load-it pre").inner_text(),
+        root / "a folder" / "of my own" / "minerals-from-the-screen",
+    )
 
 
-def loads_with_peft(folder):
-    """And it still answers with a letter."""
-    chosen = sample("minerals-tiny")
-    tokenizer = load_base(chosen.base).tokenizer
-    model = PeftModel.from_pretrained(AutoModelForCausalLM.from_pretrained(chosen.base), folder).eval()
+def loads_with_peft(code, folder):
+    """By the lines on the screen, as they stand; and it still answers with a letter."""
+    assert repr(str(folder)) in code
+    names: dict = {}
+    exec(code, names)
+    tokenizer, model = load_base(sample("minerals-tiny").base).tokenizer, names["model"]
     asked = "Question: what colour is grass?\nred (A)\ngreen (B)\nblue (C)\nblack (D)\nLetter"
     with torch.inference_mode():
         answer = model(**tokenizer(asked, return_tensors="pt")).logits[0, -1].argmax()

@@ -1,10 +1,12 @@
 """The Open tab: samples as cards, pairs of one's own, DoRA with and without its base."""
 
+import base64
 import json
 import re
 import shutil
 from dataclasses import replace
 from functools import partial
+from pathlib import Path
 
 import gradio as gr
 import pytest
@@ -128,6 +130,10 @@ def test_one_click_on_a_card_opens_its_sample_and_typed_folders_open_a_pair(open
     chosen.click(position={"x": 40, "y": 60})  # anywhere on the card
     expect(chosen.locator(".badge.good")).to_have_text("open", timeout=SLOW)
     expect(page.locator("#side")).to_contain_text(samples()[name].title, timeout=SLOW)
+    chosen.get_by_role("link", name="Look at its map").click()
+    expect(page.locator("#tab-inspect-button")).to_have_attribute("aria-selected", "true")
+    page.click("#tab-open-button")
+    expect(page.get_by_role("link", name="Look at its map")).to_have_count(1)
     page.set_viewport_size({"width": 420, "height": 900})
     wide = page.evaluate("document.documentElement.scrollWidth <= innerWidth")
     assert wide, "the cards stretch a phone's page"
@@ -135,7 +141,7 @@ def test_one_click_on_a_card_opens_its_sample_and_typed_folders_open_a_pair(open
     page.locator("#task").get_by_role("textbox").fill(str(pico.task))
     page.locator("#domain").get_by_role("textbox").fill("nowhere/at-all/here")
     page.click("#open-own")
-    expect(page.locator("[data-testid=toast-text]")).to_contain_text("no such folder", timeout=SLOW)
+    expect(page.locator("#own-error .note.bad")).to_contain_text("no such folder", timeout=SLOW)
     expect(chosen.locator(".badge.good")).to_have_text("open", timeout=SLOW)  # what was open stays
     expect(page.locator("#same-base")).to_be_hidden()  # it answers one refusal alone
     for box, folder in zip(("#task", "#domain"), of_two_bases(pico, root), strict=True):
@@ -229,6 +235,53 @@ def test_readings_are_saved_and_given_in_the_browser(open_page, pico, tmp_path):
     fresh.locator("#given-readings input[type=file]").set_input_files(files)
     expect(fresh.locator("#probe-bar")).to_contain_text("Probed with 2 inputs", timeout=SLOW)
     expect(fresh.locator("#side")).to_contain_text("2 inputs read", timeout=SLOW)
+
+
+DROP = """async ({ files, onto }) => {
+  const carried = new DataTransfer();
+  for (const [name, bytes] of files) carried.items.add(new File([Uint8Array.from(atob(bytes), (c) => c.charCodeAt(0))], name));
+  for (const kind of ['dragover', 'drop']) {
+    document.querySelector(onto).dispatchEvent(new DragEvent(kind, { dataTransfer: carried, bubbles: true, cancelable: true }));
+  }
+}"""
+
+
+def dropped(page, *paths):
+    """Files let go over the samples' cards, far from every field."""
+    files = [(path.name, base64.b64encode(path.read_bytes()).decode()) for path in paths]
+    page.evaluate(DROP, {"files": files, "onto": "#samples"})
+
+
+def test_adapters_and_readings_are_dropped_anywhere_on_open(open_page, probed, pico, tmp_path):
+    page = open_page()
+    page.set_default_timeout(SLOW)
+    page.click("#tab-open-button")
+    note = page.locator("#drop-note")
+    other = tmp_path / "holiday.txt"
+    other.write_text("sun")
+    dropped(page, other)
+    expect(note).to_contain_text("No adapter and no readings")
+    zips = [
+        Path(shutil.make_archive(str(tmp_path / name), "zip", folder))
+        for name, folder in (("my-domain", pico.domain), ("my-task", pico.task))
+    ]
+    dropped(page, *zips)
+    expect(note).to_contain_text("my-domain.zip: the domain adapter; my-task.zip: the task adapter")
+    for role in ("task", "domain"):
+        expect(page.locator(f"#{role}-zip")).to_contain_text(f"my-{role}", timeout=SLOW)
+    page.click("#open-own")
+    expect(page.locator("#side")).to_contain_text("my-domain", timeout=SLOW)
+    saved = [Path(file) for file in readings_box.on_save(probed)["saved"]["value"]]
+    dropped(page, *saved)
+    expect(page.locator("#probe-bar")).to_contain_text("Probed with 2 inputs", timeout=SLOW)
+
+    fresh = open_page()  # one after the other, as the files of a folder
+    fresh.click("#tab-open-button")
+    for folder, role in ((pico.task, "task"), (pico.domain, "domain")):
+        dropped(fresh, *(folder / name for name in (CONFIG, "adapter_model.safetensors")))
+        expect(fresh.locator(f"#{role}-zip")).to_contain_text("adapter_model", timeout=SLOW)
+    fresh.click("#open-own")
+    expect(fresh.locator("#side")).to_contain_text("domain-files", timeout=SLOW)
 
 
 def test_both_passports_are_one_table_of_what_differs(pico):

@@ -88,6 +88,29 @@ def test_items_of_a_data_set_on_the_hub_fill_the_field_of_a_side(page, monkeypat
     expect(page.locator("#task-items")).to_contain_text("test")
 
 
+def test_columns_are_chosen_by_hand_in_a_browser(page, tmp_path):
+    file = tmp_path / "odd.csv"
+    file.write_text("frage;r1;r2;loesung\nWas rostet?;Eisen;Gold;Eisen\nWas glänzt?;Eisen;Gold;Gold\n")
+    tab(page, "evaluate")
+    page.click("#own-items > button")
+    page.set_input_files("#task-items input[type=file]", str(file))
+    expect(page.locator("#items-read")).to_contain_text(
+        "No row is an item. Choose columns by hand: frage, r1, r2, loesung"
+    )
+    page.click("#columns-by-hand > button")
+    page.locator("#columns-side").get_by_label("task").check()
+    for field, *options in (("question", "frage"), ("choices", "r1", "r2"), ("answer", "loesung")):
+        for option in options:
+            page.locator(f"#columns-{field} input").click()
+            page.get_by_role(
+                "option", name=option, exact=True
+            ).last.click()  # another field's list may still be closing
+    page.keyboard.press("Escape")
+    page.click("#use-columns")
+    expect(page.locator("#items-read")).to_contain_text("task: 2 items from odd.csv")
+    expect(page.locator("#items-read")).to_contain_text("Was rostet?")
+
+
 def test_what_is_dropped_is_one_zip_or_all_files_of_a_folder(pico, tmp_path):
     files = sorted(str(path) for path in pico.task.iterdir() if path.is_file())
     assert own_box.dropped(None, "task") is None and own_box.dropped(["/x/a.zip"], "task") == "/x/a.zip"

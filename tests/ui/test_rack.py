@@ -167,6 +167,35 @@ def test_what_cannot_be_compared_is_named_and_a_rack_can_be_stopped(pico, shelf,
     state.session.close()
 
 
+def test_a_rack_reads_a_bin_file_only_after_the_tick(open_page, shelf, root):
+    old = root / "old-shelf"
+    for name in ("letters", "minerals"):
+        shutil.copytree(shelf / name, old / name)
+    torch.save(load_file(old / "minerals" / WEIGHTS), old / "minerals" / "adapter_model.bin")
+    (old / "minerals" / WEIGHTS).unlink()
+    shutil.copytree(shelf / "dpo", old / "dpo")
+    page = open_page()
+    page.set_default_timeout(SLOW)
+    tab(page, "open")
+    page.click("#rack > button")
+    page.locator("#rack-refs textarea").fill(str(old))
+    page.click("#rack-compare")
+    expect(page.locator("#rack-bar")).to_contain_text("Compared 2 adapters", timeout=SLOW)
+    expect(page.locator("#rack-sizes")).to_contain_text("minerals: ")
+    expect(page.locator("#rack-sizes")).to_contain_text("tick")
+    page.locator("#rack-pickled").get_by_role("checkbox").check()
+    page.click("#rack-compare")
+    expect(page.locator("#rack-bar")).to_contain_text("Compared 3 adapters", timeout=SLOW)
+
+
+def test_no_stranger_says_that_a_bin_file_may_be_read(monkeypatch):
+    state, given = TabState(), []
+    monkeypatch.setattr(state.session, "rack", lambda refs, progress, allow_pickle: given.append(allow_pickle))
+    for paths in (AllowedPaths(hosted=True), AllowedPaths()):
+        rack_box.comparing(paths, state, None, ["a.zip", "b.zip"], "cosine", True).work(silent)
+    assert given == [False, True]
+
+
 def test_a_folder_is_searched_only_as_far_as_its_person_may_look(shelf, root, tmp_path):
     home = root / "links"
     home.mkdir()

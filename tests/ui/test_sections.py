@@ -54,14 +54,25 @@ def at_cell(state):
 
 def test_the_section_says_what_is_dropped_where(state):
     shown = cell_panel.show(state)
-    message, cell, heading = shown["message"], shown["cell"], shown["heading"]
+    message, heading = shown["message"], shown["heading"]
     drops = state.session.view.merged.how.drops
+    state.cells = None
+    cell = cell_panel.show(state)["cell"]
     assert f"removes {drops.count} of {drops.everything} directions" in message and "of domain and" in message
     assert "2 of 6 directions are dropped here: task 1, task 2" in heading
     assert "dropped: opposes domain 0" in shown["task"] and "kept, though it opposes task 1" in shown["domain"]
     assert cell["value"] == "1:v_proj"
     counts = [name.count("dropped") for name, _ in cell["choices"]]
     assert counts == sorted(counts, reverse=True) and len(counts) == len(state.session.pair.names)
+
+
+def test_the_list_of_cells_is_sent_once_and_again_when_it_says_something_else(state):
+    assert "choices" not in cell_panel.show(state)["cell"], "the fixture's page has it"
+    edits.stroke(state, {"tool": "paint", "cells": [[0, 0]], "value": 0.5, "id": 1})
+    moved = cell_panel.show(state)["cell"]
+    assert moved["value"] == "0:q_proj" and "choices" not in moved
+    cell_panel.on_threshold(state, 1000.0)
+    assert not any("dropped" in name for name, _ in cell_panel.show(state)["cell"]["choices"])
 
 
 def test_a_pick_goes_against_the_rule_and_a_second_one_back_to_it(state):

@@ -45,8 +45,24 @@ def test_the_split_map_shows_both_gates_and_follows_a_hand(page):
         expect(tip).to_contain_text(says)
     whole = re.compile("task keeps ?100% on its own inputs, 100%")
     expect(tip).not_to_contain_text(whole)
+    expect(page.locator("#verdict")).to_contain_text(re.compile(r"As trained: layers? \d.* lean"))
     expect(page.locator("#verdict")).to_contain_text("is the domain's on domain inputs and")
+    expect(page.locator("#gates .gm-what")).to_have_text("the brush sets")
+    page.locator("#shows").get_by_label("Share", exact=True).check()
+    expect(page.locator("#gates .gm-hint")).to_contain_text("Shares are even until a hand sets one")
+    expect(page.locator("#gates .gm-what")).to_be_hidden()
+    page.locator("#shows").get_by_label("Split").check()
     expect(page.locator("#verdict")).to_contain_text(re.compile(r"with depth \(rho [+-]\d\.\d\d, 95 % .* over inputs"))
+
+    with page.expect_download() as download:  # both halves of each cell go home
+        page.click("#gates [data-save=csv]")
+    head, *rows = download.value.path().read_text().splitlines()
+    assert head == "tower,layer,projection,on task inputs,on domain inputs,set by hand,locked" and len(rows) == 42
+    [row] = [row.split(",") for row in rows if row.startswith(",1,up_proj")]
+    assert (round(float(row[4]), 2), round(float(row[3]), 2)) == before
+    with page.expect_download() as download:
+        page.click("#gates [data-save=svg]")
+    assert download.value.path().read_text().count('data-index="') >= 42
 
     page.locator("#paints").get_by_label("Separation").check()
     brush = page.locator("#brush input[type=number]")
@@ -64,6 +80,16 @@ def test_the_split_map_shows_both_gates_and_follows_a_hand(page):
     line.press("Shift+Enter")
     settled(page, 24)
     expect(cell(page, 5, "q_proj")).to_have_accessible_name(re.compile(r"separation 0\.50"))
+
+
+def test_a_word_is_explained_where_it_stands_and_leads_to_the_glossary(page):
+    word = page.locator("#verdict .term").first
+    expect(word).to_have_attribute("title", re.compile(r"\w+ .*\."))
+    assert "dotted" in word.evaluate("word => getComputedStyle(word).textDecorationStyle")
+    word.click()
+    expect(page.locator("#glossary")).to_be_in_viewport()
+    tab(page, "try")
+    expect(page.locator("#prompt textarea")).to_have_value(re.compile(r"\w"))  # of the sample that is open
 
 
 def test_over_depth_both_gates_are_drawn_and_the_asymmetry_is_a_view_of_its_own(page):
@@ -109,7 +135,7 @@ def test_a_look_opens_the_cell_beside_the_map_and_cells_are_compared(page):
     expect(title).to_have_text("Layer 2 · up_proj")
     expect(page.locator("#spectrum .pp-chart[data-ready='1'] .main-svg").first).to_be_visible(timeout=SLOW)
     grid, pane = (page.locator(where).bounding_box() for where in ("#gates", "#beside"))
-    assert pane["x"] >= grid["x"] + grid["width"] and abs(pane["y"] - grid["y"]) < 40
+    assert pane["x"] >= grid["x"] + grid["width"] and pane["y"] < grid["y"] + 40
     for says in ("gate on domain inputs", "separation", "task keeps", "merged energy"):
         expect(page.locator("#cell-card")).to_contain_text(says)
     page.keyboard.press("ArrowRight")

@@ -1,9 +1,10 @@
 """The sections under the map in a real browser, and what can be taken home from the screen: pictures, pages, the report."""
 
+import itertools
 import re
 
 import pytest
-from hands import tab
+from hands import cell, settled, stroke, tab
 from playwright.sync_api import expect
 
 SLOW = 60_000
@@ -92,6 +93,58 @@ def test_conflict_is_told_picked_and_taken_back(page):
     expect(page.locator(".directions .badge.hand")).to_have_count(0)
 
 
+def test_the_list_of_cells_is_whole_after_strokes_and_on_a_page_that_began_elsewhere(page, pico):
+    def listed():
+        page.locator("#cell input").click()
+        expect(page.get_by_role("option")).to_have_count(21)
+        page.keyboard.press("Escape")
+
+    for layer in (0, 1):
+        stroke(page, (layer, "v_proj"))
+    settled(page, 2)
+    expect(page.locator("#cell input")).to_have_value("layer 1 v_proj")
+    listed()
+    page.locator("#gates .gm-tick[data-column='0']").click()  # a whole layer: what is looked at stays
+    settled(page, 2 + 7 - 1)
+    expect(cell(page, 1, "v_proj")).to_have_class(re.compile("selected"))
+    expect(page.locator("#cell input")).to_have_value("layer 1 v_proj")
+    tab(page, "open")
+    for field, folder in (("task", pico.domain), ("domain", pico.task)):
+        page.locator(f"#{field}").get_by_role("textbox").fill(str(folder))
+    page.click("#open-own")
+    expect(page.locator("#side")).to_contain_text("pico-domain")
+    tab(page, "inspect")
+    listed()
+    # and the map can be compared with that of the pair before
+    page.locator("#shows").get_by_label("Difference").check()
+    page.click("#compare > button")
+    page.locator("#differs-from input").click()
+    page.get_by_role("option", name="open before").click()
+    expect(page.locator("#gates .gm-hint")).to_contain_text("Compared with pico-task and pico-domain, open before.")
+
+
+def test_a_series_that_is_switched_off_stays_at_home(page, tmp_path):
+    section(page, "norms", "norms")
+    whole = saved(page, "#norms [data-save=csv]", tmp_path).read_text()
+    page.locator("#norms .legendtoggle").first.click(force=True)
+    page.wait_for_function(
+        "() => document.querySelector('#norms .pp-chart').data.some((one) => one.visible === 'legendonly')"
+    )
+    less = saved(page, "#norms [data-save=csv]", tmp_path).read_text()
+    gone = set(whole.splitlines()) - set(less.splitlines())
+    assert gone and len({row.partition(",")[0] for row in gone}) == 1, "one series, and all of it"
+
+
+def test_the_scale_of_how_directions_meet_is_small_and_stands_clear(page):
+    drawn(page, "overlap")
+    marks = page.locator("#overlap .colorbar text:visible")
+    expect(marks.filter(has_text=re.compile(r"^0 x$"))).to_have_count(1)  # of chance
+    size = "text => parseFloat(getComputedStyle(text).fontSize)"
+    assert max(marks.nth(i).evaluate(size) for i in range(marks.count())) <= 12
+    boxes = sorted((marks.nth(i).bounding_box() for i in range(marks.count())), key=lambda box: box["y"])
+    assert all(one["y"] + one["height"] <= next_["y"] + 1 for one, next_ in itertools.pairwise(boxes)), boxes
+
+
 def test_the_rank_is_set_by_one_click_and_figures_are_saved_in_three_ways(page, offline, tmp_path):
     section(page, "rank", "rank-curve")
     page.locator("#ranks").get_by_label(re.compile(r"^\s*8: keeps")).check()
@@ -107,6 +160,9 @@ def test_the_rank_is_set_by_one_click_and_figures_are_saved_in_three_ways(page, 
     width = drawing.split('width="')[1].split('"')[0]
     tab(page, "export")
     page.locator("#picture-width input").fill("700")
+    page.locator("#picture-width input").press("Tab")  # into the fonts, whose list opens and covers no button
+    fonts, make = (page.locator(where).bounding_box() for where in ("ul[role=listbox]", "#make-kit"))
+    assert fonts["y"] + fonts["height"] <= make["y"] or fonts["y"] >= make["y"] + make["height"]
     page.locator("#picture-font input").click()
     page.get_by_role("option", name="Times New Roman").click()
     expect(page.locator("#picture-font input")).to_have_value("Times New Roman")
@@ -115,6 +171,41 @@ def test_the_rank_is_set_by_one_click_and_figures_are_saved_in_three_ways(page, 
     assert 'width="700"' in chosen and width != "700" and "Times New Roman" in chosen and "Times" not in drawing
     alone = offline(saved(page, "#rank-curve [data-save=html]", tmp_path), "dark")
     expect(alone.locator("figure .caption")).to_contain_text("Share of energy that each rank keeps")
+    expect(alone.locator(".main-svg").first).to_be_visible()
+
+
+@pytest.mark.parametrize("view", ["Share", "Strength", "In the merge", "Conflict", "Difference"])
+def test_every_view_of_the_map_goes_home_as_it_is_shown(page, tmp_path, view):
+    drawn(page, "depth")
+    stroke(page, (1, "v_proj"))
+    settled(page, 1)
+    page.locator("#shows").get_by_label(view, exact=True).check()
+    page.evaluate("window.tadaPicture = { width: 640, font: 'Times New Roman' }")
+    file = saved(page, "#gates [data-save=svg]", tmp_path)
+    svg = file.read_text()
+    assert file.name == f"tada-studio-map-{view.lower().replace(' ', '-')}.svg"
+    assert 'width="640"' in svg and "Times New Roman" in svg and f"Map, {view.lower()}" in svg
+    told = re.sub(r"<[^>]*>", " ", svg)  # a caption is broken into lines
+    assert (
+        "v_proj" in told
+        and re.search(r"pico-task +\+ +\S*pico-domain +recipe +[0-9a-f]{8}", told)
+        and "Click a cell" not in told
+    )
+    assert "var(" not in svg and "oklab" not in svg, "other programs do not know the page's colours"
+    is_marked = view != "Strength"  # which no hand set
+    assert ("●" in svg.replace("A dot: set by hand", "")) == is_marked
+    rows = saved(page, "#gates [data-save=csv]", tmp_path).read_text().splitlines()
+    assert len(rows) == 1 + 21 and rows[0].startswith("tower,layer,projection,")
+    [painted] = [row for row in rows if row.startswith(",1,v_proj")]
+    assert painted.endswith(f",{str(is_marked).lower()},false")
+    assert view != "Share" or painted == ",1,v_proj,1,true,false"
+    assert saved(page, "#gates [data-save=png]", tmp_path).read_bytes()[:4] == b"\x89PNG"
+
+
+def test_a_page_of_the_map_opens_anywhere(page, offline, tmp_path):
+    drawn(page, "depth")
+    alone = offline(saved(page, "#gates [data-save=html]", tmp_path), "dark")
+    expect(alone.locator("figure .caption")).to_contain_text("A dot: set by hand.")
     expect(alone.locator(".main-svg").first).to_be_visible()
 
 

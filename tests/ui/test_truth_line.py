@@ -8,6 +8,7 @@ from hands import settled, stroke, tab
 from pico import pico_adapter
 from playwright.sync_api import expect
 
+from tada_studio import app
 from tada_studio.app import truth_line
 from tada_studio.app.page import Start
 from tada_studio.app.state import TabState
@@ -74,12 +75,13 @@ def test_the_sidebar_shows_the_recipe_and_its_steps_are_links(page):
     page.click("#undo")
     expect(digest).to_have_text(before, timeout=SLOW)
     for link, place in (
+        ("Open", "#samples"),
         ("Probe", "#probe"),
         ("Evaluate", "#run"),
         ("Export", "#build"),
         ("Inspect and tune", "#gates"),
     ):
-        side.get_by_role("link", name=link).click()
+        side.get_by_role("link", name=link, exact=True).click()
         expect(page.locator(place)).to_be_in_viewport()
     expect(page.locator("#truth")).to_be_hidden()
 
@@ -99,3 +101,49 @@ def test_on_a_phone_it_stays_on_top_and_nothing_scrolls_sideways(open_page):
     expect(strip).to_be_in_viewport()
     strip.get_by_role("link", name="Export").click()
     expect(page.locator("#build")).to_be_visible()
+
+
+@pytest.mark.parametrize(
+    "label", ["#knob-strength label span", "#knob-strength input[type=number]", "#knob-method input"]
+)
+def test_on_a_phone_nothing_shows_through_it(open_page, label):
+    page = open_page(width=420, height=900)
+    expect(page.locator(label).first).to_be_attached()
+    hit = page.evaluate(
+        """async (label) => {
+          const end = () => {
+            const { right, top, height } = document.querySelector(label).getBoundingClientRect();
+            return [right - 4, top + height / 2];
+          };
+          scrollTo({ top: scrollY + end()[1] - 30, behavior: 'instant' });
+          await new Promise((seen) => requestAnimationFrame(() => requestAnimationFrame(seen)));
+          const [x, y] = end();
+          return { y, inside: Boolean(document.elementFromPoint(x, y)?.closest('#truth')) };
+        }""",
+        label,
+    )
+    assert abs(hit["y"] - 30) < 8 and hit["inside"], hit
+
+
+@pytest.fixture
+def public_url(looked_up):
+    """A server for strangers."""
+    demo = app.build(public=True)
+    _, local_url, _ = app.launch(demo, prevent_thread_lock=True, quiet=True)
+    yield local_url.rstrip("/")
+    demo.close()
+
+
+@pytest.mark.parametrize(("width", "there"), [(1440, "#limits"), (420, "#open-limits")])
+def test_the_limits_of_a_public_server_are_said_once(context, public_url, width, there):
+    page = context.new_page()
+    page.set_viewport_size({"width": width, "height": 900})
+    page.goto(public_url)
+    expect(page.locator("#gates .gm-grid[data-ready='1']")).to_be_attached(timeout=90_000)
+    tab(page, "open")
+    expect(page.locator(there)).to_contain_text("This is a public server")
+    page.locator(there).scroll_into_view_if_needed()
+    expect(page.locator(there)).to_be_in_viewport(ratio=0.2)
+    other = {"#limits": "#open-limits", "#open-limits": "#limits"}[there]
+    expect(page.locator(other)).not_to_be_in_viewport()
+    page.close()

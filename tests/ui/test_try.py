@@ -88,6 +88,15 @@ def test_a_prompt_of_the_sample_is_suggested_once_and_never_over_what_was_writte
     assert "prompt" not in try_tab.show(state) and "value" not in try_tab.show(state)["examples"]
 
 
+def test_once_they_have_answered_it_is_known_how_long_that_takes(state, monkeypatch):
+    monkeypatch.setattr(try_tab, "estimated", lambda session, kind, units, what: f"{units} of {kind}: {what}")
+    asked = ("a prompt", None, "plain", ["base", "merge"], 5, 0, 0)
+    try_tab.estimate(state, ["base", "merge"], 5)
+    assert "10 of ask: 2 answers of 5 tokens" in try_tab.asking(state, *asked).show()["estimate"]
+    many = try_tab.asking_all(state, "one\ntwo", "plain", ["base"], 5, 0, 0)
+    assert "2 answers of 5 tokens" in many.show()["estimate"]
+
+
 def test_ask_read_and_stop(page, monkeypatch):
     tab(page, "try")
     page.locator("#prompt textarea").fill("question : what is quartz ? answer :")
@@ -96,6 +105,14 @@ def test_ask_read_and_stop(page, monkeypatch):
     expect(page.locator("#answers .answer")).to_have_count(4)
     message = page.locator("#answers .answer.merge .answer-text")
     expect(message).to_have_text(re.compile(r"\S"))
+    page.click("#many-prompts > button")
+    page.locator("#prompts textarea").fill("what is quartz ?\nwhat is gold ?")
+    page.click("#ask-all")
+    expect(page.locator("#ask-bar")).to_contain_text("All have answered all prompts", timeout=60_000)
+    expect(page.locator("#answer-grid tbody tr")).to_have_count(2)
+    with page.expect_download() as download:
+        page.click("#answers-csv")
+    assert download.value.path().read_text().startswith("prompt,base,task,domain,merge\nwhat is quartz ?,")
     module, honest = (
         sys.modules["tada_studio.base_model.generate"],
         sys.modules["tada_studio.base_model.generate"]._pick,

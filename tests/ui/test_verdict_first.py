@@ -2,11 +2,11 @@
 
 import csv
 import json
-from contextlib import suppress
+import re
 from pathlib import Path
 
 import pytest
-from hands import tab
+from hands import settled, tab
 from playwright.sync_api import expect
 
 from tada_studio import figures
@@ -120,7 +120,8 @@ def test_flips_are_paged():
     assert "of 3" not in flips_panel.page(found[:3], found[:3], "task", "tada")
 
 
-def test_in_a_browser_the_verdict_a_row_and_a_variant(page, pico, tmp_path):
+def test_in_a_browser_the_verdict_a_row_and_a_variant(page, pico, tmp_path, monkeypatch):
+    monkeypatch.setattr(flips_panel, "PER_PAGE", 1)
     tab(page, "evaluate")
     page.click("#own-items > button")
     items = tmp_path / "many.jsonl"
@@ -131,8 +132,17 @@ def test_in_a_browser_the_verdict_a_row_and_a_variant(page, pico, tmp_path):
     )
     page.set_input_files("#domain-items input[type=file]", str(items))
     expect(page.locator("#domain-items")).to_contain_text("many")
+    names = page.locator("#variants label")
+    few = ["base", "task adapter", "domain adapter", "average", "sum", "tada"]
+    expect(names).to_have_text([re.compile(rf"^\s*{name}") for name in few])
+    page.locator("#all-methods").get_by_role("checkbox").check()
+    page.locator("#variants").get_by_label("svd").check()
+    page.locator("#all-methods").get_by_role("checkbox").uncheck()
+    expect(names).to_have_count(7)  # what is ticked stays
+    page.locator("#variants").get_by_label("svd").uncheck()
     page.click("#run")
     expect(page.locator("#eval-bar")).to_contain_text("Run 1 is done", timeout=120_000)
+    expect(page.locator("#scores .caption")).to_contain_text("NLL: how unlikely it finds the right answer")
     expect(page.locator("#eval-verdict .note")).to_contain_text("Paired tests on the same 50 items")
     # all at one moment: the page may still be scrolling to the bar
     where = "(places) => places.map((place) => document.querySelector(place).getBoundingClientRect().y)"
@@ -149,15 +159,29 @@ def test_in_a_browser_the_verdict_a_row_and_a_variant(page, pico, tmp_path):
     page.click("#variant-take")
     expect(page.locator("#eval-verdict")).to_contain_text("is of an earlier recipe", timeout=SLOW)
     expect(page.locator("#side dd").last).to_contain_text("linear")
+    expect(page.locator("#steps")).to_contain_text("of an earlier recipe (run 1)")
     page.click("#section-flips-button")
     row = page.locator("#flips .flip").first
     expect(row.locator("table")).to_be_hidden()
-    for _ in range(
-        20
-    ):  # the list is drawn anew when the recipe changes, and a row that was just opened is closed again
-        if not row.evaluate("row => row.open"):
-            row.locator("summary").click()
-        with suppress(AssertionError):
-            expect(row.locator("table")).to_be_visible(timeout=1000)
-            break
+    row.locator("summary").click()
     expect(row.locator("table")).to_be_visible()
+    # it stays open when the list is drawn anew: filtered, emptied and filled again, and after an edit elsewhere
+    place = page.locator(f"#flips [data-keep='{row.get_attribute('data-keep')}']")
+    page.get_by_role("button", name="Further flips").click()
+    expect(place).to_have_count(0)
+    page.get_by_role("button", name="Earlier flips").click()
+    expect(place.locator("table")).to_be_visible()
+    search = page.locator("#flips-text input, #flips-text textarea")
+    for text, rows in (("question", 1), ("no such words", 0), ("", 1)):
+        search.fill(text)
+        expect(place).to_have_count(rows)
+    expect(place.locator("table")).to_be_visible()
+    tab(page, "inspect")
+    page.click("#undo")
+    settled(page, 0)
+    tab(page, "evaluate")
+    expect(place.locator("table")).to_be_visible()
+    place.locator("summary").click()
+    search.fill("question")
+    expect(page.locator("#flips .note")).to_contain_text("From")
+    expect(place.locator("table")).to_be_hidden()

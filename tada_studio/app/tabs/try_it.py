@@ -157,7 +157,7 @@ def show(state: TabState) -> Named:
         **_grid(state),
         **_suggested(state, choices),
         "bar": html.progress_bar(None, "Ready." if session.pair else "Open a pair first."),
-        **estimate(state, *state.planned.get("ask", (list(VARIANTS), 32))),
+        **planned(state),
     }
 
 
@@ -202,7 +202,7 @@ def asking(
     session.answers = {}
     return Job(
         work=lambda progress: session.ask(question, names, how, progress),
-        show=lambda: {"answers": cards(dict(session.answers), session.answers_are_stale)},
+        show=lambda: {"answers": cards(dict(session.answers), session.answers_are_stale), **planned(state)},
         mark=object,  # never the same twice
         first={"answers": cards({})},
         says=lambda step: step.note,
@@ -235,7 +235,7 @@ def asking_all(
         raise InputError(f"Write one prompt a line, up to {MOST_PROMPTS}.")
     return Job(
         work=lambda progress: session.ask_all(lines, names, how, form == "chat", progress),
-        show=lambda: _grid(state),
+        show=lambda: {**_grid(state), **planned(state)},
         mark=lambda: session.grid,
         first=_NO_GRID,
         done=lambda _: "All have answered all prompts.",
@@ -250,6 +250,11 @@ def estimate(state: TabState, who: Sequence[str] | None, most: Any) -> Named:
     tokens = count * int(most) if isinstance(most, int | float) else 0
     what = f"{report.counted(count, 'answer')} of {most} tokens"
     return {"estimate": html.caption(estimated(state.session, "ask", tokens, what))}
+
+
+def planned(state: TabState) -> Named:
+    """The same of what was chosen last."""
+    return estimate(state, *state.planned.get("ask", (list(VARIANTS), 32)))
 
 
 def _item(state: TabState, prompt: str | None, example: str | None) -> Item | None:
@@ -309,9 +314,9 @@ def try_tab(state: gr.State) -> Panel:
     task = LongTask({"ask": go, "all": every}, stop, bar("Open a pair first.", "ask-bar"))
     answers = words(cards({}), elem_id="answers")
     listen(inputs.example.input, on_example, [state, inputs.example], {"prompt": inputs.prompt}, **READ)
-    ran = task.begins(state, "ask", asking, [*inputs], {"answers": answers})
+    ran = task.begins(state, "ask", asking, [*inputs], {"answers": answers, "estimate": about})
     put = [many, inputs.form, inputs.who, inputs.most, inputs.heat, inputs.seed]
-    task.begins(state, "all", asking_all, put, {"grid": table, "csv": csv})
+    task.begins(state, "all", asking_all, put, {"grid": table, "csv": csv, "estimate": about})
     task.can_stop(state)
     return Panel(
         {

@@ -195,7 +195,7 @@ def tune_tab(state: gr.State) -> Panel:
 
 
 def _button(text: str, elem_id: str, **how: Any) -> gr.Button:
-    return gr.Button(text, elem_id=elem_id, elem_classes="act", scale=1, min_width=150, **how)
+    return gr.Button(text, elem_id=elem_id, elem_classes="act", scale=1, min_width=190, **how)
 
 
 def _inputs() -> TuneInputs:

@@ -19,7 +19,15 @@ _BOX = template('<input type="checkbox" data-tick="{{ key }}" aria-label="{{ say
 # refused would leave its mark
 _JS = """
 const place = element.querySelector('.action-list');
-const draw = () => { place.innerHTML = (props.value || {}).html || ''; };
+const unfolded = new Set();  // what a person has opened in it stays open when it is drawn anew
+const kept = () => place.querySelectorAll('details[data-keep]');
+const draw = () => {
+  place.innerHTML = (props.value || {}).html || '';
+  kept().forEach((one) => { one.open = unfolded.has(one.dataset.keep); });
+};
+place.addEventListener('toggle', ({ target: { open, dataset } }) => {  // it does not bubble
+  if (open) unfolded.add(dataset.keep); else unfolded.delete(dataset.keep);
+}, true);
 place.addEventListener('click', (event) => {
   const button = event.target.closest('[data-press]');
   if (button && !button.disabled) trigger('press', { what: button.dataset.press, key: button.dataset.key });

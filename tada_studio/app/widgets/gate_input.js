@@ -23,15 +23,10 @@ const TOUCH = {
   smooth: 'Hold a cell, then drag, to average each with the layers next to it.',
   look: 'Tap a cell: what its two adapters do there, and what is dropped, opens below the map.',
 };
-// What the views show; those without a plane only tell.
-const ABOUT = {
-  difference: 'How far the domain’s part of each merged update is from that in another merge: orange more, blue less, pale the same. Below the map it is chosen what that is.',
-  split: 'Who speaks on which inputs: above the diagonal on task inputs, below it on domain inputs; blue the task, orange the domain. The further the halves differ, the more a module gates itself by its input.',
-  asymmetry: 'The paper’s picture: which adapter, as trained, reacts more to the domain inputs, whatever the merge makes of it. Click a cell to look into it.',
-  strength: 'How strongly each adapter speaks in a cell, on top of the share: x 1 as trained, x 0 not at all, below 0 subtracted. Where two colours meet, the upper is the task, the lower the domain.',
-  separation: 'How far each adapter is kept to its own inputs in a cell: 1 fully, 0 not at all.',
-  merged: 'What comes out: how much of each merged update’s energy is the domain’s. Click a cell to look into it.',
-  conflict: 'How much of its own energy each adapter loses where directions oppose each other: the task above the diagonal, the domain below, on one fixed scale. Click a cell to look into it.',
+// What a hand can do on views that only tell.
+const HERE = {
+  difference: 'Below the map it is chosen what that is.', asymmetry: 'Click a cell to look into it.', merged: 'Click a cell to look into it.',
+  conflict: 'Click a cell to look into it.',
 };
 const TYPING = 'Type a gate and press Enter. task, even, domain, lock and unlock are understood; an empty field goes back to the readings.';
 const MOVES = { ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, -1], ArrowDown: [0, 1] };
@@ -41,11 +36,17 @@ let stroke = null;
 let sent = 0;
 let over = false;      // whether a pointer rests on the map
 
+// Why a map of shares may be all alike.
+function evenly() {
+  if (tools.shows !== 'gate' || !map?.layers.length || map.computes) return '';
+  return map.split ? 'Shares are even until a hand sets one; what the probe has read is in the views Split and Asymmetry.' : 'Shares are even until a probe or a hand sets them.';
+}
+
 const say = (words) => { hint.textContent = words; };
 function gestures() {
   const how = root.dataset.pointer === 'touch' ? TOUCH : GESTURES;
   const from = tools.shows === 'difference' && map?.difference ? `Compared with ${map.difference.from}.` : '';
-  say(unread() || (isTable() ? TYPING : [ABOUT[tools.shows], from, canPaint() ? how[tools.tool] : ''].filter(Boolean).join(' ')));
+  say(unread() || (isTable() ? TYPING : [ABOUT[tools.shows], evenly(), from, HERE[tools.shows], canPaint() ? how[tools.tool] : ''].filter(Boolean).join(' ')));
 }
 
 // -- strokes ---------------------------------------------------------------------------------------------------------
@@ -106,7 +107,7 @@ function commit() {
   grid.classList.remove('busy');
   if (!before.size) return;
   sent += 1;
-  outbox.push({ tool, cells: [...before.values()].map((one) => one.at), value, on, brush: brushName(of, tools.whose), id: sent });
+  outbox.push({ tool, cells: [...before.values()].map((one) => one.at), value, on, brush: brushName(of, tools.whose), at: selected, id: sent });
   drawMargins();
   drawTable();
   post();
@@ -250,10 +251,12 @@ grid.addEventListener('pointermove', (event) => {
   select(...at, true);
 });
 
-grid.addEventListener('pointerleave', () => { over = false; if (!stroke) hideTip(); });
+// A finger that was lifted leaves, too: what it has asked for stays until it touches something else.
+grid.addEventListener('pointerleave', (event) => { over = false; if (!stroke && event.pointerType !== 'touch') hideTip(); });
+onPage('pointerdown', (event) => { if (event.pointerType === 'touch' && !grid.contains(event.target)) hideTip(); });
 grid.addEventListener('pointerup', lift);
 grid.addEventListener('pointercancel', () => { pressed = null; letGo(); commit(); grid.classList.remove('held'); });
-grid.addEventListener('focusin', (event) => { if (event.target.matches(':focus-visible') && !over) say(KEYS); });
+grid.addEventListener('focusin', (event) => { if (event.target.matches(':focus-visible') && !over && root.dataset.pointer !== 'touch') say(KEYS); });
 grid.addEventListener('focusout', gestures);
 grid.addEventListener('contextmenu', (event) => event.preventDefault());
 
@@ -421,6 +424,7 @@ function arrived() {
   root.classList.toggle('unread', Boolean(unread()));
   if (root.dataset.method !== map.method) { root.dataset.method = map.method ?? ''; gestures(); }
   legend();
+  gestures();
   retell();  // the hand still rests there: say what is true now
   if (!map.live) return;
   grid.dataset.ready = '1';

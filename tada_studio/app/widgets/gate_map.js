@@ -265,7 +265,7 @@ function details(i, j) {
   if (weights?.some((one) => one !== 1)) rows.push(['weights', `task ${number(weights[0])}, domain ${number(weights[1])}`]);
   rows.push(...splitRows(i, j));
   const out = map.merged?.[i]?.[j];
-  if (out != null) rows.push(['in the merge', `${Math.round(100 * (1 - out))} % task, ${Math.round(100 * out)} % domain, of its energy`]);
+  if (out != null) rows.push(['in the merge', `${Math.round(100 * (1 - out))}% task, ${Math.round(100 * out)}% domain, of its energy`]);
   rows.push(['norms', `task ${number(known('norm_task', i, j))}, domain ${number(known('norm_domain', i, j))}`]);
   if (map.lost) rows.push(['conflict', dropped(i, j), 'conflict']);
   return rows;

@@ -13,16 +13,17 @@ from jaxtyping import Float, Shaped
 from torch import Tensor
 
 from tada_studio import report
+from tada_studio.app.widgets.plot_panel import SAVES
 from tada_studio.core.methods import METHODS
 from tada_studio.core.selectors import families
 from tada_studio.figures import DEPTH_MARGIN, DEPTH_MARGIN_RIGHT, row_margin
 from tada_studio.pipeline.merge import Merge
 
 _HERE = Path(__file__).parent
-#: One script in five files: looks and words, what is drawn, groups that fold, the same as a table, and the hand.
+#: One script in six files: looks and words, what is drawn, groups that fold, the same as a table, as a figure, and the hand.
 _JS = "\n".join(
     (_HERE / name).read_text(encoding="utf-8")
-    for name in ("gate_looks.js", "gate_map.js", "gate_groups.js", "gate_table.js", "gate_input.js")
+    for name in ("gate_looks.js", "gate_map.js", "gate_groups.js", "gate_table.js", "gate_save.js", "gate_input.js")
 )
 
 #: The tools, in the order of the toolbar.
@@ -49,6 +50,10 @@ def _choice(sets: str, name: str, options: Mapping[str, str]) -> str:
     return f'<div class="gm-choice" role="radiogroup" aria-label="{name}" data-sets="{sets}" id="{sets}">{made}</div>'
 
 
+_SAVES = "".join(
+    f'<button type="button" data-save="{kind.lower()}" title="{says}" aria-label="{says}">{kind}</button>'
+    for kind, says in SAVES.items()
+)
 # Static on purpose: a template with values in it would be rendered anew at every update and wipe the cells.
 _HTML = f"""
 <div class="gm empty" style="--gm-margin: {DEPTH_MARGIN - 2}px; --gm-right: {DEPTH_MARGIN_RIGHT - 2}px">
@@ -68,10 +73,12 @@ _HTML = f"""
       <span style="left:0%">0</span><span style="left:10%">1%</span><span style="left:31.6%">10%</span>
       <span style="left:70.7%">50%</span><span style="left:100%">all</span></span></span>
     <label class="gm-fit"><input type="checkbox" id="fit">fit colours to this map</label>
+    <div class="gm-save pp-save" role="group" aria-label="Save the map as it is shown">{_SAVES}</div>
   </div>
   <div class="gm-tools">
     {_choice("tool", "Tool", {name: name.capitalize() for name in TOOLS})}
     <label class="gm-fit gm-finger"><input type="checkbox" id="finger">finger paints</label>
+    <span class="gm-what" aria-hidden="true">the brush sets</span>
     {_choice("paints", "The brush sets", PAINTS)}
     {_choice("whose", "Whose strength", WHOSE)}
     <div class="gm-brush" id="brush"><span>brush</span>

@@ -1,5 +1,6 @@
 """Small parts of HTML that several tabs show. Everything that is put in is escaped by the templates."""
 
+import re
 from collections.abc import Iterable, Sequence
 
 from markupsafe import Markup
@@ -28,7 +29,13 @@ _CHECKS = template("""
 <li class="{{ "good" if right else "bad" }}"><span class="mark" aria-hidden="true">{{ "✓" if right else "✗" }}</span>
 <span><code>{{ text }}</code> {{ says }}</span></li>{% endfor %}</ul>{% endif %}
 """)
-_MESSAGE = template('<div class="message-line" role="status" aria-live="polite">{{ text }}</div>')
+_MESSAGE = template("""
+<div class="message-line" role="status" aria-live="polite">
+{%- for part in parts %}{% if loop.index is even %}<span class="by-key">{{ part }}</span>{% else %}{{ part }}{% endif %}
+{%- endfor -%}</div>
+""")
+#: What names keys, which a phone has not.
+_BY_KEY = re.compile(r"( or Ctrl\+\w| (?:Undo|Redo): Ctrl\+\w\.)")
 _BOX = template('<div class="box">{{ inner }}</div>')
 _FADED = template('<div class="stale">{{ inner }}</div>')
 _CARDS = template("""
@@ -94,8 +101,8 @@ def checks(rows: Iterable[tuple[bool, str, str]]) -> Markup:
 
 
 def message(text: str) -> Markup:
-    """What just happened; read out by screen readers."""
-    return _MESSAGE(text=text)
+    """What just happened; read out by screen readers. Keys are not named where there is no keyboard."""
+    return _MESSAGE(parts=_BY_KEY.split(text))
 
 
 def box(inner: Markup) -> Markup:

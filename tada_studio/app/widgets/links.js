@@ -8,6 +8,6 @@ document.addEventListener('click', (event) => {
   if (sidebar && window.innerWidth < 768) sidebar.querySelector('.toggle-button')?.click();  // it lies over the page there
   const place = link.dataset.place;
   const show = () => (place ? document.getElementById(place) : document.getElementById('tabs'))
-    ?.scrollIntoView({ block: place ? 'center' : 'nearest' });
+    ?.scrollIntoView({ block: place ? 'center' : 'start' });
   setTimeout(show, 80);  // once the tab is laid out
 });

@@ -63,7 +63,7 @@ def speaking() -> Iterator[None]:
         raise  # whoever can be stopped says so in place
     except TadaError as error:
         # gr.Error renders HTML, and the names in the message come from other people's files
-        raise gr.Error(html.escape(str(error)), print_exception=False) from error
+        raise gr.Error(html.escape(str(error)), visible=not error.in_place, print_exception=False) from error
     except gr.Error:
         raise
     except Exception as bug:

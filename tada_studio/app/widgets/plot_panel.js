@@ -25,21 +25,17 @@ async function savePage(element, shown, get) {
   const [template, css, script, plotly] = await Promise.all(['template', 'css', 'themed', 'plotly'].map(get));
   const body = element.querySelector('.pp-page').innerHTML
     .replace(/%(heading|caption|figure)%/g, (_, gap) => asHtml({ heading: shown.title, caption: shown.caption, figure: JSON.stringify(shown.figure) }[gap]));
-  const page = filledPage(template, { title: asHtml(shown.title), body, css, themed: script, plotly });
-  const url = URL.createObjectURL(new Blob([page], { type: 'text/html' }));
-  saveAs(url, fileName(shown.title) + '.html');
-  setTimeout(() => URL.revokeObjectURL(url), 60000);
+  saveText(filledPage(template, { title: asHtml(shown.title), body, css, themed: script, plotly }), 'text/html', `${fileName(shown.title)}.html`);
 }
 
-async function saveTable(figure, title) {
-  const url = URL.createObjectURL(new Blob([figureCsv(figure)], { type: 'text/csv' }));
-  saveAs(url, fileName(title) + '.csv');
+function saveText(text, type, name) {
+  const url = URL.createObjectURL(new Blob([text], { type }));
+  saveAs(url, name);
   setTimeout(() => URL.revokeObjectURL(url), 60000);
 }
 
 // How to read it, and of what: the truth line says pair and recipe. What is of an earlier recipe has said so in its title.
-function captionOf(element, title) {
-  const says = element.querySelector('.pp-caption').textContent;
+function captionOf(says, title) {
   const about = (document.querySelector('#truth .truth-pair')?.textContent || '').replace(/\s+/g, ' ').trim();
   return `${says} ${/earlier recipe/.test(title) ? about.replace(/ ?recipe \w+$/, '') : about}`.trim();
 }
@@ -108,8 +104,10 @@ function plotPanel({ element, props, trigger, watch }, get, library) {
     const format = event.target.dataset?.save;
     if (!format || !shown || !hooked) return;
     const { width, font } = window.tadaPicture || {};  // as the Export tab has them; neither: as on the screen
-    const saved = format === 'html' ? savePage(element, shown, get) : format === 'csv' ? saveTable(seen(), shown.title)
-      : savePicture(Plotly, seen(), shown.title, fileName(shown.title), format, width || chart.offsetWidth, css, captionOf(element, shown.title), font);
+    const name = fileName(shown.title);
+    if (format === 'csv') { saveText(figureCsv(seen()), 'text/csv', `${name}.csv`); return; }
+    const saved = format === 'html' ? savePage(element, shown, get)
+      : savePicture(Plotly, seen(), shown.title, name, format, width || chart.offsetWidth, css, captionOf(caption.textContent, shown.title), font);
     saved.catch(complain);
   });
   library.then((loaded) => { Plotly = loaded; return safely(); }).then(() => {

@@ -17,7 +17,8 @@ _FILES = {
     "template": standalone.TEMPLATE, "css": standalone.PAGE_CSS,
 }  # fmt: skip
 _PATHS = json.dumps({name: str(path) for name, path in _FILES.items()})
-_SAVES = {
+#: What a figure can be saved as: what its button says -> its full name.
+SAVES = {
     "PNG": "PNG: save as a picture",
     "SVG": "SVG: save as a drawing",
     "CSV": "CSV: save the numbers",
@@ -49,7 +50,7 @@ def plot_panel(frame: Figure, none: str, elem_id: str, here: str = "", drawn: st
     data). ``elem_id`` is for tests and style sheets only.
     """
     made = _PANEL(
-        title=frame.title, caption=html.explained(f"{frame.caption} {here}".strip()), empty=none, files=_PATHS, saves=_SAVES,
+        title=frame.title, caption=html.explained(f"{frame.caption} {here}".strip()), empty=none, files=_PATHS, saves=SAVES,
         here=here, page=standalone.figure_block(Figure("%heading%", "%caption%")),
     )  # fmt: skip
     return gr.HTML(

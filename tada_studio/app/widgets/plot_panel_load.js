@@ -14,6 +14,7 @@ window.__tadaPlotly ??= (() => {
   const before = window.Plotly;  // gradio's own plots bring another version of it
   return once('plotly').then(() => { const mine = window.Plotly; if (before) window.Plotly = before; return mine; });
 })();
+window.__tadaFile ??= async (name) => (await fetch(at(name))).text();
 window.__tadaPlots
-  .then(() => plotPanel({ element, props, trigger, watch }, async (name) => (await fetch(at(name))).text(), window.__tadaPlotly))
+  .then(() => plotPanel({ element, props, trigger, watch }, window.__tadaFile, window.__tadaPlotly))
   .catch((problem) => { element.querySelector('.pp-chart').textContent = 'This chart cannot be shown: ' + problem.message; });

@@ -28,7 +28,7 @@ _PAGE = template("""
 <span>Now</span><span>Item</span><span>What it asks</span><span>Margin, nats</span></div>{{ rows }}</div>{% endif %}{{ pages }}
 """)
 _ROW = template("""
-<details class="flip {{ "won" if won else "lost" }}"><summary class="flip-row">
+<details class="flip {{ "won" if won else "lost" }}" data-keep="{{ side }} {{ number }}"><summary class="flip-row">
 <span class="state">{{ "right" if won else "wrong" }}<span class="unseen"> now</span></span><span>{{ side }} {{ number }}</span>
 <span class="flip-text">{{ line }}</span><span class="flip-margin">{{ moved }}</span></summary><div class="flip-body">
 {% if picture %}<img src="data:image/png;base64,{{ picture }}" alt="">{% endif %}<p>{{ prompt }}</p>

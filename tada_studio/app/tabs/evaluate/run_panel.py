@@ -22,11 +22,14 @@ from tada_studio.app.widgets.plot_panel import drawing, plot_panel
 from tada_studio.app.widgets.task import Job, LongTask, bar, stop_button
 from tada_studio.errors import InputError, TadaError
 from tada_studio.evaluation.compare import Comparison, compared
+from tada_studio.markup import joined
 from tada_studio.pipeline.items import sample_validation, to_evaluate
-from tada_studio.pipeline.variants import STRENGTHS, TUNED, USUAL, by_name, run_name, variant_words
+from tada_studio.pipeline.variants import PARENTS, STRENGTHS, TUNED, TURNED, USUAL, by_name, run_name, variant_words
 from tada_studio.progress import Progress
 from tada_studio.session import Run
 
+#: Offered before all methods are asked for, beside the recipe's own.
+_FEW = (*PARENTS, *TURNED)
 #: So many of the latest runs can stand beside the recipe.
 EARLIER = 6
 #: Items of one's own, unfolded, push it out of sight of the button that begins.
@@ -34,6 +37,7 @@ _BAR_INTO_SIGHT = """() => {
   const bar = document.getElementById('eval-bar'), { top, bottom } = bar.getBoundingClientRect();
   if (top < 0 || bottom > innerHeight) bar.scrollIntoView({ block: 'center', behavior: 'smooth' });
 }"""
+NO_ITEMS = "A pair of your own brings no items: give some below, under “Items of your own”."
 NOT_YET = "Nothing was evaluated yet. Choose variants and run: each appears as soon as it is scored."
 
 
@@ -52,12 +56,18 @@ def results(state: TabState, run: Run | None) -> Named:
     return {
         "verdict": _verdict(run, found, old),
         **_against(state, run, found),
-        "table": html.faded(html.box(html.table(*report.score_table(run.sides))), old),
+        "table": html.faded(_table(run), old),
         "bars": drawing(figures.score_bars(run.sides, "of an earlier recipe" if old else "", pale=old)),
         "sentences": _sentences(report.comparison_sentences(run.sides)),
         "csv": _csv(state, run),
         **variant_box.show(run),
     }
+
+
+def _table(run: Run) -> Markup:
+    """Every score, and what its columns count."""
+    table = html.table(*report.score_table(run.sides))
+    return html.box(joined([table, html.caption(report.score_table_caption(run.sides))]))
 
 
 def own_variant(run: Run) -> str | None:
@@ -107,11 +117,14 @@ def shown_run(state: TabState) -> Run | None:
 
 
 def choices(state: TabState) -> list[tuple[str, str]]:
-    """Everybody who can be scored now: (what it says, name)."""
+    """Everybody who can be scored now: (what it says, name). Unless all methods are asked for, those that everybody knows and
+    those that are ticked."""
     session = state.session
-    method = session.recipe.method
-    plain = [(variant_words(name, method), name) for name in by_name(method)]
+    method, ticked = session.recipe.method, state.planned.get("evaluate", (USUAL,))[0] or ()
+    names = [name for name in by_name(method) if state.all_methods or name in (*_FEW, method, *ticked)]
+    plain = [(variant_words(name, method), name) for name in names]
     tuned = list(TUNED) if session.sample is not None and session.sample.validation else []
+    tuned = [name for name in tuned if state.all_methods or name in ticked]
     runs = [run for run in session.runs if run.sides][-EARLIER:]
     earlier = [(f"{run_name(run)} ({run.recipe.method})", run_name(run)) for run in runs]
     return [*plain, *((name, name) for name in tuned), *earlier]
@@ -130,6 +143,12 @@ def show(state: TabState) -> Named:
 
 
 # -- handlers --------------------------------------------------------------------------------------------------------
+
+
+def on_all_methods(state: TabState, shown: bool) -> Named:
+    """The whole list of variants, or the short one."""
+    state.all_methods = bool(shown)
+    return {"variants": gr.update(choices=choices(state))}
 
 
 def on_against(state: TabState, against: str | None) -> Named:
@@ -191,7 +210,8 @@ def estimate(
         sides = to_evaluate(state.session.sample, own_items(state, domain_file, task_file))
         count = units(state, variants, limit, sides)
     except (TadaError, TypeError, ValueError):
-        return {"estimate": ""}
+        lacks = state.session.pair is not None and state.session.sample is None and not (domain_file or task_file)
+        return {"estimate": html.note(NO_ITEMS, "next") if lacks else ""}
     items = sum(min(len(ones), int(limit)) for ones in sides.values())
     what = f"{report.counted(len(variants), 'variant')} on {items} items"
     return {"estimate": html.caption(estimated(state.session, "evaluate", count, what))}
@@ -257,7 +277,7 @@ class RunInputs(NamedTuple):
 
 def run_panel(state: gr.State, paths: AllowedPaths) -> Panel:
     """Builds and wires the section."""
-    inputs, task, about = _inputs(state, paths)
+    inputs, task, about, whole = _inputs(state, paths)
     at, against = _results()
     box, made = variant_box.variant_box(state, shown_run)
     at |= {**box, "estimate": about}
@@ -268,6 +288,7 @@ def run_panel(state: gr.State, paths: AllowedPaths) -> Panel:
     ran = task.begins(state, "run", partial(evaluation, paths), [*inputs], at)
     task.can_stop(state)
     task.starts["run"].click(None, None, None, js=_BAR_INTO_SIGHT, api_visibility="private")
+    listen(whole.input, on_all_methods, [state, whole], {"variants": inputs.variants}, **READ)
     listen(against.input, on_against, [state, against], {"against": against, "cards": at["cards"]}, **READ)
     return Panel({**at, "bar": task.bar, "variants": inputs.variants}, show, (made,), (ran,))
 
@@ -289,11 +310,11 @@ def _results() -> tuple[dict[str, Block], gr.Dropdown]:
     return {**shown, "sentences": sentences}, against
 
 
-def _inputs(state: gr.State, paths: AllowedPaths) -> tuple[RunInputs, LongTask, gr.HTML]:
+def _inputs(state: gr.State, paths: AllowedPaths) -> tuple[RunInputs, LongTask, gr.HTML, gr.Checkbox]:
     with gr.Row(equal_height=True):
-        variants = gr.CheckboxGroup(
-            by_name("tada"), value=list(USUAL), label="Variants", elem_id="variants", scale=4, min_width=320
-        )
+        with gr.Column(scale=4, min_width=320):
+            variants = gr.CheckboxGroup(choices(TabState()), value=list(USUAL), label="Variants", elem_id="variants")
+            whole = gr.Checkbox(False, label="Offer all methods", container=False, elem_id="all-methods")
         limit = gr.Slider(10, 1000, 50, step=10, label="Items a side", elem_id="limit", scale=2, min_width=200)
         with gr.Column(scale=1, min_width=110):
             run = gr.Button("Run", variant="primary", elem_id="run", elem_classes="act")
@@ -306,4 +327,4 @@ def _inputs(state: gr.State, paths: AllowedPaths) -> tuple[RunInputs, LongTask, 
             label="Exported adapters", info=f"Scored beside the variants: {where} on each line.", lines=2, elem_id="exported"
         )  # fmt: skip
     running = LongTask({"run": run}, stop, bar("Open a pair first.", "eval-bar"))
-    return RunInputs(variants, limit, domain, task, exported), running, about
+    return RunInputs(variants, limit, domain, task, exported), running, about, whole

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import gradio as gr
+from markupsafe import Markup
 
 from tada_studio import report
 from tada_studio.app.paths import AllowedPaths
@@ -24,6 +25,7 @@ from tada_studio.errors import ExportError, InputError
 from tada_studio.exporting.certify import Certificate, read_certificate
 from tada_studio.figures.images import FONT, FONTS, WIDEST, WIDTH
 from tada_studio.html_report import html_report
+from tada_studio.markup import joined, template
 from tada_studio.progress import ProgressFn
 from tada_studio.session.rates import RATES
 from tada_studio.session.session import size_of_merge
@@ -31,6 +33,11 @@ from tada_studio.take_home import write_kit
 
 #: What may be written beside PEFT's files; the last word is the command line's --format.
 FORMATS = (("Nothing else", ""), ("llama.cpp's LoRA (GGUF)", "gguf"), ("diffusers' LoRA file", "diffusers"))
+#: The first block of Python in a model card.
+_PYTHON = re.compile(r"^```python\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+_LOADING = template("""
+<div class="box load-it"><div class="heading">In plain PEFT</div><pre tabindex="0">{{ code }}</pre></div>
+""")
 NOT_YET = "Nothing was built yet. Building writes the folder, reads it back with PEFT and compares every module."
 
 
@@ -53,11 +60,24 @@ def summary(state: TabState) -> str:
     return html.note(" ".join([made, *heads, report.conflict_sentence(view.merged)]))
 
 
-def certificate(found: Certificate, folder: Path) -> str:
+def certificate(found: Certificate, folder: Path) -> Markup:
     """Pass or fail, with what was checked."""
     if found.holds:
         return html.note(f"Pass. {folder} holds exactly the merge on screen:", "good", found.sentences)
     return html.note(f"Fail. Do not use {folder}:", "bad", found.sentences)
+
+
+def loading(folder: Path, base: str | None) -> Markup:
+    """How the folder is loaded in plain PEFT: what its model card says, with the places on this machine in it."""
+    try:
+        card = (folder / "README.md").read_text(encoding="utf-8")
+    except OSError:
+        return Markup()
+    code = next(iter(_PYTHON.findall(card)), "")
+    code = re.sub(r"^adapter = .*$", lambda _: f"adapter = {str(folder)!r}", code, flags=re.MULTILINE)
+    if base and Path(base).is_dir():
+        code = re.sub(r"^base = .*$", lambda _: f"base = {base!r}", code, flags=re.MULTILINE)
+    return _LOADING(code=code) if code else Markup()
 
 
 def built(state: TabState) -> Named:
@@ -72,6 +92,8 @@ def built(state: TabState) -> Named:
     there = state.archive is not None and Path(state.archive).is_file()
     zip_file = gr.update(value=state.archive, visible=True) if there else closed
     result = certificate(exported.certificate, exported.folder)
+    if exported.certificate.holds:
+        result = joined([result, loading(exported.folder, session.base_ref)])
     return {"result": result, "download": zip_file, "push": gr.update(interactive=exported.certificate.holds)}
 
 
@@ -123,7 +145,7 @@ def building(
 
     return Job(
         work=work,
-        show=lambda: built(state),
+        show=lambda: {**built(state), **estimate(state)},
         first={"result": "", "download": gr.update(visible=False), "push": gr.update(interactive=False)},
         done=lambda _: f"Written to {target}",
         pace=Pace("export", "export", size_of_merge(session.pair), by_note=False) if session.pair is not None else None,
@@ -157,12 +179,14 @@ def on_kit(state: TabState, width: Any = None, font: str | None = None) -> Named
     home = session.folder / "take-home" / f"{suggested_name(state)}-figures"
     shutil.rmtree(home, ignore_errors=True)
     wide = whole(width, "The width of figures") if width else WIDTH
-    files = write_kit(home, view, session.runs, names(session), wide, font or FONT)
+    kit = write_kit(home, view, session.runs, names(session), wide, font or FONT)
     zipped = shutil.make_archive(str(home), "zip", home)
-    kinds = ", ".join(sorted({path.suffix[1:].upper() for path in files}))
-    message = f"{len(files)} files ({kinds}), the map among them. “tada-studio report --figures DIR” writes the same."
+    kinds = ", ".join(sorted({path.suffix[1:].upper() for path in kit.files}))
+    message = (
+        f"{len(kit.files)} files ({kinds}), the map among them. “tada-studio report --figures DIR” writes the same."
+    )
     return {
-        "message": html.note(message, "good"),
+        "message": html.note(message, "good", [kit.lacks] if kit.lacks else []),
         "file": gr.update(value=zipped, visible=True, label="Download the figures"),
     }
 
@@ -212,10 +236,10 @@ def export_tab(state: gr.State, paths: AllowedPaths) -> Panel:
                 interactive=False,
                 elem_id="recipe",
             )
-    at = {"result": result, "download": download, "push": push}
+    at = {"result": result, "download": download, "push": push, "estimate": about}
     finished = task.begins(state, "build", partial(building, paths), [name, within, beside, logits], at)
     task.can_stop(state)
-    return Panel({"summary": what, "recipe": recipe, "estimate": about, **at}, show, news=(finished,))
+    return Panel({"summary": what, "recipe": recipe, **at}, show, news=(finished,))
 
 
 def _place(paths: AllowedPaths) -> tuple[gr.Textbox, gr.Textbox]:
@@ -240,10 +264,10 @@ def _place(paths: AllowedPaths) -> tuple[gr.Textbox, gr.Textbox]:
 def _report_box(state: gr.State) -> None:
     """Everything as one file to take away or to send to somebody."""
     words(html.heading("Report", "All figures, tables, the recipe, verdicts and evaluations as one HTML file."))
+    width, font = _picture()  # before what it is for, and above it: an open list of fonts covers no button
     with gr.Row():
         make = gr.Button("Make the report", elem_id="make-report", min_width=160)
         kit = gr.Button("Figures and tables as files", elem_id="make-kit", min_width=200)
-    width, font = _picture()
     message = words(elem_id="report-message")
     file = gr.DownloadButton("Download the report", variant="primary", visible=False, elem_id="report")
     at = {"message": message, "file": file}

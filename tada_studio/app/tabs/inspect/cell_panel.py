@@ -32,6 +32,7 @@ def show(state: TabState) -> Named:
     """Sentence, slider, choice of cell, heading, both tables of directions, and the figures."""
     view = state.session.view
     if view is None:
+        state.cells = []
         none = {"cell": gr.update(choices=[], value=None), "heading": "", "task": "", "domain": ""}
         return {"message": html.note(NOTHING, "next"), **none, **dict.fromkeys(PICTURES)}
     i, j = edits.shown_cell(state, view)
@@ -40,7 +41,7 @@ def show(state: TabState) -> Named:
     return {
         "message": sentence(view),
         **follow(state, KNOB),
-        "cell": gr.update(choices=choices(view), value=_name(address)),
+        "cell": _chosen(state, view, address),
         "heading": html.heading(
             f"{address.row.capitalize()} · {address.projection}",
             html.explained(f"{chain(view, near.row, i, j)} {report.cell_sentence(view.merged, near)}"),
@@ -68,6 +69,13 @@ def sentence(view: Merge) -> str:
 
 def _name(address: Address) -> str:
     return f"{address.tower}:{address.layer}:{address.projection}".removeprefix(":")
+
+
+def _chosen(state: TabState, view: Merge, address: Address) -> Any:
+    """An update for the list of cells; with what it offers only where that is new: a browser builds hundreds of lines of it."""
+    found, before = choices(view), state.cells
+    state.cells = found
+    return gr.update(value=_name(address), **({} if found == before else {"choices": found}))
 
 
 def choices(view: Merge) -> list[tuple[str, str]]:

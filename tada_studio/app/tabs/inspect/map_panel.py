@@ -78,8 +78,10 @@ def verdict(view: Merge | None) -> str:
     if "share" not in METHODS[view.recipe.method].planes:
         says = f"The map is even and stays so: {view.recipe.method} does not read it. "
         return html.note(f"{says}{report.readers('share')}. {unused}".strip())
-    if view.separation is not None:  # what comes out; the asymmetry under it has its own sentence
-        return html.note(html.explained(f"{report.separation_sentence(view.separation)} {unused}".strip()))
+    if view.separation is not None:  # what comes out, and what it was made from
+        trained = report.asymmetry_sentence(view.asymmetry) if view.probed else ""
+        says = " ".join(filter(None, (trained, report.separation_sentence(view.separation), unused)))
+        return html.note(html.explained(says))
     trend = report.depth_sentences(view.depths, view.probed, int(view.gates.edited.sum()))
     return html.note(html.explained(f"{report.lean_sentence(view.gates)} {trend} {unused}".strip()))
 
@@ -96,14 +98,17 @@ def truth(state: TabState) -> Named:
 
 def on_stroke(state: TabState, news: gr.EventData) -> None:
     """A stroke on the map."""
-    edits.stroke(state, {name: getattr(news, name, None) for name in ("tool", "cells", "value", "on", "brush", "id")})
+    edits.stroke(
+        state, {name: getattr(news, name, None) for name in ("tool", "cells", "value", "on", "brush", "at", "id")}
+    )
 
 
 # -- layout ----------------------------------------------------------------------------------------------------------
 
 
-def map_panel(cards: gr.HTML) -> dict[str, gr.HTML | gr.Button]:
-    """Builds the panel and gives its components by the names in ``show``; ``cards`` stand above it, over the whole width."""
+def map_panel() -> dict[str, gr.HTML | gr.Button]:
+    """Builds the panel and gives its components by the names in ``show``. On a phone the cards come under the map, by theme.css."""
+    cards = words(stat_cards(None), elem_id="merge-cards")
     grid = gate_map()
     with gr.Row(elem_classes="below-map"):
         message = words(html.message(""), elem_id="message")

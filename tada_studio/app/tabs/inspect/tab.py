@@ -35,7 +35,6 @@ from tada_studio.app.widgets.panel import (
     listen,
     listen_early,
     together,
-    words,
 )
 
 Show = Callable[[TabState], Named]
@@ -112,10 +111,9 @@ def after(act: Callable[..., None], show: Show) -> Callable[..., Named]:
 
 def inspect_tab(state: gr.State) -> Panel:
     """Builds and wires the tab."""
-    cards = words(map_panel.stat_cards(None))
     with gr.Row(elem_id="map-and-beside"):
         with gr.Column(scale=5, min_width=320, elem_classes="map-column"):
-            picture = map_panel.map_panel(cards)
+            picture = map_panel.map_panel()
             with gr.Column(elem_classes="depth-block"):
                 depth = depth_panel(state)
         with gr.Column(scale=2, min_width=310, elem_id="beside", elem_classes="knob-column"):

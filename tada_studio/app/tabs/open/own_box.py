@@ -127,7 +127,9 @@ def own_box(paths: AllowedPaths) -> Box:
     typed = _typed(paths)
     words(html.caption(_BASE_IS_FOR))
     with (
-        gr.Accordion("Or drop zips, or the files of an adapter's folder", open=paths.hosted, elem_id="own-zips"),
+        gr.Accordion(
+            "Or files: choose zips, or drop folders anywhere on this tab", open=paths.hosted, elem_id="own-zips"
+        ),
         gr.Row(),
     ):
         zips = [_zip(role, [] if paths.hosted else [".bin"]) for role in ("Task", "Domain")]

@@ -127,7 +127,7 @@ def _inputs(
             return []
         if not files:
             raise InputError(
-                "No file was uploaded. Choose a .txt (one input a line), a .jsonl with text or question, images, or a zip of them."
+                "No file was uploaded. Choose a .txt (one input a line), a .jsonl or .csv (text or question), images, or a zip."
             )
         return [found for file in files for found in uploaded(file, read_inputs)]
     if state.session.sample is None:
@@ -192,8 +192,8 @@ def _layout(most: int) -> tuple[ProbeInputs, dict[str, gr.Row], LongTask, gr.HTM
     with gr.Row(visible=False) as file:
         files = [
             gr.File(
-                label=f"{kind}: .txt (one a line), .jsonl (text or question), images, or a zip of images",
-                file_count="multiple", file_types=[".txt", ".jsonl", ".zip", *SUFFIXES], elem_id=name,
+                label=f"{kind}: .txt (one a line), .jsonl or .csv (text or question), images, or a zip of images",
+                file_count="multiple", file_types=[".txt", ".jsonl", ".csv", ".tsv", ".zip", *SUFFIXES], elem_id=name,
             )
             for kind, name in (("Domain inputs", "probe-file"), ("Task inputs", "probe-task-file"))
         ]  # fmt: skip

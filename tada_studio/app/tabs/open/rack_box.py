@@ -25,6 +25,8 @@ from tada_studio.pipeline.rack import folders_in
 KINDS = {"cosine": "cosine", "overlap": "inside", "conflict": "conflict"}
 NOTHING = "Name two adapters or more of one base and compare them: every two become a cell."
 _CLICK = "A click on a cell opens the row as task and the column as domain; on the diagonal, one adapter alone."
+_PICKLED = "I trust where every adapter_model.bin among them comes from"
+_PICKLED_INFO = "Without this tick those are left out; with it they are read as numbers only, and no code in them runs."
 #: Pairs that are listed by name; the map holds the others.
 _LISTED = 40
 #: Where a visitor's zip was unpacked to, which is nobody's business.
@@ -34,16 +36,25 @@ _LIST = template('<div class="saved rack-pairs"><b>{{ title }}</b><ul>{{ lines }
 
 
 class Box(NamedTuple):
-    """What the Open tab wires: ``task`` begins with ``refs`` and ``zips`` and shows its answers at ``at``; ``kind`` switches the
-    map; a click on the map or a press in the list opens a pair."""
+    """What the Open tab wires: ``task`` begins with ``inputs`` and shows its answers at ``at``; ``kind`` switches the map; a click
+    on the map or a press in the list opens a pair.
+
+    pickled: a person's word that every adapter_model.bin among them may be read
+    """
 
     refs: gr.Textbox
     zips: gr.File
+    pickled: gr.Checkbox
     kind: gr.Radio
     map: gr.HTML
     pairs: gr.HTML
     sizes: gr.HTML
     task: LongTask
+
+    @property
+    def inputs(self) -> list[Any]:
+        """In the order of ``comparing``."""
+        return [self.refs, self.zips, self.kind, self.pickled]
 
     @property
     def at(self) -> dict[str, Any]:
@@ -111,9 +122,14 @@ def named(paths: AllowedPaths, text: str | None, zips: Sequence[str] | None) -> 
 
 
 def comparing(
-    paths: AllowedPaths, state: TabState, text: str | None, zips: Sequence[str] | None, kind: str | None
+    paths: AllowedPaths,
+    state: TabState,
+    text: str | None,
+    zips: Sequence[str] | None,
+    kind: str | None,
+    allow_pickle: bool = False,
 ) -> Job:
-    """Compare them all with each other."""
+    """Compare them all with each other. allow_pickle: an adapter_model.bin may be read, which no stranger may say"""
     session, refs = state.session, named(paths, text, zips)
     if len(refs) < 2:
         raise InputError("A rack needs two adapters or more. Name folders or Hub ids, one a line, or upload zips.")
@@ -121,7 +137,7 @@ def comparing(
 
     def work(progress: Any) -> None:
         try:
-            state.rack = session.rack(refs, progress)
+            state.rack = session.rack(refs, progress, allow_pickle and not paths.hosted)
         except InputError as error:
             raise InputError(_without_places(str(error), *refs)) from error
 
@@ -185,6 +201,14 @@ def rack_box(paths: AllowedPaths) -> Box:
         with gr.Row():
             go = gr.Button("Compare", variant="primary", elem_id="rack-compare", elem_classes="act", min_width=110)
             stop = stop_button("rack-stop")
+            pickled = gr.Checkbox(
+                label=_PICKLED,
+                info=_PICKLED_INFO,
+                value=False,
+                visible=not paths.hosted,
+                elem_id="rack-pickled",
+                min_width=300,
+            )
         shown = bar(NOTHING, "rack-bar")
         kind = gr.Radio([*KINDS], value="cosine", label="Map of", elem_id="rack-kind")
         with gr.Row():
@@ -193,4 +217,4 @@ def rack_box(paths: AllowedPaths) -> Box:
             with gr.Column(scale=2, min_width=300):
                 pairs = action_list("rack-pairs")
                 sizes = words(elem_id="rack-sizes")
-    return Box(refs, zips, kind, drawn_at, pairs, sizes, LongTask({"compare": go}, stop, shown))
+    return Box(refs, zips, pickled, kind, drawn_at, pairs, sizes, LongTask({"compare": go}, stop, shown))

@@ -40,10 +40,15 @@ def _box(state: TabState, pair: Pair) -> Markup:
     if role != found.role:
         says = f"{says} You say: {role}."
     fit = ways_of(state, pair)
-    is_taken = list(fit.values()) == [state.session.recipe]  # then nothing is left to choose
-    ways = Markup() if is_taken else _choices(fit)
+    ways = Markup() if _is_taken(fit, state.session.recipe, role) else _choices(fit)
     others = joined(button(name, "role", name, f"Treat them as {name}") for name in ROLES if name != role)
     return _BOX(says=html.note(says, "" if role == "independent" else "next"), ways=ways, others=others)
+
+
+def _is_taken(ways: Mapping[str, Recipe], recipe: Recipe, role: str) -> bool:
+    """Whether nothing is left to choose. Two that were trained apart are merged as usual, whatever auto or a hand made of it."""
+    [first, *more] = ways.values()
+    return not more and (recipe == first or (role == "independent" and recipe.method == first.method))
 
 
 def _choices(ways: Mapping[str, Recipe]) -> Markup:

@@ -14,7 +14,8 @@ from tada_studio.sample_pairs import Sample, samples
 
 _CARD = template("""
 <div class="story"><div class="story-title">{{ title }}{{ state }}</div><p>{{ story }}</p>
-<p class="story-line">{{ line }}</p><div class="badges">{{ badges }}</div></div>
+<p class="story-line">{{ line }}</p><div class="badges">{{ badges }}</div>
+{% if is_open %}<p class="story-next"><a href="#inspect" data-tab="inspect">Look at its map</a></p>{% endif %}</div>
 """)
 #: What a card calls the variants that sample.json has figures of, in the order of the story.
 _NAMES = {"base": "base", "task": "task alone", "domain": "domain alone", "sum": "plain sum", "tada": "tada"}
@@ -51,7 +52,7 @@ def card(sample: Sample, is_open: bool) -> Markup:
     badges = [*facts, *([str(sample.about["licence"])] if sample.about.get("licence") else [])]
     return _CARD(
         title=sample.title, state=html.badge("open", "good") if is_open else "", story=sample.story,
-        line=measured_line(sample.about), badges=joined(map(html.badge, badges)),
+        line=measured_line(sample.about), badges=joined(map(html.badge, badges)), is_open=is_open,
     )  # fmt: skip
 
 

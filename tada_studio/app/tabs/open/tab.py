@@ -9,6 +9,7 @@ import gradio as gr
 from markupsafe import Markup
 
 from tada_studio import report
+from tada_studio.app import truth_line
 from tada_studio.app.paths import AllowedPaths
 from tada_studio.app.state import TabState
 from tada_studio.app.tabs.open import own_box, passports, probe_box, rack_box, readings_box, role_box, sample_cards
@@ -26,7 +27,10 @@ def verdict(state: TabState) -> Markup:
     if session.pair is None:
         nothing = "Nothing is open yet. Choose a sample, or name two adapters of your own."
         return html.note(f"{state.message} {nothing}", "bad") if state.message else html.note(nothing, "next")
-    return html.note(report.pair_verdict(session.pair), "good")
+    who = list(dict.fromkeys(filter(None, truth_line.names(session))))
+    return html.note(
+        f"{' and '.join(who)} {'are' if len(who) > 1 else 'is'} open. {report.pair_verdict(session.pair)}", "good"
+    )
 
 
 def show(state: TabState) -> Named:
@@ -46,7 +50,7 @@ def on_sample(name: str, state: TabState) -> Named:
 
 
 def on_own(paths: AllowedPaths, state: TabState, *fields: Any) -> Iterator[Named]:
-    """Open a pair of one's own. What is wrong is said beside its fields, where it stays: a toast fades over the former pair's
+    """Open a pair of one's own. What is wrong is said beside its fields, where it stays, and not by a toast over the former pair's
     verdict.
     """
     yield {"error": ""}
@@ -54,6 +58,7 @@ def on_own(paths: AllowedPaths, state: TabState, *fields: Any) -> Iterator[Named
         ticks = yield from own_box.opening(paths, state, *fields)
     except TadaError as error:
         yield {"bar": probe_box.probe_bar(state), "error": html.note(str(error), "bad")}
+        error.in_place = True
         raise
     yield {**show(state), **ticks}
 
@@ -108,7 +113,7 @@ def _wire_rack(
     state: gr.State, paths: AllowedPaths, rack: rack_box.Box, base: gr.Textbox, at: dict[str, Any]
 ) -> list[Any]:
     """The rack's own handlers; gives the events after which another pair is open."""
-    rack.task.begins(state, "compare", partial(rack_box.comparing, paths), [rack.refs, rack.zips, rack.kind], rack.at)
+    rack.task.begins(state, "compare", partial(rack_box.comparing, paths), rack.inputs, rack.at)
     rack.task.can_stop(state)
     listen(rack.kind.change, rack_box.on_kind, [state, rack.kind], rack.at, **READ)
 
