@@ -2,9 +2,9 @@
 
     python benchmarks/chain.py [--folder OUT] [--limit N]
 
-The first merge is the sample's pair with its readings; the second joins birds to it, probed with questions about birds on one side
-and with the prompts of both former skills on the other. All test items, float32, the same items and batches for every variant; the
-table goes into docs/samples.md. With --folder every merge is kept there as its PEFT folder.
+The first merge is the sample's pair with its readings; the second joins birds to it, probed with beginnings of sentences about
+birds on one side and with the prompts of both former skills on the other. All test items, float32, the same items and batches for
+every variant; the table goes into docs/samples.md. With --folder every merge is kept there as its PEFT folder.
 """
 
 import argparse

@@ -12,6 +12,7 @@ import lab_tiny  # noqa: F401  puts the samples' makers on the path
 import smollm2_minerals as language
 import smollm2_text as text
 from lab_pairs import LabPair
+from minerals_text import write_rows
 
 from tada_studio import pipeline
 
@@ -31,6 +32,10 @@ def make(pair: LabPair, folder: Path, bases: Path) -> None:
     work = folder / "work"
     language.make_task(pipeline.load_base(base, dtype="bfloat16"), pair.seed, size, folder, work, item)
     language.make_domain(pipeline.load_base(base, dtype="bfloat16"), domain, pair.seed, size, folder, work)
+    # the plan was committed when domain inputs were letter questions: so they stay
+    found = text.things(text.DOMAINS[domain], size.things, pair.seed)
+    probe = text.probe_questions(text.DOMAINS[domain], found, 32, pair.seed)
+    write_rows(folder / f"probe{ending}.jsonl", probe)
     files = {
         "task": "task", "domain": f"domain{ending}".replace("_", "-"), "probe": f"probe{ending}.jsonl",
         "task_probe": "task_probe.jsonl", "items": {"domain": f"domain{ending}.jsonl", "task": "task.jsonl"},

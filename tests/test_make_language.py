@@ -1,7 +1,7 @@
 """The scripts of the language samples: training and evaluation share nothing, an interruption changes nothing, and they run."""
 
-import json
 import re
+import shutil
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -315,4 +315,31 @@ def test_the_script_of_the_real_model_runs_on_a_small_one(make, tmp_path):
     ]  # fmt: skip
     pair = pipeline.read_pair(out / "task", out / "domain-birds")
     assert len(pair.names) == 21 and pair.domain.base == "pico"
-    assert json.loads((out / "probe_birds.jsonl").read_text().splitlines()[0])["text"].startswith("Question: W")
+    assert "Question" not in (out / "probe_birds.jsonl").read_text()
+
+
+@pytest.mark.parametrize("kind", ["minerals", "birds", "towns"])
+def test_inputs_of_an_invented_domain_begin_as_its_training_and_no_item_does(make, kind):
+    """Every form of training's sentences, cut before the first fact; the name alone is filled in."""
+    import smollm2_text as text
+
+    domain = text.DOMAINS[kind]
+    found = text.things(domain, 96, SEED)
+    inputs = [row["text"] for row in text.domain_prompts(domain, [thing["n"] for thing in found], 32, SEED)]
+    told = {form.format(N=thing["n"].capitalize(), **thing) for thing in found for form in domain.sentences}
+    assert len(set(inputs)) == 32 and all(any(one.startswith(f"{begun} ") for one in told) for begun in inputs)
+    values = {value for about in domain.attributes.values() for value in about.values}
+    assert not values & {word for begun in inputs for word in begun.split()}
+    assert {text.begun(form) for form in domain.sentences}.isdisjoint(a.held_out for a in domain.attributes.values())
+
+
+@pytest.mark.parametrize(("kind", "ending", "seed"), [("minerals", "", 7), ("birds", "_birds", 8)])
+def test_the_script_repeats_the_inputs_that_the_real_sample_ships(make, tmp_path, kind, ending, seed):
+    import smollm2_minerals
+
+    shipped = MAKE.parent / "smollm2-minerals"
+    for part in ("_val", ""):
+        shutil.copy(shipped / f"domain{ending}{part}.jsonl", tmp_path)
+    smollm2_minerals.main(["--only", "inputs", "--domain", kind, "--seed", str(seed), "--out", str(tmp_path)])
+    name = f"probe{ending}.jsonl"
+    assert (tmp_path / name).read_bytes() == (shipped / name).read_bytes()

@@ -1,5 +1,6 @@
 """The method lab's bookkeeping: pairs are made of other things than they are asked for, and tables say what is so, no more."""
 
+import hashlib
 import subprocess
 import sys
 from pathlib import Path
@@ -110,6 +111,30 @@ def test_styles_alter_every_sentence_and_its_length_hardly(lab):
         altered = words.sentences(list(words.TASK), "test", 3, 42, style)
         assert len(altered) == len(plain) and not {one.text for one in altered} & {one.text for one in plain}
         assert 0.8 < sum(len(one.text) for one in altered) / sum(len(one.text) for one in plain) < 1.6
+
+
+@pytest.mark.parametrize(
+    ("name", "ending", "digest"),
+    [
+        ("sl61", "", "ddcdbc06"),
+        ("sl62", "_towns", "68072ceb"),
+        ("gm71", "_birds", "72b6bfcf"),
+        ("gm72", "_towns", "b989545a"),
+    ],
+)
+def test_language_pairs_keep_the_domain_inputs_that_the_plan_was_written_with(
+    lab, name, ending, digest, tmp_path, monkeypatch
+):
+    """Letter questions, and the very ones: samples have others since, a committed plan has not. Nothing is trained here."""
+    import lab_language
+
+    monkeypatch.setattr(lab_language.language, "_teach", lambda *_: None)
+    monkeypatch.setattr(lab_language.pipeline, "load_base", lambda *_, **__: None)
+    monkeypatch.setattr(lab_language, "gemma", lambda bases: bases)
+    pair = next(one for one in lab["pairs"].PAIRS if one.name == name)
+    lab_language.make(pair, tmp_path, tmp_path)
+    probe = (tmp_path / f"probe{ending}.jsonl").read_bytes()
+    assert hashlib.sha256(probe).hexdigest()[:8] == digest and probe.count(b"Answer:") == 32
 
 
 @pytest.mark.nightly  # ten seconds for a script

@@ -12,7 +12,6 @@ from tada_studio.evaluation import choose, read_items
 from tada_studio.pipeline.analysis import analysis
 from tada_studio.pipeline.merge import merge
 from tada_studio.probing import Readings, read_inputs
-from tada_studio.recipe import THRESHOLD_1, Recipe
 from tada_studio.sample_pairs import planted, sample, samples
 
 
@@ -84,7 +83,7 @@ def test_a_sample_ships_task_inputs_that_are_no_items_and_readings_of_both_kinds
     assert len(readings.on_task.tokens) == 32 and readings.about["equal_inputs"] == "0 of 32"
 
 
-@pytest.mark.parametrize("name", ["minerals-tiny"])
+@pytest.mark.parametrize("name", ["minerals-tiny", "smollm2-minerals", "smollm2-birds"])
 def test_the_domain_is_probed_in_its_own_form_and_not_in_the_tasks(name):
     """Letter questions about the domain are what neither parent was taught: no merge can be told to be near to them there."""
     chosen = sample(name)
@@ -96,10 +95,18 @@ def test_the_domain_is_probed_in_its_own_form_and_not_in_the_tasks(name):
     assert sum(len(text.split()) for text in domain) / len(domain) == pytest.approx(length, rel=0.5)
 
 
-def test_merges_can_be_compared_on_the_domain_inputs_of_the_default_sample():
-    """Auto's divergences are of the size that candidates differ by: in the task's form each was more than 6 nats from the domain
+@pytest.mark.parametrize(
+    "name",
+    [
+        "minerals-tiny",
+        pytest.param("smollm2-minerals", marks=pytest.mark.nightly),  # a minute each
+        pytest.param("smollm2-birds", marks=pytest.mark.nightly),
+    ],
+)
+def test_merges_can_be_compared_on_the_domain_inputs_of_a_sample(name):
+    """Auto's divergences are of the size that candidates differ by: in the task's form each was 6 to 30 nats from the domain
     parent, and what was chosen was chance."""
-    chosen = sample("minerals-tiny")
+    chosen = sample(name)
     base, pair = pipeline.load_base(chosen.base, device="cpu"), pipeline.read_pair(chosen.task, chosen.domain)
     found = pipeline.calibrate(pair, base, pipeline.sample_inputs(chosen), pipeline.sample_task_inputs(chosen), n=8)
     assert max(one.domain for one in found.trials) < 0.6
@@ -114,8 +121,7 @@ def test_forty_items_score_as_the_sample_promises():
     chosen = sample("smollm2-minerals")
     base, pair = pipeline.load_base(chosen.base, device="cpu"), pipeline.read_pair(chosen.task, chosen.domain)
     items = {side: choose(rows, 20, seed=1) for side, rows in pipeline.sample_items(chosen).items()}
-    gated = Recipe(method="gates", conflict_threshold=THRESHOLD_1)  # what version 0.1 called tada, and measured
-    variants = {"task": pair.task, "domain": pair.domain, "gates": merge(pair, Readings.load(chosen.readings), gated)}
+    variants = {"task": pair.task, "domain": pair.domain, "tada": merge(pair, Readings.load(chosen.readings))}
     sides = pipeline.score_sides(base, variants, items)
     for side, scores in sides.items():
         for name, score in scores.items():

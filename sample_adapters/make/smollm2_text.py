@@ -4,7 +4,8 @@ plain English.
 Drawn from word lists by seed; nothing is copied from anywhere.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+import re
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from random import Random
 
@@ -200,8 +201,20 @@ def items(domain: Domain, found: Sequence[Thing], seed: int) -> list[Row]:
     return rows
 
 
+def domain_prompts(domain: Domain, names: Iterable[str], count: int, seed: int) -> list[Row]:
+    """Beginnings of training's sentences up to the first fact, as the domain comes in use: what it is probed with."""
+    draw = Random(f"{seed} domain prompts")
+    chosen = draw.sample(sorted(names), count)
+    return [{"text": begun(draw.choice(domain.sentences)).format(n=name, N=name.capitalize())} for name in chosen]
+
+
+def begun(form: str) -> str:
+    """What stands before the first fact of a sentence, the name of the thing still to be filled in."""
+    return re.split(r" *\{(?![nN]\})", form)[0]
+
+
 def probe_questions(domain: Domain, found: Sequence[Thing], count: int, seed: int) -> list[Row]:
-    """Letter questions about the things, as the merged adapter will meet them."""
+    """Letter questions about the things: domain inputs in the task's form, which the method lab's plan was written with."""
     draw, rows = Random(f"{seed} probe"), []
     for thing in draw.sample(list(found), count):
         name, about = draw.choice(list(domain.attributes.items()))

@@ -4,8 +4,8 @@ from tada_studio.core.gates import Readings
 from tada_studio.core.separation import distinguishable
 
 #: Below the first the two kinds of inputs hardly differ, above the second they clearly do. Two halves of 16 inputs of one kind
-#: differ by .15 to .28 in the samples, by .43 where inputs are a few words long (the domain's of minerals-tiny), and task against
-#: domain inputs, 32 of each, by .30 to .43 (minerals-tiny): so no more than a hint.
+#: differ by .15 to .28 in the samples, by .36 to .43 where inputs are a few words long (the domain's of the language samples), and
+#: task against domain inputs, 32 of each, by .30 to .50: so no more than a hint.
 HARDLY, CLEARLY = 0.15, 0.25
 #: What a probe of task inputs adds.
 ABOUT_TASK_INPUTS = (
