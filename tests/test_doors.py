@@ -1,5 +1,6 @@
 """The three doors give the same bytes, speak the same words, and open nothing that was not asked for."""
 
+import gc
 import json
 import subprocess
 import sys
@@ -212,3 +213,25 @@ def test_public_names_are_sorted_complete_and_what_they_say():
     code = "import tada_studio.probing, tada_studio.evaluation.scores, tada_studio as t; print(t.probing, callable(t.probe))"
     assert python(code).startswith("<module 'tada_studio.probing'")
     assert {"read_pair", "load_base", "probe", "merge", "evaluate", "export", "gates"} <= set(tada_studio.__all__)
+
+
+def test_the_app_is_imported_without_parsing_gradio_s_components_and_leaves_inspect_as_it_was():
+    """Each is a file of thousands of characters that gradio parses to write an interface beside it."""
+    code = """
+import ast, inspect
+parsed, parse = [], ast.parse
+ast.parse = lambda source, *more, **how: parsed.append(len(str(source))) or parse(source, *more, **how)
+import tada_studio.app
+print(sum(length > 9000 for length in parsed), "tada" in inspect.getfile.__module__, callable(tada_studio.app.gr.Slider.change))
+"""
+    assert python(code).split() == ["0", "False", "True"]
+
+
+def test_nothing_is_collected_before_the_server_answers_and_what_is_there_then_is_not_looked_at_again(monkeypatch):
+    seen = []
+    launch = SimpleNamespace(launch=lambda **how: seen.append(gc.isenabled()))
+    monkeypatch.setitem(sys.modules, "tada_studio.app", launch)
+    assert run("app", "--no-browser") == 0 and seen == [False] and gc.isenabled()
+    settles = "import gc; gc.disable(); from tada_studio.app.shared_machine import settle; settle()"
+    code = f"{settles}; print(gc.isenabled(), gc.get_freeze_count() > 9999)"
+    assert python(code).split() == ["True", "True"]

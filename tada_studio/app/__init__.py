@@ -15,7 +15,10 @@ from typing import Any
 os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")
 os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
 
-import gradio as gr
+from tada_studio.app.quick_import import without_interfaces
+
+with without_interfaces():
+    import gradio as gr
 from starlette.middleware import Middleware
 
 from tada_studio.app import page_states, shared_machine, unchanged
@@ -98,6 +101,8 @@ def launch(
         _listen(demo, server_name=host, server_port=port, inbrowser=open_browser, auth=auth, **settings)
         page_states.install(demo)
         unchanged.install(demo)
+        if ends:
+            shared_machine.settle()
         if blocks:
             wait(demo)
     return demo.app, demo.local_url, demo.share_url

@@ -16,6 +16,8 @@ from tada_studio.app.shared_machine import HANDS
 
 #: Events of this ``concurrency_id`` are done one after the other for each page, whatever other pages do.
 EDIT_LANE = "edit"
+#: Events of one function that are worked on at once, unless it says otherwise.
+EACH = 4
 #: Events that wait here at once, all visitors together: what memory allows.
 MOST = 4096
 #: Long work, which mostly waits for its turn and holds up nobody meanwhile.
@@ -34,7 +36,7 @@ class FairQueue(Queue):
     def __init__(self, like: Queue, share: int, visitor_of: Callable[[Any, str], str]) -> None:
         super().__init__(
             live_updates=like.live_updates, concurrency_count=like.max_thread_count, update_intervals=like.update_intervals,
-            max_size=MOST, blocks=like.blocks, default_concurrency_limit=like.default_concurrency_limit,
+            max_size=MOST, blocks=like.blocks, default_concurrency_limit=EACH,
         )  # fmt: skip
         self.share, self.visitor_of = share, visitor_of
         self.sleep_when_free = _LOOK

@@ -120,7 +120,6 @@ def page(start: Start) -> gr.Blocks:
                 tabs[name] = tab, panel
         _wire(demo, state, always, tabs, browser_tabs)
         add_endpoints(start.paths, visitors)
-    demo.queue(default_concurrency_limit=4)
     demo._queue = FairQueue(demo._queue, start.limits.calls, visitors.name)
     sweep_now_and_then(stores, demo, 60 * min(60.0, kept), min(_SWEEP, 6 * kept))
     return demo
@@ -137,8 +136,8 @@ def sweep_now_and_then(stores: Stores, demo: gr.Blocks, kept: float, every: floa
             if (pages := page_states.of(app())) is not None:
                 pages.drop_closed(kept)
             del stores, pages
-            shared_machine.give_back()
             time.sleep(every)
+            shared_machine.give_back()  # not at the start, where the first page waits for this
 
     threading.Thread(target=run, daemon=True, name="tada-sweep").start()
 

@@ -1,6 +1,7 @@
 """Where one starts: the app in the browser, the embedded samples."""
 
 import argparse
+import gc
 from pathlib import Path
 from typing import Any
 
@@ -16,23 +17,27 @@ def app(options: argparse.Namespace) -> int:
         raise InputError("A pair needs both --task and --domain; or give --sample, or nothing for the usual sample.")
     name = None if options.task else sample(options.sample or DEFAULT).name
 
-    from tada_studio.app import launch  # after the checks: gradio takes seconds
+    settings = {
+        "sample": name,
+        "task": options.task,
+        "domain": options.domain,
+        "base": options.base,
+        "host": options.host,
+        "port": options.port,
+        "open_browser": not options.no_browser,
+        "root": options.root,
+        "public": options.public,
+        "auth": _accounts(options.auth),
+        "ends": True,
+        "mcp": options.mcp,
+    }
+    gc.disable()  # nearly all that is imported and built now stays; to look through it again and again took a second
+    try:
+        from tada_studio.app import launch  # after the checks: gradio takes seconds
 
-    launch(
-        sample=name,
-        task=options.task,
-        domain=options.domain,
-        base=options.base,
-        host=options.host,
-        port=options.port,
-        open_browser=not options.no_browser,
-        root=options.root,
-        public=options.public,
-        auth=_accounts(options.auth),
-        ends=True,
-        mcp=options.mcp,
-        runs=runs_of(options),
-    )
+        launch(**settings, runs=runs_of(options))
+    finally:
+        gc.enable()
     return 0
 
 
