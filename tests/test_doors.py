@@ -235,3 +235,16 @@ def test_nothing_is_collected_before_the_server_answers_and_what_is_there_then_i
     settles = "import gc; gc.disable(); from tada_studio.app.shared_machine import settle; settle()"
     code = f"{settles}; print(gc.isenabled(), gc.get_freeze_count() > 9999)"
     assert python(code).split() == ["True", "True"]
+
+
+def test_what_a_command_imports_is_not_looked_through_again_and_in_somebody_s_process_it_is(pico):
+    code = """
+import gc, sys
+from tada_studio.cli import main
+before = gc.get_freeze_count()
+sys.argv = ["tada-studio", "passport", TASK, "--json", "-q"]
+assert main(GIVEN) == 0
+print("frozen", gc.get_freeze_count() - before > 100_000, gc.isenabled())
+""".replace("TASK", repr(str(pico.task)))
+    found = {given: python(code.replace("GIVEN", given)).split()[-2:] for given in ("", "sys.argv[1:]")}
+    assert found == {"": ["True", "True"], "sys.argv[1:]": ["False", "True"]}

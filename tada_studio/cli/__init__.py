@@ -6,6 +6,7 @@ A file for each group of commands: what they do, and their flags. Nothing heavy 
 import argparse
 import sys
 from collections.abc import Callable, Sequence
+from importlib import import_module
 
 from tada_studio.cli import completion, evaluate, folders, pair, rack, start, tune
 from tada_studio.cli.parser import Parser, unknown_command, unknown_flag
@@ -13,6 +14,7 @@ from tada_studio.cli.settings import with_settings
 from tada_studio.cli.together import together
 from tada_studio.errors import TadaError
 from tada_studio.glossary import glossary_lines
+from tada_studio.uncollected import one_command, uncollected
 
 COMMANDS: dict[str, Callable[[argparse.Namespace], int]] = {
     "app": start.app,
@@ -30,14 +32,22 @@ COMMANDS: dict[str, Callable[[argparse.Namespace], int]] = {
     "completion": completion.completion,
 }
 
+#: Those that work on adapters, with all of the package.
+WORK = COMMANDS.keys() - {"app", "samples", "completion"}
+
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; returns the exit code. An error that is not the user's keeps its traceback."""
+    if argv is None:
+        one_command()
     words = list(sys.argv[1:] if argv is None else argv)
     name = f"tada-studio {words[0]}" if words and words[0] in COMMANDS else "tada-studio"
     try:
         options = _options(words)
         with together(options):
+            if options.command in WORK:
+                with uncollected():
+                    import_module("tada_studio.pipeline")
             return COMMANDS[options.command](options)
     except TadaError as error:
         print(f"{name}: {error}", file=sys.stderr)

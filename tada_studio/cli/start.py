@@ -1,13 +1,13 @@
 """Where one starts: the app in the browser, the embedded samples."""
 
 import argparse
-import gc
 from pathlib import Path
 from typing import Any
 
 from tada_studio.cli.flags import add_engine, add_placement, answer, runs_of
 from tada_studio.cli.parser import command
 from tada_studio.errors import InputError
+from tada_studio.uncollected import uncollected
 
 
 def app(options: argparse.Namespace) -> int:
@@ -31,13 +31,10 @@ def app(options: argparse.Namespace) -> int:
         "ends": True,
         "mcp": options.mcp,
     }
-    gc.disable()  # nearly all that is imported and built now stays; to look through it again and again took a second
-    try:
+    with uncollected():  # until it serves
         from tada_studio.app import launch  # after the checks: gradio takes seconds
 
         launch(**settings, runs=runs_of(options))
-    finally:
-        gc.enable()
     return 0
 
 

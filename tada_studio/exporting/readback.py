@@ -18,6 +18,7 @@ from tada_studio.base_model.model import module_at
 from tada_studio.errors import ExportError
 from tada_studio.files import shown
 from tada_studio.lora import Adapter, LoraModule
+from tada_studio.uncollected import uncollected
 
 #: What PEFT calls the adapter.
 NAME = "merged"
@@ -97,7 +98,8 @@ def loaded_by_peft(
 
 
 def _load(folder: Path, model: nn.Module, mapped: bool) -> tuple[Any, Any]:
-    from peft import LoraConfig, PeftModel
+    with uncollected():
+        from peft import LoraConfig, PeftModel
 
     how = {"autocast_adapter_dtype": not mapped, "low_cpu_mem_usage": mapped}
     config = LoraConfig.from_pretrained(str(folder))
