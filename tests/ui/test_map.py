@@ -96,6 +96,7 @@ def test_keys_move_paint_reset_undo_and_redo(page):
     expect(cell(page, 1, "k_proj")).to_have_class(re.compile("edited"))
     expect(cell(page, 1, "k_proj")).to_have_accessible_name(re.compile(r"layer 1 k_proj: share 1\.00, set by hand"))
     settled(page, 1)
+    expect(page.locator("#gates .gm-hint")).to_contain_text("Keys: arrows move")  # also after Python has answered
     page.keyboard.press("Control+z")
     settled(page, 0)
     page.keyboard.press("Control+Shift+z")

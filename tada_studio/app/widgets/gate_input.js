@@ -422,9 +422,10 @@ function arrived() {
   load(news);
   if (live()) bestView();
   root.classList.toggle('unread', Boolean(unread()));
-  if (root.dataset.method !== map.method) { root.dataset.method = map.method ?? ''; gestures(); }
+  // a hint that stays as it is is not set: it would be read out again, over the keys that it names while the focus is here
+  const hintOf = [map.method ?? '', evenly()].join();
+  if (root.dataset.hintOf !== hintOf) { root.dataset.hintOf = hintOf; gestures(); }
   legend();
-  gestures();
   retell();  // the hand still rests there: say what is true now
   if (!map.live) return;
   grid.dataset.ready = '1';
