@@ -68,16 +68,16 @@ def test_a_stranger_compares_uploads_and_reads_no_place_of_this_machine(pico, zi
         page = Page(demo).load()
         assert f"{PUBLIC.rack} adapters in a rack" in page.get("/config")[2].decode()
         handler = page.fired_by("rack-compare", "click")
-        refused = page.event(handler, [None, str(zips[0].parent), None, "cosine"])[-1]
+        refused = page.event(handler, [None, str(zips[0].parent), None, "cosine", False])[-1]
         assert not refused["success"] and "public server" in refused["output"]["error"]
         uploads = [page.upload(file.name, file.read_bytes())[1][0] for file in zips]
         files = [{"path": path, "meta": {"_type": "gradio.FileData"}} for path in uploads]
-        answer = page.event(handler, [None, "", files, "cosine"])[-1]
+        answer = page.event(handler, [None, "", files, "cosine", False])[-1]
         shown = str(answer["output"]["data"])
         assert answer["success"] and "Compared 2 adapters" in shown and "third.zip: " in shown
         assert str(Path(uploads[0]).parent) not in shown and "unpacked-" not in shown
         forged = [{"path": str(zips[0]), "meta": {"_type": "gradio.FileData"}}] * 2
-        assert not page.event(handler, [None, "", forged, "cosine"])[-1]["success"], "it was never uploaded"
+        assert not page.event(handler, [None, "", forged, "cosine", False])[-1]["success"], "it was never uploaded"
         click = {"x": 1, "y": 0, "curve": 0, "data": [0, 1, ""]}
         opened = page.event(page.fired_by("rack-map", "point_click"), [None, ""], click)[-1]
         assert opened["success"] and "task" in str(opened["output"]["data"])

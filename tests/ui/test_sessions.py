@@ -57,7 +57,7 @@ def test_a_closed_tab_frees_its_memory(open_page, monkeypatch):
     with_pair = [made_here for made_here in made if made_here() is not None and made_here().pair is not None]
     assert with_pair
     page.close()
-    for _ in range(100):
+    for _ in range(300):
         gc.collect()
         if all(session() is None or session().pair is None for session in with_pair):
             return

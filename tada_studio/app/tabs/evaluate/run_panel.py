@@ -145,9 +145,10 @@ def show(state: TabState) -> Named:
 # -- handlers --------------------------------------------------------------------------------------------------------
 
 
-def on_all_methods(state: TabState, shown: bool) -> Named:
-    """The whole list of variants, or the short one."""
+def on_all_methods(state: TabState, shown: bool, variants: Sequence[str]) -> Named:
+    """The whole list of variants, or the short one with those that are ticked now: their estimate may still be on its way."""
     state.all_methods = bool(shown)
+    state.planned["evaluate"] = (variants, *state.planned.get("evaluate", (USUAL, 50, None, None))[1:])
     return {"variants": gr.update(choices=choices(state))}
 
 
@@ -288,7 +289,7 @@ def run_panel(state: gr.State, paths: AllowedPaths) -> Panel:
     ran = task.begins(state, "run", partial(evaluation, paths), [*inputs], at)
     task.can_stop(state)
     task.starts["run"].click(None, None, None, js=_BAR_INTO_SIGHT, api_visibility="private")
-    listen(whole.input, on_all_methods, [state, whole], {"variants": inputs.variants}, **READ)
+    listen(whole.input, on_all_methods, [state, whole, inputs.variants], {"variants": inputs.variants}, **READ)
     listen(against.input, on_against, [state, against], {"against": against, "cards": at["cards"]}, **READ)
     return Panel({**at, "bar": task.bar, "variants": inputs.variants}, show, (made,), (ran,))
 
