@@ -2,6 +2,8 @@
 
 import json
 import shutil
+import threading
+from pathlib import Path
 
 import menagerie
 import pytest
@@ -11,12 +13,14 @@ from peft.tuners.lora import Linear
 from safetensors.torch import load_file, save_file
 
 from tada_studio import cli, pipeline
+from tada_studio.base_model.loading import loading
 from tada_studio.errors import AdapterError, ExportError
 from tada_studio.exporting import compare
 from tada_studio.exporting.certificate import CERTIFICATE, canonical, read_certificate
 from tada_studio.exporting.certify import certify
 from tada_studio.lora import CONFIG, WEIGHTS, LoraModule
 from tada_studio.pipeline.merge import merge
+from tada_studio.progress import silent
 from tada_studio.recipe import Recipe
 
 pytestmark = pytest.mark.filterwarnings("ignore::UserWarning")
@@ -175,3 +179,19 @@ def test_a_certificate_of_version_0_1_is_still_verified(folder, tmp_path, capsys
     (old / CERTIFICATE).write_text(canonical(old_certificate(read_certificate(folder))))
     assert cli.main(["verify", str(old)]) == 0
     assert capsys.readouterr().out.endswith("PASS\n")
+
+
+def test_peft_builds_its_model_while_nobody_else_builds_one(merged, folder, pico):
+    """PEFT changes torch's own classes meanwhile: a base that is loaded in another thread would come out empty, or fail."""
+    done = threading.Event()
+
+    def read_back():
+        certify(merged, folder)
+        done.set()
+
+    register, reader = torch.nn.Module.register_parameter, threading.Thread(target=read_back)
+    with loading(Path(pico.base), silent):
+        reader.start()
+        assert not done.wait(0.5)
+    reader.join(60)
+    assert done.is_set() and torch.nn.Module.register_parameter is register

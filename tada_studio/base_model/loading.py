@@ -2,6 +2,7 @@
 
 import json
 import struct
+import threading
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -9,6 +10,9 @@ from typing import Any
 
 from tada_studio.progress import LOAD, Progress, ProgressFn
 
+#: Held while a model is built. transformers and PEFT change torch's own classes meanwhile, for all threads of the process: a base
+#: that is loaded beside PEFT's low_cpu_mem_usage fails, and two of those leave the classes changed for good.
+BUILDING = threading.RLock()
 #: What transformers calls its bar over the tensors of a model.
 _BAR = "Loading weights"
 
@@ -16,6 +20,12 @@ _BAR = "Loading weights"
 @contextmanager
 def loading(folder: Path, progress: ProgressFn) -> Iterator[None]:
     """While the block runs, transformers' bar over the weights of a folder is ``progress``. One at a time: the bar is global."""
+    with BUILDING, _bar_as(folder, progress):
+        yield
+
+
+@contextmanager
+def _bar_as(folder: Path, progress: ProgressFn) -> Iterator[None]:
     from transformers.utils import logging
 
     set_hook = getattr(logging, "set_tqdm_hook", None)

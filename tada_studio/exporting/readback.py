@@ -14,6 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from tada_studio.base_model.loading import BUILDING
 from tada_studio.base_model.model import module_at
 from tada_studio.errors import ExportError
 from tada_studio.files import shown
@@ -84,7 +85,8 @@ def loaded_by_peft(
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # missing and unexpected keys are reported by name
         try:
-            peft_model, result = _load(folder, model, mapped)
+            with BUILDING:
+                peft_model, result = _load(folder, model, mapped)
         except Exception as error:  # PEFT raises anything from KeyError to RuntimeError
             raise ExportError(
                 f"{folder.name}: PEFT cannot load it ({shown(error, 300) or type(error).__name__}). Leave the module that it "
