@@ -14,6 +14,7 @@ import torch
 from jaxtyping import Bool, Float64
 from torch import Tensor
 
+from tada_studio.core.gram import gram, one_blas_thread
 from tada_studio.core.parallel import batched, each, one_thread, scratch
 from tada_studio.lazy import lazy
 from tada_studio.lora import LoraModule, Pair
@@ -94,10 +95,11 @@ def factor(pair: Pair) -> CoreSpace:
 
     def fill(g: int) -> None:
         stack = stacked([modules[i] for i in groups[g]], rank_task, torch.float64)
-        _put(gram_up, groups[g], stack.columns, stack.up.mT @ stack.up)
-        _put(gram_down, groups[g], stack.columns, stack.down @ stack.down.mT)
+        _put(gram_up, groups[g], stack.columns, gram(stack.up))
+        _put(gram_down, groups[g], stack.columns, gram(stack.down.mT))
 
-    each(fill, len(groups))
+    with one_blas_thread():
+        each(fill, len(groups))
     sizes = torch.tensor([(t or d).layer_size for t, d in modules], dtype=torch.float64)  # type: ignore[union-attr]
     scales = torch.tensor(scale, dtype=torch.float64).view(n, k)
     return CoreSpace(pair.names, sizes, rank_task, rank_domain, gram_up, gram_down, scales)
@@ -154,19 +156,26 @@ def stacked(
         (list(side), start) for side, start in zip(zip(*modules, strict=True), (0, rank_task), strict=True) if side[0]
     ]
     return Stack(
-        up=_joined("up", [torch.stack([m.up for m in side]) for side, _ in sides], 2, dtype),
-        down=_joined("down", [torch.stack([m.down for m in side]) for side, _ in sides], 1, dtype),
+        up=_joined("up", [[m.up for m in side] for side, _ in sides], 2, dtype),
+        down=_joined("down", [[m.down for m in side] for side, _ in sides], 1, dtype),
         columns=[start + i for side, start in sides for i in range(side[0].rank)],
     )
 
 
-def _joined(use: str, parts: list[Tensor], axis: int, dtype: torch.dtype) -> Tensor:
-    """The parts side by side along ``axis``, widened on the way."""
-    shape = list(parts[0].shape)
-    shape[axis] = sum(part.shape[axis] for part in parts)
+def _joined(use: str, parts: list[list[Tensor]], axis: int, dtype: torch.dtype) -> Tensor:
+    """One stack of matrices for each part, the parts side by side along ``axis``, widened on the way."""
+    shape = [len(parts[0]), *parts[0][0].shape]
+    shape[axis] = sum(part[0].shape[axis - 1] for part in parts)
     out, first = scratch(use, shape, dtype), 0
     for part in parts:
-        # by way of float32 in two steps, since torch widens 16 bits to 64 one number at a time
-        out.narrow(axis, first, part.shape[axis]).copy_(part.float() if part.dtype.itemsize == 2 else part)
-        first += part.shape[axis]
+        size = part[0].shape[axis - 1]
+        out.narrow(axis, first, size).copy_(_stack(part))
+        first += size
     return out
+
+
+def _stack(part: list[Tensor]) -> Tensor:
+    """In one piece; 16 bits by way of float32, since torch widens them to 64 one number at a time."""
+    shape = [len(part), *part[0].shape]
+    tight = torch.stack(part, out=scratch("tight", shape, part[0].dtype))
+    return scratch("wider", shape, torch.float32).copy_(tight) if tight.dtype.itemsize == 2 else tight

@@ -11,6 +11,7 @@ from typing import Any
 import torch
 
 from tada_studio.addresses import Address, addresses
+from tada_studio.core.gram import gram, one_blas_thread
 from tada_studio.files import shown
 from tada_studio.lora import Adapter, LoraModule, Passport
 from tada_studio.read.config import heads_listed, text
@@ -224,8 +225,8 @@ def trained_remarks(modules: Mapping[str, LoraModule]) -> list[str]:
 
 def norm_of(module: LoraModule) -> float:
     """Frobenius norm of ``scale * up @ down``, from the factors' Gram matrices in float64."""
-    up, down = module.up.double(), module.down.double()
-    return abs(module.scale) * float(((up.mT @ up) * (down @ down.mT)).sum().clamp_min(0).sqrt())
+    inner = gram(module.up.double()) * gram(module.down.double().mT)
+    return abs(module.scale) * float(inner.sum().clamp_min(0).sqrt())
 
 
 def not_numbers(module: str, count: int = 1) -> str:
@@ -238,7 +239,8 @@ def measured(adapter: Adapter) -> Adapter:
     """The adapter with what its tensors say added to its passport: trained modules, norm as a whole and per depth third."""
     if adapter.passport is None:
         return adapter
-    places, norms = addresses(adapter.modules), {name: norm_of(module) for name, module in adapter.modules.items()}
+    with one_blas_thread():
+        places, norms = addresses(adapter.modules), {name: norm_of(module) for name, module in adapter.modules.items()}
     if wrong := [name for name, norm in norms.items() if not math.isfinite(norm)]:
         says = not_numbers(wrong[0], len(wrong))
         facts = {**adapter.passport.facts, "trained": "no: NaN or infinity", "norm": None}
