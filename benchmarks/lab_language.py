@@ -14,8 +14,6 @@ import smollm2_text as text
 from lab_pairs import LabPair
 from minerals_text import write_rows
 
-from tada_studio import pipeline
-
 SMOLLM2 = "HuggingFaceTB/SmolLM2-135M-Instruct"
 #: pair -> invented domain, and how an item of the task is asked.
 KINDS = {
@@ -25,13 +23,13 @@ KINDS = {
 
 
 def make(pair: LabPair, folder: Path, bases: Path) -> None:
-    """Train a pair on a frozen base in bfloat16, the adapters in float32."""
+    """Train a pair on a frozen base, in bfloat16 where that is faster than float32; the adapters in float32."""
     base = SMOLLM2 if pair.family == "smollm2" else str(gemma(bases))
     domain, item = KINDS[pair.name]
     size, ending = language.Size(rank=pair.ranks[0]), "" if domain == "minerals" else f"_{domain}"
     work = folder / "work"
-    language.make_task(pipeline.load_base(base, dtype="bfloat16"), pair.seed, size, folder, work, item)
-    language.make_domain(pipeline.load_base(base, dtype="bfloat16"), domain, pair.seed, size, folder, work)
+    language.make_task(language.open_frozen(base), pair.seed, size, folder, work, item)
+    language.make_domain(language.open_frozen(base), domain, pair.seed, size, folder, work)
     # the plan was committed when domain inputs were letter questions: so they stay
     found = text.things(text.DOMAINS[domain], size.things, pair.seed)
     probe = text.probe_questions(text.DOMAINS[domain], found, 32, pair.seed)

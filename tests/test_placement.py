@@ -243,3 +243,15 @@ def test_a_probe_of_which_not_one_input_fits_says_so(base, pair, pico):
             pipeline.probe(pair, base, read_inputs(pico.inputs))
     finally:
         hook.remove()
+
+
+# -- the number format ---------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("processor", "dtype", "slow"), [
+    ("AVX2", "bfloat16", True), ("AVX2", "float32", False), ("AVX2", "auto", False), ("AVX512", "bfloat16", False),
+])  # fmt: skip
+def test_a_processor_that_does_not_compute_in_bfloat16_is_told_of(pico, monkeypatch, processor, dtype, slow):
+    monkeypatch.setattr(torch.backends.cpu, "get_cpu_capability", lambda: processor)
+    says = " ".join(pipeline.load_base(pico.base, device="cpu", dtype=dtype).says)
+    assert ("does not compute in bfloat16" in says) is slow

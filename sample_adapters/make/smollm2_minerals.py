@@ -24,6 +24,7 @@ from minerals_tiny import accuracy, as_items
 from train import Batch, Plan, add_lora, next_token_loss, padded, save_adapter, train
 
 from tada_studio import pipeline
+from tada_studio.base_model.devices import best_device, slow_in_bfloat16
 
 
 @dataclass(frozen=True)
@@ -139,14 +140,14 @@ def main(words: list[str] | None = None) -> None:
     size = QUICK if options.quick else Size()
     work = options.work / f"{options.domain}-{options.seed}{'-quick' if options.quick else ''}"
     if options.only != "task":
-        make_domain(_open(options.base), options.domain, options.seed, size, options.out, work)
+        make_domain(open_frozen(options.base), options.domain, options.seed, size, options.out, work)
     if options.only != "domain":
-        make_task(_open(options.base), options.seed, size, options.out, work)
+        make_task(open_frozen(options.base), options.seed, size, options.out, work)
 
 
-def _open(ref: str) -> Any:
-    """Frozen weights in bfloat16, twice as fast; what is trained on top of them is float32."""
-    return pipeline.load_base(ref, dtype="bfloat16")
+def open_frozen(ref: str) -> Any:
+    """The base with weights that stay as they are, in bfloat16 where that is faster; what is trained on top of them is float32."""
+    return pipeline.load_base(ref, dtype="float32" if slow_in_bfloat16(best_device()) else "bfloat16")
 
 
 if __name__ == "__main__":

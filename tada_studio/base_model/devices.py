@@ -66,6 +66,11 @@ def format_for(name: str, parameters: int, device: torch.device) -> torch.dtype:
     )
 
 
+def slow_in_bfloat16(device: torch.device) -> bool:
+    """Whether its products in bfloat16 take many times as long as in float32: an x86 processor without AVX-512."""
+    return device.type == "cpu" and torch.backends.cpu.get_cpu_capability() == "AVX2"
+
+
 # -- for transformers --------------------------------------------------------------------------------------------------
 
 
@@ -113,6 +118,8 @@ def where_it_lies(model: nn.Module, place: Placement) -> tuple[str, ...]:
         sizes = _sizes(model, getattr(model, "hf_device_map", {}))
         parts = [f"{size / 1e9:,.1f} GB on {name}" for name, size in sizes.items()]
         says.append(f"The base is spread: {', '.join(parts)}; what is not on a GPU is fetched for every pass.")
+    if place.dtype == "bfloat16" and slow_in_bfloat16(next(model.parameters()).device):
+        says.append("This processor does not compute in bfloat16: a pass takes several times as long as in float32.")
     if place.quantize is not None:
         says.append(f"The base's weights are rounded to {place.quantize}: readings and scores are of the rounded base.")
     return tuple(says)
