@@ -82,8 +82,8 @@ def write_adapter(
     layers = None if base is None else [name for name, _ in base.model.named_modules()]
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        outlines = _outlines(adapter)
-        write_stream(folder / WEIGHTS, outlines, _numbers(adapter, outlines, guard))
+        outlines, owners = _outlines(adapter)
+        write_stream(folder / WEIGHTS, outlines, _numbers(adapter, in_order(outlines), owners, guard))
         (folder / WEIGHTS).chmod(0o644)  # servers read it as someone else
         _write_json(folder / CONFIG, _config(adapter, layers))
         if adapter.labels:
@@ -98,39 +98,40 @@ def write_adapter(
 _AT_ONCE = 16
 
 
-def _outlines(adapter: Adapter) -> dict[str, Outline]:
-    """Every tensor of the file, by name, before any of them is made."""
+def _outlines(adapter: Adapter) -> tuple[dict[str, Outline], dict[str, str]]:
+    """(every tensor of the file, the module that each factor is of), by the tensor's name, before any of them is made."""
     biased = has_bias(adapter)
-    factors = {
-        f"{_PREFIX}{name}.{key}": Outline(tensor.dtype, tuple(tensor.shape))
-        for name, module in adapter.outlines.items()
-        for key, tensor in _factors(module, biased).items()
-    }
+    outlines, owners = {}, {}
+    for name, module in adapter.outlines.items():
+        for key, tensor in _tensors(name, module, biased).items():
+            outlines[key], owners[key] = Outline(tensor.dtype, tuple(tensor.shape)), name
     whole = {f"{_PREFIX}{name}": Outline(t.dtype, tuple(t.shape)) for name, t in adapter.whole.items()}
-    return {**factors, **whole}
+    return {**outlines, **whole}, owners
 
 
 def _numbers(
-    adapter: Adapter, outlines: Mapping[str, Outline], guard: Callable[[], None]
+    adapter: Adapter, names: list[str], owners: Mapping[str, str], guard: Callable[[], None]
 ) -> Iterator[tuple[str, Tensor]]:
-    """Every tensor in the file's order, some modules at a time. guard: raises if what they are made of has changed."""
-    biased, names = has_bias(adapter), in_order(outlines)
-    owners = {key: name for name, module in adapter.outlines.items() for key in _keys(name, module, biased)}
+    """The tensors of these names, some modules at a time. guard: raises if what they are made of has changed."""
+    biased = has_bias(adapter)
     for first in range(0, len(names), 2 * _AT_ONCE):
         some = names[first : first + 2 * _AT_ONCE]
-        wanted = list(dict.fromkeys(owners[key] for key in some if key in owners))
         guard()
-        made = dict(zip(wanted, each(lambda i: adapter.modules[wanted[i]], len(wanted)), strict=True))  # noqa: B023
+        made = _made(adapter, list(dict.fromkeys(owners[key] for key in some if key in owners)))
+        tensors = {key: tensor for name, module in made for key, tensor in _tensors(name, module, biased).items()}
         for key in some:
-            if key not in owners:
-                yield key, adapter.whole[key.removeprefix(_PREFIX)]
-                continue
-            name = owners[key]
-            yield key, _factors(made[name], biased)[key.removeprefix(f"{_PREFIX}{name}.")]
+            yield key, tensors[key] if key in owners else adapter.whole[key.removeprefix(_PREFIX)]
 
 
-def _keys(name: str, module: LoraModule, biased: bool) -> list[str]:
-    return [f"{_PREFIX}{name}.{key}" for key in _factors(module, biased)]
+def _made(adapter: Adapter, names: list[str]) -> list[tuple[str, LoraModule]]:
+    """Modules by name: held already, or made now, on all cores."""
+    if isinstance(adapter.modules, dict):
+        return [(name, adapter.modules[name]) for name in names]
+    return list(zip(names, each(lambda i: adapter.modules[names[i]], len(names)), strict=True))
+
+
+def _tensors(name: str, module: LoraModule, biased: bool) -> dict[str, Tensor]:
+    return {f"{_PREFIX}{name}.{key}": tensor for key, tensor in _factors(module, biased).items()}
 
 
 def has_bias(adapter: Adapter) -> bool:

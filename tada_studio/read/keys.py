@@ -52,7 +52,9 @@ _FOREIGN = (
 
 def part_of(key: str, where: str) -> Part | None:
     """What the tensor of that name is; None for a copy of the base's own that means nothing. Raises AdapterError."""
-    name = _WRAPPERS.sub("", key)
+    name = (
+        _WRAPPERS.sub("", key) if "._" in f".{key}" else key
+    )  # looked for only where one may be: it takes as long as all else
     name = name[_PREFIX.match(name).end() :]  # type: ignore[union-attr]
     if len(name) > LONGEST_NAME or not _NAME.fullmatch(name):
         raise AdapterError(
