@@ -318,6 +318,18 @@ def test_the_script_of_the_real_model_runs_on_a_small_one(make, tmp_path):
     assert "Question" not in (out / "probe_birds.jsonl").read_text()
 
 
+@pytest.mark.parametrize(
+    ("processor", "number_format"), [("AVX2", "float32"), ("AVX512", "bfloat16"), ("DEFAULT", "bfloat16")]
+)
+def test_frozen_weights_are_in_bfloat16_only_where_that_is_faster(make, monkeypatch, processor, number_format):
+    import smollm2_minerals
+
+    monkeypatch.setattr(torch.backends.cpu, "get_cpu_capability", lambda: processor)
+    monkeypatch.setattr(smollm2_minerals, "best_device", lambda: torch.device("cpu"))
+    monkeypatch.setattr(smollm2_minerals.pipeline, "load_base", lambda ref, dtype: (ref, dtype))
+    assert smollm2_minerals.open_frozen("base") == ("base", number_format)
+
+
 @pytest.mark.parametrize("kind", ["minerals", "birds", "towns"])
 def test_inputs_of_an_invented_domain_begin_as_its_training_and_no_item_does(make, kind):
     """Every form of training's sentences, cut before the first fact; the name alone is filled in."""

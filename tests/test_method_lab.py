@@ -129,7 +129,7 @@ def test_language_pairs_keep_the_domain_inputs_that_the_plan_was_written_with(
     import lab_language
 
     monkeypatch.setattr(lab_language.language, "_teach", lambda *_: None)
-    monkeypatch.setattr(lab_language.pipeline, "load_base", lambda *_, **__: None)
+    monkeypatch.setattr(lab_language.language, "open_frozen", lambda *_: None)
     monkeypatch.setattr(lab_language, "gemma", lambda bases: bases)
     pair = next(one for one in lab["pairs"].PAIRS if one.name == name)
     lab_language.make(pair, tmp_path, tmp_path)
