@@ -28,6 +28,8 @@ from tada_studio.base_model.images import ImageFile
 from tada_studio.base_model.inputs import Input, choose, read_inputs
 from tada_studio.base_model.shared import whole_input
 from tada_studio.core import gates
+from tada_studio.core.gram import gram, one_blas_thread
+from tada_studio.core.parallel import one_thread
 from tada_studio.errors import BaseError, InputError, MismatchError
 from tada_studio.lora import LoraModule, Pair
 from tada_studio.markup import Shown
@@ -187,7 +189,8 @@ def probe(
             batches = [half for batch in batches for half in batch.halves()]
             says = f"; memory ran out, now at most {max(len(batch.members) for batch in batches)} inputs at once"
     progress(Progress("probe", len(batches), len(batches), f"{len(inputs)} inputs read{says}"))
-    return _readings(pair, hooks, {**_about(pair, inputs), **(about or {})})
+    with one_thread():
+        return _readings(pair, hooks, {**_about(pair, inputs), **(about or {})})
 
 
 def _passed(
@@ -202,11 +205,11 @@ def _passed(
     """One pass of all batches; what every group of modules that share an input have recorded."""
     dtype = number_format(model)
     with torch.inference_mode(), ExitStack() as attached:
-        hooks = []
-        for group in groups:
-            layer = model.get_submodule(group[0])
-            hooks.append(_ReadingHook(pair, group, n, runs_on(layer), dtype))
-            attached.callback(layer.register_forward_pre_hook(hooks[-1].record).remove)
+        layers = [model.get_submodule(group[0]) for group in groups]
+        with one_thread(), one_blas_thread():
+            hooks = [_ReadingHook(pair, *of, n, dtype) for of in zip(groups, map(runs_on, layers), strict=True)]
+        for layer, hook in zip(layers, hooks, strict=True):
+            attached.callback(layer.register_forward_pre_hook(hook.record).remove)
         for done, batch in enumerate(batches):
             progress(
                 Progress("probe", done, len(batches), f"batch {done + 1} of {len(batches)} through the base{says}")
@@ -272,7 +275,7 @@ class _ReadingHook:
     it is one call for all, since on small matrices a call costs more than its arithmetic.
     """
 
-    def __init__(self, pair: Pair, names: list[str], inputs: int, device: torch.device, dtype: torch.dtype) -> None:
+    def __init__(self, pair: Pair, names: list[str], device: torch.device, inputs: int, dtype: torch.dtype) -> None:
         self.names, self.device = names, device
         self.batch: Batch | None = None
         self.tokens = torch.zeros(inputs, dtype=torch.int64, device=device)
@@ -331,11 +334,10 @@ class _Reader:
     def __init__(self, module: LoraModule, place: int, side: int) -> None:
         self.place, self.side, self.rank = place, side, module.rank
         self.down = module.down.float()
-        up, down = module.up.double(), module.down.double()
-        gram = up.mT @ up
-        square_norm = (gram * (down @ down.mT)).sum()
+        spread = gram(module.up.double())
+        square_norm = (spread * gram(module.down.double().mT)).sum()
         # a module of zeros answers nothing: 0, not 0 / 0
-        self.gram = (gram / square_norm.clamp_min(torch.finfo(torch.float64).tiny)).float()
+        self.gram = (spread / square_norm.clamp_min(torch.finfo(torch.float64).tiny)).float()
 
 
 def _readings(pair: Pair, reading_hooks: list[_ReadingHook], about: Mapping[str, str]) -> Readings:

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from pico import pico_adapter
 from safetensors.torch import load_file, save_file
 
-from tada_studio import pipeline, report
+from tada_studio import pipeline, probing, report
 from tada_studio.base_model.family import BATCH_TOKENS
 from tada_studio.core.gates import gates as gates_of
 from tada_studio.errors import InputError, MismatchError
@@ -257,3 +257,27 @@ def test_n_inputs_are_drawn_by_seed_and_kept_in_order():
     picked = choose([str(i) for i in range(100)], 10, seed=3)
     assert picked == choose([str(i) for i in range(100)], 10, seed=3) and picked == sorted(picked, key=int)
     assert choose(["a", "b"], 32) == ["a", "b"]
+
+
+def test_small_products_before_and_after_the_pass_are_on_one_thread_and_the_pass_is_not(
+    base, pair, inputs, monkeypatch
+):
+    """On a busy machine torch's threads wait for each other at each of them: 24 s for what takes a tenth of a second."""
+    seen, before = {}, torch.get_num_threads()
+
+    def noted(what, work):
+        def note(*args):
+            seen.setdefault(what, set()).add(torch.get_num_threads())
+            return work(*args)
+
+        return note
+
+    monkeypatch.setattr(probing._Reader, "__init__", noted("set up", probing._Reader.__init__))
+    monkeypatch.setattr(probing, "_readings", noted("summed up", probing._readings))
+    monkeypatch.setattr(probing, "_run", noted("run", probing._run))
+    torch.set_num_threads(3)
+    try:
+        probing.probe(pair, base.model, base.tokenizer, inputs[:3])  # not pipeline's, which remembers
+        assert seen == {"set up": {1}, "summed up": {1}, "run": {3}} and torch.get_num_threads() == 3
+    finally:
+        torch.set_num_threads(before)
