@@ -346,13 +346,13 @@ def _readings(pair: Pair, reading_hooks: list[_ReadingHook], about: Mapping[str,
     tokens = torch.stack([hook.tokens.cpu() for hook in reading_hooks]).amax(0)
     row = {name: i for i, name in enumerate(pair.names)}
     sums = torch.zeros(2, 2, len(row), inputs, dtype=torch.float64)
-    k = pair.task.rank + pair.domain.rank
+    starts, k = (0, pair.task.rank), pair.task.rank + pair.domain.rank
     moment = torch.zeros(len(row), k, k, dtype=torch.float64)
     for hook in reading_hooks:
         for place, side, means in hook.read():
             sums[:, side, row[hook.names[place]]] = means
         for name, own in zip(hook.names, hook.moments(), strict=True):
-            columns = _columns(pair, name)
+            columns = _columns(pair, name, starts)
             moment[row[name]][columns[:, None], columns] = own
     moment = moment.float().double()  # what readings.safetensors holds: loaded or not, equal readings give equal bytes
     present = torch.tensor([[_changes(module) for module in pair.both(name)] for name in pair.names])
@@ -362,15 +362,19 @@ def _readings(pair: Pair, reading_hooks: list[_ReadingHook], about: Mapping[str,
     )  # fmt: skip
 
 
-def _columns(pair: Pair, name: str) -> Tensor:
-    """Where a module's own columns stand among the k of the core space (see ``core.factor``)."""
-    starts = (0, pair.task.rank)
+def _columns(pair: Pair, name: str, starts: tuple[int, int]) -> Tensor:
+    """Where a module's own columns stand among the k of the core space (see ``core.factor``), the adapters' from ``starts`` on."""
     sides = zip(pair.both(name), starts, strict=True)
     return torch.cat([torch.arange(start, start + module.rank) for module, start in sides if module is not None])
 
 
 def _changes(module: LoraModule | None) -> bool:
-    return module is not None and bool(module.up.any()) and bool(module.down.any())
+    return module is not None and _any(module.up) and _any(module.down)
+
+
+def _any(factor: Tensor) -> bool:
+    """Whether it holds any number but 0; of what was trained the first row does."""
+    return bool(factor[:1].any()) or bool(factor.any())
 
 
 def _about(pair: Pair, inputs: Sequence[Input]) -> dict[str, str]:
