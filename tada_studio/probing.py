@@ -28,7 +28,6 @@ from tada_studio.base_model.images import ImageFile
 from tada_studio.base_model.inputs import Input, choose, read_inputs
 from tada_studio.base_model.shared import whole_input
 from tada_studio.core import gates
-from tada_studio.core.gram import gram, one_blas_thread
 from tada_studio.core.parallel import one_thread
 from tada_studio.errors import BaseError, InputError, MismatchError
 from tada_studio.lora import LoraModule, Pair
@@ -206,7 +205,7 @@ def _passed(
     dtype = number_format(model)
     with torch.inference_mode(), ExitStack() as attached:
         layers = [model.get_submodule(group[0]) for group in groups]
-        with one_thread(), one_blas_thread():
+        with one_thread():
             hooks = [_ReadingHook(pair, *of, n, dtype) for of in zip(groups, map(runs_on, layers), strict=True)]
         for layer, hook in zip(layers, hooks, strict=True):
             attached.callback(layer.register_forward_pre_hook(hook.record).remove)
@@ -334,10 +333,11 @@ class _Reader:
     def __init__(self, module: LoraModule, place: int, side: int) -> None:
         self.place, self.side, self.rank = place, side, module.rank
         self.down = module.down.float()
-        spread = gram(module.up.double())
-        square_norm = (spread * gram(module.down.double().mT)).sum()
+        up, down = module.up.double(), module.down.double()
+        gram = up.mT @ up
+        square_norm = (gram * (down @ down.mT)).sum()
         # a module of zeros answers nothing: 0, not 0 / 0
-        self.gram = (spread / square_norm.clamp_min(torch.finfo(torch.float64).tiny)).float()
+        self.gram = (gram / square_norm.clamp_min(torch.finfo(torch.float64).tiny)).float()
 
 
 def _readings(pair: Pair, reading_hooks: list[_ReadingHook], about: Mapping[str, str]) -> Readings:
