@@ -202,14 +202,14 @@ def merge(
         logits: also run the base with the merged adapter and compare its answers, which takes longer.
     """
     with caller.session(pair, readings, recipe) as session:
-        folder = caller.new_folder()
 
         def work(progress: Callable[[Any], None]) -> Any:
             if logits:
                 session.load_base(progress=progress)
-            return session.export(folder / "merged", progress)
+            folder = caller.new_folder()  # in its turn: one that waits would clear away answers
+            return folder, session.export(folder / "merged", progress)
 
-        certificate = in_turn(session, work)(silent)
+        folder, certificate = in_turn(session, work)(silent)
         view = _view(session)
         rank, lacks = view.merged.rank, texts.missing_sentence(view.missing, view.recipe.method, view.called)
     archive = shutil.make_archive(str(folder / "merged"), "zip", folder / "merged")

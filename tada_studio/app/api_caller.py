@@ -66,10 +66,18 @@ class Caller:
 KEPT = 6
 
 
+def _age(folder: Path) -> float:
+    """When it was made, in seconds; one that another call clears away meanwhile is older than all."""
+    try:
+        return folder.stat().st_mtime
+    except FileNotFoundError:
+        return 0.0
+
+
 def new_result_folder(results: Path) -> Path:
     """A new folder in ``results``, where only the last few stay."""
     results.mkdir(parents=True, exist_ok=True, mode=0o700)
-    there = sorted(results.iterdir(), key=lambda folder: folder.stat().st_mtime)
+    there = sorted(results.iterdir(), key=_age)
     for folder in there[: max(0, len(there) - KEPT + 1)]:
         shutil.rmtree(folder, ignore_errors=True)
     made = results / secrets.token_hex(8)

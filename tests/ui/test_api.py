@@ -7,8 +7,10 @@ import shutil
 import subprocess
 import sys
 import threading
+import time
 import urllib.request
 import zipfile
+from concurrent.futures import ThreadPoolExecutor
 from itertools import chain
 from pathlib import Path
 
@@ -200,6 +202,33 @@ def test_calls_do_not_wait_for_each_other_unless_they_work(client, pair):
         assert client.predict(pair=pair, api_name="/gates")["layers"] == [0, 1, 2]
         assert not answered.is_set()
     assert waiting.result(60)["verdict"] == "pass"
+
+
+def test_a_merge_that_waits_takes_no_place_among_the_answers_that_stay(tmp_path):
+    from tada_studio.app import api
+    from tada_studio.app.api_caller import Caller
+    from tada_studio.app.api_models import PairRef
+    from tada_studio.app.paths import AllowedPaths
+    from tada_studio.app.work_queue import WORK_QUEUE
+    from tada_studio.session.visitor import Visitor
+
+    caller = Caller(Visitor(), AllowedPaths(), tmp_path)
+    with ThreadPoolExecutor(1) as pool:
+        with WORK_QUEUE.turn("somebody", lambda place, seconds: None):
+            waiting = pool.submit(api.merge, caller, PairRef(sample="minerals-tiny"))
+            while len(WORK_QUEUE) < 2 and not waiting.done():
+                time.sleep(0.01)
+            assert not list(tmp_path.iterdir()), "it would clear away an earlier answer while it waits"
+        assert waiting.result(60).verdict == "pass"
+    assert [one.name for one in tmp_path.glob("*/*")] == ["merged.zip"]
+
+
+def test_calls_at_once_may_clear_away_the_same_answers(tmp_path):
+    from tada_studio.app.api_caller import new_result_folder
+
+    with ThreadPoolExecutor(16) as pool:
+        made = list(pool.map(lambda _: new_result_folder(tmp_path), range(400)))
+    assert len(set(made)) == 400
 
 
 def test_only_the_last_few_answers_stay_on_disk(tmp_path):
