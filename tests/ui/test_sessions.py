@@ -86,6 +86,9 @@ def test_a_project_is_saved_opened_and_deleted(open_page):
     expect(edited(other)).to_have_count(1)
     expect(cell(other, 1, "up_proj")).to_have_accessible_name(re.compile("set by hand"))
     expect(other.locator("#saved")).to_contain_text("1 edit")
+    expect(other.locator("#project-state")).to_contain_text(
+        "Project “My first try”"
+    )  # all that opening changes is there
     other.get_by_role("button", name="Delete My first try").click()
     expect(other.locator("#project-state")).to_contain_text("is deleted")
     expect(other.locator("#saved")).to_contain_text("None yet")
