@@ -66,9 +66,12 @@ def split(one: Mapping[str, Any], other: Mapping[str, Any], key: str = "right") 
 
 
 def gold(one: Mapping[str, Any], other: Mapping[str, Any]) -> tuple[float, float]:
-    """Mean difference of the log-likelihood of the right answers, and its p by sign flips; each side counts alike."""
+    """By how many nats ``one`` finds the right answers likelier, in the mean, and its p by sign flips; each side counts alike.
+
+    What is kept by item is a loss: -log p.
+    """
     mine, theirs = sides(one), sides(other)
-    apart = [torch.tensor(mine[s]["gold"]).double() - torch.tensor(theirs[s]["gold"]).double() for s in mine]
+    apart = [torch.tensor(theirs[s]["gold"]).double() - torch.tensor(mine[s]["gold"]).double() for s in mine]
     p = flipped_p(apart, torch.Generator().manual_seed(0))
     return sum(float(side.mean()) for side in apart) / len(apart), p
 

@@ -58,6 +58,15 @@ def test_what_is_counted_is_what_a_hand_counts(lab, results):
     assert tuple(won) == (4, 1) and on == ["one", "two"]
 
 
+def test_a_smaller_loss_is_a_likelier_answer(lab):
+    surer, less = {"task": side("11", [0.1, 0.3])}, {"task": side("11", [0.4, 0.5])}
+    assert lab["report"].gold(surer, less)[0] == pytest.approx(0.25)
+    assert lab["report"].gold(less, surer)[0] == pytest.approx(-0.25)
+    for variants in lab["report"].read(BENCHMARKS / "method_lab").values():  # what is kept by item is the loss itself
+        for one in lab["report"].sides(variants["sum"]).values():
+            assert sum(one["gold"]) / len(one["gold"]) == pytest.approx(one["nll"], abs=1e-3)
+
+
 def test_what_is_missing_is_named_and_nothing_is_claimed_of_it(lab, results):
     report, pairs = lab["report"], [lab["pairs"].LabPair(name, "x", 1, 1, (8, 8)) for name in ("one", "two", "three")]
     said = report.primary(results, pairs)
