@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import torch
 from lab_pairs import LabPair
 
-from tada_studio.core.stats import flipped_p, holm, mcnemar
+from tada_studio.core.stats import bootstrap_mean, flipped_p, holm, mcnemar, percentiles, redrawn_means
 from tada_studio.report import markdown_table
 
 PAGE = Path(__file__).resolve().parent.parent / "docs" / "method-lab.md"
@@ -76,6 +76,23 @@ def gold(one: Mapping[str, Any], other: Mapping[str, Any]) -> tuple[float, float
     return sum(float(side.mean()) for side in apart) / len(apart), p
 
 
+def points(one: Mapping[str, Any], other: Mapping[str, Any]) -> str:
+    """Points of S that ``one`` is ahead, with the 95 % bootstrap interval over the items of each side."""
+    mine, theirs = sides(one), sides(other)
+    apart = [_digits(mine[side]["right"]) - _digits(theirs[side]["right"]) for side in mine]
+    generator = torch.Generator().manual_seed(0)
+    drawn = sum(redrawn_means(side, generator, 2000) for side in apart) / len(apart)
+    return _points(sum(float(side.mean()) for side in apart) / len(apart), percentiles(drawn.tolist()))
+
+
+def _digits(text: str) -> torch.Tensor:
+    return torch.tensor([float(digit) for digit in text])
+
+
+def _points(share: float, interval: tuple[float, float] | None) -> str:
+    return f"{100 * share:+.1f}" + (f" [{100 * interval[0]:+.1f}, {100 * interval[1]:+.1f}]" if interval else "")
+
+
 def sign_flips(differences: Sequence[float]) -> float:
     """Exact two-sided p of a mean that is as far from 0, were each sign as likely as its opposite."""
     seen = abs(sum(differences))
@@ -97,17 +114,17 @@ def by_pair(results: Results, pairs: Sequence[LabPair]) -> str:
     rows = []
     for pair in pairs:
         if pair.name not in done:
-            rows.append([pair.name, *[NOT_YET if i == 0 else "" for i in range(10)]])
+            rows.append([pair.name, *[NOT_YET if i == 0 else "" for i in range(11)]])
             continue
         found = done[pair.name]
         rows.append([
             pair.name, *(_share(found, name) for name in ("task", "domain", *RIVALS, "sum", "tada fixed", "tada")),
-            found["tada"]["auto"]["chosen"],
+            found["tada"]["auto"]["chosen"], points(found["tada"], found["sum"]),
             f"{tests[pair.name].won}-{tests[pair.name].lost}, p {_p(p_values[pair.name])}",
             f"{likelihood[pair.name][0]:+.3f}, p {_p(p_gold[pair.name])}",
         ])  # fmt: skip
-    head = ["pair", "task", "domain", *RIVALS, "sum", "tada fixed", "**tada**", "auto chose", "won-lost against the sum",
-            "log-likelihood against the sum"]  # fmt: skip
+    head = ["pair", "task", "domain", *RIVALS, "sum", "tada fixed", "**tada**", "auto chose", "points of S against the sum",
+            "won-lost", "log-likelihood against the sum"]  # fmt: skip
     return markdown_table(head, rows)
 
 
@@ -125,9 +142,10 @@ def pooled(results: Results, variants: Sequence[str]) -> str:
             continue
         ahead = [_ahead(results[pair], name) for pair in on]
         better = sum(one > 0 for one in ahead)
+        over_pairs = bootstrap_mean(torch.tensor(ahead), torch.Generator().manual_seed(0))
         rows.append([
             name, str(len(on)), f"{test.won}-{test.lost}", _p(p_values[name]),
-            f"{100 * sum(ahead) / len(ahead):+.1f}", f"{better} of {len(on)}",
+            _points(sum(ahead) / len(ahead), over_pairs), f"{better} of {len(on)}",
         ])  # fmt: skip
     return markdown_table(["against", "pairs", "won-lost", "p (Holm)", "points of S", "tada ahead on"], rows)
 
@@ -206,10 +224,13 @@ def write_report(folder: Path, pairs: Sequence[LabPair], variants: Sequence[str]
     results = read(folder)
     put("lab pairs", the_pairs(pairs))
     parts = [primary(results, pairs)]
+    above = "Mean accuracy of both sides (S) by pair; points with 95 % intervals over items, p by Holm over the pairs, "
+    above += "log-likelihood of the right answers in nats, positive where they are likelier under `tada`:"
+    below = "`tada` against every other merge, pooled over the pairs where both were scored; points with 95 % intervals over pairs:"
     if results:
         parts += [
-            "Mean accuracy of both sides (S) by pair; p by Holm over the pairs:", by_pair(results, pairs),
-            "`tada` against every other merge, pooled over the pairs where both were scored:", pooled(results, variants),
+            above, by_pair(results, pairs),
+            below, pooled(results, variants),
             on_each(results),
         ]  # fmt: skip
     put("lab results", "\n\n".join(part for part in parts if part))
