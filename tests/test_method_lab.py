@@ -1,6 +1,7 @@
 """The method lab's bookkeeping: pairs are made of other things than they are asked for, and tables say what is so, no more."""
 
 import hashlib
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -65,6 +66,23 @@ def test_a_smaller_loss_is_a_likelier_answer(lab):
     for variants in lab["report"].read(BENCHMARKS / "method_lab").values():  # what is kept by item is the loss itself
         for one in lab["report"].sides(variants["sum"]).values():
             assert sum(one["gold"]) / len(one["gold"]) == pytest.approx(one["nll"], abs=1e-3)
+
+
+def test_points_come_with_an_interval_over_the_items_of_each_side(lab):
+    better, worse = {"a": side("1" * 100), "b": side("01" * 50)}, {"a": side("01" * 50), "b": side("01" * 50)}
+    share, low, high = map(float, re.findall(r"[+-][\d.]+", lab["report"].points(better, worse)))
+    error = (
+        100 * (0.5 * 0.5 / 100) ** 0.5 / 2
+    )  # of the mean of one side's hundred coins, halved by the side without any
+    assert (
+        share == 25
+        and low == pytest.approx(25 - 1.96 * error, abs=0.6)
+        and high == pytest.approx(25 + 1.96 * error, abs=0.6)
+    )
+    assert (
+        lab["report"].points(worse, better).startswith("-25.0")
+        and lab["report"].points(worse, worse) == "+0.0 [+0.0, +0.0]"
+    )
 
 
 def test_what_is_missing_is_named_and_nothing_is_claimed_of_it(lab, results):
